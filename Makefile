@@ -1,0 +1,50 @@
+# make report   train two heads on real purchases and write reports/quickstart/index.html
+# make test     run the tests
+# make lab      open the notebooks in JupyterLab
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: report test lab setup figures notebooks lock clean
+
+report: setup
+	$(BIN)/cprlab report
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lab: setup
+	$(BIN)/jupyter lab notebooks
+
+# The figures of the README, from the report's executed notebook.
+figures: report
+	$(BIN)/cprlab figures reports/quickstart figures
+
+# Run the committed notebooks again, in place, at the settings that stand in them.
+notebooks: setup
+	$(BIN)/cprlab refresh notebooks/*.ipynb
+
+setup: $(READY)
+
+# The marker is written last, so an interrupted set-up starts again; nothing is installed while the pins stand.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "cprlab needs Python 3.11 or newer; name one with: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --requirement requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Choose new pins: the newest versions that pyproject.toml admits. environment.yml is written from the same pins.
+lock:
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	touch $(READY)
+
+clean:
+	rm -rf .venv runs reports

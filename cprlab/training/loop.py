@@ -1,0 +1,152 @@
+"""The one training loop: every position of every sequence is a target, scored exactly against all items."""
+
+import copy
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pydantic
+import torch
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from cprlab.config import Config
+from cprlab.data import Sequences, Windows
+from cprlab.errors import ConfigError, DataError
+from cprlab.evaluation import METRICS, evaluate
+from cprlab.files import whole
+from cprlab.models import Context, Recommender
+from cprlab.training.loss import exact_nll
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+BATCHES_SORTED_TOGETHER = 50
+
+
+class TrainingConfig(Config):
+    """How to train: Adam on the mean exact negative log-likelihood of the targets of a batch.
+
+    Attributes:
+        epochs: at most; an epoch scores every training position once.
+        batch_size: windows a step; a full window has up to 50 targets.
+        learning_rate: of Adam.
+        patience: stop after so many epochs without a better NDCG@10 on the validation items.
+        seed: of weights, order of batches, and dropout.
+    """
+
+    epochs: int = pydantic.Field(3, ge=1)
+    batch_size: int = pydantic.Field(32, ge=1)
+    learning_rate: float = pydantic.Field(2e-3, gt=0)
+    patience: int = pydantic.Field(10, ge=1)
+    seed: int = pydantic.Field(0, ge=0, lt=2**31)
+
+
+def open_device(device: Device) -> torch.device:
+    """Return the device asked for; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    if device not in there:
+        raise ConfigError(f"Unknown device {device!r}; possible: auto, {', '.join(there)}.")
+    if not there[device]:
+        raise ConfigError(f"There is no device {device!r} here; use one of auto, {', '.join(d for d in there if there[d])}.")
+    return torch.device(device)
+
+
+def fit(
+    recommender: Recommender,
+    sequences: Sequences,
+    config: TrainingConfig,
+    device: Device = "auto",
+    checkpoint: Path | None = None,
+) -> pd.DataFrame:
+    """Train in place; the recommender ends with the weights of its best epoch.
+
+    Args:
+        recommender: with freshly drawn weights.
+        sequences: what to train on.
+        config: how.
+        device: where.
+        checkpoint: a file that holds the state after each epoch; if it is there, training goes on from it.
+
+    Returns:
+        A row an epoch: `epoch, loss` (nats a target), `ndcg` (validation NDCG@10), `seconds, targets_per_second`.
+    """
+    fabric = Fabric(accelerator=open_device(device).type, devices=1)
+    optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
+    model, optimizer = fabric.setup(recommender, optimizer)
+    state = {"epochs": [], "best": -1.0, "weights": copy.deepcopy(recommender.state_dict())}
+    if checkpoint is not None and checkpoint.exists():
+        state = _resume(checkpoint, recommender, optimizer, fabric.device)
+    windows = sequences.windows("train")
+    targets = int(windows.n_targets.sum())
+    done = len(state["epochs"])
+    with tqdm(
+        total=targets * config.epochs, initial=targets * done, unit=" targets", unit_scale=True, mininterval=1.0, desc=f"{recommender.head.config}"
+    ) as bar:
+        for epoch in range(done, config.epochs):
+            if _stale(state["epochs"], config.patience):
+                break
+            began = time.perf_counter()
+            torch.manual_seed(config.seed + 1_000_003 * (epoch + 1))  # dropout, the same after a restart
+            model.train()
+            loss = 0.0
+            for chosen in _batches(windows, config.batch_size, np.random.default_rng((config.seed, epoch))):
+                batch = sequences.batch(windows, chosen).to(fabric.device)
+                n_targets = int(windows.n_targets[chosen].sum())
+                facets = model(batch.items, batch.at)
+                context = Context(batch.items, batch.at, recommender.n_items)
+                nll = exact_nll(recommender.head, facets, recommender.embedding.weight, context, batch.targets)
+                optimizer.zero_grad()
+                fabric.backward(nll / n_targets)
+                optimizer.step()
+                loss += float(nll.detach())
+                bar.update(n_targets)
+            seconds = time.perf_counter() - began
+            ndcg = float(METRICS["NDCG@10"](evaluate(recommender, sequences, "validation"), "rank").mean())
+            bar.set_postfix(epoch=epoch + 1, loss=f"{loss / targets:.3f}", ndcg=f"{ndcg:.4f}")
+            state["epochs"].append(
+                {"epoch": epoch + 1, "loss": loss / targets, "ndcg": ndcg, "seconds": seconds, "targets_per_second": targets / seconds}
+            )
+            if ndcg > state["best"]:
+                state |= {"best": ndcg, "weights": copy.deepcopy(recommender.state_dict())}
+            if checkpoint is not None:
+                now = {"now": recommender.state_dict(), "optimizer": optimizer.state_dict()}
+                with whole(checkpoint) as file:
+                    torch.save(state | now, file)
+    recommender.load_state_dict(state["weights"])
+    recommender.eval()
+    return pd.DataFrame(state["epochs"])
+
+
+def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return all windows in random batches of windows of like length."""
+    order = rng.permutation(len(windows))
+    block = size * BATCHES_SORTED_TOGETHER
+    batches = []
+    for start in range(0, len(order), block):
+        chosen = order[start : start + block]
+        chosen = chosen[np.argsort(windows.lengths[chosen], kind="stable")]
+        batches += np.split(chosen, range(size, len(chosen), size))
+    return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _stale(epochs: list[dict], patience: int) -> bool:
+    """Say whether the last `patience` epochs brought no gain."""
+    scores = [epoch["ndcg"] for epoch in epochs]
+    return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
+
+
+def _resume(checkpoint: Path, recommender: Recommender, optimizer: torch.optim.Optimizer, device: torch.device) -> dict:
+    try:
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        recommender.load_state_dict(state.pop("now"))
+        optimizer.load_state_dict(state.pop("optimizer"))
+    except Exception as error:  # torch's readers raise many kinds; whichever it is, the file is of no use
+        raise DataError(f"{checkpoint} cannot be read as a checkpoint of this run; remove it to train anew.") from error
+    return state

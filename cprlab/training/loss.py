@@ -1,0 +1,52 @@
+"""The exact loss over all items, in the memory of one chunk."""
+
+import torch
+
+from cprlab.models import Context, Head
+
+CHUNK_ROWS = 256  # positions scored at once: their logits should stay in a core's cache
+
+
+def exact_nll(
+    head: Head, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context, targets: torch.Tensor
+) -> torch.Tensor:
+    """Return the sum of −log p(target), the same as `head.nll`, holding one chunk's logits at a time.
+
+    The gradients of a chunk are formed while its logits are there, so a batch never holds (B · T, n) numbers.
+
+    Args:
+        head: scores facets.
+        facets: by name, (B, T, d) or (B, L, d).
+        weight: (n + 1, d) output embeddings.
+        context: the items read and the positions scored.
+        targets: (B, T) int64, −1 where there is none.
+    """
+    return _ExactNLL.apply(head, context, targets, tuple(facets), weight, *facets.values())
+
+
+class _ExactNLL(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, head, context, targets, names, weight, *facets):
+        wanted = [tensor.requires_grad for tensor in (weight, *facets)]
+        total = weight.new_zeros(())
+        grads = [torch.zeros_like(tensor) for tensor in (weight, *facets)] if any(wanted) else []
+        step = max(1, CHUNK_ROWS // targets.shape[1])
+        for start in range(0, len(targets), step):
+            rows = slice(start, start + step)
+            leaves = [weight.detach()] + [facet.detach()[rows] for facet in facets]
+            for leaf in leaves:
+                leaf.requires_grad_(bool(grads))
+            with torch.set_grad_enabled(bool(grads)):
+                loss = head.nll(dict(zip(names, leaves[1:], strict=True)), leaves[0], context.rows(rows), targets[rows])
+            total += loss.detach()
+            if grads:
+                of_weight, *of_facets = torch.autograd.grad(loss, leaves)
+                grads[0] += of_weight
+                for whole, part in zip(grads[1:], of_facets, strict=True):
+                    whole[rows] = part
+        ctx.grads = grads
+        return total
+
+    @staticmethod
+    def backward(ctx, of_total):
+        return None, None, None, None, *(of_total * grad for grad in ctx.grads)

@@ -1,0 +1,136 @@
+"""Runs: one training, kept in one folder, found again by what it was asked for."""
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+import pydantic
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+
+from cprlab.config import Config
+from cprlab.data import Sequences
+from cprlab.errors import DataError
+from cprlab.evaluation import METRICS, evaluate
+from cprlab.files import whole
+from cprlab.models import EncoderConfig, HeadConfig, Recommender, parse_head
+from cprlab.training.loop import Device, TrainingConfig, fit
+
+
+class RunConfig(Config):
+    """All that decides what a run's weights are, next to the data.
+
+    Attributes:
+        encoder: the encoder and its sizes.
+        head: the head's name, as in the paper.
+        training: how to train.
+    """
+
+    encoder: EncoderConfig = EncoderConfig()
+    head: str = "Softmax"
+    training: TrainingConfig = TrainingConfig()
+
+    @pydantic.field_validator("head")
+    @classmethod
+    def _canonical(cls, head: str) -> str:
+        return str(parse_head(head))
+
+    def identity(self, sequences: Sequences) -> str:
+        """Return 12 hexadecimal digits for this configuration on these data."""
+        data = f"{sequences.fingerprint} {sequences.n_items} {sequences.n_users} {sequences.max_len}"
+        return hashlib.sha256(f"{self.model_dump_json()} {data}".encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: its folder, and what stands in it.
+
+    Attributes:
+        folder: holds `run.json`, `model.safetensors` and `history.parquet`.
+        config: what was asked for.
+        recommender: with the weights of the best epoch, on the CPU.
+        history: a row an epoch, as `fit` gave it.
+        record: all of `run.json`.
+    """
+
+    folder: Path
+    config: RunConfig
+    recommender: Recommender
+    history: pd.DataFrame
+    record: dict
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Read a run back; it gives the same scores as when it was written.
+
+        Raises:
+            DataError: the folder is not a whole run.
+        """
+        folder = Path(folder)
+        try:
+            record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            config = RunConfig(**record["config"])
+            recommender = Recommender(config.encoder, parse_head(config.head), record["data"]["items"])
+            recommender.load_state_dict(load_file(folder / "model.safetensors"))
+            history = pd.read_parquet(folder / "history.parquet")
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+            detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{folder} is not a whole run ({detail}); remove it to train anew.") from error
+        return cls(folder, config, recommender.eval(), history, record)
+
+
+def train(
+    sequences: Sequences, config: RunConfig, runs: Path | str = "runs", device: Device = "auto"
+) -> Run:
+    """Return the run of this configuration on these data: read back if it is there, else trained and kept.
+
+    A training that was interrupted goes on after its last whole epoch.
+
+    Args:
+        sequences: the log.
+        config: what to train.
+        runs: the folder of run folders.
+        device: where to train.
+
+    Raises:
+        ConfigError: the head does not fit the data, or the device is not there.
+        DataError: the folder cannot be written.
+    """
+    slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.encoder.name}-{config.head}".lower())
+    name = "-".join(part for part in slug.split("-") if part)[:80] + "-" + config.identity(sequences)
+    folder = Path(runs) / name
+    if folder.is_dir():
+        return Run.load(folder)
+    torch.manual_seed(config.training.seed)
+    recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items)
+    unfinished = Path(runs) / f".{name}.checkpoint"
+    history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
+    tested = evaluate(recommender, sequences, "test")
+    record = {
+        "config": config.model_dump(),
+        "data": {
+            "name": sequences.name,
+            "fingerprint": sequences.fingerprint,
+            "items": sequences.n_items,
+            "users": sequences.n_users,
+            "max_len": sequences.max_len,
+        },
+        "trained_on": recommender.embedding.weight.device.type,
+        "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
+        | {"python": platform.python_version()},
+        "test": {metric: float(of_case(tested, "rank").mean()) for metric, of_case in METRICS.items()},
+    }
+    recommender.cpu()
+    with whole(folder) as new:
+        new.mkdir()
+        save_file(recommender.state_dict(), new / "model.safetensors")
+        history.to_parquet(new / "history.parquet")
+        (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    unfinished.unlink(missing_ok=True)
+    return Run(folder, config, recommender, history, record)
