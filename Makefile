@@ -8,7 +8,7 @@ READY := .venv/.ready
 .PHONY: report test lab setup figures notebooks lock clean
 
 report: setup
-	$(BIN)/cprlab report
+	$(BIN)/cprlab report --epochs 3 --out reports/quickstart
 
 test: setup
 	$(BIN)/ruff check .

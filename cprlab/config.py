@@ -1,5 +1,6 @@
 """The base of every configuration: frozen, typed, small, and refused in a sentence when wrong."""
 
+import typing
 from typing import Any, Self
 
 import pydantic
@@ -34,5 +35,8 @@ def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
         return f"Unknown setting {name!r}: {suggestion(name, config.model_fields)}"
     if first["type"] == "missing":
         return f"The setting {name!r} is missing; give it a value."
+    if first["type"] == "literal_error":
+        choices = typing.get_args(config.model_fields[name].annotation)
+        return f"Unknown {name} {first['input']!r}: {suggestion(str(first['input']), choices)}"
     reason = first["msg"].removeprefix("Value error, ")
     return f"The setting {name!r} cannot be {first['input']!r}: {reason[0].lower()}{reason[1:]}."

@@ -22,7 +22,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the place is read-only, full, or not a folder.
     """
-    path = Path(path).absolute()
+    path = Path(path) if Path(path).name else Path(path).absolute()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

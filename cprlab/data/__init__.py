@@ -3,6 +3,7 @@
 from cprlab.data.builtin import BUILTIN
 from cprlab.data.load import load_log
 from cprlab.data.log import InteractionLog
+from cprlab.data.repeats import repeat_curve, repeat_statistics
 from cprlab.data.sequences import Batch, Sequences, Windows
 
-__all__ = ["BUILTIN", "Batch", "InteractionLog", "Sequences", "Windows", "load_log"]
+__all__ = ["BUILTIN", "Batch", "InteractionLog", "Sequences", "Windows", "load_log", "repeat_curve", "repeat_statistics"]

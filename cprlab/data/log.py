@@ -1,7 +1,7 @@
 """InteractionLog: who consumed what, and when, checked, typed and sorted."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -108,6 +108,20 @@ class InteractionLog:
             item_ids=np.asarray(item_ids),
             titles=_titles(frame, columns["item"], columns["title"], titles, item_ids),
             notes=notes,
+        )
+
+    def sample(self, n_users: int, seed: int = 0) -> Self:
+        """Return the log of `n_users` of its users, drawn at random; the whole log if it has no more."""
+        if n_users >= len(self.user_ids):
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self.user_ids), n_users, replace=False)
+        kept = np.isin(self.users, drawn)
+        return replace(
+            self,
+            users=self.users[kept],
+            items=self.items[kept],
+            times=None if self.times is None else self.times[kept],
+            notes=(*self.notes, f"{n_users:,} of {len(self.user_ids):,} users are drawn at random (seed {seed})."),
         )
 
     def fingerprint(self) -> str:

@@ -110,9 +110,10 @@ class Sequences:
             )
         present, items = np.unique(log.items[kept[log.users]], return_inverse=True)
         notes = log.notes
-        if not kept.all():
+        short = np.count_nonzero((counts > 0) & ~kept)
+        if short:
             notes += (
-                f"{np.count_nonzero(~kept):,} of {len(kept):,} users have fewer than {min_interactions} interactions "
+                f"{short:,} of {np.count_nonzero(counts):,} users have fewer than {min_interactions} interactions "
                 "and are left out.",
             )
         return cls(

@@ -1,6 +1,18 @@
 """Ranking over all items, split into repeats and new items, with intervals; and what a head copies."""
 
 from cprlab.evaluation.cases import evaluate
-from cprlab.evaluation.tables import METRICS, calibration, compare, summarise
+from cprlab.evaluation.examples import RULE, Example, choose_examples
+from cprlab.evaluation.tables import METRICS, by_length, calibration, compare, readable, summarise
 
-__all__ = ["METRICS", "calibration", "compare", "evaluate", "summarise"]
+__all__ = [
+    "METRICS",
+    "RULE",
+    "Example",
+    "by_length",
+    "calibration",
+    "choose_examples",
+    "compare",
+    "evaluate",
+    "readable",
+    "summarise",
+]

@@ -25,7 +25,7 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
 
     Returns:
         A row a user, in the order of `sequences.user_ids`:
-        `user` (code), `length` (items read), `target` (code), `repeat` (the target is among the items read),
+        `user` (code), `length` (items before the target, of which the last `max_len` are read), `target` (code), `repeat` (the target is among the items read),
         `rank` (1 is best), `rank_post` (the same with the history's items removed at inference, the paper's "post";
         NaN where that removes the target), `log_loss` (nats), `copy_probability` (total probability of the items
         read), `copied` (share of the top 10 that is among the items read).
@@ -43,7 +43,7 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
     recommender.train(was_training)
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     measured.insert(0, "user", windows.user[order])
-    measured.insert(1, "length", windows.lengths[order])
+    measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[order])
     return measured.sort_values("user", ignore_index=True)
 
 

@@ -51,6 +51,15 @@ def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)[["head", "cases", "metric", "value", "low", "high", "n"]]
 
 
+def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """Return `summarise`'s or `compare`'s rows as text: `value [low, high]`, a column for each group of cases."""
+    text = [f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]" for row in table.itertuples()]
+    keys = [key for key in ("metric", "head", "ranking") if key in table]
+    wide = table.assign(text=text).pivot(index=keys, columns="cases", values="text")
+    order = table.drop_duplicates(keys).set_index(keys).index
+    return wide.reindex(order)[[name for name in GROUPS if name in wide]].fillna("").rename_axis(columns=None)
+
+
 def compare(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     """Return the paired difference of every other head to the first, user by user, with its 95% interval.
 
@@ -86,6 +95,24 @@ def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
         interval = stats.binomtest(int(group["repeat"].sum()), len(group)).proportion_ci(method="wilson")
         rows.append((group["copy_probability"].mean(), group["repeat"].mean(), *interval, len(group)))
     return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n"])
+
+
+def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> pd.DataFrame:
+    """Return how each head does on short and on long histories, in bins of about equally many users.
+
+    Returns:
+        Rows `head, length` (median number of items before the target), `metric` ("NDCG@10", "copy probability" or
+        "observed repeats"), `value, low, high, n`.
+    """
+    rows = []
+    for head, of_head in cases.items():
+        edges = pd.qcut(of_head["length"], bins, labels=False, duplicates="drop")
+        for _, group in of_head.groupby(edges):
+            columns = {metric: METRICS[metric](group, "rank") for metric in ("NDCG@10", "copy probability")}
+            for metric, per_case in (columns | {"observed repeats": group["repeat"]}).items():
+                low, high = interval(per_case.to_numpy(dtype=float), seed)
+                rows.append((head, group["length"].median(), metric, per_case.mean(), low, high, len(group)))
+    return pd.DataFrame(rows, columns=["head", "length", "metric", "value", "low", "high", "n"])
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:

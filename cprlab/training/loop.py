@@ -35,9 +35,9 @@ class TrainingConfig(Config):
         seed: of weights, order of batches, and dropout.
     """
 
-    epochs: int = pydantic.Field(3, ge=1)
-    batch_size: int = pydantic.Field(32, ge=1)
-    learning_rate: float = pydantic.Field(2e-3, gt=0)
+    epochs: int = pydantic.Field(100, ge=1)
+    batch_size: int = pydantic.Field(64, ge=1)
+    learning_rate: float = pydantic.Field(4e-3, gt=0)
     patience: int = pydantic.Field(10, ge=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
 
@@ -125,13 +125,13 @@ def fit(
 
 
 def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return all windows in random batches of windows of like length."""
+    """Return all windows in random batches, each of windows alike in targets and length, so that little is padding."""
     order = rng.permutation(len(windows))
     block = size * BATCHES_SORTED_TOGETHER
     batches = []
     for start in range(0, len(order), block):
         chosen = order[start : start + block]
-        chosen = chosen[np.argsort(windows.lengths[chosen], kind="stable")]
+        chosen = chosen[np.lexsort((windows.lengths[chosen], windows.n_targets[chosen]))]
         batches += np.split(chosen, range(size, len(chosen), size))
     return [batches[index] for index in rng.permutation(len(batches))]
 

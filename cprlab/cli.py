@@ -1,0 +1,70 @@
+"""The command line: the front door, without logic of its own."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cprlab.errors import CprlabError
+
+app = typer.Typer(
+    help="When does the output softmax of a sequential recommender fail to copy or to exclude, and what fixes it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def report(
+    data: Annotated[str, typer.Option(help="A built-in log, or a parquet, csv, tsv or .inter file.")] = (
+        "complete-journey-types"
+    ),
+    users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
+    encoder: Annotated[str, typer.Option(help="The encoder: GRU4Rec.")] = "GRU4Rec",
+    heads: Annotated[str, typer.Option(help="Heads to compare, a semicolon between two.")] = (
+        "Softmax; Softmax + CPR:100 + Mi"
+    ),
+    epochs: Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")] = 100,
+    seed: Annotated[int, typer.Option(help="Makes the result repeatable.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    user: Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")] = "",
+    item: Annotated[str, typer.Option(help="The log's column of items.")] = "",
+    time: Annotated[str, typer.Option(help="The log's column of times.")] = "",
+    title: Annotated[str, typer.Option(help="The log's column of item titles.")] = "",
+    runs: Annotated[str, typer.Option(help="Where trained models are kept and found again.")] = "runs",
+    out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
+) -> None:
+    """Train heads on a log and write a page that shows where each copies and where it fails to."""
+    from cprlab.reports import ReportConfig, run_report
+
+    config = ReportConfig(
+        data=data, users=users, encoder=encoder, heads=heads, epochs=epochs, seed=seed, device=device,
+        user=user, item=item, time=time, title=title, runs=runs,
+    )  # fmt: skip
+    print(run_report(config, out or config.folder))
+
+
+@app.command()
+def figures(
+    report: Annotated[Path, typer.Argument(help="The folder of a report.")],
+    folder: Annotated[Path, typer.Argument(help="Where the PNG files go.")] = Path("figures"),
+) -> None:
+    """Write a report's figures as PNG files."""
+    from cprlab.reports import write_figures
+
+    for path in write_figures(report, folder):
+        print(path)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one sentence and exit code 2."""
+    try:
+        app()
+    except CprlabError as error:
+        print(f"cprlab: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("cprlab: stopped; start it again to go on after the last whole epoch.", file=sys.stderr)
+        sys.exit(130)

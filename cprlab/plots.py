@@ -1,0 +1,172 @@
+"""Figures: one function each, a tidy table in, a plotly Figure out. Each figure carries its name in `layout.meta`."""
+
+import html
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cprlab.evaluation import Example
+
+# Okabe and Ito's colours: told apart with any colour vision, and of different lightness in grey print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+IN_HISTORY, NEW, TRUE_NEXT, TRUTH = "#56B4E9", "#BBBBBB", "#D55E00", "#444444"
+SHOWN = 10  # items of a history that are drawn
+
+
+def repeat_curve(curve: pd.DataFrame) -> go.Figure:
+    """Draw `data.repeat_curve`: the share of repeats at each place of a sequence."""
+    figure = go.Figure()
+    for colour, (prefix, rows) in zip(COLOURS, curve.groupby("prefix"), strict=False):
+        figure.add_scatter(
+            x=rows["position"], y=rows["share"], name=f"prefix {prefix}", mode="lines+markers", line_color=colour,
+            customdata=rows["n"], hovertemplate="position %{x}: %{y:.1%} of %{customdata:,} users",
+        )  # fmt: skip
+    figure.update_xaxes(title="position in the user's sequence")
+    figure.update_yaxes(title="share that repeat an earlier item", tickformat=".0%", range=[0, 1.02])
+    return _styled(figure, "repeat_curve", "Do users repeat, and does one repeat announce the next?")
+
+
+def training(history: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each head's loss and validation NDCG@10 by epoch."""
+    figure = make_subplots(1, 2, subplot_titles=("training loss (nats a target)", "validation NDCG@10"))
+    for colour, (head, epochs) in zip(COLOURS, history.items(), strict=False):
+        for column, measure in ((1, "loss"), (2, "ndcg")):
+            figure.add_scatter(
+                x=epochs["epoch"], y=epochs[measure], name=head, legendgroup=head, showlegend=column == 1,
+                mode="lines+markers", line_color=colour, row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="epoch", tickformat="d", dtick=_whole_step(max(len(e) for e in history.values())))
+    return _styled(figure, "training", "Training")
+
+
+def metrics(summary: pd.DataFrame) -> go.Figure:
+    """Draw `evaluation.summarise`'s ranking metrics with their intervals, for all, repeat and new cases."""
+    shown = ("NDCG@10", "HIT@10", "MRR@10")
+    figure = make_subplots(1, len(shown), subplot_titles=shown, shared_yaxes=True)
+    heads = list(dict.fromkeys(summary["head"]))
+    bare = [head for head in heads if not head.endswith(" (post)")]
+    for column, metric in enumerate(shown, start=1):
+        for place, head in enumerate(heads):
+            rows = summary[(summary["head"] == head) & (summary["metric"] == metric)]
+            colour = COLOURS[bare.index(head.removesuffix(" (post)")) % len(COLOURS)]
+            offset = (place - (len(heads) - 1) / 2) * -0.17
+            y = rows["cases"].map({"new": 0, "repeat": 1, "all": 2}) + offset
+            figure.add_scatter(
+                x=rows["value"], y=y, name=head, legendgroup=head, showlegend=column == 1, mode="markers",
+                marker={"color": colour, "size": 9, "symbol": "circle" if head in bare else "circle-open"},
+                error_x=_whiskers(rows, colour), customdata=rows["n"],
+                hovertemplate="%{x:.3f}, %{customdata:,} users", row=1, col=column,
+            )  # fmt: skip
+    figure.update_yaxes(tickvals=[0, 1, 2], ticktext=["new", "repeat", "all"], range=[-0.5, 2.5], zeroline=False)
+    figure.update_xaxes(rangemode="tozero")
+    return _styled(figure, "metrics", "How well each head ranks the next item (bars: 95% intervals over users)", 430)
+
+
+def calibration(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each head's `evaluation.calibration`: predicted copy probability against the observed share of repeats."""
+    figure = go.Figure()
+    top = max(float(table[["predicted", "high"]].to_numpy().max()) for table in tables.values())
+    figure.add_scatter(
+        x=[0, top], y=[0, top], mode="lines", name="as often as predicted", line={"color": TRUTH, "dash": "dot"}
+    )
+    for colour, (head, table) in zip(COLOURS, tables.items(), strict=False):
+        figure.add_scatter(
+            x=table["predicted"], y=table["observed"], name=head, mode="lines+markers", line_color=colour,
+            error_y=_whiskers(table.rename(columns={"observed": "value"}), colour), customdata=table["n"],
+            hovertemplate="predicted %{x:.1%}, observed %{y:.1%} of %{customdata:,} users",
+        )  # fmt: skip
+    figure.update_xaxes(title="predicted probability that the next item is in the history", tickformat=".0%")
+    figure.update_yaxes(title="observed share of repeats", tickformat=".0%", rangemode="tozero")
+    return _styled(figure, "calibration", "Does the head know when to copy?")
+
+
+def by_length(table: pd.DataFrame) -> go.Figure:
+    """Draw `evaluation.by_length`: ranking, and predicted against observed copying, by length of history."""
+    figure = make_subplots(1, 2, subplot_titles=("NDCG@10", "probability on the history, and observed repeats"))
+    heads = list(dict.fromkeys(table["head"]))
+    observed = table[(table["metric"] == "observed repeats") & (table["head"] == heads[0])]
+    panels = [(head, metric, column) for head in heads for metric, column in (("NDCG@10", 1), ("copy probability", 2))]
+    for head, metric, column in panels:
+        rows = table[(table["head"] == head) & (table["metric"] == metric)]
+        colour = COLOURS[heads.index(head) % len(COLOURS)]
+        figure.add_scatter(
+            x=rows["length"], y=rows["value"], name=head, legendgroup=head, showlegend=column == 1,
+            mode="lines+markers", line_color=colour, error_y=_whiskers(rows, colour), row=1, col=column,
+        )  # fmt: skip
+    figure.add_scatter(
+        x=observed["length"], y=observed["value"], name="observed repeats", mode="lines+markers",
+        line={"color": TRUTH, "dash": "dot"}, error_y=_whiskers(observed, TRUTH), row=1, col=2,
+    )  # fmt: skip
+    wide = table["length"].max() > 20 * max(1.0, table["length"].min())
+    figure.update_xaxes(title="items before the target", type="log" if wide else "linear")
+    figure.update_yaxes(rangemode="tozero")
+    return _styled(figure, "by_length", "Short and long histories")
+
+
+def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
+    """Draw a case: the end of the history, and each head's most probable next items, with the true one marked."""
+    heads = list(case.log_probs)
+    figure = make_subplots(
+        1, 1 + len(heads), subplot_titles=("the history's end, newest last", *heads), horizontal_spacing=0.16
+    )
+    history = list(case.history[-SHOWN:])
+    figure.add_scatter(
+        x=[0] * len(history), y=list(range(len(history))), text=[_short(titles[item], 34) for item in history],
+        mode="markers+text", textposition="middle right", showlegend=False, cliponaxis=False, hoverinfo="text",
+        marker={"size": 9, "color": [TRUE_NEXT if item == case.target else IN_HISTORY for item in history]},
+        row=1, col=1,
+    )  # fmt: skip
+    figure.update_xaxes(visible=False, range=[-0.05, 1], row=1, col=1)
+    figure.update_yaxes(visible=False, autorange="reversed", row=1, col=1)
+    for column, head in enumerate(heads, start=2):
+        best = np.argsort(-case.log_probs[head], kind="stable")[:top]
+        kinds = np.where(best == case.target, TRUE_NEXT, np.where(np.isin(best, case.history), IN_HISTORY, NEW))
+        figure.add_bar(
+            x=np.exp(case.log_probs[head][best]), y=[f"{place}. {_short(titles[item], 26)}" for place, item in enumerate(best, 1)],
+            orientation="h", marker_color=kinds, showlegend=False, hovertemplate="%{y}: %{x:.2%}", row=1, col=column,
+        )  # fmt: skip
+        figure.update_yaxes(autorange="reversed", row=1, col=column)
+        figure.update_xaxes(title="probability", tickformat=".0%", rangemode="tozero", row=1, col=column)
+    widest = max(float(np.exp(scores.max())) for scores in case.log_probs.values())
+    for column in range(2, 2 + len(heads)):
+        figure.update_xaxes(range=[0, 1.05 * widest], nticks=4, row=1, col=column)
+    for name, colour in (("the true next item", TRUE_NEXT), ("in the history", IN_HISTORY), ("new", NEW)):
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker={"color": colour, "symbol": "square", "size": 11}, row=1, col=1)
+    title = f"User {_short(case.user, 20)} next takes {_short(titles[case.target], 40)}: {case.wrong} {case.kind}"
+    return _styled(figure, "example", title, 380)
+
+
+def _styled(figure: go.Figure, name: str, title: str, height: int = 400) -> go.Figure:
+    return figure.update_layout(
+        meta={"name": name},
+        title={"text": title, "x": 0, "xref": "paper", "font": {"size": 16}},
+        template="plotly_white",
+        height=height,
+        margin={"l": 60, "r": 20, "t": 80, "b": 90},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0},
+        font={"size": 12},
+    )
+
+
+def _whiskers(rows: pd.DataFrame, colour: str) -> dict:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rows["high"] - rows["value"],
+        "arrayminus": rows["value"] - rows["low"],
+        "color": colour,
+        "thickness": 1.2,
+        "width": 3,
+    }
+
+
+def _short(title: str, most: int) -> str:
+    """Return a title as one line of text that plotly cannot take for markup."""
+    line = " ".join(str(title).split())
+    return html.escape(line if len(line) <= most else line[: most - 1] + "…", quote=False)
+
+
+def _whole_step(epochs: int) -> int:
+    return max(1, epochs // 10)

@@ -1,0 +1,57 @@
+"""to_page: an executed notebook becomes one self-contained HTML page that shows its figures offline."""
+
+import html
+
+import nbformat
+import plotly.io as pio
+import plotly.offline
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import Preprocessor
+from traitlets.config import Config
+
+PLOTLY = "application/vnd.plotly.v1+json"
+
+
+def to_page(notebook: nbformat.NotebookNode, title: str) -> str:
+    """Return the page: prose, tables and figures, without the code; plotly.js is in it once, and nothing is fetched."""
+    exporter = HTMLExporter(
+        config=Config(
+            HTMLExporter={
+                "exclude_input": True,
+                "exclude_input_prompt": True,
+                "exclude_output_prompt": True,
+                "mathjax_url": "",
+                "require_js_url": "",
+                "jquery_url": "",
+                "mermaid_js_url": "",
+                "widget_renderer_url": "",
+            }
+        ),
+        preprocessors=[_Outputs],
+    )
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": html.escape(title)}})
+    script = f"<script>window.PlotlyConfig = {{MathJaxConfig: 'local'}};{plotly.offline.get_plotlyjs()}</script>"
+    return page.replace("</head>", script + "</head>", 1)
+
+
+class _Outputs(Preprocessor):
+    """Turns plotly's JSON outputs into drawn figures, and leaves progress bars out."""
+
+    def preprocess_cell(self, cell, resources, index):
+        if cell.cell_type != "code":
+            return cell, resources
+        kept = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in kept:
+            if PLOTLY in output.get("data", {}):
+                figure = pio.from_json(pio.to_json(output.data[PLOTLY], validate=False), skip_invalid=True)
+                drawn = pio.to_html(
+                    figure,
+                    full_html=False,
+                    include_plotlyjs=False,
+                    include_mathjax=False,
+                    default_height=f"{figure.layout.height or 450}px",
+                    config={"displaylogo": False, "responsive": True},
+                )
+                output.data = nbformat.from_dict({"text/html": drawn})
+        cell.outputs = kept
+        return cell, resources

@@ -1,0 +1,88 @@
+"""run_report: papermill runs the notebook, and a folder holds the page, the numbers and the executed notebook."""
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+
+import cprlab
+from cprlab import errors
+from cprlab.errors import ConfigError, CprlabError, DataError, suggestion
+from cprlab.files import whole
+from cprlab.reports.config import ReportConfig
+from cprlab.reports.page import to_page
+
+FILES = ("index.html", "metrics.json", "report.ipynb")
+
+
+def run_report(config: ReportConfig, out: Path | str) -> Path:
+    """Execute `01_report.ipynb` and write `index.html`, `metrics.json` and `report.ipynb` to the folder `out`.
+
+    The folder appears, or changes, only when all of it is there.
+
+    Args:
+        config: what to report on.
+        out: the report's folder.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        CprlabError: a parameter, the data or the place is not usable.
+    """
+    out = Path(out)
+    foreign = sorted({path.name for path in out.iterdir()} - set(FILES)) if out.is_dir() else []
+    if foreign:
+        raise DataError(f"{out} holds {foreign[0]!r}, which is not of a report; choose another folder with --out.")
+    config.check()
+    with whole(out) as new:
+        new.mkdir()
+        executed = execute("01_report.ipynb", new / "report.ipynb", dict(config.but(out=str(new))))
+        (new / "index.html").write_text(to_page(executed, f"cprlab: {Path(config.data).name}"), encoding="utf-8")
+    return out / "index.html"
+
+
+def execute(name: str, output: Path, parameters: dict) -> nbformat.NotebookNode:
+    """Run one of the project's notebooks with parameters; its progress bars go to standard error.
+
+    Raises:
+        ConfigError: the notebook has no parameter of that name.
+        CprlabError: what the notebook raised, if it was one.
+    """
+    notebook = find_notebook(name)
+    known = papermill.inspect_notebook(str(notebook))
+    for parameter in parameters:
+        if parameter not in known:
+            raise ConfigError(f"{name} has no parameter {parameter!r}: {suggestion(parameter, known)}")
+    try:
+        executed = papermill.execute_notebook(
+            str(notebook), str(output), parameters, progress_bar=False, stderr_file=sys.stderr
+        )
+    except papermill.PapermillExecutionError as error:
+        kind = getattr(errors, error.ename, None)
+        if isinstance(kind, type) and issubclass(kind, CprlabError):
+            raise kind(error.evalue) from None
+        raise
+    return executed
+
+
+def find_notebook(name: str) -> Path:
+    """Return where a notebook of the project stands: in the installed package, or beside it in a checkout."""
+    package = Path(cprlab.__file__).parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"The notebook {name} is not installed with cprlab; reinstall cprlab.")
+
+
+def write_metrics(summary: pd.DataFrame, config: ReportConfig) -> None:
+    """Write `evaluation.summarise`'s rows, with the data and the encoder, to `metrics.json` in `config.out`, if any."""
+    if not config.out:
+        return
+    rows = summary.assign(data=Path(config.data).name, encoder=config.encoder)
+    columns = ["data", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
+    with whole(Path(config.out) / "metrics.json") as file:
+        file.write_text(json.dumps(rows[columns].to_dict("records"), indent=1, allow_nan=False) + "\n", encoding="utf-8")
