@@ -24,24 +24,41 @@ def whole(path: Path) -> Iterator[Path]:
     """
     path = Path(path) if Path(path).name else Path(path).absolute()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if temporary.is_dir() and path.is_dir():
-            outgoing = temporary.with_suffix(".replaced")
-            os.rename(path, outgoing)
-            os.rename(temporary, path)
-            shutil.rmtree(outgoing)
+        with _in_a_sentence(path):
+            yield temporary
+            if temporary.is_dir() and path.is_dir():
+                outgoing = temporary.with_suffix(".replaced")
+                os.rename(path, outgoing)
+                os.rename(temporary, path)
+                shutil.rmtree(outgoing)
+            else:
+                os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
         else:
-            os.replace(temporary, path)
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        DataError: the place is read-only, full, or not a folder.
+    """
+    with _in_a_sentence(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _in_a_sentence(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         raise DataError(
             f"{path} cannot be written ({error.strerror or error}); choose another folder or free some space."
         ) from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)

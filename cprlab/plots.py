@@ -13,19 +13,21 @@ from cprlab.evaluation import Example
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 IN_HISTORY, NEW, TRUE_NEXT, TRUTH = "#56B4E9", "#BBBBBB", "#D55E00", "#444444"
 SHOWN = 10  # items of a history that are drawn
+FEW = 20  # users below which a share is not drawn
 
 
 def repeat_curve(curve: pd.DataFrame) -> go.Figure:
-    """Draw `data.repeat_curve`: the share of repeats at each place of a sequence."""
+    """Draw `data.repeat_curve`: the share of repeats at each place of a sequence where at least `FEW` users are."""
     figure = go.Figure()
-    for colour, (prefix, rows) in zip(COLOURS, curve.groupby("prefix"), strict=False):
+    for colour, (prefix, rows) in zip(COLOURS, curve[curve["n"] >= FEW].groupby("prefix"), strict=False):
         figure.add_scatter(
             x=rows["position"], y=rows["share"], name=f"prefix {prefix}", mode="lines+markers", line_color=colour,
             customdata=rows["n"], hovertemplate="position %{x}: %{y:.1%} of %{customdata:,} users",
         )  # fmt: skip
     figure.update_xaxes(title="position in the user's sequence")
-    figure.update_yaxes(title="share that repeat an earlier item", tickformat=".0%", range=[0, 1.02])
-    return _styled(figure, "repeat_curve", "Do users repeat, and does one repeat announce the next?")
+    figure.update_yaxes(title="share that repeat an earlier item", tickformat=".0%", rangemode="tozero")
+    title = f"Do users repeat, and does one repeat announce the next? (places with {FEW} or more users)"
+    return _styled(figure, "repeat_curve", title)
 
 
 def training(history: dict[str, pd.DataFrame]) -> go.Figure:
@@ -69,7 +71,11 @@ def calibration(tables: dict[str, pd.DataFrame]) -> go.Figure:
     figure = go.Figure()
     top = max(float(table[["predicted", "high"]].to_numpy().max()) for table in tables.values())
     figure.add_scatter(
-        x=[0, top], y=[0, top], mode="lines", name="as often as predicted", line={"color": TRUTH, "dash": "dot"}
+        x=[0, top],
+        y=[0, top],
+        mode="lines",
+        name="as often as predicted",
+        line={"color": TRUTH, "dash": "dot"},
     )
     for colour, (head, table) in zip(COLOURS, tables.items(), strict=False):
         figure.add_scatter(
@@ -100,7 +106,7 @@ def by_length(table: pd.DataFrame) -> go.Figure:
         line={"color": TRUTH, "dash": "dot"}, error_y=_whiskers(observed, TRUTH), row=1, col=2,
     )  # fmt: skip
     wide = table["length"].max() > 20 * max(1.0, table["length"].min())
-    figure.update_xaxes(title="items before the target", type="log" if wide else "linear")
+    figure.update_xaxes(title="items before the target", type="log" if wide else "linear", dtick="D2" if wide else None)
     figure.update_yaxes(rangemode="tozero")
     return _styled(figure, "by_length", "Short and long histories")
 
@@ -108,8 +114,10 @@ def by_length(table: pd.DataFrame) -> go.Figure:
 def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
     """Draw a case: the end of the history, and each head's most probable next items, with the true one marked."""
     heads = list(case.log_probs)
+    ranks = {head: int((scores >= scores[case.target]).sum()) for head, scores in case.log_probs.items()}
+    panels = [f"{head}<br>true item at rank {rank:,}" for head, rank in ranks.items()]
     figure = make_subplots(
-        1, 1 + len(heads), subplot_titles=("the history's end, newest last", *heads), horizontal_spacing=0.16
+        1, 1 + len(heads), subplot_titles=("the history's end, newest last", *panels), horizontal_spacing=0.16
     )
     history = list(case.history[-SHOWN:])
     figure.add_scatter(
@@ -122,9 +130,10 @@ def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
     figure.update_yaxes(visible=False, autorange="reversed", row=1, col=1)
     for column, head in enumerate(heads, start=2):
         best = np.argsort(-case.log_probs[head], kind="stable")[:top]
+        labels = [f"{place}. {_short(titles[item], 26)}" for place, item in enumerate(best, 1)]
         kinds = np.where(best == case.target, TRUE_NEXT, np.where(np.isin(best, case.history), IN_HISTORY, NEW))
         figure.add_bar(
-            x=np.exp(case.log_probs[head][best]), y=[f"{place}. {_short(titles[item], 26)}" for place, item in enumerate(best, 1)],
+            x=np.exp(case.log_probs[head][best]), y=labels,
             orientation="h", marker_color=kinds, showlegend=False, hovertemplate="%{y}: %{x:.2%}", row=1, col=column,
         )  # fmt: skip
         figure.update_yaxes(autorange="reversed", row=1, col=column)
@@ -133,9 +142,17 @@ def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
     for column in range(2, 2 + len(heads)):
         figure.update_xaxes(range=[0, 1.05 * widest], nticks=4, row=1, col=column)
     for name, colour in (("the true next item", TRUE_NEXT), ("in the history", IN_HISTORY), ("new", NEW)):
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker={"color": colour, "symbol": "square", "size": 11}, row=1, col=1)
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "symbol": "square", "size": 11},
+            row=1,
+            col=1,
+        )
     title = f"User {_short(case.user, 20)} next takes {_short(titles[case.target], 40)}: {case.wrong} {case.kind}"
-    return _styled(figure, "example", title, 380)
+    return _styled(figure, "example", title, 400)
 
 
 def _styled(figure: go.Figure, name: str, title: str, height: int = 400) -> go.Figure:

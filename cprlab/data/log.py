@@ -10,9 +10,36 @@ import pandas as pd
 from cprlab.errors import DataError
 
 GUESSES = {
-    "user": ("user_id", "user", "userid", "household_id", "customer_id", "visitor_id", "student_id", "session_id"),
-    "item": ("item_id", "item", "itemid", "product_id", "movie_id", "article_id", "track_id", "problem_step_name"),
-    "time": ("timestamp", "time", "datetime", "date", "transaction_timestamp", "time_start", "step_start_time", "ts"),
+    "user": (
+        "user_id",
+        "user",
+        "userid",
+        "household_id",
+        "customer_id",
+        "visitor_id",
+        "student_id",
+        "session_id",
+    ),
+    "item": (
+        "item_id",
+        "item",
+        "itemid",
+        "product_id",
+        "movie_id",
+        "article_id",
+        "track_id",
+        "problem_step_name",
+    ),
+    "time": (
+        "timestamp",
+        "time",
+        "datetime",
+        "date",
+        "transaction_timestamp",
+        "time_start",
+        "step_start_time",
+        "ts",
+    ),
     "title": ("title", "item_title", "movie_title", "item_name", "product_name", "name"),
 }
 
@@ -121,7 +148,10 @@ class InteractionLog:
             users=self.users[kept],
             items=self.items[kept],
             times=None if self.times is None else self.times[kept],
-            notes=(*self.notes, f"{n_users:,} of {len(self.user_ids):,} users are drawn at random (seed {seed})."),
+            notes=(
+                *self.notes,
+                f"{n_users:,} of {len(self.user_ids):,} users are drawn at random (seed {seed}).",
+            ),
         )
 
     def fingerprint(self) -> str:
@@ -170,8 +200,15 @@ def _times(values: pd.Series, column: str, name: str, first_line: int) -> np.nda
         return values.to_numpy(dtype=np.int64)
     else:
         text = values.astype("string").str.strip()
-        if text.str.fullmatch(r"[+-]?\d{1,18}").fillna(False).all():
-            return text.astype("int64").to_numpy(dtype=np.int64)
+        if text.str.fullmatch(r"[+-]?\d+").fillna(False).all():
+            exact = pd.to_numeric(text)
+            if pd.api.types.is_signed_integer_dtype(exact):
+                return exact.to_numpy(dtype=np.int64)
+            row = next(row for row, digits in enumerate(text) if not -(2**63) <= int(digits) < 2**63)
+            raise DataError(
+                f"{name}, line {first_line + row}: the time {text.iloc[row][:60]!r} in the column {column!r} does not "
+                "fit 64 bits; use a coarser unit."
+            )
         numbers = pd.to_numeric(text, errors="coerce").astype("float64")
         if numbers.notna().any():
             bad, parsed = ~np.isfinite(numbers), numbers

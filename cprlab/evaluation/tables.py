@@ -20,6 +20,7 @@ METRICS: dict[str, Callable[[pd.DataFrame, str], pd.Series]] = {
     "MRR@10": _at_rank(lambda rank: 1 / rank),
     "log-loss": lambda cases, rank: cases["log_loss"],
     "copy probability": lambda cases, rank: cases["copy_probability"],
+    "copy excess": lambda cases, rank: cases["copy_probability"] - cases["repeat"],
     "copied in top 10": lambda cases, rank: cases["copied"],
 }
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
@@ -38,7 +39,9 @@ def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
         seed: of the bootstrap.
 
     Returns:
-        Rows `head, cases ("all" | "repeat" | "new"), metric, value, low, high, n`. Beside each head stands the same
+        Rows `head, cases ("all" | "repeat" | "new"), metric, value, low, high, n`. The "copy excess" is the copy
+        probability minus the outcome (1 for a repeat, 0 for a new item): zero on average if the head is calibrated
+        in the large. Beside each head stands the same
         head "(post)": its ranking metrics once the history's items are removed at inference. A group without cases
         has no rows.
     """
@@ -52,11 +55,13 @@ def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """Return `summarise`'s or `compare`'s rows as text: `value [low, high]`, a column for each group of cases."""
+    """Return `summarise`'s or `compare`'s rows as text, `value [low, high]`, with a column a group of cases."""
     text = [f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]" for row in table.itertuples()]
     keys = [key for key in ("metric", "head", "ranking") if key in table]
     wide = table.assign(text=text).pivot(index=keys, columns="cases", values="text")
-    order = table.drop_duplicates(keys).set_index(keys).index
+    seen = table.drop_duplicates(keys)
+    first = {metric: place for place, metric in enumerate(seen["metric"].unique())}
+    order = seen.sort_values("metric", key=lambda column: column.map(first), kind="stable").set_index(keys).index
     return wide.reindex(order)[[name for name in GROUPS if name in wide]].fillna("").rename_axis(columns=None)
 
 
@@ -73,7 +78,10 @@ def compare(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     (base, of_base), *others = cases.items()
     rows = []
     for head, of_head in others:
-        for ranking, rank, metrics in (("raw", "rank", (*RANKING, "log-loss")), ("post", "rank_post", RANKING)):
+        for ranking, rank, metrics in (
+            ("raw", "rank", (*RANKING, "log-loss")),
+            ("post", "rank_post", RANKING),
+        ):
             for metric in metrics:
                 difference = METRICS[metric](of_head, rank) - METRICS[metric](of_base, rank)
                 labels = {"head": head, "against": base, "ranking": ranking, "metric": metric}

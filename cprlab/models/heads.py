@@ -59,16 +59,17 @@ class Head(nn.Module):
             weight: (n + 1, d) output embeddings, the last row padding's.
             context: the items read and the positions scored.
         """
-        return F.log_softmax(self._logits(facets, weight, context), dim=-1)
+        return F.log_softmax(self.logits(facets, weight, context), dim=-1)
 
     def nll(
         self, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context, targets: torch.Tensor
     ) -> torch.Tensor:
         """Return the sum of −log p(target) over the targets (B, T) that are not −1."""
-        logits = self._logits(facets, weight, context)
+        logits = self.logits(facets, weight, context)
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum")
 
-    def _logits(self, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context) -> torch.Tensor:
+    def logits(self, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context) -> torch.Tensor:
+        """Return logits (B, T, n) over the real items; arguments as in `log_probs`."""
         z = torch.empty(0)
         for partition in self.partitions:
             z = partition.score(z, facets, weight, context)

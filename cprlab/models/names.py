@@ -8,7 +8,14 @@ import pydantic
 from cprlab.config import Config
 from cprlab.errors import ConfigError, suggestion
 
-EXAMPLES = ("Softmax", "Softmax + Mi", "Softmax + C", "Softmax + CP", "Softmax + CPR:100", "Softmax + CPR:100 + Mi")
+EXAMPLES = (
+    "Softmax",
+    "Softmax + Mi",
+    "Softmax + C",
+    "Softmax + CP",
+    "Softmax + CPR:100",
+    "Softmax + CPR:100 + Mi",
+)
 
 
 class HeadConfig(Config):

@@ -13,11 +13,13 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
     counts = summary[summary["metric"] == "NDCG@10"].groupby("cases")["n"].first()
     repeats, n = int(counts.get("repeat", 0)), int(counts["all"])
     lines = [f"Of {n:,} test users, {repeats / n:.1%} next took an item of their history.", ""]
-    copying = summary[(summary["metric"] == "copy probability") & (summary["cases"] == "all")]
-    for row in copying.itertuples():
+    everyone = summary[summary["cases"] == "all"].set_index(["head", "metric"])
+    for head in everyone.xs("copy excess", level="metric").index:
+        copying, excess = everyone.loc[(head, "copy probability")], everyone.loc[(head, "copy excess")]
         lines.append(
-            f"- **{row.head}** put {row.value:.1%} [{row.low:.1%}, {row.high:.1%}] of its probability on the history: "
-            f"{_judgement(row.low, row.high, repeats / n)}."
+            f"- **{head}** put {copying.value:.1%} [{copying.low:.1%}, {copying.high:.1%}] of its probability on the "
+            f"history: {_judgement(excess.low, excess.high)} ({_points(excess.value)} "
+            f"[{_points(excess.low)}, {_points(excess.high)}] percentage points against what users did)."
         )
     gains = differences[differences["metric"] == "NDCG@10"]
     for (head, against), rows in gains.groupby(["head", "against"], sort=False):
@@ -28,10 +30,12 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _judgement(low: float, high: float, observed: float) -> str:
-    if low <= observed <= high:
-        return "as much as users repeat"
-    return "too little" if high < observed else "too much"
+def _judgement(low: float, high: float) -> str:
+    return "about as much as users repeat" if low <= 0 <= high else "too little" if high < 0 else "too much"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
 
 
 def _gain(row) -> str:

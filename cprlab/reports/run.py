@@ -85,4 +85,6 @@ def write_metrics(summary: pd.DataFrame, config: ReportConfig) -> None:
     rows = summary.assign(data=Path(config.data).name, encoder=config.encoder)
     columns = ["data", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
     with whole(Path(config.out) / "metrics.json") as file:
-        file.write_text(json.dumps(rows[columns].to_dict("records"), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        file.write_text(
+            json.dumps(rows[columns].to_dict("records"), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )

@@ -54,7 +54,9 @@ def open_device(device: Device) -> torch.device:
     if device not in there:
         raise ConfigError(f"Unknown device {device!r}; possible: auto, {', '.join(there)}.")
     if not there[device]:
-        raise ConfigError(f"There is no device {device!r} here; use one of auto, {', '.join(d for d in there if there[d])}.")
+        raise ConfigError(
+            f"There is no device {device!r} here; use one of auto, {', '.join(d for d in there if there[d])}."
+        )
     return torch.device(device)
 
 
@@ -87,7 +89,12 @@ def fit(
     targets = int(windows.n_targets.sum())
     done = len(state["epochs"])
     with tqdm(
-        total=targets * config.epochs, initial=targets * done, unit=" targets", unit_scale=True, mininterval=1.0, desc=f"{recommender.head.config}"
+        total=targets * config.epochs,
+        initial=targets * done,
+        unit=" targets",
+        unit_scale=True,
+        mininterval=1.0,
+        desc=f"{recommender.head.config}",
     ) as bar:
         for epoch in range(done, config.epochs):
             if _stale(state["epochs"], config.patience):
@@ -111,7 +118,13 @@ def fit(
             ndcg = float(METRICS["NDCG@10"](evaluate(recommender, sequences, "validation"), "rank").mean())
             bar.set_postfix(epoch=epoch + 1, loss=f"{loss / targets:.3f}", ndcg=f"{ndcg:.4f}")
             state["epochs"].append(
-                {"epoch": epoch + 1, "loss": loss / targets, "ndcg": ndcg, "seconds": seconds, "targets_per_second": targets / seconds}
+                {
+                    "epoch": epoch + 1,
+                    "loss": loss / targets,
+                    "ndcg": ndcg,
+                    "seconds": seconds,
+                    "targets_per_second": targets / seconds,
+                }
             )
             if ndcg > state["best"]:
                 state |= {"best": ndcg, "weights": copy.deepcopy(recommender.state_dict())}

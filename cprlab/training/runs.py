@@ -18,8 +18,8 @@ from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
-from cprlab.files import whole
-from cprlab.models import EncoderConfig, HeadConfig, Recommender, parse_head
+from cprlab.files import make_folder, whole
+from cprlab.models import EncoderConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit
 
 
@@ -85,9 +85,7 @@ class Run:
         return cls(folder, config, recommender.eval(), history, record)
 
 
-def train(
-    sequences: Sequences, config: RunConfig, runs: Path | str = "runs", device: Device = "auto"
-) -> Run:
+def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", device: Device = "auto") -> Run:
     """Return the run of this configuration on these data: read back if it is there, else trained and kept.
 
     A training that was interrupted goes on after its last whole epoch.
@@ -107,6 +105,7 @@ def train(
     folder = Path(runs) / name
     if folder.is_dir():
         return Run.load(folder)
+    make_folder(Path(runs))  # before any time is spent on training
     torch.manual_seed(config.training.seed)
     recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items)
     unfinished = Path(runs) / f".{name}.checkpoint"

@@ -1,0 +1,55 @@
+"""A headless Chromium for the tests, and what to ask of a plotly figure in a page."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+]
+
+# Of each figure on the page: its name, how many points it should draw, and how many of its marks have a size on screen.
+FIGURES = """() => [...document.querySelectorAll('.js-plotly-plot')].map(figure => {
+    const marks = [...figure.querySelectorAll('.trace path, .trace text, .point path')];
+    const seen = marks.filter(mark => { const box = mark.getBoundingClientRect(); return box.width + box.height > 1 });
+    return {name: figure.layout.meta.name, title: figure.querySelector('.gtitle')?.textContent ?? '',
+            traces: figure.data.length, width: figure.getBoundingClientRect().width, marks: seen.length};
+})"""
+
+
+@contextmanager
+def open_page(**context) -> Iterator[tuple[Page, list[str]]]:
+    """Give a page, and a list to which its console errors and requests to other hosts are added."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=False)
+        page = browser.new_page(viewport={"width": 1280, "height": 1000}, **context)
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on(
+            "console",
+            lambda line: complaints.append(f"console: {line.text}") if line.type == "error" else None,
+        )
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith(("file:", "data:", "blob:", "http://localhost", "ws://localhost"))
+                else complaints.append(f"request: {request.url}")
+            ),
+        )
+        try:
+            yield page, complaints
+        finally:
+            browser.close()

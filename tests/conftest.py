@@ -1,0 +1,25 @@
+"""Shared by all tests: small logs, small models, and one thread a worker."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cprlab.data import InteractionLog, Sequences
+
+torch.set_num_threads(1)  # the tests run in parallel; two threads each would only wait for one another
+
+
+def random_log(users: int = 30, items: int = 40, longest: int = 60, seed: int = 0) -> InteractionLog:
+    """A log with repeats: each user draws from a dozen favourites."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        favourites = rng.choice(items, 12, replace=False)
+        rows += [(f"u{user}", int(item)) for item in rng.choice(favourites, rng.integers(5, longest))]
+    return InteractionLog.from_frame(pd.DataFrame(rows, columns=["user_id", "item_id"]), "random")
+
+
+@pytest.fixture(scope="session")
+def sequences() -> Sequences:
+    return Sequences.from_log(random_log(), max_len=20)

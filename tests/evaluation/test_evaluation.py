@@ -1,0 +1,180 @@
+"""Metrics, intervals and calibration against loops, closed forms and simulated coverage."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cprlab.evaluation import by_length, calibration, choose_examples, compare, evaluate, readable, summarise
+from cprlab.evaluation.tables import interval
+from cprlab.models import EncoderConfig, Recommender, parse_head
+
+
+@pytest.fixture(scope="module")
+def recommenders(sequences):
+    torch.manual_seed(0)
+    made = {
+        head: Recommender(EncoderConfig(d=8, hidden=8), parse_head(head), sequences.n_items)
+        for head in ("Softmax", "Softmax + CP")
+    }
+    with torch.no_grad():
+        for recommender in made.values():
+            recommender.embedding.weight[:-1].normal_()
+    return made
+
+
+@pytest.fixture(scope="module")
+def cases(recommenders, sequences):
+    return {head: evaluate(recommender, sequences) for head, recommender in recommenders.items()}
+
+
+def slow_case(recommender, sequences, user, held_out):
+    """What `evaluate` says of a user, counted item by item."""
+    items = sequences.items[sequences.offsets[user] : sequences.offsets[user + 1]].tolist()
+    before, target = items[:-held_out], items[-held_out]
+    history = before[-sequences.max_len :]
+    scores = recommender.log_probs([history])[0].astype(float)
+    rank = sum(scores[v] >= scores[target] for v in range(sequences.n_items))
+    allowed = [v for v in range(sequences.n_items) if v not in history]
+    best = sorted(range(sequences.n_items), key=lambda v: -scores[v])[:10]
+    return {
+        "user": user,
+        "length": len(before),
+        "target": target,
+        "repeat": target in history,
+        "rank": rank,
+        "rank_post": math.nan if target in history else sum(scores[v] >= scores[target] for v in allowed),
+        "log_loss": -scores[target],
+        "copy_probability": sum(math.exp(scores[v]) for v in set(history)),
+        "copied": sum(v in history for v in best) / 10,
+    }
+
+
+@pytest.mark.parametrize(("split", "held_out"), [("test", 1), ("validation", 2)])
+@pytest.mark.parametrize("head", ["Softmax", "Softmax + CP"])
+def test_every_case_is_what_a_loop_counts(recommenders, sequences, head, split, held_out):
+    found = evaluate(recommenders[head], sequences, split)
+    slow = pd.DataFrame([slow_case(recommenders[head], sequences, u, held_out) for u in range(sequences.n_users)])
+    assert slow["repeat"].nunique() == 2
+    pd.testing.assert_frame_equal(found, slow, check_dtype=False, rtol=1e-5)
+
+
+def test_small_batches_change_nothing(recommenders, sequences, cases, monkeypatch):
+    monkeypatch.setattr("cprlab.evaluation.cases.SCORES_AT_ONCE", 3 * sequences.n_items)
+    found = evaluate(recommenders["Softmax"], sequences)
+    pd.testing.assert_frame_equal(found, cases["Softmax"], rtol=1e-5)
+
+
+def test_ties_count_against_the_target(sequences):
+    recommender = Recommender(EncoderConfig(d=4, hidden=4), parse_head("Softmax"), sequences.n_items)
+    with torch.no_grad():
+        recommender.embedding.weight.zero_()
+    assert (evaluate(recommender, sequences)["rank"] == sequences.n_items).all()
+
+
+def frame(rank, repeat, **more):
+    base = {
+        "rank": rank,
+        "repeat": repeat,
+        "rank_post": rank,
+        "log_loss": 1.0,
+        "copy_probability": 0.5,
+        "copied": 0.1,
+    }
+    return pd.DataFrame(base | {"length": np.arange(len(rank))} | more)
+
+
+def test_metrics_by_hand():
+    table = summarise({"A": frame([1, 2, 10, 11], [True, True, False, False])})
+    value = table.set_index(["head", "cases", "metric"])["value"]
+    assert value["A", "all", "HIT@10"] == pytest.approx(3 / 4)
+    assert value["A", "repeat", "MRR@10"] == pytest.approx((1 + 1 / 2) / 2)
+    assert value["A", "all", "NDCG@10"] == pytest.approx((1 + 1 / math.log2(3) + 1 / math.log2(11)) / 4)
+    assert value["A", "new", "NDCG@10"] == pytest.approx(1 / math.log2(11) / 2)
+    assert set(table["n"]) == {2, 4}
+    assert "log-loss" not in set(table[table["head"] == "A (post)"]["metric"])  # infinite for repeats
+
+
+def test_post_scores_a_repeat_as_missed():
+    ranks = frame([1, 1], [True, False], rank_post=[math.nan, 1])
+    value = summarise({"A": ranks}).set_index(["head", "cases", "metric"])["value"]
+    assert value["A (post)", "all", "HIT@10"] == 0.5
+    assert value["A (post)", "repeat", "HIT@10"] == 0
+
+
+def test_a_group_without_cases_has_no_rows():
+    assert set(summarise({"A": frame([1, 2, 3], [False] * 3)})["cases"]) == {"all", "new"}
+
+
+def test_intervals_are_those_of_the_normal_law_for_many_users():
+    values = np.random.default_rng(0).normal(2, 3, 4000)
+    low, high = interval(values)
+    half = 1.96 * values.std() / math.sqrt(4000)
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_intervals_hold_the_mean_nineteen_times_in_twenty():
+    rng = np.random.default_rng(1)
+    held = sum(low <= 0.3 <= high for low, high in (interval(rng.binomial(1, 0.3, 300) * 1.0) for _ in range(200)))
+    assert 180 <= held <= 198
+
+
+def test_the_difference_is_paired():
+    rng = np.random.default_rng(0)
+    rank = rng.integers(1, 9, 500)
+    one, other = frame(rank, rank > 4), frame(rank + 1, rank > 4)
+    table = compare({"A": one, "B": other})
+    row = table[(table["ranking"] == "raw") & (table["cases"] == "all") & (table["metric"] == "MRR@10")].iloc[0]
+    assert row["value"] == pytest.approx(np.mean(1 / (rank + 1) - 1 / rank))
+    alone = summarise({"A": one}).query("metric == 'MRR@10' and cases == 'all' and head == 'A'").iloc[0]
+    shift = 1 / rank - 1 / (rank + 1)
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * shift.std() / math.sqrt(500), rel=0.15)
+    assert row["high"] - row["low"] < alone["high"] - alone["low"]
+    assert (row["head"], row["against"]) == ("B", "A")
+
+
+def test_calibration_of_a_forecaster_who_knows():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(size=20_000)
+    repeat = rng.uniform(size=20_000) < truth
+    table = calibration(frame(np.ones(20_000), repeat, copy_probability=truth))
+    assert table["n"].tolist() == [2000] * 10
+    assert table["predicted"].to_numpy() == pytest.approx(np.arange(0.05, 1, 0.1), abs=0.02)
+    assert table["observed"].to_numpy() == pytest.approx(table["predicted"].to_numpy(), abs=0.04)
+    assert ((table["low"] <= table["predicted"]) & (table["predicted"] <= table["high"])).mean() >= 0.8
+
+
+def test_lengths_are_cut_into_bins_that_hold_everyone(cases, sequences):
+    table = by_length(cases, bins=4)
+    assert set(table["metric"]) == {"NDCG@10", "copy probability", "observed repeats"}
+    for _, rows in table.groupby(["head", "metric"]):
+        assert rows["n"].sum() == sequences.n_users
+    everyone = table[table["metric"] == "copy probability"].groupby("head")
+    for head, rows in everyone:
+        assert np.average(rows["value"], weights=rows["n"]) == pytest.approx(cases[head]["copy_probability"].mean())
+
+
+def test_examples_follow_the_rule(recommenders, cases, sequences):
+    examples = choose_examples(recommenders, cases, sequences, each=3)
+    assert len(examples) >= 3
+    for example in examples:
+        ranks = {head: (scores >= scores[example.target]).sum() for head, scores in example.log_probs.items()}
+        assert ranks[example.wrong] > 10 >= ranks[example.right]
+        copying = {head: np.exp(scores[np.unique(example.history)]).sum() for head, scores in example.log_probs.items()}
+        if example.kind == "fails to copy":
+            assert example.target in example.history
+            assert copying[example.wrong] < copying[example.right]
+        else:
+            assert example.target not in example.history
+            assert copying[example.wrong] > copying[example.right]
+
+
+def test_the_readable_table_says_every_number(cases):
+    summary = summarise(cases)
+    text = readable(summary, digits=2)
+    row = summary.query("head == 'Softmax + CP' and metric == 'HIT@10' and cases == 'new'").iloc[0]
+    assert text.loc[("HIT@10", "Softmax + CP"), "new"] == f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    assert list(text.columns) == ["all", "repeat", "new"]

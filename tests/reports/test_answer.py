@@ -1,0 +1,36 @@
+import pandas as pd
+
+from cprlab.reports import answer
+
+
+def rows(columns, *values):
+    return pd.DataFrame(values, columns=columns)
+
+
+def test_the_answer_says_who_copies_too_little_and_what_is_gained():
+    summary = rows(
+        ["head", "cases", "metric", "value", "low", "high", "n"],
+        ("A", "all", "NDCG@10", 0.1, 0.0, 0.2, 200),
+        ("A", "repeat", "NDCG@10", 0.1, 0.0, 0.2, 50),
+        ("A", "all", "copy probability", 0.1, 0.08, 0.12, 200),
+        ("B", "all", "copy probability", 0.24, 0.2, 0.28, 200),
+        ("C", "all", "copy probability", 0.5, 0.4, 0.6, 200),
+        ("A", "all", "copy excess", -0.15, -0.2, -0.1, 200),
+        ("B", "all", "copy excess", -0.01, -0.05, 0.03, 200),
+        ("C", "all", "copy excess", 0.25, 0.15, 0.35, 200),
+    )
+    columns = ["head", "against", "ranking", "cases", "metric", "value", "low", "high", "n"]
+    differences = rows(
+        columns,
+        ("B", "A", "raw", "all", "NDCG@10", 0.02, 0.01, 0.03, 200),
+        ("B", "A", "raw", "new", "NDCG@10", -0.02, -0.03, -0.01, 150),
+        ("B", "A", "post", "all", "NDCG@10", 0.001, -0.01, 0.01, 200),
+    )
+    lines = answer(summary, differences).splitlines()
+    assert lines[0] == "Of 200 test users, 25.0% next took an item of their history."
+    said = [line.split("history: ")[1].split(" (")[0] for line in lines[2:5]]
+    assert said == ["too little", "about as much as users repeat", "too much"]
+    assert lines[2].startswith("- **A** put 10.0% [8.0%, 12.0%] of its probability")
+    assert lines[2].endswith("(-15.0 [-20.0, -10.0] percentage points against what users did).")
+    assert lines[5].endswith("all +0.0200 [+0.0100, +0.0300], better; new -0.0200 [-0.0300, -0.0100], worse.")
+    assert lines[6].endswith("no difference shown.")

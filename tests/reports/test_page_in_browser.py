@@ -1,0 +1,38 @@
+"""The report's page in a real browser without a network: its figures are drawn and no title is run."""
+
+import nbformat
+
+from cprlab.reports import write_figures
+from tests.browser import FIGURES, needs_browser, open_page
+from tests.reports.conftest import HOSTILE
+
+pytestmark = needs_browser
+
+
+def test_every_figure_is_drawn_and_no_title_is_run(report):
+    _, folder = report
+    cells = nbformat.read(folder / "report.ipynb", as_version=4).cells
+    expected = sum(
+        "vnd.plotly" in key for cell in cells for out in cell.get("outputs", []) for key in out.get("data", {})
+    )
+    with open_page(offline=True) as (page, complaints):
+        page.goto((folder / "index.html").as_uri())
+        page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .main-svg .gtitle').length >= {expected}")
+        figures = page.evaluate(FIGURES)
+        assert len(figures) == expected >= 8
+        for figure in figures:
+            assert figure["marks"] >= figure["traces"] / 2, figure
+            assert figure["width"] > 600
+        assert page.evaluate("window.hacked") is None
+        examples = [figure for figure in figures if figure["name"] == "example"]
+        assert all(HOSTILE[:20] in figure["title"] for figure in examples)
+        assert page.locator("text=Of 120 test users").count() == 1
+        assert complaints == []
+
+
+def test_figures_are_written_as_pictures(report, tmp_path):
+    written = write_figures(report[1], tmp_path)
+    assert {"metrics.png", "calibration.png", "example.png", "example-2.png"} <= {path.name for path in written}
+    for path in written:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.stat().st_size > 15_000

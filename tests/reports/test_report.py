@@ -1,0 +1,87 @@
+import json
+import re
+
+import nbformat
+import numpy as np
+import pytest
+
+from cprlab.errors import ConfigError, DataError
+from cprlab.evaluation import evaluate
+from cprlab.reports import run_report
+from cprlab.reports.run import execute
+from cprlab.training import train
+
+
+def rows_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_the_folder_holds_the_page_the_numbers_and_the_notebook(report):
+    folder = report[1]
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "metrics.json", "report.ipynb"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["hostile.csv", "out", "runs"]
+    for row in rows_of(folder):
+        assert list(row) == ["data", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
+        assert row["low"] <= row["value"] <= row["high"]
+        assert (row["data"], row["encoder"]) == ("hostile.csv", "GRU4Rec")
+
+
+def test_the_numbers_are_those_of_the_runs(report):
+    config, folder = report
+    sequences = config.sequences()
+    told = {(row["head"], row["cases"], row["metric"]): row["value"] for row in rows_of(folder)}
+    for head, run in config.run_configs().items():
+        recommender = train(sequences, run, config.runs, "cpu").recommender
+        cases = evaluate(recommender, sequences)
+        gains = [1 / np.log2(1 + rank) if rank <= 10 else 0 for rank in cases["rank"]]
+        assert told[head, "all", "NDCG@10"] == pytest.approx(np.mean(gains), rel=1e-9)
+        assert told[head, "repeat", "log-loss"] == pytest.approx(cases["log_loss"][cases["repeat"]].mean(), rel=1e-5)
+
+
+def test_a_second_report_gives_the_same_numbers(report, tmp_path):
+    config, folder = report
+    run_report(config, tmp_path / "again")
+    assert rows_of(tmp_path / "again") == rows_of(folder)
+
+
+def test_the_page_is_self_contained_and_shows_titles_as_text(report):
+    page = (report[1] / "index.html").read_text()
+    outside = re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?!data:)(?:https?:)?//[^>]*>", page)
+    assert outside == []
+    assert "<script>window.hacked" not in page
+    assert page.count("Plotly.newPlot(") >= 8
+    assert "Of 120 test users" in page
+
+
+def test_every_figure_has_a_name_axes_and_something_to_show(report):
+    cells = nbformat.read(report[1] / "report.ipynb", as_version=4).cells
+    figures = [
+        output.data["application/vnd.plotly.v1+json"]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if "application/vnd.plotly.v1+json" in output.get("data", {})
+    ]
+    names = [figure["layout"]["meta"]["name"] for figure in figures]
+    assert names[:5] == ["repeat_curve", "training", "metrics", "calibration", "by_length"]
+    assert names.count("example") >= 3
+    for figure in figures:
+        assert figure["layout"]["title"]["text"]
+        assert all(trace.get("name") or trace.get("showlegend") is False for trace in figure["data"])
+
+
+def test_a_wrong_parameter_is_refused(report, tmp_path):
+    with pytest.raises(ConfigError, match=r"no parameter 'epoch': did you mean 'epochs'"):
+        execute("01_report.ipynb", tmp_path / "out.ipynb", {"epoch": 3})
+
+
+def test_an_ill_typed_parameter_is_refused_by_the_notebook_too(report, tmp_path):
+    with pytest.raises(ConfigError, match="'epochs' cannot be 'three'"):
+        execute("01_report.ipynb", tmp_path / "out.ipynb", {"epochs": "three"})
+
+
+def test_an_earlier_report_stays_when_a_new_one_cannot_be_made(report):
+    config, folder = report
+    before = (folder / "index.html").read_bytes()
+    with pytest.raises(DataError):
+        run_report(config.but(data="nowhere.csv"), folder)
+    assert (folder / "index.html").read_bytes() == before

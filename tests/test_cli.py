@@ -1,0 +1,71 @@
+"""The front door: what goes in wrong comes out as one sentence and exit code 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cprlab import cli
+
+GOOD = "user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(90))
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["cprlab", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "missing.csv"], ["missing.csv is not a file"]),
+        (["--data", "empty.csv"], ["empty.csv is empty"]),
+        (["--data", "short.csv"], ["short.csv", "no user has 5 interactions"]),
+        (["--data", "good.csv", "--item", "product"], ["good.csv", "'product'", "user_id, item_id"]),
+        (["--data", "complete-journey-typ"], ["did you mean 'complete-journey-types'"]),
+        (["--heads", "Softmax; Softmax + CPQ:100"], ["'CPQ:100'"]),
+        (["--heads", "Sofmax; Softmax + C"], ["did you mean 'Softmax'"]),
+        (["--heads", "Softmax"], ["'heads'", "two or more"]),
+        (["--data", "good.csv", "--heads", "Softmax; Softmax + CPR:7"], ["k = 7", "number of items, 7"]),
+        (["--data", "good.csv", "--encoder", "GRU4"], ["did you mean 'GRU4Rec'"]),
+        (["--seed", "-1"], ["'seed' cannot be -1"]),
+        (["--device", "cuda:9"], ["device", "cuda:9"]),
+        (["--epochs", "three"], ["--epochs"]),
+        (["--epoch", "3"], ["--epoch"]),
+        (["--data", "good.csv", "--out", "full"], ["full", "keep.txt"]),
+        (
+            ["--data", "good.csv", "--heads", "Softmax; Softmax + C", "--out", "good.csv/report"],
+            ["cannot be written"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(tmp_path, monkeypatch, capsys, arguments, said):
+    (tmp_path / "good.csv").write_text(GOOD)
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "short.csv").write_text("user_id,item_id\na,1\na,2\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "keep.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    code, printed = run(monkeypatch, capsys, "report", *arguments)
+    assert code == 2
+    assert "Traceback" not in printed
+    for words in said:
+        assert words in printed
+    assert (tmp_path / "full" / "keep.txt").read_text() == "mine"
+
+
+def test_figures_of_no_report_are_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
+    code, printed = run(monkeypatch, capsys, "figures", str(tmp_path), str(tmp_path))
+    assert code == 2
+    assert "is not an executed report" in printed
+
+
+def test_the_installed_command_works():
+    command = Path(sys.executable).with_name("cprlab")
+    done = subprocess.run([command, "report", "--seed", "-1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("cprlab: The setting 'seed' cannot be -1")
+    assert "report" in subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout

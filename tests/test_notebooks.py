@@ -1,0 +1,148 @@
+"""The committed notebooks: executed, small, checked by nbval, and shown by a real JupyterLab."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests.browser import FIGURES, needs_browser, open_page
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+IGNORED = "nbval-ignore-output"
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def nbval(notebook: Path) -> subprocess.CompletedProcess:
+    """Run nbval on a notebook with the arithmetic that `make notebooks` used: the same on every x86 processor."""
+    same = dict(line.split("=") for line in re.findall(r"[A-Z_]+=[\w]+", _makefile_line("SAME_NUMBERS :=")))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        "-p",
+        "no:cacheprovider",
+        "-rA",
+    ]
+    command += ["-c", os.devnull, "--rootdir", str(notebook.parent), str(notebook)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | same)
+
+
+def _makefile_line(start):
+    return next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(start))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_committed_executed_and_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert "parameters" in code_cells(notebook)[0].metadata.get("tags", [])
+    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    assert all(output.output_type != "error" for cell in code_cells(notebook) for output in cell.outputs)
+    assert path.stat().st_size < 1_000_000
+    text = path.read_text()
+    assert str(ROOT) not in text
+    assert not re.search(r"/(home|root|tmp|Users)/", text)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_nbval_finds_the_committed_outputs_again_and_a_changed_one_wrong(path, tmp_path):
+    copy = tmp_path / path.name
+    shutil.copy(path, copy)
+    notebook = nbformat.read(path, as_version=4)
+    compared = [
+        cell
+        for cell in code_cells(notebook)
+        if IGNORED not in cell.metadata.get("tags", [])
+        and any(output.get("data", {}).keys() & {"text/html", "text/plain", "text/markdown"} for output in cell.outputs)
+    ]
+    assert len(compared) >= 4
+    done = nbval(copy)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert f"{len(code_cells(notebook))} passed" in done.stdout
+
+    output = compared[-1].outputs[0]
+    data = output["data"]
+    kind = "text/markdown" if "text/markdown" in data else "text/html"
+    data[kind] = re.sub(r"\d(?=%)", lambda digit: str((int(digit[0]) + 1) % 10), data[kind], count=1)
+    nbformat.write(notebook, copy)
+    done = nbval(copy)  # the runs that the first check trained are read back
+    assert done.returncode == 1
+    assert f"1 failed, {len(code_cells(notebook)) - 1} passed" in done.stdout
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A JupyterLab, started as the README says, on a copy of the notebooks."""
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("runs", ".ipynb*"))
+    settings = tmp_path / "settings" / "@jupyterlab"
+    for plugin, values in (
+        ("notebook-extension/tracker", {"windowingMode": "none"}),
+        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
+    ):
+        file = settings / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    port, token = 18_000 + os.getpid() % 20_000, "for-the-test"
+    command = [
+        str(Path(sys.executable).with_name("jupyter")),
+        "lab",
+        "notebooks",
+        "--no-browser",
+        "--allow-root",
+    ]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    environment = os.environ | {
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
+    }
+    with open(tmp_path / "lab.log", "w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        try:
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"http://localhost:{port}/api?token={token}", timeout=5)
+                    break
+                except OSError:
+                    assert server.poll() is None, (tmp_path / "lab.log").read_text()
+                    time.sleep(0.5)
+            yield f"http://localhost:{port}/lab/tree/{{}}?token={token}"
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+class TestInJupyterLab:
+    pytestmark = needs_browser
+
+    def test_the_report_opens_with_its_figures_drawn(self, lab):
+        path = ROOT / "notebooks" / "01_report.ipynb"
+        cells = nbformat.read(path, as_version=4).cells
+        expected = sum(
+            "vnd.plotly" in key for cell in cells for out in cell.get("outputs", []) for key in out.get("data", {})
+        )
+        with open_page() as (page, complaints):
+            page.goto(lab.format(path.name))
+            page.wait_for_function(
+                f"document.querySelectorAll('.js-plotly-plot .main-svg .gtitle').length >= {expected}",
+                timeout=90_000,
+            )
+            figures = page.evaluate(FIGURES)
+            assert [figure["name"] for figure in figures[:3]] == ["repeat_curve", "training", "metrics"]
+            assert len(figures) == expected
+            for figure in figures:
+                assert figure["marks"] >= figure["traces"] / 2, figure
+            assert complaints == []

@@ -1,0 +1,62 @@
+"""The project's own promises: the pins agree, and the README's commands run."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.test_cli import GOOD
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_environment_yml_and_the_lock_file_pin_the_same_versions():
+    lock = (ROOT / "requirements.lock").read_text().split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", pin) for pin in lock)
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (of_pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert [pin for pin in of_pip if pin != "--no-deps --editable ."] == lock
+    assert any(str(entry).startswith("python>=3.11") for entry in environment["dependencies"])
+
+
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for line in block.splitlines()
+    if line.strip() and not line.startswith("#")
+]
+# What each make target is given so that it is quick here: a small report, tests that are only collected, and so on.
+QUICK = {
+    "make report": "--users 60 --epochs 1 --out {tmp}/report --runs {tmp}/runs",
+    "make test": "--collect-only -p no:xdist -o addopts=-q",
+    "make lab": "--version",
+}
+
+
+def test_the_readme_shows_the_main_commands():
+    assert set(QUICK) <= set(COMMANDS)
+    assert any("cprlab report --data" in command for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_runs(command, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    if command.startswith("make "):
+        arguments, folder = ["make", command.split()[1], f"ARGS={QUICK[command].format(tmp=tmp_path)}"], ROOT
+    else:
+        program, *rest = shlex.split(command)
+        assert program.startswith(".venv/bin/")
+        arguments = [str(Path(sys.executable).parent / Path(program).name), *rest]
+        folder = tmp_path
+        (tmp_path / "my_log.csv").write_text(GOOD)
+        if "report" in rest:
+            arguments += ["--heads", "Softmax; Softmax + C", "--epochs", "1"]
+    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "report" in arguments:
+        assert Path(folder, done.stdout.splitlines()[-1]).is_file()

@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cprlab.errors import ConfigError, DataError
+from cprlab.evaluation import evaluate
+from cprlab.models import EncoderConfig
+from cprlab.training import Run, RunConfig, TrainingConfig, loop, train
+
+CONFIG = RunConfig(
+    encoder=EncoderConfig(d=8, hidden=8, dropout=0.2),
+    head="Softmax + CPR:5 + Mi",
+    training=TrainingConfig(epochs=3, batch_size=8),
+)
+
+
+def weights(run):
+    return {name: weight.numpy() for name, weight in load_file(run.folder / "model.safetensors").items()}
+
+
+def assert_same_weights(one, other):
+    for name, weight in weights(one).items():
+        np.testing.assert_array_equal(weight, weights(other)[name])
+
+
+def test_training_learns_and_repeats_bit_for_bit(sequences, tmp_path):
+    one, other = (train(sequences, CONFIG, tmp_path / name, "cpu") for name in ("one", "other"))
+    assert one.history["loss"].is_monotonic_decreasing
+    assert one.history["epoch"].tolist() == [1, 2, 3]
+    assert_same_weights(one, other)
+    third = train(sequences, CONFIG.but(training=CONFIG.training.but(seed=1)), tmp_path / "one", "cpu")
+    assert third.folder != one.folder
+    assert not np.array_equal(weights(third)["embedding.weight"], weights(one)["embedding.weight"])
+
+
+def test_a_run_read_back_gives_the_same_scores(sequences, tmp_path):
+    run = train(sequences, CONFIG, tmp_path, "cpu")
+    histories = [[1, 2, 1], [3]]
+    again = Run.load(run.folder)
+    np.testing.assert_array_equal(again.recommender.log_probs(histories), run.recommender.log_probs(histories))
+    pd.testing.assert_frame_equal(evaluate(again.recommender, sequences), evaluate(run.recommender, sequences))
+    assert again.config == CONFIG
+    assert again.record["data"]["fingerprint"] == sequences.fingerprint
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "history.parquet",
+        "model.safetensors",
+        "run.json",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [run.folder.name]  # no checkpoint is left
+
+
+def test_a_finished_run_is_not_trained_again(sequences, tmp_path, monkeypatch):
+    run = train(sequences, CONFIG, tmp_path, "cpu")
+    monkeypatch.setattr("cprlab.training.runs.fit", None)
+    assert train(sequences, CONFIG, tmp_path, "cpu").folder == run.folder
+
+
+def test_an_interrupted_training_goes_on_and_ends_the_same(sequences, tmp_path, monkeypatch):
+    undisturbed = train(sequences, CONFIG, tmp_path / "undisturbed", "cpu")
+    calls = []
+
+    def stops_in_the_third_epoch(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    monkeypatch.setattr(loop, "evaluate", stops_in_the_third_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        train(sequences, CONFIG, tmp_path / "disturbed", "cpu")
+    assert [path.suffix for path in (tmp_path / "disturbed").iterdir()] == [".checkpoint"]
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    resumed = train(sequences, CONFIG, tmp_path / "disturbed", "cpu")
+    assert_same_weights(resumed, undisturbed)
+    shared = ["epoch", "loss", "ndcg"]
+    pd.testing.assert_frame_equal(resumed.history[shared], undisturbed.history[shared])
+
+
+def test_training_stops_when_the_validation_no_longer_rises_and_keeps_the_best(sequences, tmp_path, monkeypatch):
+    scores = iter([0.1, 0.3, 0.2, 0.3, 0.9])
+    seen = []
+
+    def scripted(recommender, sequences, split):
+        seen.append(recommender.embedding.weight.detach().clone())
+        rank = np.full(4, 1.0)
+        return pd.DataFrame({"rank": rank, "score": next(scores)})
+
+    monkeypatch.setattr(loop, "evaluate", scripted)
+    monkeypatch.setitem(loop.METRICS, "NDCG@10", lambda cases, rank: cases["score"])
+    config = CONFIG.but(training=TrainingConfig(epochs=5, batch_size=8, patience=2))
+    from cprlab.models import Recommender, parse_head
+
+    torch.manual_seed(0)
+    recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items)
+    history = loop.fit(recommender, sequences, config.training, "cpu")
+    assert history["ndcg"].tolist() == [0.1, 0.3, 0.2, 0.3]
+    torch.testing.assert_close(recommender.embedding.weight, seen[1], rtol=0, atol=0)
+
+
+def test_padding_stays_out_of_training(sequences, tmp_path):
+    assert not weights(train(sequences, CONFIG, tmp_path, "cpu"))["embedding.weight"][-1].any()
+
+
+@pytest.mark.parametrize("harm", ["run.json", "model.safetensors", "history.parquet", "cut", "other"])
+def test_a_damaged_run_is_refused_in_a_sentence(sequences, tmp_path, harm):
+    folder = train(sequences, CONFIG, tmp_path, "cpu").folder
+    if harm == "cut":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-50])
+    elif harm == "other":
+        record = json.loads((folder / "run.json").read_text())
+        record["config"]["head"] = "Softmax"
+        (folder / "run.json").write_text(json.dumps(record))
+    else:
+        (folder / harm).unlink()
+    with pytest.raises(DataError, match="is not a whole run"):
+        Run.load(folder)
+
+
+def test_unusable_settings_are_refused_in_a_sentence(sequences, tmp_path):
+    with pytest.raises(ConfigError, match="'seed' cannot be -1"):
+        TrainingConfig(seed=-1)
+    with pytest.raises(ConfigError, match=r"Unknown setting 'epoch': did you mean 'epochs'"):
+        TrainingConfig(epoch=3)
+    with pytest.raises(ConfigError, match=r"Unknown name 'GRU': .*GRU4Rec"):
+        EncoderConfig(name="GRU")
+    with pytest.raises(ConfigError, match=r"no device '(cuda|mps)'"):
+        train(sequences, CONFIG, tmp_path, "mps" if torch.cuda.is_available() else "cuda")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written"):
+        train(sequences, CONFIG, tmp_path / "file", "cpu")
