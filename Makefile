@@ -31,6 +31,8 @@ notebooks: setup
 	rm -rf notebooks/runs
 	$(SAME_NUMBERS) $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --inplace --CoalesceStreamsPreprocessor.enabled=True notebooks/*.ipynb
+	rm -rf notebooks/runs
 
 setup: $(READY)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import papermill
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 import cprlab
 from cprlab import errors
@@ -66,6 +67,8 @@ def execute(name: str, output: Path, parameters: dict) -> nbformat.NotebookNode:
         if isinstance(kind, type) and issubclass(kind, CprlabError):
             raise kind(error.evalue) from None
         raise
+    executed, _ = CoalesceStreamsPreprocessor()(executed, {})  # of a progress bar, only its last state is kept
+    nbformat.write(executed, output)
     return executed
 
 

@@ -29,7 +29,7 @@ def test_the_answer_says_who_copies_too_little_and_what_is_gained():
     lines = answer(summary, differences).splitlines()
     assert lines[0] == "Of 200 test users, 25.0% next took an item of their history."
     said = [line.split("history: ")[1].split(" (")[0] for line in lines[2:5]]
-    assert said == ["too little", "about as much as users repeat", "too much"]
+    assert said == ["too little", "not shown to differ from how often users repeat", "too much"]
     assert lines[2].startswith("- **A** put 10.0% [8.0%, 12.0%] of its probability")
     assert lines[2].endswith("(-15.0 [-20.0, -10.0] percentage points against what users did).")
     assert lines[5].endswith("all +0.0200 [+0.0100, +0.0300], better; new -0.0200 [-0.0300, -0.0100], worse.")
