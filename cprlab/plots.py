@@ -105,8 +105,10 @@ def by_length(table: pd.DataFrame) -> go.Figure:
         x=observed["length"], y=observed["value"], name="observed repeats", mode="lines+markers",
         line={"color": TRUTH, "dash": "dot"}, error_y=_whiskers(observed, TRUTH), row=1, col=2,
     )  # fmt: skip
-    wide = table["length"].max() > 20 * max(1.0, table["length"].min())
-    figure.update_xaxes(title="items before the target", type="log" if wide else "linear", dtick="D2" if wide else None)
+    figure.update_xaxes(title="items before the target")
+    if table["length"].max() > 20 * table["length"].min():
+        ticks = [step * 10**power for power in range(7) for step in (1, 2, 5)]
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
     figure.update_yaxes(rangemode="tozero")
     return _styled(figure, "by_length", "Short and long histories")
 
@@ -151,8 +153,11 @@ def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
             row=1,
             col=1,
         )
-    title = f"User {_short(case.user, 20)} next takes {_short(titles[case.target], 40)}: {case.wrong} {case.kind}"
-    return _styled(figure, "example", title, 400)
+    ago = np.flatnonzero(case.history[::-1] == case.target)
+    seen = f" (last taken {ago[0] + 1} items ago)" if len(ago) else ""
+    title = f"User {_short(case.user, 20)} next takes {_short(titles[case.target], 40)}{seen}: {case.wrong} {case.kind}"
+    figure.update_annotations(font_size=13)
+    return _styled(figure, "example", title, 420).update_layout(margin_t=115)
 
 
 def _styled(figure: go.Figure, name: str, title: str, height: int = 400) -> go.Figure:

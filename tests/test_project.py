@@ -33,7 +33,7 @@ COMMANDS = [
 # What each make target is given so that it is quick here: a small report, tests that are only collected, and so on.
 QUICK = {
     "make report": "--users 60 --epochs 1 --out {tmp}/report --runs {tmp}/runs",
-    "make test": "--collect-only -p no:xdist -o addopts=-q",
+    "make test": "--collect-only -p no:xdist -o addopts=--strict-markers",
     "make lab": "--version",
 }
 

@@ -31,7 +31,9 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
 
 
 def _judgement(low: float, high: float) -> str:
-    return "not shown to differ from how often users repeat" if low <= 0 <= high else "too little" if high < 0 else "too much"
+    if low <= 0 <= high:
+        return "not shown to differ from how often users repeat"
+    return "too little" if high < 0 else "too much"
 
 
 def _points(share: float) -> str:

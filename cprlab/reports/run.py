@@ -1,6 +1,7 @@
 """run_report: papermill runs the notebook, and a folder holds the page, the numbers and the executed notebook."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import nbformat
 import pandas as pd
 import papermill
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from traitlets.config import Config
 
 import cprlab
 from cprlab import errors
@@ -16,6 +18,8 @@ from cprlab.files import whole
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.page import to_page
 
+# The kernel is talked to through files that only this user can open, not through open ports.
+LOCAL_SOCKETS = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
 FILES = ("index.html", "metrics.json", "report.ipynb")
 
 
@@ -60,7 +64,7 @@ def execute(name: str, output: Path, parameters: dict) -> nbformat.NotebookNode:
             raise ConfigError(f"{name} has no parameter {parameter!r}: {suggestion(parameter, known)}")
     try:
         executed = papermill.execute_notebook(
-            str(notebook), str(output), parameters, progress_bar=False, stderr_file=sys.stderr
+            str(notebook), str(output), parameters, progress_bar=False, stderr_file=sys.stderr, config=LOCAL_SOCKETS
         )
     except papermill.PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)
