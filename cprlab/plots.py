@@ -1,6 +1,7 @@
 """Figures: one function each, a tidy table in, a plotly Figure out. Each figure carries its name in `layout.meta`."""
 
 import html
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ FEW = 20  # users below which a share is not drawn
 def repeat_curve(curve: pd.DataFrame) -> go.Figure:
     """Draw `data.repeat_curve`: the share of repeats at each place of a sequence where at least `FEW` users are."""
     figure = go.Figure()
-    for colour, (prefix, rows) in zip(COLOURS, curve[curve["n"] >= FEW].groupby("prefix"), strict=False):
+    for colour, (prefix, rows) in zip(cycle(COLOURS), curve[curve["n"] >= FEW].groupby("prefix"), strict=False):
         figure.add_scatter(
             x=rows["position"], y=rows["share"], name=f"prefix {prefix}", mode="lines+markers", line_color=colour,
             customdata=rows["n"], hovertemplate="position %{x}: %{y:.1%} of %{customdata:,} users",
@@ -33,7 +34,7 @@ def repeat_curve(curve: pd.DataFrame) -> go.Figure:
 def training(history: dict[str, pd.DataFrame]) -> go.Figure:
     """Draw each head's loss and validation NDCG@10 by epoch."""
     figure = make_subplots(1, 2, subplot_titles=("training loss (nats a target)", "validation NDCG@10"))
-    for colour, (head, epochs) in zip(COLOURS, history.items(), strict=False):
+    for colour, (head, epochs) in zip(cycle(COLOURS), history.items(), strict=False):
         for column, measure in ((1, "loss"), (2, "ndcg")):
             figure.add_scatter(
                 x=epochs["epoch"], y=epochs[measure], name=head, legendgroup=head, showlegend=column == 1,
@@ -53,7 +54,7 @@ def metrics(summary: pd.DataFrame) -> go.Figure:
         for place, head in enumerate(heads):
             rows = summary[(summary["head"] == head) & (summary["metric"] == metric)]
             colour = COLOURS[bare.index(head.removesuffix(" (post)")) % len(COLOURS)]
-            offset = (place - (len(heads) - 1) / 2) * -0.17
+            offset = ((len(heads) - 1) / 2 - place) * 0.7 / len(heads)
             y = rows["cases"].map({"new": 0, "repeat": 1, "all": 2}) + offset
             figure.add_scatter(
                 x=rows["value"], y=y, name=head, legendgroup=head, showlegend=column == 1, mode="markers",
@@ -77,7 +78,7 @@ def calibration(tables: dict[str, pd.DataFrame]) -> go.Figure:
         name="as often as predicted",
         line={"color": TRUTH, "dash": "dot"},
     )
-    for colour, (head, table) in zip(COLOURS, tables.items(), strict=False):
+    for colour, (head, table) in zip(cycle(COLOURS), tables.items(), strict=False):
         figure.add_scatter(
             x=table["predicted"], y=table["observed"], name=head, mode="lines+markers", line_color=colour,
             error_y=_whiskers(table.rename(columns={"observed": "value"}), colour), customdata=table["n"],

@@ -58,7 +58,7 @@ def _measure(recommender: Recommender, batch: Batch) -> dict[str, np.ndarray]:
     ]  # (B, L), n where there is no (new) item
     in_history = F.pad(scores, (0, 1), value=-torch.inf).gather(1, history)
     repeat = (history == target).any(1)
-    rank = (scores >= of_target).sum(1)
+    rank = scores.shape[1] - (scores < of_target).sum(1)  # so a score that is no number counts against the target too
     above = (in_history >= of_target).sum(1)
     tenth = scores.topk(min(TOP, scores.shape[1])).values[:, -1:]
     columns = {

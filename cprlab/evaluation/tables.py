@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-TOP = 10
+from cprlab.evaluation.cases import TOP
+
 RESAMPLES = 1000
 
 

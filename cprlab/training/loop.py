@@ -1,6 +1,7 @@
 """The one training loop: every position of every sequence is a target, scored exactly against all items."""
 
 import copy
+import math
 import time
 from pathlib import Path
 from typing import Literal
@@ -10,11 +11,12 @@ import pandas as pd
 import pydantic
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from tqdm import tqdm
 
 from cprlab.config import Config
-from cprlab.data import Sequences, Windows
-from cprlab.errors import ConfigError, DataError
+from cprlab.data import Batch, Sequences, Windows
+from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.files import whole
 from cprlab.models import Context, Recommender
@@ -101,19 +103,22 @@ def fit(
                 break
             began = time.perf_counter()
             torch.manual_seed(config.seed + 1_000_003 * (epoch + 1))  # dropout, the same after a restart
+            batches = _batches(windows, config.batch_size, np.random.default_rng((config.seed, epoch)))
             model.train()
             loss = 0.0
-            for chosen in _batches(windows, config.batch_size, np.random.default_rng((config.seed, epoch))):
+            for chosen in batches:
                 batch = sequences.batch(windows, chosen).to(fabric.device)
+                nll = _nll(model, recommender, batch)
                 n_targets = int(windows.n_targets[chosen].sum())
-                facets = model(batch.items, batch.at)
-                context = Context(batch.items, batch.at, recommender.n_items)
-                nll = exact_nll(recommender.head, facets, recommender.embedding.weight, context, batch.targets)
                 optimizer.zero_grad()
                 fabric.backward(nll / n_targets)
                 optimizer.step()
                 loss += float(nll.detach())
                 bar.update(n_targets)
+            if not math.isfinite(loss):
+                raise CprlabError(
+                    f"Training diverged in epoch {epoch + 1}: the loss is {loss}; lower the learning rate."
+                )
             seconds = time.perf_counter() - began
             ndcg = float(METRICS["NDCG@10"](evaluate(recommender, sequences, "validation"), "rank").mean())
             bar.set_postfix(epoch=epoch + 1, loss=f"{loss / targets:.3f}", ndcg=f"{ndcg:.4f}")
@@ -135,6 +140,13 @@ def fit(
     recommender.load_state_dict(state["weights"])
     recommender.eval()
     return pd.DataFrame(state["epochs"])
+
+
+def _nll(model: nn.Module, recommender: Recommender, batch: Batch) -> torch.Tensor:
+    """Return the sum over the batch's targets; `model` is the recommender as Fabric wrapped it."""
+    facets = model(batch.items, batch.at)
+    context = Context(batch.items, batch.at, recommender.n_items)
+    return exact_nll(recommender.head, facets, recommender.embedding.weight, context, batch.targets)
 
 
 def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.ndarray]:

@@ -10,13 +10,13 @@ from typing import Self
 
 import pandas as pd
 import pydantic
-import safetensors
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cprlab.config import Config
 from cprlab.data import Sequences
-from cprlab.errors import DataError
+from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.files import make_folder, whole
 from cprlab.models import EncoderConfig, Recommender, parse_head
@@ -79,7 +79,7 @@ class Run:
             recommender = Recommender(config.encoder, parse_head(config.head), record["data"]["items"])
             recommender.load_state_dict(load_file(folder / "model.safetensors"))
             history = pd.read_parquet(folder / "history.parquet")
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{folder} is not a whole run ({detail}); remove it to train anew.") from error
         return cls(folder, config, recommender.eval(), history, record)

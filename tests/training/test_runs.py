@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cprlab.errors import ConfigError, DataError
+from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import evaluate
-from cprlab.models import EncoderConfig
+from cprlab.models import EncoderConfig, Recommender, parse_head
 from cprlab.training import Run, RunConfig, TrainingConfig, loop, train
 
 CONFIG = RunConfig(
@@ -92,13 +92,17 @@ def test_training_stops_when_the_validation_no_longer_rises_and_keeps_the_best(s
     monkeypatch.setattr(loop, "evaluate", scripted)
     monkeypatch.setitem(loop.METRICS, "NDCG@10", lambda cases, rank: cases["score"])
     config = CONFIG.but(training=TrainingConfig(epochs=5, batch_size=8, patience=2))
-    from cprlab.models import Recommender, parse_head
-
     torch.manual_seed(0)
     recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items)
     history = loop.fit(recommender, sequences, config.training, "cpu")
     assert history["ndcg"].tolist() == [0.1, 0.3, 0.2, 0.3]
     torch.testing.assert_close(recommender.embedding.weight, seen[1], rtol=0, atol=0)
+
+
+def test_a_training_that_diverges_says_so(sequences, tmp_path):
+    wild = CONFIG.but(training=TrainingConfig(epochs=1, batch_size=8, learning_rate=1e38))
+    with pytest.raises(CprlabError, match="diverged in epoch 1"):
+        train(sequences, wild, tmp_path, "cpu")
 
 
 def test_padding_stays_out_of_training(sequences, tmp_path):
