@@ -77,7 +77,7 @@ def test_repeat_curve_counts_what_a_loop_counts(lists):
 
 
 def test_repeat_statistics_by_hand():
-    table = repeat_statistics(sequences_of([[1, 2, 1, 3, 1], [4, 5, 6, 7, 4]], 3)).set_index("fact")["value"]
-    assert table["share of interactions that repeat an earlier item of the user"] == "30.0%"  # 3 of 10
-    assert table["share that repeat one of the user's last 3 items"] == "20.0%"  # the 4 is too long ago
+    table = repeat_statistics(sequences_of([[1, 2, 1, 3, 1], [4, 5, 6, 4, 7, 5]], 3)).set_index("fact")["value"]
+    assert table["share of interactions that repeat an earlier item of the user"] == "36.4%"  # 4 of 11
+    assert table["share that repeat one of the user's last 3 items"] == "27.3%"  # the 5 is four places ago
     assert table["share of test items among the 3 items before them"] == "50.0%"
