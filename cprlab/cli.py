@@ -13,6 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
@@ -65,6 +66,7 @@ def main() -> None:
     except CprlabError as error:
         print(f"cprlab: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("cprlab: stopped; start it again to go on after the last whole epoch.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # Ctrl-C
+            print("cprlab: stopped; start it again to go on after the last whole epoch.", file=sys.stderr)
+        raise

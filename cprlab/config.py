@@ -30,7 +30,7 @@ class Config(pydantic.BaseModel):
 
 def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or config.__name__
+    name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"Unknown setting {name!r}: {suggestion(name, config.model_fields)}"
     if first["type"] == "missing":
@@ -39,4 +39,6 @@ def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
         choices = typing.get_args(config.model_fields[name].annotation)
         return f"Unknown {name} {first['input']!r}: {suggestion(str(first['input']), choices)}"
     reason = first["msg"].removeprefix("Value error, ")
+    if not name:
+        return f"{config.__name__}: {reason}."
     return f"The setting {name!r} cannot be {first['input']!r}: {reason[0].lower()}{reason[1:]}."

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cprlab.errors import DataError
 
-_NO_ROOM = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+_NO_ROOM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "ENAMETOOLONG")}
+_NO_ROOM |= {getattr(errno, name) for name in ("ENOTDIR", "EISDIR", "EEXIST", "EBUSY", "ELOOP")}
 
 
 @contextmanager
@@ -22,7 +23,9 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the place is read-only, full, or not a folder.
     """
-    path = Path(path) if Path(path).name else Path(path).absolute()
+    path = Path(path)
+    if path.is_symlink() or not path.name:
+        path = path.resolve()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     make_folder(path.parent)
     try:

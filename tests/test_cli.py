@@ -24,6 +24,7 @@ def run(monkeypatch, capsys, *arguments):
         (["--data", "missing.csv"], ["missing.csv is not a file"]),
         (["--data", "empty.csv"], ["empty.csv is empty"]),
         (["--data", "short.csv"], ["short.csv", "no user has 5 interactions"]),
+        (["--data", "good.csv", "--out", "good.csv"], ["good.csv is a file"]),
         (["--data", "good.csv", "--item", "product"], ["good.csv", "'product'", "user_id, item_id"]),
         (["--data", "complete-journey-typ"], ["did you mean 'complete-journey-types'"]),
         (["--heads", "Softmax; Softmax + CPQ:100"], ["'CPQ:100'"]),
@@ -35,7 +36,7 @@ def run(monkeypatch, capsys, *arguments):
         (["--device", "cuda:9"], ["device", "cuda:9"]),
         (["--epochs", "three"], ["--epochs"]),
         (["--epoch", "3"], ["--epoch"]),
-        (["--data", "good.csv", "--out", "full"], ["full", "keep.txt"]),
+        (["--data", "good.csv", "--out", "full"], ["full", "other files"]),
         (
             ["--data", "good.csv", "--heads", "Softmax; Softmax + C", "--out", "good.csv/report"],
             ["cannot be written"],
@@ -55,6 +56,16 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path, monkeypatch, capsys, argu
     for words in said:
         assert words in printed
     assert (tmp_path / "full" / "keep.txt").read_text() == "mine"
+
+
+def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "good.csv").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cprlab.reports.run.execute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    code, printed = run(monkeypatch, capsys, "report", "--data", "good.csv", "--heads", "Softmax; Softmax + C")
+    assert code == 130
+    assert "No column looks like a time" in printed
+    assert printed.endswith("cprlab: stopped; start it again to go on after the last whole epoch.\n")
 
 
 def test_figures_of_no_report_are_refused_in_a_sentence(tmp_path, monkeypatch, capsys):

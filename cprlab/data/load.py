@@ -1,6 +1,7 @@
 """load_log: a built-in name or a file becomes an InteractionLog."""
 
 import csv
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -31,13 +32,13 @@ def load_log(
         DataError: the file is missing, empty or not a table, or a column or value is not what it should be.
     """
     path = Path(name_or_path)
-    if str(name_or_path) in BUILTIN and not path.suffix:
+    if str(name_or_path) in BUILTIN:
         if user or item or time or title:
             raise DataError(f"{name_or_path} is built in and has its columns already; leave the column names out.")
         return BUILTIN[str(name_or_path)].load()
-    if not path.suffix and not path.exists():
+    if not path.suffix and not os.path.exists(path):
         raise DataError(f"Unknown data {str(name_or_path)!r}: {suggestion(str(name_or_path), BUILTIN)} Or give a file.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"{path} is not a file; check the name, or choose one of {', '.join(BUILTIN)}.")
     if path.suffix.lower() not in READERS:
         raise DataError(f"{path} ends in {path.suffix!r}; cprlab reads {', '.join(READERS)}.")
@@ -51,7 +52,7 @@ def load_log(
         item=item,
         time=time,
         title=title,
-        titles=_item_file(path),
+        titles=None if title else _item_file(path),
         first_line=first_line,
     )
 
@@ -84,7 +85,15 @@ def _read_text(path: Path) -> pd.DataFrame:
     )
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields at the left for an index
         raise ValueError("its rows have more fields than its header")
-    return frame.rename(columns=lambda column: column.rpartition(":")[0] or column) if atomic else frame
+    for column in frame.columns:
+        spans = frame[column].str.contains("\n", regex=False, na=False).to_numpy()
+        if spans.any():
+            row = int(spans.argmax())
+            raise ValueError(f"a quotation mark is opened on line {row + 2} and not closed there; close or double it")
+    frame.columns = [column.rpartition(":")[0] or column if atomic else column for column in frame.columns.str.strip()]
+    if frame.columns.has_duplicates:
+        raise ValueError(f"it has two columns {frame.columns[frame.columns.duplicated()][0]!r}")
+    return frame
 
 
 def _item_file(path: Path) -> pd.Series | None:

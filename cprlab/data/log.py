@@ -10,37 +10,35 @@ import pandas as pd
 from cprlab.errors import DataError
 
 GUESSES = {
-    "user": (
+    "user": [
         "user_id",
         "user",
         "userid",
         "household_id",
         "customer_id",
         "visitor_id",
+        "visitorid",
         "student_id",
         "session_id",
-    ),
-    "item": (
-        "item_id",
-        "item",
-        "itemid",
-        "product_id",
-        "movie_id",
-        "article_id",
-        "track_id",
-        "problem_step_name",
-    ),
-    "time": (
+    ],
+    "item": ["item_id", "item", "itemid", "product_id", "movie_id", "article_id", "track_id", "problem_step_name"],
+    "time": [
         "timestamp",
         "time",
         "datetime",
         "date",
         "transaction_timestamp",
+        "event_time",
+        "event_timestamp",
+        "unix_timestamp",
+        "created_at",
+        "purchase_date",
+        "order_date",
         "time_start",
         "step_start_time",
         "ts",
-    ),
-    "title": ("title", "item_title", "movie_title", "item_name", "product_name", "name"),
+    ],
+    "title": ["title", "item_title", "movie_title", "item_name", "product_name", "name"],
 }
 
 
@@ -54,7 +52,7 @@ class InteractionLog:
         name: what to call the log in tables.
         users: (m,) int32, codes into `user_ids`, non-decreasing.
         items: (m,) int32, codes into `item_ids`.
-        times: (m,) int64 or float64 in the unit of the log (nanoseconds for dates), or None where it has no times.
+        times: (m,) int64 or float64 in the unit of the log (microseconds for dates), or None where it has no times.
         user_ids: (n_users,) the log's own user ids.
         item_ids: (n_items,) the log's own item ids.
         titles: (n_items,) str, what to call each item; its id where the log has no title.
@@ -107,15 +105,27 @@ class InteractionLog:
             role: _column(frame, role, given, name)
             for role, given in {"user": user, "item": item, "time": time, "title": title}.items()
         }
+        taken = [column for column in columns.values() if column is not None]
+        if len(set(taken)) < len(taken):
+            raise DataError(
+                f"{name}: one column is to be two things ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
+                "name a column for each."
+            )
         if frame.empty:
             raise DataError(f"{name} holds no rows; a log needs a row for each interaction.")
         for role in ("user", "item"):
             _refuse_empty(frame[columns[role]], columns[role], name, first_line)
-        user_codes, user_ids = pd.factorize(frame[columns["user"]])
-        item_codes, item_ids = pd.factorize(frame[columns["item"]])
+        try:
+            user_codes, user_ids = pd.factorize(frame[columns["user"]])
+            item_codes, item_ids = pd.factorize(frame[columns["item"]])
+        except TypeError as error:
+            raise DataError(f"{name}: an id is a list or a table; ids must be numbers or text.") from error
         if columns["time"] is None:
             times, order = None, np.argsort(user_codes, kind="stable")
-            notes += ("The log has no times: its rows are taken in file order.",)
+            known = ", ".join(map(str, frame.columns))
+            notes += (
+                f"No column looks like a time (columns: {known}): rows are taken in file order. Name one with --time.",
+            )
         else:
             times = _times(frame[columns["time"]], columns["time"], name, first_line)
             order = np.lexsort((times, user_codes))
@@ -196,7 +206,7 @@ def _times(values: pd.Series, column: str, name: str, first_line: int) -> np.nda
     """Return times as exact 64-bit integers where they are whole, else as float64."""
     if isinstance(values.dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_any_dtype(values):
         bad, parsed = values.isna(), values
-    elif pd.api.types.is_integer_dtype(values) and not values.isna().any():
+    elif pd.api.types.is_signed_integer_dtype(values) and not values.isna().any():
         return values.to_numpy(dtype=np.int64)
     else:
         text = values.astype("string").str.strip()
@@ -223,16 +233,21 @@ def _times(values: pd.Series, column: str, name: str, first_line: int) -> np.nda
         )
     if parsed.dtype == np.float64:
         numbers = parsed.to_numpy()
-        whole = (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
-        return numbers.astype(np.int64) if whole.all() else numbers
-    return parsed.astype("int64").to_numpy()
+        if np.abs(numbers).max() >= 2**53:
+            raise DataError(
+                f"{name}: the column {column!r} has fractions beside numbers above 2^53, which cannot be told apart; "
+                "use whole numbers throughout."
+            )
+        return numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers
+    return parsed.dt.as_unit("us").astype("int64").to_numpy()
 
 
 def _titles(
     frame: pd.DataFrame, item: str, title: str | None, titles: pd.Series | None, item_ids: pd.Index
 ) -> np.ndarray:
     if titles is None and title is not None:
-        titles = frame.drop_duplicates(item).set_index(item)[title]
+        titled = frame[frame[title].notna() & (frame[title].astype(str).str.strip() != "")]
+        titles = titled.drop_duplicates(item).set_index(item)[title]
     own = pd.Series(np.asarray(item_ids).astype(str), dtype=object)
     if titles is None:
         return own.to_numpy()

@@ -64,7 +64,7 @@ class Sequences:
     """Every user's items in order, with the leave-one-out split.
 
     A user's last item is the test target, the one before it the validation target, and all earlier ones but the first
-    are training targets (the paper's protocol, section 4 of its equations). A model reads at most the last `max_len`
+    are training targets (the paper's protocol). A model reads at most the last `max_len`
     items before a target.
 
     Attributes:
@@ -106,7 +106,7 @@ class Sequences:
         if not kept.any():
             raise DataError(
                 f"{log.name}: no user has {min_interactions} interactions (the longest history holds {counts.max()}), "
-                "so nothing can be split into training, validation and test; bring a log with longer histories."
+                "so nothing can be split into training, validation and test; bring longer histories, or more users."
             )
         present, items = np.unique(log.items[kept[log.users]], return_inverse=True)
         notes = log.notes

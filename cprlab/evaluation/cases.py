@@ -9,6 +9,7 @@ from cprlab.data.sequences import Batch, Sequences, Split
 from cprlab.models import Context, Recommender
 
 SCORES_AT_ONCE = 2**23  # numbers in a batch's score matrix: 32 MB
+CASES_AT_ONCE = 512  # of a small catalogue, the encoder's states and the masks are what takes memory
 TOP = 10
 
 
@@ -34,7 +35,7 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
     windows = sequences.windows(split)
     order = np.argsort(windows.lengths, kind="stable")
     device = recommender.embedding.weight.device
-    size = max(1, SCORES_AT_ONCE // sequences.n_items)
+    size = max(1, min(CASES_AT_ONCE, SCORES_AT_ONCE // sequences.n_items))
     was_training = recommender.training
     recommender.eval()
     parts = []
@@ -60,7 +61,7 @@ def _measure(recommender: Recommender, batch: Batch) -> dict[str, np.ndarray]:
     repeat = (history == target).any(1)
     rank = scores.shape[1] - (scores < of_target).sum(1)  # so a score that is no number counts against the target too
     above = (in_history >= of_target).sum(1)
-    tenth = scores.topk(min(TOP, scores.shape[1])).values[:, -1:]
+    best = scores.topk(min(TOP, scores.shape[1])).indices  # (B, 10)
     columns = {
         "target": target[:, 0],
         "repeat": repeat,
@@ -68,6 +69,6 @@ def _measure(recommender: Recommender, batch: Batch) -> dict[str, np.ndarray]:
         "rank_post": torch.where(repeat, torch.nan, (rank - above).double()),
         "log_loss": -of_target[:, 0],
         "copy_probability": in_history.exp().sum(1),
-        "copied": (in_history >= tenth).sum(1) / min(TOP, scores.shape[1]),
+        "copied": (best[:, :, None] == history[:, None, :]).any(2).double().mean(1),
     }
     return {name: column.cpu().numpy() for name, column in columns.items()}

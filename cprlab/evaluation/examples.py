@@ -10,10 +10,10 @@ from cprlab.evaluation.cases import TOP
 from cprlab.models import Recommender
 
 RULE = (
-    f"A case qualifies when one head has the true next item in its top {TOP} and the other has not. If the item is in "
-    "the history, the head that misses it fails to copy; if it is new, and the head that misses it puts more "
-    "probability on the history, that head copies wrongly. Of each kind and each head the cases come first in which "
-    "the two heads' copy probabilities differ most."
+    f"A case qualifies when one of the first two heads has the true next item in its top {TOP} and the other has not. "
+    "If the item is in the history, and the head that misses it puts less probability on the history than the other, "
+    "it fails to copy; if the item is new, and the head that misses it puts more probability on the history, it copies "
+    "wrongly. Of each kind and each head the cases come first in which the two heads' copy probabilities differ most."
 )
 
 

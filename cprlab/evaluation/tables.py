@@ -115,8 +115,8 @@ def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> p
     """
     rows = []
     for head, of_head in cases.items():
-        edges = pd.qcut(of_head["length"], bins, labels=False, duplicates="drop")
-        for _, group in of_head.groupby(edges):
+        edges = np.unique(np.quantile(of_head["length"], np.linspace(0, 1, bins + 1)))
+        for _, group in of_head.groupby(np.searchsorted(edges[1:-1], of_head["length"])):
             columns = {metric: METRICS[metric](group, "rank") for metric in ("NDCG@10", "copy probability")}
             for metric, per_case in (columns | {"observed repeats": group["repeat"]}).items():
                 low, high = interval(per_case.to_numpy(dtype=float), seed)

@@ -56,7 +56,7 @@ class HeadConfig(Config):
         if self.rerank and self.rerank[-1] >= n_items:
             raise ConfigError(
                 f"{self}: the reranker's k = {self.rerank[-1]} must be below the number of items, {n_items}; "
-                "choose a smaller k."
+                f"choose a smaller one, such as {self.but(rerank=(max(1, n_items // 10),))}."
             )
 
 
@@ -82,4 +82,7 @@ def parse_head(name: str) -> HeadConfig:
         if settings.keys() & new.keys():
             raise ConfigError(f"The head {name!r} has a part twice ({part!r}); give each once.")
         settings |= new
-    return HeadConfig(**settings)
+    try:
+        return HeadConfig(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"The head {name!r} cannot be: {str(error).removeprefix('HeadConfig: ')}") from None

@@ -1,5 +1,6 @@
 """Recommender: item embeddings, an encoder and a head, and the questions one asks of them."""
 
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,7 +72,11 @@ class Recommender(nn.Module):
                 raise ConfigError(
                     f"History {row} holds an item outside 0 … {self.n_items - 1}; use the codes of the training log."
                 )
+            if not all(isinstance(item, numbers.Integral) for item in history):
+                raise ConfigError(f"History {row} holds something that is not a whole number; use item codes.")
         device = self.embedding.weight.device
+        if not len(histories):
+            return np.empty((0, self.n_items), dtype=np.float32)
         items = nn.utils.rnn.pad_sequence(
             [torch.as_tensor(np.asarray(history), dtype=torch.int64) for history in histories],
             batch_first=True,

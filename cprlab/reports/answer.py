@@ -2,6 +2,9 @@
 
 import pandas as pd
 
+FEW = 20  # users below which an interval covers its mean too rarely for a verdict
+ROUNDED = 0.0005  # a difference that is 0.0 percentage points as printed
+
 
 def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
     """Return Markdown: how often each head copies against how often it should, and what each gains over the first.
@@ -18,7 +21,7 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
         copying, excess = everyone.loc[(head, "copy probability")], everyone.loc[(head, "copy excess")]
         lines.append(
             f"- **{head}** put {copying.value:.1%} [{copying.low:.1%}, {copying.high:.1%}] of its probability on the "
-            f"history: {_judgement(excess.low, excess.high)} ({_points(excess.value)} "
+            f"history: {_judgement(excess)} ({_points(excess.value)} "
             f"[{_points(excess.low)}, {_points(excess.high)}] percentage points against what users did)."
         )
     gains = differences[differences["metric"] == "NDCG@10"]
@@ -30,7 +33,12 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _judgement(low: float, high: float) -> str:
+def _judgement(excess: pd.Series) -> str:
+    low, high = excess.low, excess.high
+    if excess.n < FEW:
+        return "too few users to tell"
+    if max(abs(low), abs(high)) < ROUNDED:
+        return "as often as users repeat"
     if low <= 0 <= high:
         return "not shown to differ from how often users repeat"
     return "too little" if high < 0 else "too much"
@@ -41,5 +49,10 @@ def _points(share: float) -> str:
 
 
 def _gain(row) -> str:
-    verdict = "no difference shown" if row.low <= 0 <= row.high else "better" if row.value > 0 else "worse"
+    if row.n < FEW:
+        verdict = "too few users to tell"
+    elif row.low <= 0 <= row.high:
+        verdict = "no difference shown"
+    else:
+        verdict = "better" if row.value > 0 else "worse"
     return f"{row.cases} {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], {verdict}"

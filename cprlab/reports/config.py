@@ -33,7 +33,7 @@ class ReportConfig(Config):
 
     data: str = "complete-journey-types"
     users: int = pydantic.Field(0, ge=0)
-    encoder: str = "GRU4Rec"
+    encoder: Literal["GRU4Rec"] = "GRU4Rec"
     heads: str = "Softmax; Softmax + CPR:100 + Mi"
     epochs: int = pydantic.Field(100, ge=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
@@ -68,16 +68,17 @@ class ReportConfig(Config):
         encoder = EncoderConfig(name=self.encoder)
         return {head: RunConfig(encoder=encoder, head=head, training=training) for head in self.heads.split("; ")}
 
-    def check(self) -> None:
-        """Refuse what could not be trained, before any time is spent on it.
+    def check(self) -> Sequences:
+        """Return the data; refuse what could not be trained, before any time is spent on it.
 
         Raises:
             CprlabError: the data, a head or the device is not usable.
         """
         open_device(self.device)
-        n_items = self.sequences().n_items
+        sequences = self.sequences()
         for config in self.run_configs().values():
-            parse_head(config.head).check_items(n_items)
+            parse_head(config.head).check_items(sequences.n_items)
+        return sequences
 
     @property
     def folder(self) -> Path:

@@ -31,7 +31,7 @@ def write_figures(report: Path | str, folder: Path | str) -> list[Path]:
         with whole(path) as file:
             try:
                 file.write_bytes(pio.to_image(figure, format="png", width=1000, scale=1.5, validate=False))
-            except (RuntimeError, ValueError) as error:
+            except RuntimeError as error:  # kaleido's ways of saying that there is no browser
                 raise DataError(
                     "No browser to draw the figures with; install Chromium (such as: apt-get install chromium)."
                 ) from error

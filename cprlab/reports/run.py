@@ -14,7 +14,7 @@ from traitlets.config import Config
 import cprlab
 from cprlab import errors
 from cprlab.errors import ConfigError, CprlabError, DataError, suggestion
-from cprlab.files import whole
+from cprlab.files import make_folder, whole
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.page import to_page
 
@@ -39,19 +39,39 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
         CprlabError: a parameter, the data or the place is not usable.
     """
     out = Path(out)
-    foreign = sorted({path.name for path in out.iterdir()} - set(FILES)) if out.is_dir() else []
-    if foreign:
-        raise DataError(f"{out} holds {foreign[0]!r}, which is not of a report; choose another folder with --out.")
-    config.check()
+    _refuse_to_overwrite(out, config)
+    for note in config.check().notes:
+        print(note, file=sys.stderr)
     with whole(out) as new:
         new.mkdir()
-        executed = execute("01_report.ipynb", new / "report.ipynb", dict(config.but(out=str(new))))
+        executed = execute("01_report.ipynb", dict(config.but(out=str(new))))
+        nbformat.write(executed, new / "report.ipynb")
         (new / "index.html").write_text(to_page(executed, f"cprlab: {Path(config.data).name}"), encoding="utf-8")
     return out / "index.html"
 
 
-def execute(name: str, output: Path, parameters: dict) -> nbformat.NotebookNode:
-    """Run one of the project's notebooks with parameters; its progress bars go to standard error.
+def _refuse_to_overwrite(out: Path, config: ReportConfig) -> None:
+    """Let a report replace nothing but an earlier one on the same data."""
+    make_folder(out.parent)
+    here, runs = out.resolve(), Path(config.runs).resolve()
+    if here == runs or here in runs.parents or runs in here.parents:
+        raise DataError(f"The report in {out} and the runs in {config.runs} must not be in each other; change --out.")
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise DataError(f"{out} is a file; choose another folder with --out.")
+    held = {path.name for path in out.iterdir()} - {".ipynb_checkpoints"}
+    if held and held != set(FILES):
+        raise DataError(f"{out} holds other files than a report's; choose another folder with --out.")
+    if held:
+        notebook = json.loads((out / "report.ipynb").read_text(encoding="utf-8"))
+        data = notebook["metadata"]["papermill"]["parameters"]["data"]
+        if data != config.data:
+            raise DataError(f"{out} holds the report on {data}; choose another folder with --out, or remove it.")
+
+
+def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
+    """Run one of the project's notebooks with parameters and return it; its progress bars go to standard error.
 
     Raises:
         ConfigError: the notebook has no parameter of that name.
@@ -64,7 +84,7 @@ def execute(name: str, output: Path, parameters: dict) -> nbformat.NotebookNode:
             raise ConfigError(f"{name} has no parameter {parameter!r}: {suggestion(parameter, known)}")
     try:
         executed = papermill.execute_notebook(
-            str(notebook), str(output), parameters, progress_bar=False, stderr_file=sys.stderr, config=LOCAL_SOCKETS
+            str(notebook), None, parameters, progress_bar=False, stderr_file=sys.stderr, config=LOCAL_SOCKETS
         )
     except papermill.PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)
@@ -72,7 +92,6 @@ def execute(name: str, output: Path, parameters: dict) -> nbformat.NotebookNode:
             raise kind(error.evalue) from None
         raise
     executed, _ = CoalesceStreamsPreprocessor()(executed, {})  # of a progress bar, only its last state is kept
-    nbformat.write(executed, output)
     return executed
 
 

@@ -118,6 +118,9 @@ def test_a_sample_holds_whole_users():
         (f"{ROWS}a,1,1.5\na,2,inf\n", ["log.csv", "line 3", "'inf'"]),
         (f"{ROWS}a,1,1\na,2,\n", ["log.csv", "line 3", "not a time"]),
         (f"{ROWS}a,1,1,9\n", ["log.csv"]),
+        (f"{ROWS}a,1,1.5\na,2,{2**53 + 1}\n", ["log.csv", "fractions", "2^53"]),
+        (f'{ROWS}a,"1,1\na,2",2\n', ["log.csv", "quotation mark", "line 2"]),
+        (f'{ROWS}a,"1,1\na,2,2\n', ["log.csv"]),
         (b"user_id,item_id\na,\xff\xfe\n", ["log.csv", "UTF-8"]),
     ],
 )
@@ -126,6 +129,33 @@ def test_bad_logs_are_refused_in_a_sentence(tmp_path, text, said):
         load_log(write(tmp_path, text))
     for words in said:
         assert words in str(caught.value)
+
+
+def test_one_column_cannot_be_two_things(tmp_path):
+    with pytest.raises(DataError, match="one column is to be two things"):
+        load_log(write(tmp_path, f"{ROWS}a,1,1\n"), item="user_id")
+    with pytest.raises(DataError, match="two columns 'item_id'"):
+        load_log(write(tmp_path, "user_id:token\titem_id:token\titem_id:float\na\t1\t2\n", "log.inter"))
+
+
+def test_ids_that_are_lists_and_times_beyond_64_bits_are_refused(tmp_path):
+    frame = pd.DataFrame({"user_id": [[1], [2]], "item_id": [1, 2]})
+    with pytest.raises(DataError, match="an id is a list"):
+        InteractionLog.from_frame(frame, "lists")
+    frame = pd.DataFrame({"user": [1, 1], "item": [1, 2], "time": np.array([5, 2**63 + 5], dtype=np.uint64)})
+    with pytest.raises(DataError, match="does not fit 64 bits"):
+        InteractionLog.from_frame(frame, "late")
+
+
+def test_spaces_around_column_names_do_not_matter(tmp_path):
+    assert len(load_log(write(tmp_path, "user_id, item_id , timestamp\na,1,1\n"))) == 1
+
+
+def test_titles_fall_back_to_a_later_row_and_a_named_column_goes_first(tmp_path):
+    path = write(tmp_path, "user_id:token\titem_id:token\tlabel:token\na\t1\t\nb\t1\tOne\nb\t2\tTwo\n", "films.inter")
+    write(tmp_path, "item_id:token\ttitle:token_seq\n1\tFirst\n", "films.item")
+    assert load_log(path, title="label").titles.tolist() == ["One", "Two"]
+    assert load_log(path).titles.tolist() == ["First", "2"]
 
 
 def test_missing_unknown_and_broken_files_are_refused_in_a_sentence(tmp_path):

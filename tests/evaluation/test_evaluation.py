@@ -71,7 +71,9 @@ def test_ties_count_against_the_target(sequences):
     recommender = Recommender(EncoderConfig(d=4, hidden=4), parse_head("Softmax"), sequences.n_items)
     with torch.no_grad():
         recommender.embedding.weight.zero_()
-    assert (evaluate(recommender, sequences)["rank"] == sequences.n_items).all()
+    cases = evaluate(recommender, sequences)
+    assert (cases["rank"] == sequences.n_items).all()
+    assert cases["copied"].max() <= 1
 
 
 def frame(rank, repeat, **more):
@@ -155,6 +157,29 @@ def test_lengths_are_cut_into_bins_that_hold_everyone(cases, sequences):
     everyone = table[table["metric"] == "copy probability"].groupby("head")
     for head, rows in everyone:
         assert np.average(rows["value"], weights=rows["n"]) == pytest.approx(cases[head]["copy_probability"].mean())
+
+
+def test_users_of_one_length_are_one_bin():
+    table = by_length({"A": frame([1, 2, 3], [True, False, False], length=7)})
+    assert table["n"].tolist() == [3, 3, 3]
+    assert set(table["length"]) == {7}
+
+
+def test_examples_are_all_that_qualify_strongest_first(recommenders, cases, sequences):
+    found = {}
+    for example in choose_examples(recommenders, cases, sequences, each=1000):
+        found.setdefault((example.kind, example.wrong), []).append(example.user)
+    expected = {}
+    for wrong, right in ("Softmax", "Softmax + CP"), ("Softmax + CP", "Softmax"):
+        for user in range(sequences.n_users):
+            one, other = cases[wrong].loc[user], cases[right].loc[user]
+            less = one["copy_probability"] < other["copy_probability"]
+            if one["rank"] > 10 >= other["rank"] and less == one["repeat"]:
+                kind = "fails to copy" if less else "copies wrongly"
+                gap = abs(one["copy_probability"] - other["copy_probability"])
+                expected.setdefault((kind, wrong), []).append((-gap, sequences.user_ids[user]))
+    assert found == {key: [user for _, user in sorted(users)] for key, users in expected.items()}
+    assert sum(map(len, found.values())) >= 3
 
 
 def test_examples_follow_the_rule(recommenders, cases, sequences):

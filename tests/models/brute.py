@@ -14,7 +14,7 @@ def log_probs(recommender, history):
     last = reads[-1]
     z = [linear(head.maps["V"], last) @ weight[v] for v in range(n)]
     for k in sorted(head.config.rerank, reverse=True):
-        ranked = sorted(range(n), key=lambda v: -float(z[v]))
+        ranked = sorted(range(n), key=lambda v: -float(z[v].detach()))
         facet = linear(head.maps[f"R{k}"], last)
         for v in ranked[:k]:
             z[v] = facet @ weight[v]

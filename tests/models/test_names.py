@@ -43,7 +43,7 @@ def test_every_head_has_a_name_that_means_it(context, pointer, rerank, inputs):
         ("Softmax + CPR", "part 'CPR'"),
         ("Softmax + CPR:0", "at least 1"),
         ("Softmax + CPR:5,5", "twice"),
-        ("Softmax + P", "ask for CP"),
+        ("Softmax + P", "head 'Softmax + P' cannot be: a pointer"),
         ("Softmax + Mi + Mi", "twice"),
         ("Softmax + C + CP", "twice"),
         ("Softmax +", "part ''"),

@@ -84,7 +84,7 @@ def test_only_history_items_change_with_the_context_facet(histories):
     after = recommender.head.logits(facets | {"C": facets["C"] + 1}, weight, context)
     changed = (before != after)[:, 0].detach().numpy()
     for row, history in enumerate(histories):
-        assert set(np.flatnonzero(changed[row])) <= set(history)
+        assert set(np.flatnonzero(changed[row])) == set(history)
 
 
 def test_equal_facets_make_a_plain_softmax():
@@ -103,5 +103,10 @@ def test_unusable_histories_and_rerankers_are_refused_in_a_sentence():
         recommender.log_probs([[1], []])
     with pytest.raises(ConfigError, match="History 0 holds an item outside 0 … 29"):
         recommender.log_probs([[30]])
+    with pytest.raises(ConfigError, match="History 0 holds something that is not a whole number"):
+        recommender.log_probs([[1.7]])
+    assert recommender.log_probs([]).shape == (0, N_ITEMS)
+    with pytest.raises(ConfigError, match=r"such as Softmax \+ CPR:3"):
+        build("Softmax + CPR:30")
     with pytest.raises(ConfigError, match="k = 30 must be below the number of items, 30"):
         build("Softmax + CPR:30")

@@ -23,6 +23,7 @@ def test_the_answer_says_who_copies_too_little_and_what_is_gained():
     differences = rows(
         columns,
         ("B", "A", "raw", "all", "NDCG@10", 0.02, 0.01, 0.03, 200),
+        ("B", "A", "raw", "repeat", "NDCG@10", 0.5, 0.5, 0.5, 3),
         ("B", "A", "raw", "new", "NDCG@10", -0.02, -0.03, -0.01, 150),
         ("B", "A", "post", "all", "NDCG@10", 0.001, -0.01, 0.01, 200),
     )
@@ -32,5 +33,8 @@ def test_the_answer_says_who_copies_too_little_and_what_is_gained():
     assert said == ["too little", "not shown to differ from how often users repeat", "too much"]
     assert lines[2].startswith("- **A** put 10.0% [8.0%, 12.0%] of its probability")
     assert lines[2].endswith("(-15.0 [-20.0, -10.0] percentage points against what users did).")
-    assert lines[5].endswith("all +0.0200 [+0.0100, +0.0300], better; new -0.0200 [-0.0300, -0.0100], worse.")
+    assert lines[5].endswith(
+        "all +0.0200 [+0.0100, +0.0300], better; "
+        "repeat +0.5000 [+0.5000, +0.5000], too few users to tell; new -0.0200 [-0.0300, -0.0100], worse."
+    )
     assert lines[6].endswith("no difference shown.")

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import nbformat
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
-from cprlab.reports import run_report
+from cprlab.reports import ReportConfig, run_report
 from cprlab.reports.run import execute
 from cprlab.training import train
 
@@ -69,19 +70,51 @@ def test_every_figure_has_a_name_axes_and_something_to_show(report):
         assert all(trace.get("name") or trace.get("showlegend") is False for trace in figure["data"])
 
 
-def test_a_wrong_parameter_is_refused(report, tmp_path):
+def test_a_wrong_parameter_is_refused():
     with pytest.raises(ConfigError, match=r"no parameter 'epoch': did you mean 'epochs'"):
-        execute("01_report.ipynb", tmp_path / "out.ipynb", {"epoch": 3})
+        execute("01_report.ipynb", {"epoch": 3})
 
 
-def test_an_ill_typed_parameter_is_refused_by_the_notebook_too(report, tmp_path):
+def test_an_ill_typed_parameter_is_refused_by_the_notebook_too():
     with pytest.raises(ConfigError, match="'epochs' cannot be 'three'"):
-        execute("01_report.ipynb", tmp_path / "out.ipynb", {"epochs": "three"})
+        execute("01_report.ipynb", {"epochs": "three"})
 
 
-def test_an_earlier_report_stays_when_a_new_one_cannot_be_made(report):
+def test_an_earlier_report_stays_when_a_new_one_fails_at_the_end(report, monkeypatch):
     config, folder = report
-    before = (folder / "index.html").read_bytes()
-    with pytest.raises(DataError):
-        run_report(config.but(data="nowhere.csv"), folder)
-    assert (folder / "index.html").read_bytes() == before
+    before = sorted((path.name, path.read_bytes()) for path in folder.iterdir())
+    monkeypatch.setattr("cprlab.reports.run.to_page", lambda *_: (_ for _ in ()).throw(ZeroDivisionError))
+    with pytest.raises(ZeroDivisionError):
+        run_report(config, folder)
+    assert sorted((path.name, path.read_bytes()) for path in folder.iterdir()) == before
+    assert not list(folder.parent.glob(".*"))
+
+
+def test_a_report_replaces_nothing_but_an_earlier_one_on_the_same_data(report, tmp_path):
+    config, folder = report
+    other = tmp_path / "other.csv"
+    shutil.copy(config.data, other)
+    with pytest.raises(DataError, match=r"holds the report on .*hostile\.csv"):
+        run_report(config.but(data=str(other)), folder)
+    for out in (config.runs, f"{config.runs}/inside", str(folder.parent)):
+        with pytest.raises(DataError, match="must not be in each other"):
+            run_report(config, out)
+    with pytest.raises(DataError, match="is a file"):
+        run_report(config, other)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    with pytest.raises(DataError, match="holds other files"):
+        run_report(config, tmp_path / "site")
+    assert (tmp_path / "site" / "index.html").read_text() == "mine"
+
+
+def test_the_smallest_log_and_odd_names_make_a_report(tmp_path):
+    """One user, all of one length, braces in the names."""
+    data = tmp_path / "w{1}.csv"
+    data.write_text("user_id,item_id\n" + "".join(f"u,{n % 5}\n" for n in range(9)))
+    config = ReportConfig(
+        data=str(data), heads="Softmax; Softmax + C", epochs=1, device="cpu", runs=str(tmp_path / "runs")
+    )
+    page = run_report(config, tmp_path / "{out}").read_text()
+    assert "Of 1 test users, 100.0% next took an item of their history" in page
+    assert "too few users to tell" in page

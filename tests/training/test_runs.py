@@ -100,7 +100,7 @@ def test_training_stops_when_the_validation_no_longer_rises_and_keeps_the_best(s
 
 
 def test_a_training_that_diverges_says_so(sequences, tmp_path):
-    wild = CONFIG.but(training=TrainingConfig(epochs=1, batch_size=8, learning_rate=1e38))
+    wild = CONFIG.but(training=TrainingConfig(epochs=1, batch_size=8, learning_rate=1e30))
     with pytest.raises(CprlabError, match="diverged in epoch 1"):
         train(sequences, wild, tmp_path, "cpu")
 
