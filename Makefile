@@ -52,7 +52,7 @@ lock:
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
-	{ sed '/- pip:/q' environment.yml; sed 's/^/      - /' requirements.lock; echo '      - --no-deps --editable .'; } > .environment.yml
+	{ sed '/- pip:/q' environment.yml; sed 's/^/      - /' requirements.lock; echo '      - --editable .'; } > .environment.yml
 	mv .environment.yml environment.yml
 	touch $(READY)
 
