@@ -21,6 +21,7 @@ METRICS: dict[str, Callable[[pd.DataFrame, str], pd.Series]] = {
     "MRR@10": _at_rank(lambda rank: 1 / rank),
     "log-loss": lambda cases, rank: cases["log_loss"],
     "copy probability": lambda cases, rank: cases["copy_probability"],
+    "observed repeats": lambda cases, rank: cases["repeat"].astype(float),
     "copy excess": lambda cases, rank: cases["copy_probability"] - cases["repeat"],
     "copied in top 10": lambda cases, rank: cases["copied"],
 }
@@ -30,6 +31,7 @@ GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "new": lambda cases: ~cases["repeat"],
 }
 RANKING = ("NDCG@10", "HIT@10", "MRR@10")
+BY_LENGTH = ("NDCG@10", "copy probability", "observed repeats")
 
 
 def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
@@ -41,8 +43,8 @@ def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
 
     Returns:
         Rows `head, cases ("all" | "repeat" | "new"), metric, value, low, high, n`. The "copy excess" is the copy
-        probability minus the outcome (1 for a repeat, 0 for a new item): zero on average if the head is calibrated
-        in the large. Beside each head stands the same
+        probability minus the observed repeat (1 or 0), case by case: zero on average if the head is calibrated in
+        the large. Beside each head stands the same
         head "(post)": its ranking metrics once the history's items are removed at inference. A group without cases
         has no rows.
     """
@@ -117,8 +119,8 @@ def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> p
     for head, of_head in cases.items():
         edges = np.unique(np.quantile(of_head["length"], np.linspace(0, 1, bins + 1)))
         for _, group in of_head.groupby(np.searchsorted(edges[1:-1], of_head["length"])):
-            columns = {metric: METRICS[metric](group, "rank") for metric in ("NDCG@10", "copy probability")}
-            for metric, per_case in (columns | {"observed repeats": group["repeat"]}).items():
+            for metric in BY_LENGTH:
+                per_case = METRICS[metric](group, "rank")
                 low, high = interval(per_case.to_numpy(dtype=float), seed)
                 rows.append((head, group["length"].median(), metric, per_case.mean(), low, high, len(group)))
     return pd.DataFrame(rows, columns=["head", "length", "metric", "value", "low", "high", "n"])

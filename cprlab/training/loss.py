@@ -4,7 +4,8 @@ import torch
 
 from cprlab.models import Context, Head
 
-CHUNK_ROWS = 256  # positions scored at once: their logits should stay in a core's cache
+CHUNK_ROWS = 256  # positions scored at once, at the most,
+CHUNK_LOGITS = 3 * 2**20  # and logits, 12 MB of them: what the processor's caches hold
 
 
 def exact_nll(
@@ -30,7 +31,8 @@ class _ExactNLL(torch.autograd.Function):
         wanted = [tensor.requires_grad for tensor in (weight, *facets)]
         total = weight.new_zeros(())
         grads = [torch.zeros_like(tensor) for tensor in (weight, *facets)] if any(wanted) else []
-        step = max(1, CHUNK_ROWS // targets.shape[1])
+        rows_at_once = min(CHUNK_ROWS, CHUNK_LOGITS // len(weight))
+        step = max(1, rows_at_once // targets.shape[1])  # in windows
         for start in range(0, len(targets), step):
             rows = slice(start, start + step)
             leaves = [weight.detach()] + [facet.detach()[rows] for facet in facets]
