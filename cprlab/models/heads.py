@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cprlab.models.names import HeadConfig
-from cprlab.models.partitions import Context, ContextPartition, Partition, Reranker, Vocabulary
+from cprlab.models.partitions import Context, ContextPartition, Facets, Partition, Reranker, Vocabulary
 
 WINDOW = 2  # Mi reads positions t, t − 1, …, t − WINDOW
 DEPTH = 2  # … of the top DEPTH layers, or of as many as there are
@@ -37,7 +37,7 @@ class Head(nn.Module):
         names = [name for partition in self.partitions for name in partition.facets]
         self.maps = nn.ModuleDict({name: nn.Linear(width, d) for name in names})
 
-    def facets(self, states: torch.Tensor, at: torch.Tensor) -> dict[str, torch.Tensor]:
+    def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
         """Return the facets that the partitions read.
 
         Args:
@@ -51,7 +51,7 @@ class Head(nn.Module):
         chosen = read.gather(1, at[:, :, None].expand(-1, -1, read.shape[2]))
         return {name: layer(read if name == "L" else chosen) for name, layer in self.maps.items()}
 
-    def log_probs(self, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context) -> torch.Tensor:
+    def log_probs(self, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
         """Return log-probabilities (B, T, n) over the real items; padding is not scored.
 
         Args:
@@ -61,14 +61,12 @@ class Head(nn.Module):
         """
         return F.log_softmax(self.logits(facets, weight, context), dim=-1)
 
-    def nll(
-        self, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context, targets: torch.Tensor
-    ) -> torch.Tensor:
+    def nll(self, facets: Facets, weight: torch.Tensor, context: Context, targets: torch.Tensor) -> torch.Tensor:
         """Return the sum of −log p(target) over the targets (B, T) that are not −1."""
         logits = self.logits(facets, weight, context)
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum")
 
-    def logits(self, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context) -> torch.Tensor:
+    def logits(self, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
         """Return logits (B, T, n) over the real items; arguments as in `log_probs`."""
         z = torch.empty(0)
         for partition in self.partitions:

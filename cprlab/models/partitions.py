@@ -11,6 +11,8 @@ from typing import Protocol, Self
 import torch
 from torch.nn import functional as F
 
+Facets = dict[str, torch.Tensor]  # by name
+
 
 @dataclass(frozen=True)
 class Context:
@@ -57,9 +59,7 @@ class Partition(Protocol):
 
     facets: tuple[str, ...]
 
-    def score(
-        self, z: torch.Tensor, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context
-    ) -> torch.Tensor:
+    def score(self, z: torch.Tensor, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
         """Return the logits (B, T, n + 1) after this partition, which may change `z` in place.
 
         Args:
@@ -77,7 +77,7 @@ class Vocabulary:
 
     facets = ("V",)
 
-    def score(self, z, facets, weight, context):
+    def score(self, z: torch.Tensor, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Partition`; here `z` is ignored."""
         return F.linear(facets["V"], weight)
 
@@ -89,7 +89,7 @@ class Reranker:
         self.k = k
         self.facets = (f"R{k}",)
 
-    def score(self, z, facets, weight, context):
+    def score(self, z: torch.Tensor, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Partition`."""
         top = z[..., :-1].detach().topk(self.k, sorted=False).indices
         return z.scatter_(2, top, _dot(facets[self.facets[0]], F.embedding(top, weight)))
@@ -105,7 +105,7 @@ class ContextPartition:
         self.pointer = pointer
         self.facets = ("C", "P", "L") if pointer else ("C",)
 
-    def score(self, z, facets, weight, context):
+    def score(self, z: torch.Tensor, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
         """See `Partition`."""
         scores = facets["C"] @ F.embedding(context.items, weight).mT  # (B, T, L)
         if self.pointer:

@@ -11,7 +11,7 @@ from cprlab.errors import ConfigError
 from cprlab.models.encoders import EncoderConfig, build_encoder
 from cprlab.models.heads import Head
 from cprlab.models.names import HeadConfig
-from cprlab.models.partitions import Context
+from cprlab.models.partitions import Context, Facets
 
 
 class Recommender(nn.Module):
@@ -39,7 +39,7 @@ class Recommender(nn.Module):
         self.encoder = build_encoder(encoder)
         self.head = Head(head, encoder.d, encoder.layers)
 
-    def forward(self, items: torch.Tensor, at: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, items: torch.Tensor, at: torch.Tensor) -> Facets:
         """Read histories and return what the head scores with; all the weights are at work here, none in the scoring.
 
         Args:

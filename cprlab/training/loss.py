@@ -3,13 +3,14 @@
 import torch
 
 from cprlab.models import Context, Head
+from cprlab.models.partitions import Facets
 
 CHUNK_ROWS = 256  # positions scored at once, at the most,
 CHUNK_LOGITS = 3 * 2**20  # and logits, 12 MB of them: what the processor's caches hold
 
 
 def exact_nll(
-    head: Head, facets: dict[str, torch.Tensor], weight: torch.Tensor, context: Context, targets: torch.Tensor
+    head: Head, facets: Facets, weight: torch.Tensor, context: Context, targets: torch.Tensor
 ) -> torch.Tensor:
     """Return the sum of −log p(target), the same as `head.nll`, holding one chunk's logits at a time.
 
