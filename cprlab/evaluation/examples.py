@@ -41,7 +41,7 @@ class Example:
 
 
 def choose_examples(
-    recommenders: dict[str, Recommender], cases: dict[str, pd.DataFrame], sequences: Sequences, each: int = 2
+    recommenders: dict[str, Recommender], cases: dict[str, pd.DataFrame], sequences: Sequences, each: int = 3
 ) -> list[Example]:
     """Apply the rule (`RULE`) to the first two heads.
 
