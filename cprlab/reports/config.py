@@ -9,7 +9,7 @@ from cprlab.config import Config
 from cprlab.data import Sequences, load_log
 from cprlab.models import EncoderConfig, parse_head
 from cprlab.training import RunConfig, TrainingConfig
-from cprlab.training.loop import open_device
+from cprlab.training.loop import Device, open_device
 
 
 class ReportConfig(Config):
@@ -37,7 +37,7 @@ class ReportConfig(Config):
     heads: str = "Softmax; Softmax + CPR:100 + Mi"
     epochs: int = pydantic.Field(100, ge=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     runs: str = "runs"
     out: str = ""
     user: str = ""

@@ -1,7 +1,5 @@
 """to_page: an executed notebook becomes one self-contained HTML page that shows its figures offline."""
 
-import html
-
 import nbformat
 import plotly.io as pio
 import plotly.offline
@@ -29,7 +27,7 @@ def to_page(notebook: nbformat.NotebookNode, title: str) -> str:
         ),
         preprocessors=[_Outputs],
     )
-    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": html.escape(title)}})
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     script = f"<script>window.PlotlyConfig = {{MathJaxConfig: 'local'}};{plotly.offline.get_plotlyjs()}</script>"
     return page.replace("</head>", script + "</head>", 1)
 
@@ -43,13 +41,14 @@ class _Outputs(Preprocessor):
         kept = [output for output in cell.outputs if output.get("name") != "stderr"]
         for output in kept:
             if PLOTLY in output.get("data", {}):
-                figure = pio.from_json(pio.to_json(output.data[PLOTLY], validate=False), skip_invalid=True)
+                figure = output.data[PLOTLY]
                 drawn = pio.to_html(
                     figure,
+                    validate=False,
                     full_html=False,
                     include_plotlyjs=False,
                     include_mathjax=False,
-                    default_height=f"{figure.layout.height or 450}px",
+                    default_height=f"{figure['layout']['height']}px",
                     config={"displaylogo": False, "responsive": True},
                 )
                 output.data = nbformat.from_dict({"text/html": drawn})

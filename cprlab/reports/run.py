@@ -64,8 +64,11 @@ def _refuse_to_overwrite(out: Path, config: ReportConfig) -> None:
     if held and held != set(FILES):
         raise DataError(f"{out} holds other files than a report's; choose another folder with --out.")
     if held:
-        notebook = json.loads((out / "report.ipynb").read_text(encoding="utf-8"))
-        data = notebook["metadata"]["papermill"]["parameters"]["data"]
+        try:
+            notebook = json.loads((out / "report.ipynb").read_text(encoding="utf-8"))
+            data = notebook["metadata"]["papermill"]["parameters"]["data"]
+        except (OSError, ValueError, LookupError, TypeError):
+            data = "something that cannot be read"
         if data != config.data:
             raise DataError(f"{out} holds the report on {data}; choose another folder with --out, or remove it.")
 

@@ -29,20 +29,21 @@ def exact_nll(
 class _ExactNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx, head, context, targets, names, weight, *facets):
-        wanted = [tensor.requires_grad for tensor in (weight, *facets)]
         total = weight.new_zeros(())
-        grads = [torch.zeros_like(tensor) for tensor in (weight, *facets)] if any(wanted) else []
+        inputs = (weight, *facets)
+        wanted = any(tensor.requires_grad for tensor in inputs)
+        grads = [torch.zeros_like(tensor) for tensor in inputs] if wanted else []
         rows_at_once = min(CHUNK_ROWS, CHUNK_LOGITS // len(weight))
         step = max(1, rows_at_once // targets.shape[1])  # in windows
         for start in range(0, len(targets), step):
             rows = slice(start, start + step)
             leaves = [weight.detach()] + [facet.detach()[rows] for facet in facets]
             for leaf in leaves:
-                leaf.requires_grad_(bool(grads))
-            with torch.set_grad_enabled(bool(grads)):
+                leaf.requires_grad_(wanted)
+            with torch.set_grad_enabled(wanted):
                 loss = head.nll(dict(zip(names, leaves[1:], strict=True)), leaves[0], context.rows(rows), targets[rows])
             total += loss.detach()
-            if grads:
+            if wanted:
                 of_weight, *of_facets = torch.autograd.grad(loss, leaves)
                 grads[0] += of_weight
                 for whole, part in zip(grads[1:], of_facets, strict=True):

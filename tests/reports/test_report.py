@@ -8,7 +8,7 @@ import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
-from cprlab.reports import ReportConfig, run_report
+from cprlab.reports import ReportConfig, run_report, to_page
 from cprlab.reports.run import execute
 from cprlab.training import train
 
@@ -47,6 +47,7 @@ def test_a_second_report_gives_the_same_numbers(report, tmp_path):
 
 def test_the_page_is_self_contained_and_shows_titles_as_text(report):
     page = (report[1] / "index.html").read_text()
+    assert "<title>cprlab: hostile.csv</title>" in page
     outside = re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?!data:)(?:https?:)?//[^>]*>", page)
     assert outside == []
     assert "<script>window.hacked" not in page
@@ -118,3 +119,15 @@ def test_the_smallest_log_and_odd_names_make_a_report(tmp_path):
     page = run_report(config, tmp_path / "{out}").read_text()
     assert "Of 1 test users, 100.0% next took an item of their history" in page
     assert "too few users to tell" in page
+
+
+def test_the_title_of_a_page_is_text():
+    assert "<title>a &amp; &lt;b&gt;</title>" in to_page(nbformat.v4.new_notebook(), "a & <b>")
+
+
+def test_a_folder_with_an_unreadable_report_is_left_alone(report, tmp_path):
+    config, folder = report
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / "report.ipynb").write_text("{")
+    with pytest.raises(DataError, match="holds the report on something that cannot be read"):
+        run_report(config, broken)
