@@ -48,15 +48,17 @@ class Batch:
         items: (B, L) int64, what is read.
         at: (B, T) int64, the positions that are scored.
         targets: (B, T) int64, the item that came next, −1 where there is none (a window with fewer targets).
+        users: (B,) int64, code of each window's user.
     """
 
     items: torch.Tensor
     at: torch.Tensor
     targets: torch.Tensor
+    users: torch.Tensor
 
     def to(self, device: torch.device | str) -> Self:
         """Return the batch on another device."""
-        return type(self)(*(tensor.to(device) for tensor in (self.items, self.at, self.targets)))
+        return type(self)(*(tensor.to(device) for tensor in (self.items, self.at, self.targets, self.users)))
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,11 @@ class Sequences:
         """How many users there are."""
         return len(self.offsets) - 1
 
+    def training_counts(self) -> np.ndarray:
+        """Return (n_items,) how often each item is consumed, leaving out what is held out for validation and test."""
+        held_out = np.concatenate([self.offsets[1:] - 1, self.offsets[1:] - 2])
+        return np.bincount(np.delete(self.items, held_out), minlength=self.n_items)
+
     def windows(self, split: Split) -> Windows:
         """Return what is read and scored in a split.
 
@@ -171,4 +178,6 @@ class Sequences:
         valid = scored < n_targets[:, None]
         at = np.where(valid, (lengths - n_targets)[:, None] + scored, 0)
         targets = np.where(valid, self.items[start[:, None] + at + 1], -1)
-        return Batch(*(torch.from_numpy(array.astype(np.int64)) for array in (items, at, targets)))
+        return Batch(
+            *(torch.from_numpy(array.astype(np.int64)) for array in (items, at, targets, windows.user[chosen]))
+        )

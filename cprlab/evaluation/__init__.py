@@ -2,7 +2,7 @@
 
 from cprlab.evaluation.cases import evaluate
 from cprlab.evaluation.examples import RULE, Example, choose_examples
-from cprlab.evaluation.tables import METRICS, by_length, calibration, compare, readable, summarise
+from cprlab.evaluation.tables import METRICS, by_length, calibration, compare, interval, readable, summarise
 
 __all__ = [
     "METRICS",
@@ -13,6 +13,7 @@ __all__ = [
     "choose_examples",
     "compare",
     "evaluate",
+    "interval",
     "readable",
     "summarise",
 ]

@@ -7,13 +7,11 @@ from torch.nn import functional as F
 
 from cprlab.data.sequences import Batch, Sequences, Split
 from cprlab.models import Context, Recommender
+from cprlab.models.recommender import HISTORIES_AT_ONCE, SCORES_AT_ONCE, inference
 
-SCORES_AT_ONCE = 2**23  # numbers in a batch's score matrix: 32 MB
-CASES_AT_ONCE = 512  # of a small catalogue, the encoder's states and the masks are what takes memory
 TOP = 10
 
 
-@torch.no_grad()
 def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "test") -> pd.DataFrame:
     """Rank all items for every user's held-out item.
 
@@ -34,14 +32,12 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
     windows = sequences.windows(split)
     order = np.argsort(windows.lengths, kind="stable")
     device = recommender.embedding.weight.device
-    size = max(1, min(CASES_AT_ONCE, SCORES_AT_ONCE // sequences.n_items))
-    was_training = recommender.training
-    recommender.eval()
+    size = max(1, min(HISTORIES_AT_ONCE, SCORES_AT_ONCE // sequences.n_items))
     parts = []
-    for start in range(0, len(order), size):
-        batch = sequences.batch(windows, order[start : start + size]).to(device)
-        parts.append(_measure(recommender, batch))
-    recommender.train(was_training)
+    with inference(recommender):
+        for start in range(0, len(order), size):
+            batch = sequences.batch(windows, order[start : start + size]).to(device)
+            parts.append(_measure(recommender, batch))
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     measured.insert(0, "user", windows.user[order])
     measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[order])
@@ -50,7 +46,7 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
 
 def _measure(recommender: Recommender, batch: Batch) -> dict[str, np.ndarray]:
     """Return the columns of `evaluate` for a batch of cases with one target each."""
-    scores = recommender.score(batch.items, batch.at)[:, 0]  # (B, n)
+    scores = recommender.score(batch.items, batch.at, batch.users)[:, 0]  # (B, n)
     target = batch.targets  # (B, 1)
     of_target = scores.gather(1, target)
     context = Context(batch.items, batch.at, recommender.n_items)

@@ -1,9 +1,21 @@
 """Recommenders: an encoder that reads a history, and a head that turns its states into a distribution over items."""
 
-from cprlab.models.encoders import EncoderConfig, GRU4Rec
+from cprlab.models.encoders import EncoderConfig, GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.models.heads import Head
 from cprlab.models.names import HeadConfig, parse_head
-from cprlab.models.partitions import Context
-from cprlab.models.recommender import Recommender
+from cprlab.models.partitions import Context, Outputs
+from cprlab.models.recommender import Parts, Recommender
 
-__all__ = ["Context", "EncoderConfig", "GRU4Rec", "Head", "HeadConfig", "Recommender", "parse_head"]
+__all__ = [
+    "Context",
+    "EncoderConfig",
+    "GRU4RecConfig",
+    "Head",
+    "HeadConfig",
+    "MFConfig",
+    "Outputs",
+    "Parts",
+    "Recommender",
+    "SASRecConfig",
+    "parse_head",
+]

@@ -1,23 +1,24 @@
 """Encoders: embedded items in, the states of every layer at every position out."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 import torch
 from torch import nn
 
 from cprlab.config import Config
+from cprlab.errors import ConfigError
 
 
-class EncoderConfig(Config):
-    """Which encoder reads the history, and its sizes.
+class GRU4RecConfig(Config):
+    """Sizes of a `GRU4Rec`.
 
     Attributes:
-        name: the encoder.
         d: size of item embeddings and of the states that it gives.
         hidden: size of the recurrent state.
         layers: how many recurrent layers.
         dropout: share of the embedded inputs that is dropped in training.
+        recurrent_bias: the recurrent layers have biases, as in RepeatNet.
     """
 
     name: Literal["GRU4Rec"] = "GRU4Rec"
@@ -25,28 +26,85 @@ class EncoderConfig(Config):
     hidden: int = pydantic.Field(64, ge=1)
     layers: int = pydantic.Field(1, ge=1)
     dropout: float = pydantic.Field(0.0, ge=0, lt=1)
+    recurrent_bias: bool = False
+
+
+class SASRecConfig(Config):
+    """Sizes of a `SASRec`.
+
+    Attributes:
+        d: size of item embeddings and of all states.
+        layers: how many transformer layers.
+        heads: attention heads; they share d.
+        inner: width of the feed-forward networks.
+        dropout: share of the embedded inputs and of each sublayer's output that is dropped in training.
+        attention_dropout: share of the attention weights that is dropped in training.
+        activation: of the feed-forward networks.
+        norm_eps: added to variances in LayerNorm.
+        max_len: how many positions there are; a longer history is read from its last `max_len` items.
+    """
+
+    name: Literal["SASRec"] = "SASRec"
+    d: int = pydantic.Field(64, ge=1)
+    layers: int = pydantic.Field(2, ge=1)
+    heads: int = pydantic.Field(2, ge=1)
+    inner: int = pydantic.Field(256, ge=1)
+    dropout: float = pydantic.Field(0.0, ge=0, lt=1)
+    attention_dropout: float = pydantic.Field(0.1, ge=0, lt=1)
+    activation: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = "gelu"
+    norm_eps: float = pydantic.Field(1e-12, gt=0)
+    max_len: int = pydantic.Field(50, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "SASRecConfig":
+        if self.d % self.heads:
+            raise ValueError(f"{self.heads} heads cannot share d = {self.d}; choose a divisor")
+        return self
+
+
+class MFConfig(Config):
+    """Sizes of an `MF`.
+
+    Attributes:
+        d: size of the users' and the items' vectors.
+        layers: one, always: a user's vector.
+        dropout: share of a user's vector that is dropped in training.
+    """
+
+    name: Literal["MF"] = "MF"
+    d: int = pydantic.Field(64, ge=1)
+    layers: Literal[1] = 1
+    dropout: float = pydantic.Field(0.0, ge=0, lt=1)
+
+
+EncoderName = Literal["GRU4Rec", "SASRec", "MF"]
+EncoderConfig = Annotated[GRU4RecConfig | SASRecConfig | MFConfig, pydantic.Field(discriminator="name")]
+CONFIGS = {config.model_fields["name"].default: config for config in (GRU4RecConfig, SASRecConfig, MFConfig)}
+
+# Every encoder is called with
+#   embedded  (B, L, d) embedded items,
+#   valid     (B, L) bool, the positions that hold an item,
+#   users     (B,) int64 codes, or None,
+# and returns states (B, L, layers, d), the top layer last; none depends on what stands behind its position.
 
 
 class GRU4Rec(nn.Module):
-    """Dropout, GRU layers without bias, and a linear map of each layer's states to d (Hidasi et al., ICLR 2016)."""
+    """Dropout, GRU layers, and a linear map of each layer's states to d (Hidasi et al., ICLR 2016)."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: GRU4RecConfig) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
-            nn.GRU(config.hidden if depth else config.d, config.hidden, bias=False, batch_first=True)
+            nn.GRU(config.hidden if depth else config.d, config.hidden, bias=config.recurrent_bias, batch_first=True)
             for depth in range(config.layers)
         )
         self.dense = nn.Linear(config.hidden, config.d)
         for layer in self.layers:
-            for weight in layer.parameters():
-                nn.init.xavier_uniform_(weight)
+            nn.init.xavier_uniform_(layer.weight_ih_l0)
+            nn.init.xavier_uniform_(layer.weight_hh_l0)
 
-    def forward(self, embedded: torch.Tensor) -> torch.Tensor:
-        """Read embedded items (B, L, d); return states (B, L, layers, d), the top layer last.
-
-        A state depends only on the items at and before its position.
-        """
+    def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
+        """Return states (B, L, layers, d); see above."""
         x, states = self.dropout(embedded), []
         for layer in self.layers:
             x, _ = layer(x)
@@ -54,6 +112,90 @@ class GRU4Rec(nn.Module):
         return torch.stack(states, dim=2)
 
 
-def build_encoder(config: EncoderConfig) -> nn.Module:
-    """Return a new, untrained encoder."""
-    return {"GRU4Rec": GRU4Rec}[config.name](config)
+class SASRec(nn.Module):
+    """Item and position embeddings, LayerNorm, dropout, causal transformer layers (Kang & McAuley, ICDM 2018).
+
+    The layers normalise after each sublayer, as RecBole's do.
+    """
+
+    def __init__(self, config: SASRecConfig) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(config.max_len, config.d)
+        self.norm = nn.LayerNorm(config.d, eps=config.norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        activation = {"swish": nn.functional.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                config.d,
+                config.heads,
+                config.inner,
+                config.dropout,
+                activation=activation.get(config.activation, config.activation),
+                layer_norm_eps=config.norm_eps,
+                batch_first=True,
+            )
+            for _ in range(config.layers)
+        )
+        for layer in self.layers:
+            layer.self_attn.dropout = config.attention_dropout
+            layer.dropout = nn.Identity()  # the sublayers' outputs are dropped out, not what is inside them
+        for name, weight in self.named_parameters():
+            if "norm" not in name:
+                nn.init.normal_(weight, std=0.02) if weight.dim() > 1 else nn.init.zeros_(weight)
+
+    def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
+        """Return states (B, L, layers, d); see above.
+
+        Raises:
+            ConfigError: there are fewer positions than the input holds.
+        """
+        length = embedded.shape[1]
+        if length > len(self.positions.weight):
+            raise ConfigError(
+                f"SASRec has {len(self.positions.weight)} positions and cannot read {length} items; "
+                "set its max_len to the longest history that is read."
+            )
+        x = self.dropout(self.norm(embedded + self.positions.weight[:length]))
+        later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        states = []
+        for layer in self.layers:
+            x = layer(x, src_mask=later, src_key_padding_mask=~valid)
+            states.append(x)
+        return torch.stack(states, dim=2)
+
+
+class MF(nn.Module):
+    """Matrix factorisation: the hidden state is the user's vector, whatever was read (Koren et al., Computer 2009)."""
+
+    def __init__(self, config: MFConfig, n_users: int) -> None:
+        super().__init__()
+        self.users = nn.Embedding(n_users, config.d)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.xavier_normal_(self.users.weight)
+
+    def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
+        """Return states (B, L, 1, d), each row alike; see above.
+
+        Raises:
+            ConfigError: nobody said whose histories these are.
+        """
+        if users is None:
+            raise ConfigError("Matrix factorisation predicts for the users that it was trained on; say which: users=…")
+        return self.dropout(self.users(users))[:, None, None].expand(-1, embedded.shape[1], -1, -1)
+
+
+def build_encoder(config: EncoderConfig, n_users: int) -> nn.Module:
+    """Return a new, untrained encoder.
+
+    Raises:
+        ConfigError: it learns a vector for each user, and nobody said how many there are.
+    """
+    match config:
+        case GRU4RecConfig():
+            return GRU4Rec(config)
+        case SASRecConfig():
+            return SASRec(config)
+        case MFConfig():
+            if not n_users:
+                raise ConfigError("Matrix factorisation learns a vector for each user; say how many: n_users=…")
+            return MF(config, n_users)

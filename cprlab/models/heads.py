@@ -1,83 +1,237 @@
-"""The head: encoder states become facets, facets become log-probabilities over items.
+"""Heads: encoder states become facets, facets become log-probabilities over items.
 
 The two steps are apart on purpose. `facets` holds all weights; `log_probs` has none, so that training can score in
 chunks, and an explorer can move a facet and score again.
 """
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from cprlab.models.names import HeadConfig
-from cprlab.models.partitions import Context, ContextPartition, Facets, Partition, Reranker, Vocabulary
+from cprlab.models.partitions import (
+    Attention,
+    Context,
+    ContextPartition,
+    Exclusion,
+    Facets,
+    Outputs,
+    Partition,
+    Pointer,
+    Reranker,
+    merge,
+)
 
-WINDOW = 2  # Mi reads positions t, t − 1, …, t − WINDOW
-DEPTH = 2  # … of the top DEPTH layers, or of as many as there are
 
-
-class Head(nn.Module):
-    """Partitioned softmax (Chang et al., WSDM 2024): vocabulary, then rerankers from the largest k, then context.
+@dataclass(frozen=True)
+class Component:
+    """One softmax of a head: the vocabulary's logits, and the partitions that change them, in order.
 
     Attributes:
-        config: which partitions there are.
+        vocabulary: V, the facet f of z_v = f · w_v + b_v; None where no item has a logit to begin with.
         partitions: in the order in which they are applied.
-        maps: the linear map behind each facet, by name.
     """
 
-    def __init__(self, config: HeadConfig, d: int, encoder_layers: int) -> None:
+    vocabulary: str | None
+    partitions: tuple[Partition, ...]
+
+
+class Head(nn.Module, ABC):
+    """What all heads have in common; subclasses say which facets there are.
+
+    Attributes:
+        config: what the head was asked to be.
+        components: the softmaxes that it mixes, one or several.
+        width: size of the output embeddings.
+    """
+
+    def __init__(self, config: HeadConfig, components: list[Component], width: int) -> None:
         super().__init__()
         self.config = config
-        self.partitions: list[Partition] = [Vocabulary()]
-        self.partitions += [Reranker(k) for k in reversed(config.rerank)]
-        if config.context:
-            self.partitions.append(ContextPartition(config.pointer))
-        self.depth = min(DEPTH, encoder_layers)
-        self.mix = nn.Linear(d * self.depth * (WINDOW + 1), d) if config.inputs else None
-        width = 2 * d if config.inputs else d
-        names = [name for partition in self.partitions for name in partition.facets]
-        self.maps = nn.ModuleDict({name: nn.Linear(width, d) for name in names})
+        self.components = components
+        self.width = width
 
+    @abstractmethod
     def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
-        """Return the facets that the partitions read.
+        """Return the facets that the components read.
 
         Args:
             states: (B, L, layers, d) encoder states.
             at: (B, T) int64, positions to score.
 
         Returns:
-            By name (B, T, d), linear maps of what the head reads at `at`; "L" is (B, L, d), at every position.
+            By name; each has B first, then T, or L for a facet of every position. "mixture" is (B, T, K), logarithms of
+            the mixture weights up to a constant.
         """
-        read = self._query(states)
-        chosen = read.gather(1, at[:, :, None].expand(-1, -1, read.shape[2]))
-        return {name: layer(read if name == "L" else chosen) for name, layer in self.maps.items()}
 
-    def log_probs(self, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
+    def log_probs(self, facets: Facets, outputs: Outputs, context: Context) -> torch.Tensor:
         """Return log-probabilities (B, T, n) over the real items; padding is not scored.
+
+        Where nothing is left to recommend (every item was consumed and is excluded), all are −inf.
 
         Args:
             facets: what `facets` gave.
-            weight: (n + 1, d) output embeddings, the last row padding's.
+            outputs: output embeddings.
             context: the items read and the positions scored.
         """
-        return F.log_softmax(self.logits(facets, weight, context), dim=-1)
+        return _log_softmax(self.logits(facets, outputs, context))
 
-    def nll(self, facets: Facets, weight: torch.Tensor, context: Context, targets: torch.Tensor) -> torch.Tensor:
-        """Return the sum of −log p(target) over the targets (B, T) that are not −1."""
-        logits = self.logits(facets, weight, context)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum")
+    def logits(self, facets: Facets, outputs: Outputs, context: Context) -> torch.Tensor:
+        """Return logits z (B, T, n) over the real items, of which p is the softmax; arguments as in `log_probs`.
 
-    def logits(self, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
-        """Return logits (B, T, n) over the real items; arguments as in `log_probs`."""
-        z = torch.empty(0)
-        for partition in self.partitions:
-            z = partition.score(z, facets, weight, context)
+        One softmax: the logits after its partitions; for `max_logits`, the largest of the K components. A mixture:
+        z = log p with p = Σ_k π_k softmax(z_k), where a component that gives no item a chance leaves its weight to the
+        others.
+        """
+        scores = [self._score(component, facets, outputs, context) for component in self.components]
+        if "mixture" not in facets:
+            return reduce(torch.maximum, scores)
+        norms = torch.stack([z.logsumexp(2) for z in scores], dim=2)  # (B, T, K)
+        log_weights = _log_softmax(facets["mixture"].masked_fill(norms == -math.inf, -math.inf))
+        shift = log_weights - norms.clamp(min=torch.finfo(norms.dtype).min)
+        return reduce(torch.logaddexp, [z + shift[:, :, k, None] for k, z in enumerate(scores)])
+
+    def stages(
+        self, component: Component, facets: Facets, outputs: Outputs, context: Context
+    ) -> Iterator[tuple[str, torch.Tensor | None, torch.Tensor]]:
+        """Yield each partition's name, the items that it owns (None: all), and the logits (B, T, n + 1) after it.
+
+        The next stage may change the logits in place.
+        """
+        if component.vocabulary:
+            z = outputs.score_all(facets[component.vocabulary])
+            yield "V", None, z
+        else:
+            z = outputs.weight.new_full((*context.at.shape, len(outputs.weight)), -math.inf)
+        exclusion = (Exclusion(),) if self.config.post and not self.training else ()
+        for partition in component.partitions + exclusion:
+            owned, scores = partition.score(z, facets, outputs, context)
+            z = merge(z, owned, scores, partition.merge)
+            yield partition.name, owned, z
+
+    def _score(self, component: Component, facets: Facets, outputs: Outputs, context: Context) -> torch.Tensor:
+        *_, (_, _, z) = self.stages(component, facets, outputs, context)
         return z[..., :-1]
+
+
+class PartitionedSoftmax(Head):
+    """Softmax-CPR and its mixtures: vocabulary, then rerankers from the largest k, then context and pointer.
+
+    Each facet is a linear map of what the head reads, q (Chang et al., WSDM 2024, section 3). Of several vocabulary
+    facets, each has a reranker and a context facet of its own; they share the pointer.
+    """
+
+    def __init__(self, config: HeadConfig, d: int, layers: int) -> None:
+        components, names = [], []
+        for k in range(config.facets):
+            suffix = f"_{k + 1}" if k else ""
+            names.append(f"V{suffix}")
+            partitions: list[Partition] = []
+            if k < (config.rerank_facets or config.facets):
+                partitions += [Reranker(size, f"R{size}{suffix}", config.rerank_merge) for size in config.rerank[::-1]]
+                names += [partition.facet for partition in partitions]
+            if config.context and k < (config.context_facets or config.facets):
+                partitions.append(ContextPartition(f"C{suffix}", config.context_merge))
+                names.append(f"C{suffix}")
+                partitions += [Pointer(config.context_norm)] * config.pointer
+            components.append(Component(f"V{suffix}", tuple(partitions)))
+        super().__init__(config, components, width=d)
+        self.depth = min(config.depth, layers)
+        self.mix = nn.Linear(d * self.depth * (config.window + 1), d) if config.inputs else None
+        read = 2 * d if config.inputs else d
+        names += ["P", "L"] * config.pointer
+        self.maps = nn.ModuleDict({name: nn.Linear(read, d, bias=config.projection_bias) for name in names})
+        self.mixture = config.mixture if config.facets > 1 else "max_logits"
+        if self.mixture == "dynamic":
+            self.maps["mixture"] = nn.Linear(read, config.facets)
+        elif self.mixture == "static":
+            self.weights = nn.Parameter(torch.zeros(config.facets))
+
+    def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
+        """Linear maps of q at the positions `at`, and "L" at every position; see `Head.facets`."""
+        read = self._query(states)
+        chosen = _at(read, at)
+        facets = {name: layer(read if name == "L" else chosen) for name, layer in self.maps.items()}
+        if self.mixture in ("static", "uniform"):
+            weights = self.weights if self.mixture == "static" else chosen.new_zeros(self.config.facets)
+            facets["mixture"] = weights.expand(*at.shape, -1)
+        return facets
 
     def _query(self, states: torch.Tensor) -> torch.Tensor:
         """Return q (B, L, d), or with Mi (B, L, 2d): [h_t ; GELU(M · the states around t)]."""
         top = states[:, :, -1]
         if self.mix is None:
             return top
-        deep = states[:, :, -self.depth :].flatten(2)  # (B, L, depth · d)
-        around = [F.pad(deep, (0, 0, back, 0))[:, : deep.shape[1]] for back in range(WINDOW + 1)]
+        around = [
+            F.pad(states[:, :, -1 - layer], (0, 0, back, 0))[:, : states.shape[1]]
+            for layer in range(self.depth)
+            for back in range(self.config.window + 1)
+        ]
         return torch.cat([top, F.gelu(self.mix(torch.cat(around, dim=2)), approximate="tanh")], dim=2)
+
+
+class RepeatNet(Head):
+    """RepeatNet: p(x) = p(repeat) · attention over the input's items + p(explore) · softmax over all others.
+
+    Three attentions read the states h_1 … h_t of the encoder's top layer (Ren et al., AAAI 2019): one decides between
+    repeating and exploring, one says which item is repeated, one what is looked for among the new items, scored by
+    output embeddings of width 2d. It is a mixture of two softmaxes that share out the items.
+    """
+
+    def __init__(self, config: HeadConfig, d: int, layers: int) -> None:
+        repeat = Component(None, (Attention(),))
+        explore = Component("V", (Exclusion(),))
+        super().__init__(config, [repeat, explore], width=2 * d)
+        self.gate, self.repeat, self.explore = (AdditiveAttention(d) for _ in range(3))
+        self.choice = nn.Linear(d, 2, bias=False)
+        self.gate_sees_all = False  # also what stands behind the position scored
+
+    def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
+        """ "mixture" (B, T, 2): repeat or explore; "repeat" (B, T, L); "V" (B, T, 2d); see `Head.facets`."""
+        top = states[:, :, -1]
+        now = _at(top, at)
+        seen = torch.arange(top.shape[1], device=at.device) <= at[:, :, None]  # (B, T, L)
+        return {
+            "mixture": self.choice(self.gate.read(now, top, seen | self.gate_sees_all)),
+            "repeat": self.repeat(now, top),
+            "V": torch.cat([self.explore.read(now, top, seen), now], dim=2),
+        }
+
+
+class AdditiveAttention(nn.Module):
+    """a_j = v · tanh(Q h_t + K h_j + b), as in Bahdanau et al. (ICLR 2015)."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(d, d)
+        self.key = nn.Linear(d, d, bias=False)
+        self.value = nn.Linear(d, 1, bias=False)
+
+    def forward(self, now: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """Return a (B, T, L) for the states (B, T, d) that ask and those (B, L, d) that are asked."""
+        return self.value(torch.tanh(self.query(now)[:, :, None] + self.key(states)[:, None])).squeeze(3)
+
+    def read(self, now: torch.Tensor, states: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        """Return Σ_j softmax(a)_j h_j over the positions `seen` (B, T, L), as (B, T, d)."""
+        return self(now, states).masked_fill(~seen, -math.inf).softmax(2) @ states
+
+
+def build_head(config: HeadConfig, d: int, layers: int) -> Head:
+    """Return a new, untrained head on an encoder that gives `layers` states of size d."""
+    return (RepeatNet if config.repeatnet else PartitionedSoftmax)(config, d, layers)
+
+
+def _at(read: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Return what stands in (B, L, d) at the positions (B, T), as (B, T, d)."""
+    return read.gather(1, at[:, :, None].expand(-1, -1, read.shape[2]))
+
+
+def _log_softmax(z: torch.Tensor) -> torch.Tensor:
+    """Return log softmax(z) over the last axis; −inf, not a NaN, where all of z is −inf."""
+    return z - z.logsumexp(-1, keepdim=True).clamp(min=torch.finfo(z.dtype).min)

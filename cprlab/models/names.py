@@ -1,7 +1,7 @@
 """The paper's names of heads, read and written: `Softmax + CPR:20,100 + Mi`."""
 
 import re
-from typing import Self
+from typing import Any, Literal, Self
 
 import pydantic
 
@@ -14,24 +14,60 @@ EXAMPLES = (
     "Softmax + C",
     "Softmax + CP",
     "Softmax + CPR:100",
-    "Softmax + CPR:100 + Mi",
+    "Softmax + CPR:20,100,500 + Mi",
+    "Softmax (post)",
+    "MoS:3",
+    "MoS:3 dynamic",
+    "MoS:3 static",
+    "MoS:3 uniform",
+    "MoS:2 dynamic + CPR:100 + Mi",
+    "RepeatNet",
 )
 
 
 class HeadConfig(Config):
     """Which partitions a head has (Chang et al., WSDM 2024, section 3), and what it reads.
 
+    An option that its head has no use for is refused.
+
     Attributes:
+        facets: K, vocabulary facets; more than one make a mixture of softmaxes (MoS).
+        mixture: how the K facets become one distribution: the elementwise maximum of their logits in one softmax, or K
+            softmaxes weighted by the input, by learned weights, or alike.
+        repeatnet: RepeatNet's two decoders instead of a softmax (Ren et al., AAAI 2019).
         context: C, the items of the history get logits of their own.
         pointer: P, these logits also see a local embedding of each occurrence; needs C.
         rerank: R, for each k the top k items get logits of their own; largest k first.
         inputs: Mi, the head reads several hidden states of the encoder instead of one.
+        post: the items of the history get probability 0 at inference.
+        context_merge: what C does with an item's logit so far: replace it, add to it, or halve it and add.
+        context_norm: an item's pointer logit is the mean over its occurrences; off: the sum.
+        context_facets: how many of the K facets, from the first, have C; all when None.
+        rerank_merge: what R does with an item's logit so far.
+        rerank_facets: how many of the K facets, from the first, have R; all when None.
+        window: Mi reads the positions t, t − 1, …, t − window.
+        depth: Mi reads the top `depth` layers, or as many as there are.
+        projection_bias: the linear maps to the facets have a bias.
+        tied: output embeddings are the input embeddings. RepeatNet always has its own, twice as wide.
     """
 
+    facets: int = pydantic.Field(1, ge=1)
+    mixture: Literal["max_logits", "dynamic", "static", "uniform"] = "max_logits"
+    repeatnet: bool = False
     context: bool = False
     pointer: bool = False
     rerank: tuple[int, ...] = ()
     inputs: bool = False
+    post: bool = False
+    context_merge: Literal["replace", "add", "half"] = "replace"
+    context_norm: bool = True
+    context_facets: int | None = pydantic.Field(None, ge=1)
+    rerank_merge: Literal["replace", "add"] = "replace"
+    rerank_facets: int | None = pydantic.Field(None, ge=1)
+    window: int = pydantic.Field(2, ge=0)
+    depth: int = pydantic.Field(2, ge=1)
+    projection_bias: bool = True
+    tied: bool = True
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
@@ -40,12 +76,37 @@ class HeadConfig(Config):
         if any(k < 1 for k in self.rerank) or len(set(self.rerank)) < len(self.rerank):
             raise ValueError("every k of a reranker partition must be at least 1, and none given twice")
         object.__setattr__(self, "rerank", tuple(sorted(self.rerank)))
+        if self.repeatnet:
+            changed = self._changed(set(type(self).model_fields) - {"repeatnet", "post"})
+            if changed:
+                raise ValueError(f"RepeatNet is a head of its own and has no {changed[0]}")
+        for part, there, options in (
+            ("several facets (MoS)", self.facets > 1, ("mixture", "context_facets", "rerank_facets")),
+            ("the context partition (C)", self.context, ("context_merge", "context_facets")),
+            ("the pointer partition (P)", self.pointer, ("context_norm",)),
+            ("a reranker partition (R)", bool(self.rerank), ("rerank_merge", "rerank_facets")),
+            ("multiple input hidden states (Mi)", self.inputs, ("window", "depth")),
+        ):
+            changed = self._changed(options)
+            if changed and not there:
+                raise ValueError(f"{changed[0]} is an option of {part}, which this head does not have")
+        for option in ("context_facets", "rerank_facets"):
+            if (getattr(self, option) or 0) > self.facets:
+                raise ValueError(f"{option} must not be above the number of facets, {self.facets}")
         return self
 
+    def _changed(self, options: Any) -> list[str]:
+        fields = type(self).model_fields
+        return [name for name in fields if name in options and getattr(self, name) != fields[name].default]
+
     def __str__(self) -> str:
+        first = "RepeatNet" if self.repeatnet else f"MoS:{self.facets}" if self.facets > 1 else "Softmax"
+        first += f" {self.mixture}" * bool(self._changed(["mixture"]))
         letters = "C" * self.context + "P" * self.pointer + "R" * bool(self.rerank)
         sizes = ":" + ",".join(map(str, self.rerank)) if self.rerank else ""
-        return " + ".join(["Softmax"] + [letters + sizes] * bool(letters) + ["Mi"] * self.inputs)
+        name = " + ".join([first] + [letters + sizes] * bool(letters) + ["Mi"] * self.inputs)
+        options = ["post"] * self.post + [f"{option}={getattr(self, option)}" for option in self._changed(OPTIONS)]
+        return name + f" ({', '.join(options)})" * bool(options)
 
     def check_items(self, n_items: int) -> None:
         """Refuse a reranker that would hold every item there is.
@@ -60,29 +121,58 @@ class HeadConfig(Config):
             )
 
 
-def parse_head(name: str) -> HeadConfig:
+PARTS = ("facets", "mixture", "repeatnet", "context", "pointer", "rerank", "inputs", "post")  # stand in the name itself
+OPTIONS = tuple(field for field in HeadConfig.model_fields if field not in PARTS)  # in brackets, where not the default
+
+
+def parse_head(name: str, **options: Any) -> HeadConfig:
     """Read a head's name; `str()` of what comes back is the name again.
 
+    Args:
+        name: parts joined by `+`; options may follow in brackets, as in `Softmax + CP (context_merge=add)`.
+        options: further fields of `HeadConfig`, by keyword.
+
     Raises:
-        ConfigError: the name is not understood; the sentence says which part, and what is possible.
+        ConfigError: the name or an option is not understood; the sentence says which part, and what is possible.
     """
-    first, *parts = [part.strip() for part in name.split("+")]
-    if first.casefold() != "softmax":
+    whole = re.fullmatch(r"(?P<parts>[^()]*)(\((?P<options>[^()]*)\)\s*)?", name)
+    if not whole:
         raise ConfigError(f"Unknown head {name!r}: {suggestion(name, EXAMPLES)}")
-    settings: dict = {}
+    first, *parts = [part.strip() for part in whole["parts"].split("+")]
+    settings = _read_first(name, first)
     for part in parts:
-        match = re.fullmatch(r"(?i:(?P<mi>mi)|(?P<c>c?)(?P<p>p?)(?P<r>r:(?P<k>\d+(\s*,\s*\d+)*))?)", part)
-        if not match or not part:
-            raise ConfigError(f"Unknown part {part!r} of the head {name!r}: {suggestion(name, EXAMPLES)}")
-        if match["mi"]:
-            new = {"inputs": True}
-        else:
-            sizes = tuple(int(k) for k in match["k"].split(",")) if match["k"] else ()
-            new = {"context": bool(match["c"]), "pointer": bool(match["p"]), "rerank": sizes}
+        new = _read_part(name, part)
         if settings.keys() & new.keys():
             raise ConfigError(f"The head {name!r} has a part twice ({part!r}); give each once.")
         settings |= new
+    for option in (whole["options"] or "").split(",") if whole["options"] is not None else ():
+        key, equals, value = (piece.strip() for piece in option.partition("="))
+        if key == "post" and not equals:
+            settings["post"] = True
+        elif key in OPTIONS and value:
+            settings[key] = value
+        else:
+            raise ConfigError(f"Unknown option {option.strip()!r} of the head {name!r}: {suggestion(key, OPTIONS)}")
     try:
-        return HeadConfig(**settings)
+        return HeadConfig(**(settings | options))
     except ConfigError as error:
         raise ConfigError(f"The head {name!r} cannot be: {str(error).removeprefix('HeadConfig: ')}") from None
+
+
+def _read_first(name: str, first: str) -> dict[str, Any]:
+    match = re.fullmatch(r"(?i:softmax|(?P<repeatnet>repeatnet)|mos:(?P<facets>\d+)(\s+(?P<mixture>\w+))?)", first)
+    if not match or match["facets"] in ("0", "1"):
+        raise ConfigError(f"Unknown head {name!r}: {suggestion(name, EXAMPLES)}")
+    if match["repeatnet"]:
+        return {"repeatnet": True}
+    return {key: match[key] for key in ("facets", "mixture") if match[key]}
+
+
+def _read_part(name: str, part: str) -> dict[str, Any]:
+    match = re.fullmatch(r"(?i:(?P<mi>mi)|(?P<c>c?)(?P<p>p?)(?P<r>r:(?P<k>\d+(\s*,\s*\d+)*))?)", part)
+    if not match or not part:
+        raise ConfigError(f"Unknown part {part!r} of the head {name!r}: {suggestion(name, EXAMPLES)}")
+    if match["mi"]:
+        return {"inputs": True}
+    sizes = tuple(int(k) for k in match["k"].split(",")) if match["k"] else ()
+    return {"context": bool(match["c"]), "pointer": bool(match["p"]), "rerank": sizes}

@@ -4,9 +4,10 @@ A partition has no weights. It reads facets, the hidden states that the head pre
 moved by hand and everything be scored again. All shapes: B windows, L items read, T positions scored, n items, d.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch.nn import functional as F
@@ -54,67 +55,147 @@ class Context:
         return replace(self, items=self.items[chosen], at=self.at[chosen])
 
 
+class Outputs(NamedTuple):
+    """Output embeddings.
+
+    Attributes:
+        weight: (n + 1, d), the last row padding's.
+        bias: (n + 1,), or None.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def score_all(self, facet: torch.Tensor) -> torch.Tensor:
+        """Return f · w_v + b_v for the facets (B, T, d) and all items, as (B, T, n + 1)."""
+        return F.linear(facet, self.weight, self.bias)
+
+    def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return f · w_v + b_v for the facets (B, T, d) and the items (B, T, k), as (B, T, k)."""
+        scores = (F.embedding(codes, self.weight) @ facet[..., None]).squeeze(-1)
+        return scores if self.bias is None else scores + self.bias[codes]
+
+
+Merge = Literal["replace", "add", "half"]
+
+
+def merge(z: torch.Tensor, codes: torch.Tensor, scores: torch.Tensor, how: Merge) -> torch.Tensor:
+    """Return the logits z (B, T, n + 1) with the scores (B, T, k) of the items (B, T, k); z itself may change.
+
+    `replace`: z_x ← s_x; `add`: z_x ← z_x + s_x; `half`: z_x ← z_x / 2 + s_x.
+    """
+    match how:
+        case "replace":
+            return z.scatter_(2, codes, scores)
+        case "add":
+            return z.scatter_add_(2, codes, scores)
+        case "half":
+            return z.scatter(2, codes, z.gather(2, codes) / 2 + scores)
+
+
 class Partition(Protocol):
-    """What a head's partitions have in common: the facets that they read, and how they change the logits."""
+    """What partitions have in common.
 
-    facets: tuple[str, ...]
+    Attributes:
+        name: in the table of a prediction's parts.
+        merge: what happens to the logit that an item had so far.
+    """
 
-    def score(self, z: torch.Tensor, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
-        """Return the logits (B, T, n + 1) after this partition, which may change `z` in place.
+    name: str
+    merge: Merge
+
+    def score(
+        self, z: torch.Tensor, facets: Facets, outputs: Outputs, context: Context
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which items the partition owns here (B, T, k), and their scores (B, T, k).
 
         Args:
-            z: (B, T, n + 1) logits so far. The last column belongs to padding: partitions may write to it, nobody
-                reads it.
+            z: (B, T, n + 1) logits so far, not to be changed. The last column belongs to padding: partitions may own
+                it any number of times, nobody reads it.
             facets: by name, (B, T, d) for a facet of the positions scored, (B, L, d) for one of the positions read.
-            weight: (n + 1, d) output embeddings, the last row padding's.
+            outputs: the output embeddings.
             context: what was read.
         """
         ...
 
 
-class Vocabulary:
-    """V: every item v gets f_V · w_v."""
-
-    facets = ("V",)
-
-    def score(self, z: torch.Tensor, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
-        """See `Partition`; here `z` is ignored."""
-        return F.linear(facets["V"], weight)
-
-
+@dataclass(frozen=True)
 class Reranker:
-    """R:k: the k items with the largest logits so far get f_Rk · w_v instead."""
+    """R:k: the k items with the largest logits so far are scored by f_Rk."""
 
-    def __init__(self, k: int) -> None:
-        self.k = k
-        self.facets = (f"R{k}",)
+    k: int
+    facet: str
+    merge: Merge
 
-    def score(self, z: torch.Tensor, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
+    @property
+    def name(self) -> str:
+        """See `Partition`."""
+        return f"R:{self.k}"
+
+    def score(self, z, facets, outputs, context):
         """See `Partition`."""
         top = z[..., :-1].detach().topk(self.k, sorted=False).indices
-        return z.scatter_(2, top, _dot(facets[self.facets[0]], F.embedding(top, weight)))
+        return top, outputs.score(facets[self.facet], top)
 
 
+@dataclass(frozen=True)
 class ContextPartition:
-    """C: every distinct item x of the visible input gets f_C · w_x instead; with the pointer P, f_C · w_x + p_x.
+    """C: every distinct item of the visible input is scored by f_C."""
 
-    p_x is the mean of f_P · l_j over the visible positions j that hold x.
+    facet: str
+    merge: Merge
+    name: str = "C"
+
+    def score(self, z, facets, outputs, context):
+        """See `Partition`."""
+        scores = facets[self.facet] @ F.embedding(context.items, outputs.weight).mT  # (B, T, L)
+        if outputs.bias is not None:
+            scores = scores + outputs.bias[context.items][:, None]
+        return context.distinct, scores
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """P: every distinct item x of the visible input gains the mean over {j : x_j = x} of f_P · l_j, or the sum."""
+
+    mean: bool
+    merge: Merge = "add"
+    name: str = "P"
+
+    def score(self, z, facets, outputs, context):
+        """See `Partition`."""
+        visible, same = context.visible.to(z.dtype), context.same.to(z.dtype)
+        local = facets["P"] @ facets["L"].mT * visible  # (B, T, L)
+        scores = local @ same
+        return context.distinct, scores / (visible @ same).clamp(min=1) if self.mean else scores
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Every distinct item x of the visible input gets log Σ over {j : x_j = x} of exp(a_j); a is the facet "repeat".
+
+    So the softmax over items is the softmax of a over positions, summed over an item's occurrences.
     """
 
-    def __init__(self, pointer: bool) -> None:
-        self.pointer = pointer
-        self.facets = ("C", "P", "L") if pointer else ("C",)
+    merge: Merge = "replace"
+    name: str = "repeat"
 
-    def score(self, z: torch.Tensor, facets: Facets, weight: torch.Tensor, context: Context) -> torch.Tensor:
+    def score(self, z, facets, outputs, context):
         """See `Partition`."""
-        scores = facets["C"] @ F.embedding(context.items, weight).mT  # (B, T, L)
-        if self.pointer:
-            visible, same = context.visible.to(z.dtype), context.same.to(z.dtype)
-            local = facets["P"] @ facets["L"].mT * visible
-            scores = scores + (local @ same) / (visible @ same).clamp(min=1)
-        return z.scatter_(2, context.distinct, scores)
+        attention = facets["repeat"].masked_fill(~context.visible, -math.inf)
+        most = attention.amax(2, keepdim=True)
+        share = (attention - most).exp() @ context.same.to(z.dtype)
+        return context.distinct, share.clamp(min=torch.finfo(z.dtype).tiny).log() + most
 
 
-def _dot(facet: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
-    """Dot products of (B, T, d) with (B, T, k, d), as (B, T, k)."""
-    return (embeddings @ facet[..., None]).squeeze(-1)
+@dataclass(frozen=True)
+class Exclusion:
+    """Every item of the visible input gets probability 0."""
+
+    merge: Merge = "replace"
+    name: str = "excluded"
+
+    def score(self, z, facets, outputs, context):
+        """See `Partition`."""
+        owned = context.distinct
+        return owned, z.new_full((), -math.inf).expand(owned.shape)

@@ -1,7 +1,9 @@
 """Recommender: item embeddings, an encoder and a head, and the questions one asks of them."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,82 +11,251 @@ from torch import nn
 
 from cprlab.errors import ConfigError
 from cprlab.models.encoders import EncoderConfig, build_encoder
-from cprlab.models.heads import Head
+from cprlab.models.heads import build_head
 from cprlab.models.names import HeadConfig
-from cprlab.models.partitions import Context, Facets
+from cprlab.models.partitions import Context, Facets, Outputs, Pointer
+
+SCORES_AT_ONCE = 2**23  # numbers in a batch's score matrix: 32 MB
+HISTORIES_AT_ONCE = 512  # of a small catalogue, the encoder's states and the masks are what takes memory
+
+Histories = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class ComponentParts:
+    """How one softmax of a head came to its logits.
+
+    Attributes:
+        names: S, the partitions in the order in which they were applied: V, R:k, C, P, …
+        logits: (S, B, n), after each partition.
+        owner: (B, n) str, the partition that scored the item last; of C and P together, C.
+    """
+
+    names: tuple[str, ...]
+    logits: np.ndarray
+    owner: np.ndarray
+
+    @property
+    def contributions(self) -> np.ndarray:
+        """(S, B, n) what each partition changed in the logit of each item; the first starts from 0."""
+        return np.diff(self.logits, axis=0, prepend=0)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How predictions came about.
+
+    Attributes:
+        log_probs: (B, n).
+        weights: (B, K) mixture weights of the components; None where there is one softmax over the largest logits.
+        components: K softmaxes, one for most heads.
+    """
+
+    log_probs: np.ndarray
+    weights: np.ndarray | None
+    components: tuple[ComponentParts, ...]
 
 
 class Recommender(nn.Module):
     """A sequential recommender over items 0 … n − 1; the code n is padding and is never scored.
 
-    Output embeddings are tied to the input embeddings.
-
     Args:
         encoder: which encoder, and its sizes.
-        head: which head.
+        head: which head, and whether its output embeddings are tied to the input embeddings.
         n_items: n.
+        n_users: how many users there are, for an encoder that learns a vector for each.
 
     Raises:
-        ConfigError: a reranker of the head is too large for so few items.
+        ConfigError: a reranker of the head is too large for so few items, or the encoder needs users.
     """
 
-    def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int) -> None:
+    def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int, n_users: int = 0) -> None:
         super().__init__()
         head.check_items(n_items)
-        self.n_items = n_items
-        self.embedding = nn.Embedding(n_items + 1, encoder.d, padding_idx=n_items)
-        nn.init.xavier_normal_(self.embedding.weight)
-        with torch.no_grad():
-            self.embedding.weight[n_items] = 0
-        self.encoder = build_encoder(encoder)
-        self.head = Head(head, encoder.d, encoder.layers)
+        self.n_items, self.n_users = n_items, n_users
+        self.max_len: int | None = getattr(encoder, "max_len", None)
+        self.embedding = _embedding(n_items, encoder.d)
+        self.encoder = build_encoder(encoder, n_users)
+        self.head = build_head(head, encoder.d, encoder.layers)
+        own = not head.tied or self.head.width != encoder.d
+        self.output_embedding = _embedding(n_items, self.head.width) if own else None
+        self.register_parameter("item_bias", None)  # (n + 1,) in a model from elsewhere that has one
 
-    def forward(self, items: torch.Tensor, at: torch.Tensor) -> Facets:
+    @property
+    def outputs(self) -> Outputs:
+        """The output embeddings, tied or not, and the items' biases, if any."""
+        return Outputs((self.output_embedding or self.embedding).weight, self.item_bias)
+
+    def forward(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> Facets:
         """Read histories and return what the head scores with; all the weights are at work here, none in the scoring.
 
         Args:
             items: (B, L) int64 codes, padded on the right with n.
             at: (B, T) int64, the positions after which to predict.
+            users: (B,) int64 codes, for an encoder that learns a vector for each user.
 
         Returns:
             The head's facets by name (see `Head.facets`).
         """
-        return self.head.facets(self.encoder(self.embedding(items)), at)
+        return self.head.facets(self.encoder(self.embedding(items), self.valid(items), users), at)
 
-    def score(self, items: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    def valid(self, items: torch.Tensor) -> torch.Tensor:
+        """Return which positions hold an item, (B, L) bool."""
+        return items != self.n_items
+
+    def score(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> torch.Tensor:
         """Return log-probabilities (B, T, n) of the item after each position in `at`; arguments as in `forward`."""
-        return self.head.log_probs(self(items, at), self.embedding.weight, Context(items, at, self.n_items))
+        return self.head.log_probs(self(items, at, users), self.outputs, Context(items, at, self.n_items))
 
-    @torch.no_grad()
-    def log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
-        """Return log-probabilities (len(histories), n) of the next item, in the weights' precision.
+    def log_probs(
+        self,
+        histories: Histories,
+        candidates: Sequence[int] | Histories | None = None,
+        users: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """Return log-probabilities of the next item, in the weights' precision.
 
         Args:
             histories: item codes, oldest first, any lengths from 1 up.
+            candidates: items to be scored, the same m for every history or (len(histories), m); all n if None. Their
+                probabilities are those among all items.
+            users: a code for each history, for an encoder that learns a vector for each user.
+
+        Returns:
+            (len(histories), n), or (len(histories), m).
 
         Raises:
-            ConfigError: a history is empty or holds a code that is not an item.
+            ConfigError: a history is empty, or a code is not one of an item or user.
+        """
+        chosen = None if candidates is None else self._check_candidates(candidates, len(histories))
+        rows = [
+            scores.cpu().numpy() if chosen is None else np.take_along_axis(scores.cpu().numpy(), chosen[batch], axis=1)
+            for batch, scores in self._score(histories, users)
+        ]
+        return np.concatenate(rows or [np.empty((0, self.n_items if chosen is None else chosen.shape[1]), np.float32)])
+
+    def topk(self, histories: Histories, k: int, users: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k most probable next items, best first; histories' own items are among them.
+
+        Args:
+            histories: as in `log_probs`.
+            k: from 1 to n.
+            users: as in `log_probs`.
+
+        Returns:
+            Item codes (len(histories), k) int64, and their log-probabilities.
+
+        Raises:
+            ConfigError: as in `log_probs`, or k is not possible.
+        """
+        if not 1 <= k <= self.n_items:
+            raise ConfigError(f"k = {k} is not possible; there are {self.n_items} items.")
+        found = [scores.topk(k) for _, scores in self._score(histories, users)]
+        items = np.concatenate([top.indices.cpu().numpy() for top in found] or [np.empty((0, k), np.int64)])
+        return items, np.concatenate([top.values.cpu().numpy() for top in found] or [np.empty((0, k), np.float32)])
+
+    def parts(self, histories: Histories, users: Sequence[int] | None = None) -> Parts:
+        """Return how the predictions of `log_probs` come about, partition by partition.
+
+        Args:
+            histories: as in `log_probs`; B of them, at least one.
+            users: as in `log_probs`.
+
+        Raises:
+            ConfigError: as in `log_probs`.
+        """
+        if not len(histories):
+            raise ConfigError("There is no history; a prediction needs at least one.")
+        items, at, users = self.collate(histories, users)
+        context, components = Context(items, at, self.n_items), []
+        with inference(self):
+            facets = self(items, at, users)
+            log_probs = self.head.log_probs(facets, self.outputs, context)[:, 0]
+            for component in self.head.components:
+                names, logits = [], []
+                owner = np.zeros((len(histories), self.n_items + 1), np.int64)
+                for name, owned, z in self.head.stages(component, facets, self.outputs, context):
+                    if owned is not None and name != Pointer.name:
+                        np.put_along_axis(owner, owned[:, 0].cpu().numpy(), len(names), axis=1)
+                    names.append(name)
+                    logits.append(z[:, 0, :-1].cpu().numpy().copy())
+                components.append(ComponentParts(tuple(names), np.stack(logits), np.array(names)[owner[:, :-1]]))
+        weights = np.ones((len(histories), 1)) if len(components) == 1 else None
+        if "mixture" in facets:
+            weights = facets["mixture"][:, 0].detach().softmax(1).cpu().numpy()
+        return Parts(log_probs.cpu().numpy(), weights, tuple(components))
+
+    def collate(
+        self, histories: Histories, users: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Check histories, and users if any, and return them as tensors for `forward`.
+
+        Raises:
+            ConfigError: as in `log_probs`.
         """
         for row, history in enumerate(histories):
             if not len(history):
                 raise ConfigError(f"History {row} is empty; a prediction needs at least one item.")
+            if not all(isinstance(item, numbers.Integral) for item in history):
+                raise ConfigError(f"History {row} holds something that is not a whole number; use item codes.")
             if min(history) < 0 or max(history) >= self.n_items:
                 raise ConfigError(
                     f"History {row} holds an item outside 0 … {self.n_items - 1}; use the codes of the training log."
                 )
-            if not all(isinstance(item, numbers.Integral) for item in history):
-                raise ConfigError(f"History {row} holds something that is not a whole number; use item codes.")
         device = self.embedding.weight.device
-        if not len(histories):
-            return np.empty((0, self.n_items), dtype=np.float32)
-        items = nn.utils.rnn.pad_sequence(
-            [torch.as_tensor(np.asarray(history), dtype=torch.int64) for history in histories],
-            batch_first=True,
-            padding_value=self.n_items,
-        ).to(device)
-        at = torch.tensor([[len(history) - 1] for history in histories], device=device)
-        was_training = self.training
-        self.eval()
-        scores = self.score(items, at)[:, 0]
-        self.train(was_training)
-        return scores.cpu().numpy()
+        read = [history[-self.max_len :] if self.max_len else history for history in histories]
+        items = torch.full((len(read), max(map(len, read), default=1)), self.n_items)
+        for row, history in enumerate(read):
+            items[row, : len(history)] = torch.as_tensor(np.asarray(history))
+        at = torch.tensor([len(history) - 1 for history in read], dtype=torch.int64)[:, None]
+        if users is not None:
+            users = torch.as_tensor(np.asarray(users), device=device)
+            if users.shape != (len(histories),) or users.is_floating_point():
+                raise ConfigError(f"There must be one user code for each of the {len(histories)} histories.")
+            if self.n_users and len(users) and not (users.min() >= 0 and users.max() < self.n_users):
+                raise ConfigError(f"A user is outside 0 … {self.n_users - 1}; use the codes of the training log.")
+        return items.to(device), at.to(device), users
+
+    def _check_candidates(self, candidates: Sequence[int] | Histories, n_histories: int) -> np.ndarray:
+        """Return item codes (n_histories, m)."""
+        try:
+            chosen = np.asarray(candidates)
+        except ValueError:  # rows of different lengths
+            chosen = np.empty(0)
+        if not np.issubdtype(chosen.dtype, np.integer) or chosen.ndim not in (1, 2):
+            raise ConfigError("The candidates must be item codes, as many for each history.")
+        if chosen.ndim == 2 and len(chosen) != n_histories:
+            raise ConfigError(f"There are {len(chosen)} rows of candidates for {n_histories} histories.")
+        if chosen.size and not (chosen.min() >= 0 and chosen.max() < self.n_items):
+            raise ConfigError(f"A candidate is outside 0 … {self.n_items - 1}; use the codes of the training log.")
+        return np.broadcast_to(chosen, (n_histories, chosen.shape[-1]))
+
+    def _score(self, histories: Histories, users: Sequence[int] | None) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield log-probabilities (b, n) of a few histories at a time, and which."""
+        size = max(1, min(HISTORIES_AT_ONCE, SCORES_AT_ONCE // self.n_items))
+        items, at, codes = self.collate(histories, users)
+        for start in range(0, len(histories), size):
+            rows = slice(start, start + size)
+            with inference(self):
+                scores = self.score(items[rows], at[rows], None if codes is None else codes[rows])
+            yield rows, scores[:, 0]
+
+
+@contextmanager
+def inference(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, without gradients, for the length of a `with` block."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _embedding(n_items: int, width: int) -> nn.Embedding:
+    embedding = nn.Embedding(n_items + 1, width, padding_idx=n_items)
+    nn.init.xavier_normal_(embedding.weight)
+    with torch.no_grad():
+        embedding.weight[n_items] = 0
+    return embedding

@@ -1,13 +1,13 @@
 """What a report can be asked for; the notebook, the command line and papermill all fill this."""
 
 from pathlib import Path
-from typing import Literal
 
 import pydantic
 
 from cprlab.config import Config
 from cprlab.data import Sequences, load_log
-from cprlab.models import EncoderConfig, parse_head
+from cprlab.models import parse_head
+from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.training import RunConfig, TrainingConfig
 from cprlab.training.loop import Device, open_device
 
@@ -33,7 +33,7 @@ class ReportConfig(Config):
 
     data: str = "complete-journey-types"
     users: int = pydantic.Field(0, ge=0)
-    encoder: Literal["GRU4Rec"] = "GRU4Rec"
+    encoder: EncoderName = "GRU4Rec"
     heads: str = "Softmax; Softmax + CPR:100 + Mi"
     epochs: int = pydantic.Field(100, ge=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
@@ -65,7 +65,7 @@ class ReportConfig(Config):
     def run_configs(self) -> dict[str, RunConfig]:
         """Return what to train, by head."""
         training = TrainingConfig(epochs=self.epochs, seed=self.seed)
-        encoder = EncoderConfig(name=self.encoder)
+        encoder = CONFIGS[self.encoder]()
         return {head: RunConfig(encoder=encoder, head=head, training=training) for head in self.heads.split("; ")}
 
     def check(self) -> Sequences:

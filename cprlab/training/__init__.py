@@ -1,7 +1,6 @@
-"""Exact losses, the one training loop, and the folders in which runs are kept."""
+"""Losses, the one training loop, and the folders in which runs are kept."""
 
 from cprlab.training.loop import TrainingConfig, fit
-from cprlab.training.loss import exact_nll
 from cprlab.training.runs import Run, RunConfig, train
 
-__all__ = ["Run", "RunConfig", "TrainingConfig", "exact_nll", "fit", "train"]
+__all__ = ["Run", "RunConfig", "TrainingConfig", "fit", "train"]

@@ -1,4 +1,4 @@
-"""The one training loop: every position of every sequence is a target, scored exactly against all items."""
+"""The one training loop: every position of every sequence is a target."""
 
 import copy
 import math
@@ -20,27 +20,33 @@ from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.files import whole
 from cprlab.models import Context, Recommender
-from cprlab.training.loss import exact_nll
+from cprlab.training.loss import Loss, LossName, build_loss, chunked
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 BATCHES_SORTED_TOGETHER = 50
 
 
 class TrainingConfig(Config):
-    """How to train: Adam on the mean exact negative log-likelihood of the targets of a batch.
+    """How to train: Adam on the mean loss of the targets of a batch.
 
     Attributes:
         epochs: at most; an epoch scores every training position once.
         batch_size: windows a step; a full window has up to 50 targets.
         learning_rate: of Adam.
         patience: stop after so many epochs without a better NDCG@10 on the validation items.
-        seed: of weights, order of batches, and dropout.
+        loss: full cross-entropy over all items; BPR, BCE, gBCE or sampled softmax (see `training.loss`).
+        negatives: m, items drawn for each target; for the losses that compare with a sample.
+        calibration: gBCE's t.
+        seed: of weights, order of batches, dropout and negatives.
     """
 
     epochs: int = pydantic.Field(100, ge=1)
     batch_size: int = pydantic.Field(64, ge=1)
     learning_rate: float = pydantic.Field(4e-3, gt=0)
     patience: int = pydantic.Field(10, ge=1)
+    loss: LossName = "CE"
+    negatives: int = pydantic.Field(256, ge=1)
+    calibration: float = pydantic.Field(0.75, ge=0, le=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
 
 
@@ -79,7 +85,8 @@ def fit(
         checkpoint: a file that holds the state after each epoch; if it is there, training goes on from it.
 
     Returns:
-        A row an epoch: `epoch, loss` (nats a target), `ndcg` (validation NDCG@10), `seconds, targets_per_second`.
+        A row an epoch: `epoch, loss` (the mean of a target; nats for CE), `ndcg` (validation NDCG@10), `seconds,
+        targets_per_second`.
     """
     fabric = Fabric(accelerator=open_device(device).type, devices=1)
     optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
@@ -88,6 +95,7 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         state = _resume(checkpoint, recommender, optimizer, fabric.device)
     windows = sequences.windows("train")
+    loss = build_loss(config.loss, sequences.training_counts(), config.negatives, config.calibration)
     targets = int(windows.n_targets.sum())
     done = len(state["epochs"])
     with tqdm(
@@ -102,30 +110,30 @@ def fit(
             if _stale(state["epochs"], config.patience):
                 break
             began = time.perf_counter()
-            torch.manual_seed(config.seed + 1_000_003 * (epoch + 1))  # dropout, the same after a restart
+            torch.manual_seed(config.seed + 1_000_003 * (epoch + 1))  # dropout and negatives, the same after a restart
             batches = _batches(windows, config.batch_size, np.random.default_rng((config.seed, epoch)))
             model.train()
-            loss = 0.0
+            total = 0.0
             for chosen in batches:
-                batch = sequences.batch(windows, chosen).to(fabric.device)
-                nll = _nll(model, recommender, batch)
+                batch = sequences.batch(windows, chosen)
+                value = _loss(loss, model, recommender, batch, fabric.device)
                 n_targets = int(windows.n_targets[chosen].sum())
                 optimizer.zero_grad()
-                fabric.backward(nll / n_targets)
+                fabric.backward(value / n_targets)
                 optimizer.step()
-                loss += float(nll.detach())
+                total += float(value.detach())
                 bar.update(n_targets)
-            if not math.isfinite(loss):
+            if not math.isfinite(total):
                 raise CprlabError(
-                    f"Training diverged in epoch {epoch + 1}: the loss is {loss}; lower the learning rate."
+                    f"Training diverged in epoch {epoch + 1}: the loss is {total}; lower the learning rate."
                 )
             seconds = time.perf_counter() - began
             ndcg = float(METRICS["NDCG@10"](evaluate(recommender, sequences, "validation"), "rank").mean())
-            bar.set_postfix(epoch=epoch + 1, loss=f"{loss / targets:.3f}", ndcg=f"{ndcg:.4f}")
+            bar.set_postfix(epoch=epoch + 1, loss=f"{total / targets:.3f}", ndcg=f"{ndcg:.4f}")
             state["epochs"].append(
                 {
                     "epoch": epoch + 1,
-                    "loss": loss / targets,
+                    "loss": total / targets,
                     "ndcg": ndcg,
                     "seconds": seconds,
                     "targets_per_second": targets / seconds,
@@ -142,11 +150,13 @@ def fit(
     return pd.DataFrame(state["epochs"])
 
 
-def _nll(model: nn.Module, recommender: Recommender, batch: Batch) -> torch.Tensor:
+def _loss(loss: Loss, model: nn.Module, recommender: Recommender, batch: Batch, device: torch.device) -> torch.Tensor:
     """Return the sum over the batch's targets; `model` is the recommender as Fabric wrapped it."""
-    facets = model(batch.items, batch.at)
+    negatives = loss.draw(batch.targets).to(device)
+    batch = batch.to(device)
+    facets = model(batch.items, batch.at, batch.users)
     context = Context(batch.items, batch.at, recommender.n_items)
-    return exact_nll(recommender.head, facets, recommender.embedding.weight, context, batch.targets)
+    return chunked(loss, recommender.head, facets, recommender.outputs, context, batch.targets, negatives)
 
 
 def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.files import make_folder, whole
-from cprlab.models import EncoderConfig, Recommender, parse_head
+from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit
 
 
@@ -32,7 +32,7 @@ class RunConfig(Config):
         training: how to train.
     """
 
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: EncoderConfig = GRU4RecConfig()
     head: str = "Softmax"
     training: TrainingConfig = TrainingConfig()
 
@@ -76,7 +76,9 @@ class Run:
         try:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             config = RunConfig(**record["config"])
-            recommender = Recommender(config.encoder, parse_head(config.head), record["data"]["items"])
+            recommender = Recommender(
+                config.encoder, parse_head(config.head), record["data"]["items"], record["data"]["users"]
+            )
             recommender.load_state_dict(load_file(folder / "model.safetensors"))
             history = pd.read_parquet(folder / "history.parquet")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
@@ -107,7 +109,7 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         return Run.load(folder)
     make_folder(Path(runs))  # before any time is spent on training
     torch.manual_seed(config.training.seed)
-    recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items)
+    recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items, sequences.n_users)
     unfinished = Path(runs) / f".{name}.checkpoint"
     history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
     tested = evaluate(recommender, sequences, "test")

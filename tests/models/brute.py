@@ -1,67 +1,176 @@
-"""The equations once more, slowly: Python loops over positions and items, no batches, no padding, no masks."""
+"""The equations once more, slowly: NumPy, loops over positions and items, no batches, no padding, no masks.
+
+A linear map is a pair (W, b); a history is a list of items; states[t][layer] is a vector.
+"""
 
 import math
 
-import torch
+import numpy as np
+from scipy.special import erf, expit, log_softmax, logsumexp, softmax
 
 
-def log_probs(recommender, history):
+def log_probs(recommender, history, user=None):
     """Log-probabilities (n,) after `history`, from the recommender's weights and the equations alone."""
-    states = gru_states(recommender, history)
-    head, n = recommender.head, recommender.n_items
-    weight = recommender.embedding.weight
-    reads = [query(head, states, t) for t in range(len(history))]
-    last = reads[-1]
-    z = [linear(head.maps["V"], last) @ weight[v] for v in range(n)]
-    for k in sorted(head.config.rerank, reverse=True):
-        ranked = sorted(range(n), key=lambda v: -float(z[v].detach()))
-        facet = linear(head.maps[f"R{k}"], last)
-        for v in ranked[:k]:
-            z[v] = facet @ weight[v]
-    if head.config.context:
-        for x in set(history):
-            score = linear(head.maps["C"], last) @ weight[x]
-            if head.config.pointer:
-                places = [j for j, item in enumerate(history) if item == x]
-                pointers = [linear(head.maps["P"], last) @ linear(head.maps["L"], reads[j]) for j in places]
-                score = score + sum(pointers) / len(places)
-            z[x] = score
-    z = torch.stack(z)
-    top = z.max()
-    return z - top - torch.log(torch.exp(z - top).sum())
+    return log_softmax(logits(recommender, history, user))
 
 
-def gru_states(recommender, history):
-    """states[t][layer] (d,), by the textbook GRU (no bias), one step at a time."""
-    encoder = recommender.encoder
-    inputs = [recommender.embedding.weight[item] for item in history]
-    states = [[] for _ in history]
-    for layer in encoder.layers:
-        reset_i, update_i, new_i = layer.weight_ih_l0.chunk(3)
-        reset_h, update_h, new_h = layer.weight_hh_l0.chunk(3)
-        h = torch.zeros(layer.hidden_size, dtype=inputs[0].dtype)
+def logits(recommender, history, user=None):
+    """Logits (n,), of which the probabilities are the softmax; log-probabilities for mixtures and RepeatNet."""
+    weights = {name: weight.detach().numpy() for name, weight in recommender.state_dict().items()}
+
+    def linear(name):
+        return weights[f"{name}.weight"], weights.get(f"{name}.bias")
+
+    embedding = weights["embedding.weight"]
+    output = weights.get("output_embedding.weight", embedding)
+    inputs = [embedding[item] for item in history]
+    match type(recommender.encoder).__name__:
+        case "GRU4Rec":
+            states = gru(inputs, gru_layers(weights, "encoder.layers.{}.{}_l0"), linear("encoder.dense"))
+        case "SASRec":
+            first, d = recommender.encoder.layers[0], embedding.shape[1]
+            layers = []
+            for depth in range(len(recommender.encoder.layers)):
+                name = f"encoder.layers.{depth}"
+                matrix, bias = weights[f"{name}.self_attn.in_proj_weight"], weights[f"{name}.self_attn.in_proj_bias"]
+                read = [(matrix[i * d : (i + 1) * d], bias[i * d : (i + 1) * d]) for i in range(3)]
+                rest = ("self_attn.out_proj", "norm1", "linear1", "linear2", "norm2")
+                layers.append(read + [linear(f"{name}.{part}") for part in rest])
+            positions, norm = weights["encoder.positions.weight"], linear("encoder.norm")
+            states = sasrec(inputs, positions, norm, layers, first.self_attn.num_heads, eps=first.norm1.eps)
+        case "MF":
+            states = [[weights["encoder.users.weight"][user]] for _ in history]
+    config, n = recommender.head.config, recommender.n_items
+    if config.repeatnet:
+        names = ("gate", "repeat", "explore")
+        attentions = {name: [linear(f"head.{name}.{role}") for role in ("query", "key", "value")] for name in names}
+        return repeatnet(states, history, attentions, linear("head.choice"), output[:n])
+    maps = {name: linear(f"head.maps.{name}") for name in recommender.head.maps}
+    mix = linear("head.mix") if config.inputs else None
+    return partitioned(config, states, history, output[:n], maps, mix, weights.get("head.weights"))
+
+
+def gru_layers(weights, pattern):
+    layers = []
+    while pattern.format(len(layers), "weight_ih") in weights:
+        names = [pattern.format(len(layers), part) for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        layers.append([weights.get(name) for name in names])
+    return layers
+
+
+def gru(inputs, layers, dense):
+    """The textbook GRU, one step at a time, and a linear map of every layer's states."""
+    inputs, states = list(inputs), [[] for _ in inputs]
+    for weight_ih, weight_hh, bias_ih, bias_hh in layers:
+        hidden = weight_hh.shape[1]
+        h = np.zeros(hidden)
         for t, x in enumerate(inputs):
-            reset = torch.sigmoid(reset_i @ x + reset_h @ h)
-            update = torch.sigmoid(update_i @ x + update_h @ h)
-            new = torch.tanh(new_i @ x + reset * (new_h @ h))
-            h = (1 - update) * new + update * h
+            reset_i, update_i, new_i = apply((weight_ih, bias_ih), x).reshape(3, hidden)
+            reset_h, update_h, new_h = apply((weight_hh, bias_hh), h).reshape(3, hidden)
+            update = expit(update_i + update_h)
+            h = (1 - update) * np.tanh(new_i + expit(reset_i + reset_h) * new_h) + update * h
             inputs[t] = h
-            states[t].append(linear(encoder.dense, h))
+            states[t].append(apply(dense, h))
     return states
 
 
-def query(head, states, t):
-    """q_t: the top state, or with Mi the top state and GELU(M · states of the top layers at t, t − 1, t − 2)."""
+def sasrec(inputs, positions, norm, layers, heads, eps, activation=lambda x: x * (1 + erf(x / math.sqrt(2))) / 2):
+    """Post-norm transformer layers; each position attends to itself and earlier ones."""
+    xs = [layer_norm(x + positions[t], norm, eps) for t, x in enumerate(inputs)]
+    states = [[] for _ in xs]
+    for query, key, value, out, norm1, linear1, linear2, norm2 in layers:
+        queries, keys, values = ([apply(role, x) for x in xs] for role in (query, key, value))
+        after = []
+        for t, x in enumerate(xs):
+            mixed = []
+            for part in np.split(np.arange(len(x)), heads):
+                weights = softmax([queries[t][part] @ keys[j][part] / math.sqrt(len(part)) for j in range(t + 1)])
+                mixed.append(sum(weight * values[j][part] for j, weight in enumerate(weights)))
+            x = layer_norm(x + apply(out, np.concatenate(mixed)), norm1, eps)
+            after.append(layer_norm(x + apply(linear2, activation(apply(linear1, x))), norm2, eps))
+            states[t].append(after[-1])
+        xs = after
+    return states
+
+
+def partitioned(config, states, history, weight, maps, mix, static):
+    """docs/method.md: facets, logits, mixture; `weight` (n, d) holds the items that can be recommended."""
+    reads = [query(config, states, t, mix) for t in range(len(history))]
+    last, items = reads[-1], range(len(weight))
+    all_logits = []
+    for k in range(config.facets):
+        suffix = f"_{k + 1}" if k else ""
+        z = [apply(maps[f"V{suffix}"], last) @ weight[v] for v in items]
+        if k < (config.rerank_facets or config.facets):
+            for size in sorted(config.rerank, reverse=True):
+                facet = apply(maps[f"R{size}{suffix}"], last)
+                for v in sorted(items, key=lambda v: -z[v])[:size]:
+                    z[v] = facet @ weight[v] + (z[v] if config.rerank_merge == "add" else 0)
+        if config.context and k < (config.context_facets or config.facets):
+            for x in set(history):
+                score = apply(maps[f"C{suffix}"], last) @ weight[x]
+                if config.pointer:
+                    places = [j for j, item in enumerate(history) if item == x]
+                    pointers = [apply(maps["P"], last) @ apply(maps["L"], reads[j]) for j in places]
+                    score += sum(pointers) / (len(places) if config.context_norm else 1)
+                z[x] = score + {"replace": 0, "add": z[x], "half": z[x] / 2}[config.context_merge]
+        if config.post:
+            for x in history:
+                z[x] = -math.inf
+        all_logits.append(z)
+    if config.facets == 1 or config.mixture == "max_logits":
+        return np.max(all_logits, axis=0)
+    shares = {
+        "dynamic": lambda: softmax(apply(maps["mixture"], last)),
+        "static": lambda: softmax(static),
+        "uniform": lambda: np.full(config.facets, 1 / config.facets),
+    }[config.mixture]()
+    with np.errstate(divide="ignore"):
+        return np.log(sum(share * softmax(z) for share, z in zip(shares, all_logits, strict=True)))
+
+
+def query(config, states, t, mix):
+    """q_t: the top state, or with Mi the top state and GELU(M · states of the top layers at t, t − 1, …)."""
     top = states[t][-1]
-    if not head.config.inputs:
+    if not config.inputs:
         return top
-    depth = min(2, len(states[0]))
-    nothing = torch.zeros_like(top)
-    around = [state for back in range(3) for state in (states[t - back][-depth:] if t >= back else [nothing] * depth)]
-    mixed = linear(head.mix, torch.cat(around))
-    gelu = 0.5 * mixed * (1 + torch.tanh(math.sqrt(2 / math.pi) * (mixed + 0.044715 * mixed**3)))
-    return torch.cat([top, gelu])
+    nothing = np.zeros_like(top)
+    around = [
+        states[t - back][-1 - layer] if t >= back else nothing
+        for layer in range(min(config.depth, len(states[0])))
+        for back in range(config.window + 1)
+    ]
+    x = apply(mix, np.concatenate(around))
+    return np.concatenate([top, x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))])
 
 
-def linear(layer, x):
-    return layer.weight @ x + layer.bias
+def repeatnet(states, history, attentions, choice, weight):
+    """Ren et al. (AAAI 2019), equations 5 to 11; `weight` (n, 2d) holds the items that can be recommended."""
+    h = [state[-1] for state in states]
+
+    def attention(name):
+        asks, keys, value = attentions[name]
+        return softmax([float(value[0][0] @ np.tanh(apply(asks, h[-1]) + apply(keys, x))) for x in h])
+
+    def read(name):
+        return sum(weight * x for weight, x in zip(attention(name), h, strict=True))
+
+    new = [v for v in range(len(weight)) if v not in history]
+    p_repeat, p_explore = softmax(apply(choice, read("gate"))) if new else (1, 0)
+    p = np.zeros(len(weight))
+    for item, share in zip(history, attention("repeat"), strict=True):
+        p[item] += p_repeat * share
+    if new:
+        z = weight[new] @ np.concatenate([read("explore"), h[-1]])
+        p[new] = p_explore * np.exp(z - logsumexp(z))
+    with np.errstate(divide="ignore"):
+        return np.log(p)
+
+
+def layer_norm(x, norm, eps):
+    return (x - x.mean()) / math.sqrt(x.var() + eps) * norm[0] + norm[1]
+
+
+def apply(linear, x):
+    matrix, bias = linear
+    return matrix @ x if bias is None else matrix @ x + bias

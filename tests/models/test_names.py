@@ -1,23 +1,33 @@
+import contextlib
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given
+from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from cprlab.errors import ConfigError
 from cprlab.models import HeadConfig, parse_head
+from tests.models.test_recommender import HEADS
 
-NAMES = [
+PAPER = [  # docs/method.md, the table of names
     "Softmax",
     "Softmax + Mi",
     "Softmax + C",
     "Softmax + CP",
-    "Softmax + R:20",
     "Softmax + CPR:100",
     "Softmax + CPR:100 + Mi",
     "Softmax + CPR:20,100,500 + Mi",
+    "Softmax (post)",
+    "MoS:3",
+    "MoS:3 dynamic",
+    "MoS:3 static",
+    "MoS:3 uniform",
+    "MoS:2 dynamic + CPR:100 + Mi",
+    "RepeatNet",
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAPER + HEADS)
 def test_a_name_is_read_and_written(name):
     assert str(parse_head(name)) == name
 
@@ -26,11 +36,43 @@ def test_what_a_name_means():
     assert parse_head("softmax+Mi + cpr:100,20") == HeadConfig(
         context=True, pointer=True, rerank=(20, 100), inputs=True
     )
+    assert parse_head("mos:3 static+c (tied = off)") == HeadConfig(facets=3, mixture="static", context=True, tied=False)
+    assert parse_head("MoS:3").mixture == "max_logits"  # what the paper calls MoS
 
 
-@given(st.booleans(), st.booleans(), st.sets(st.integers(1, 999), max_size=3), st.booleans())
-def test_every_head_has_a_name_that_means_it(context, pointer, rerank, inputs):
-    head = HeadConfig(context=context, pointer=pointer and context, rerank=tuple(rerank), inputs=inputs)
+def test_options_by_keyword():
+    head = parse_head("Softmax + CPR:5 + Mi", context_merge="half", context_norm=False, window=4, tied=False)
+    assert (head.context_merge, head.context_norm, head.window, head.tied) == ("half", False, 4, False)
+    assert parse_head(str(head)) == head
+
+
+configs = st.fixed_dictionaries(
+    {
+        "facets": st.integers(1, 4),
+        "mixture": st.sampled_from(["max_logits", "dynamic", "static", "uniform"]),
+        "context": st.booleans(),
+        "pointer": st.booleans(),
+        "rerank": st.sets(st.integers(1, 999), max_size=3).map(tuple),
+        "inputs": st.booleans(),
+        "post": st.booleans(),
+        "context_merge": st.sampled_from(["replace", "add", "half"]),
+        "rerank_merge": st.sampled_from(["replace", "add"]),
+        "context_norm": st.booleans(),
+        "context_facets": st.none() | st.integers(1, 4),
+        "window": st.integers(0, 4),
+        "projection_bias": st.booleans(),
+        "tied": st.booleans(),
+    }
+)
+
+
+@limits(suppress_health_check=[HealthCheck.filter_too_much])
+@given(configs)
+def test_every_head_that_can_be_has_a_name_that_means_it(settings):
+    head = None
+    with contextlib.suppress(ConfigError):
+        head = HeadConfig(**settings)
+    assume(head)
     assert parse_head(str(head)) == head
 
 
@@ -47,8 +89,30 @@ def test_every_head_has_a_name_that_means_it(context, pointer, rerank, inputs):
         ("Softmax + Mi + Mi", "twice"),
         ("Softmax + C + CP", "twice"),
         ("Softmax +", "part ''"),
+        ("Softmax dynamic", "Possible: Softmax"),
+        ("MoS", "did you mean 'MoS:3'"),
+        ("MoS:1", "Unknown head 'MoS:1'"),
+        ("MoS:3 dynamo", "Unknown mixture 'dynamo': did you mean 'dynamic'"),
+        ("RepeatNet + C", "RepeatNet is a head of its own and has no context"),
+        ("Softmax (poste)", "Unknown option 'poste'"),
+        ("Softmax (context=1)", "Unknown option 'context=1'"),
+        ("Softmax ()", "Unknown option ''"),
+        ("Softmax (tied=maybe)", "'tied' cannot be 'maybe'"),
+        ("Softmax (post", "Unknown head"),
+        ("Softmax (context_merge=add)", "context_merge is an option of the context partition"),
+        ("Softmax + C (context_norm=False)", "context_norm is an option of the pointer partition"),
+        ("Softmax + C (rerank_merge=add)", "rerank_merge is an option of a reranker partition"),
+        ("Softmax (window=3)", "window is an option of multiple input hidden states"),
+        ("Softmax + C (context_facets=1)", "option of several facets"),
+        ("MoS:2 + C (context_facets=3)", "context_facets must not be above the number of facets, 2"),
     ],
 )
 def test_a_wrong_name_is_refused_in_a_sentence(name, said):
-    with pytest.raises(ConfigError, match=said.replace("+", r"\+")):
+    with pytest.raises(ConfigError) as refused:
         parse_head(name)
+    assert said in str(refused.value)
+
+
+def test_a_wrong_option_is_refused_in_a_sentence():
+    with pytest.raises(ConfigError, match=r"Unknown setting 'tide': did you mean 'tied'"):
+        parse_head("Softmax", tide=True)

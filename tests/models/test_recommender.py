@@ -1,23 +1,52 @@
-"""The heads, batched and padded, against the equations in loops (brute.py), in float64."""
+"""The heads on all encoders, batched and padded, against the equations in loops (brute.py), in float64."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cprlab.errors import ConfigError
-from cprlab.models import Context, EncoderConfig, Recommender, parse_head
+from cprlab.models import Context, GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
 from tests.models import brute
-from tests.models.test_names import NAMES
 
-N_ITEMS = 30
-HEADS = [name.replace("20,100,500", "3,8,25").replace("100", "10") for name in NAMES]
+N_ITEMS, N_USERS = 30, 3
+HEADS = [
+    "Softmax",
+    "Softmax + Mi",
+    "Softmax + C",
+    "Softmax + CP",
+    "Softmax + R:3",
+    "Softmax + CPR:10",
+    "Softmax + CPR:10 + Mi",
+    "Softmax + CPR:3,8,25 + Mi",
+    "Softmax (post)",
+    "Softmax + CPR:10 (post)",
+    "Softmax + CP (context_norm=False)",
+    "Softmax + CP (context_merge=add)",
+    "Softmax + CP (context_merge=half, tied=False)",
+    "Softmax + CPR:10 (rerank_merge=add)",
+    "Softmax + Mi (window=4, depth=3, projection_bias=False)",
+    "MoS:3",
+    "MoS:3 dynamic",
+    "MoS:3 static (post)",
+    "MoS:3 uniform",
+    "MoS:2 + CPR:10",
+    "MoS:2 dynamic + CPR:4,10 + Mi",
+    "MoS:3 static + CPR:10 (context_facets=2, rerank_facets=1)",
+    "RepeatNet",
+]
+ENCODERS = {
+    "GRU4Rec": GRU4RecConfig(d=6, hidden=5),
+    "GRU4Rec, 3 layers": GRU4RecConfig(d=6, hidden=5, layers=3, recurrent_bias=True),
+    "SASRec": SASRecConfig(d=6, inner=7, heads=3, layers=3, max_len=12),
+    "MF": MFConfig(d=6),
+}
 
 
-def build(head, layers=1, seed=0, n_items=N_ITEMS, d=6):
+def build(head, encoder="GRU4Rec", seed=0, n_items=N_ITEMS):
     torch.manual_seed(seed)
-    recommender = Recommender(EncoderConfig(d=d, hidden=5, layers=layers), parse_head(head), n_items).double()
+    recommender = Recommender(ENCODERS[encoder], parse_head(head), n_items, N_USERS).double()
     with torch.no_grad():
         for weight in recommender.parameters():
             weight.normal_(std=0.7)
@@ -25,79 +54,190 @@ def build(head, layers=1, seed=0, n_items=N_ITEMS, d=6):
     return recommender.eval()
 
 
-histories_of_any_length = st.lists(
-    st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=50), min_size=1, max_size=4
-)
+def users_of(histories):
+    return [row % N_USERS for row in range(len(histories))]
 
 
-@pytest.mark.parametrize("layers", [1, 3])
+a_history = st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=12)
+some_histories = st.lists(a_history, min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("head", HEADS)
-@settings(max_examples=8, deadline=None)
-@given(histories=histories_of_any_length, few=st.booleans(), seed=st.integers(0, 99))
-def test_scores_are_the_equations(head, layers, histories, few, seed):
+@settings(max_examples=4, deadline=None)
+@given(histories=some_histories, few=st.booleans(), seed=st.integers(0, 99))
+def test_scores_are_the_equations(head, encoder, histories, few, seed):
     if few:  # many duplicates
         histories = [[item % 4 for item in history] for history in histories]
-    recommender = build(head, layers, seed)
-    with torch.no_grad():
-        expected = torch.stack([brute.log_probs(recommender, history) for history in histories]).numpy()
-    np.testing.assert_allclose(recommender.log_probs(histories), expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_every_position_sees_only_what_came_before(head):
-    recommender = build(head)
-    history = [3, 3, 7, 1, 7, 3, 9, 1]
-    items, at = torch.tensor([history]), torch.arange(len(history))[None]
-    together = recommender.score(items, at)[0].detach().numpy()
-    for place in range(len(history)):
-        alone = recommender.log_probs([history[: place + 1]])[0]
-        np.testing.assert_allclose(together[place], alone, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_padding_is_never_scored(head):
-    recommender = build(head)
-    histories = [[1, 2, 3, 3], [4], [5, 6]]
-    scores = recommender.log_probs(histories)
-    for value in (0.0, -1e3):
-        with torch.no_grad():
-            recommender.embedding.weight[N_ITEMS] = value
-        np.testing.assert_array_equal(recommender.log_probs(histories), scores)
-    assert scores.shape == (3, N_ITEMS)
-    np.testing.assert_allclose(np.exp(scores).sum(1), 1, rtol=1e-12)
+    recommender, users = build(head, encoder, seed), users_of(histories)
+    expected = [brute.log_probs(recommender, history, user) for history, user in zip(histories, users, strict=True)]
+    np.testing.assert_allclose(recommender.log_probs(histories, users=users), expected, rtol=0, atol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
-@given(histories_of_any_length)
-def test_only_history_items_change_with_the_context_facet(histories):
-    recommender = build("Softmax + CP")
-    items = torch.nn.utils.rnn.pad_sequence(
-        [torch.tensor(history) for history in histories], batch_first=True, padding_value=N_ITEMS
-    )
-    at = torch.tensor([[len(history) - 1] for history in histories])
-    facets, weight, context = (
-        recommender(items, at),
-        recommender.embedding.weight,
-        Context(items, at, N_ITEMS),
-    )
-    before = recommender.head.logits(facets, weight, context)
-    after = recommender.head.logits(facets | {"C": facets["C"] + 1}, weight, context)
+@given(st.sampled_from(HEADS), st.sampled_from(sorted(ENCODERS)), some_histories, st.randoms())
+def test_probabilities_sum_to_1_whatever_the_order_and_the_padding(head, encoder, histories, random):
+    recommender, users = build(head, encoder), users_of(histories)
+    scores = recommender.log_probs(histories, users=users)
+    assert scores.shape == (len(histories), N_ITEMS)
+    np.testing.assert_allclose(np.exp(scores).sum(1), 1, rtol=1e-12)
+    with torch.no_grad():
+        recommender.embedding.weight[N_ITEMS] = -1e3
+    order = random.sample(range(len(histories)), len(histories))
+    for some in (order, order[:1]):  # alone, a history has less padding
+        again = recommender.log_probs([histories[row] for row in some], users=[users[row] for row in some])
+        np.testing.assert_allclose(again, scores[some], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_position_does_not_see_what_comes_later(head, encoder):
+    recommender = build(head, encoder)
+    history = [3, 3, 7, 1, 7, 3, 9, 1]
+    items, at, user = torch.tensor([history]), torch.arange(len(history))[None], torch.tensor([2])
+    together = recommender.score(items, at, user)[0].detach().numpy()
+    for place in range(len(history)):
+        alone = recommender.log_probs([history[: place + 1]], users=[2])[0]
+        np.testing.assert_allclose(together[place], alone, rtol=0, atol=1e-12)
+
+
+def pieces(head, histories):
+    """A recommender, and what its head scores with."""
+    recommender = build(head)
+    items, at, _ = recommender.collate(histories)
+    return recommender, recommender(items, at), Context(items, at, N_ITEMS)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(["Softmax + C", "Softmax + CPR:10"]), some_histories)
+def test_only_history_items_change_with_the_context_facet(head, histories):
+    recommender, facets, context = pieces(head, histories)
+    before = recommender.head.logits(facets, recommender.outputs, context)
+    after = recommender.head.logits(facets | {"C": facets["C"] + 1}, recommender.outputs, context)
     changed = (before != after)[:, 0].detach().numpy()
     for row, history in enumerate(histories):
         assert set(np.flatnonzero(changed[row])) == set(history)
 
 
-def test_equal_facets_make_a_plain_softmax():
-    recommender = build("Softmax + CR:5")
-    items, at = torch.tensor([[1, 2, 1]]), torch.tensor([[2]])
-    facets, weight = recommender(items, at), recommender.embedding.weight
-    same = dict.fromkeys(facets, facets["V"])
-    scores = recommender.head.log_probs(same, weight, Context(items, at, N_ITEMS))[0, 0]
+@settings(max_examples=10, deadline=None)
+@given(a_history)
+def test_only_the_top_k_change_with_the_reranker_facet(history):
+    recommender, facets, context = pieces("Softmax + R:3", [history])
+    before = recommender.head.logits(facets, recommender.outputs, context)[0, 0].detach().numpy()
+    after = recommender.head.logits(facets | {"R3": facets["R3"] + 1}, recommender.outputs, context)[0, 0]
+    base = (recommender.outputs.weight[:-1] @ facets["V"][0, 0]).detach().numpy()
+    assert set(np.flatnonzero(before != after.detach().numpy())) == set(np.argsort(-base)[:3])
+
+
+@settings(max_examples=10, deadline=None)
+@given(a_history, st.sampled_from(["Softmax + CR:5", "MoS:2 + CR:5", "MoS:3 dynamic + C"]))
+def test_equal_facets_and_no_partitions_make_a_plain_softmax(history, head):
+    recommender, facets, context = pieces(head, [history])
+    weight = recommender.outputs.weight
     plain = torch.log_softmax(weight[:-1] @ facets["V"][0, 0], dim=0)
+    same = {name: facets["V"] if name != "mixture" else facet for name, facet in facets.items()}
+    scores = recommender.head.log_probs(same, recommender.outputs, context)[0, 0]
     torch.testing.assert_close(scores, plain, rtol=0, atol=1e-12)
 
 
-def test_unusable_histories_and_rerankers_are_refused_in_a_sentence():
+@settings(max_examples=10, deadline=None)
+@given(a_history)
+def test_a_reranker_of_all_items_but_one_is_a_softmax_by_its_facet(history):
+    recommender, facets, context = pieces("Softmax + R:29", [history])
+    weight = recommender.outputs.weight[:-1]
+    z = weight @ facets["R29"][0, 0]
+    last = int((weight @ facets["V"][0, 0]).argmin())
+    z = z.index_fill(0, torch.tensor(last), float((weight[last] @ facets["V"][0, 0]).detach()))
+    scores = recommender.head.log_probs(facets, recommender.outputs, context)[0, 0]
+    torch.testing.assert_close(scores, z.log_softmax(0), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("history", [[4], [4, 4, 4], list(range(N_ITEMS)) * 2], ids=["one", "one, often", "all"])
+def test_repeatnet_and_post_where_little_is_left(history):
+    recommender = build("RepeatNet")
+    np.testing.assert_allclose(recommender.log_probs([history])[0], brute.log_probs(recommender, history), atol=1e-12)
+    if len(set(history)) == N_ITEMS:
+        assert (build("Softmax (post)").log_probs([history]) == -np.inf).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(some_histories, st.sampled_from(HEADS), st.integers(1, N_ITEMS), st.data())
+def test_candidates_and_topk_are_read_off_all_scores(histories, head, k, data):
+    recommender = build(head)
+    scores = recommender.log_probs(histories)
+    rows = [data.draw(st.lists(st.integers(0, N_ITEMS - 1), min_size=3, max_size=3)) for _ in histories]
+    np.testing.assert_array_equal(recommender.log_probs(histories, rows), np.take_along_axis(scores, np.array(rows), 1))
+    np.testing.assert_array_equal(recommender.log_probs(histories, rows[0]), scores[:, rows[0]])
+    items, values = recommender.topk(histories, k)
+    np.testing.assert_array_equal(values, np.sort(scores, axis=1)[:, ::-1][:, :k])
+    np.testing.assert_array_equal(np.take_along_axis(scores, items, axis=1), values)
+    assert all(len(set(row)) == k for row in items.tolist())
+
+
+def test_many_histories_are_scored_a_few_at_a_time(monkeypatch):
+    recommender, histories = build("Softmax + CPR:3"), [[1, 2, 1], [3], [4, 5], [6, 6], [7]]
+    scores, top = recommender.log_probs(histories), recommender.topk(histories, 2)[0]
+    monkeypatch.setattr("cprlab.models.recommender.HISTORIES_AT_ONCE", 2)
+    np.testing.assert_allclose(recommender.log_probs(histories), scores, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(recommender.topk(histories, 2)[0], top)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(HEADS), some_histories)
+def test_the_parts_of_a_prediction_add_up_to_it(head, histories):
+    recommender = build(head)
+    parts = recommender.parts(histories)
+    scores = recommender.log_probs(histories)
+    np.testing.assert_allclose(parts.log_probs, scores, rtol=0, atol=1e-12)
+    finals = [component.logits[-1] for component in parts.components]
+    for component, final in zip(parts.components, finals, strict=True):
+        assert component.logits.shape == (len(component.names), len(histories), N_ITEMS)
+        some = np.isfinite(component.logits).all(axis=0)
+        np.testing.assert_allclose(component.contributions.sum(0)[some], final[some], rtol=0, atol=1e-12)
+    if parts.weights is None:
+        z = np.max(finals, axis=0)
+        together = z - np.log(np.exp(z).sum(1, keepdims=True))
+    else:
+        np.testing.assert_allclose(parts.weights.sum(1), 1, rtol=1e-12)
+        softmaxes = [np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in finals]
+        with np.errstate(divide="ignore"):
+            together = np.log(sum(parts.weights[:, [k]] * p for k, p in enumerate(softmaxes)))
+    np.testing.assert_allclose(together, scores, rtol=0, atol=1e-9)
+
+
+def test_parts_say_who_scored_what():
+    recommender = build("Softmax + CPR:3,8")
+    (component,) = recommender.parts([[1, 2, 1]]).components
+    assert component.names == ("V", "R:8", "R:3", "C", "P")
+    owner = component.owner[0]
+    assert {item for item in range(N_ITEMS) if owner[item] == "C"} == {1, 2}
+    base, after_8 = component.logits[0, 0], component.logits[1, 0]
+    top_8, top_3 = set(np.argsort(-base)[:8]), set(np.argsort(-after_8)[:3])
+    assert {item for item in range(N_ITEMS) if owner[item] == "R:3"} == top_3 - {1, 2}
+    assert {item for item in range(N_ITEMS) if owner[item] == "R:8"} == top_8 - top_3 - {1, 2}
+    only_2_added = np.flatnonzero(component.contributions[component.names.index("P"), 0])
+    assert set(only_2_added) == {1, 2}
+
+
+def test_parts_of_repeatnet_are_a_repeat_and_an_explore_softmax():
+    repeat, explore = build("RepeatNet").parts([[1, 2, 1]]).components
+    assert set(np.flatnonzero(np.isfinite(repeat.logits[-1, 0]))) == {1, 2}
+    assert set(np.flatnonzero(np.isinf(explore.logits[-1, 0]))) == {1, 2}
+    assert repeat.names == ("repeat",)
+    assert explore.names == ("V", "excluded")
+    assert {"excluded"} == set(explore.owner[0, [1, 2]])
+
+
+@settings(max_examples=10, deadline=None)
+@given(a_history, a_history)
+def test_sasrec_reads_the_last_max_len_items(first, last):
+    assume(len(first + last) >= 12)
+    recommender = build("Softmax + CP", "SASRec")
+    history = first + last
+    np.testing.assert_array_equal(recommender.log_probs([history]), recommender.log_probs([history[-12:]]))
+
+
+def test_unusable_questions_are_refused_in_a_sentence():
     recommender = build("Softmax")
     with pytest.raises(ConfigError, match="History 1 is empty"):
         recommender.log_probs([[1], []])
@@ -106,7 +246,35 @@ def test_unusable_histories_and_rerankers_are_refused_in_a_sentence():
     with pytest.raises(ConfigError, match="History 0 holds something that is not a whole number"):
         recommender.log_probs([[1.7]])
     assert recommender.log_probs([]).shape == (0, N_ITEMS)
+    assert recommender.log_probs([], [1, 2]).shape == (0, 2)
+    assert recommender.topk([], 4)[0].shape == (0, 4)
+    with pytest.raises(ConfigError, match="at least one"):
+        recommender.parts([])
+    with pytest.raises(ConfigError, match="2 rows of candidates for 1 histories"):
+        recommender.log_probs([[1]], [[1], [2]])
+    with pytest.raises(ConfigError, match="candidate is outside 0 … 29"):
+        recommender.log_probs([[1]], [30])
+    with pytest.raises(ConfigError, match="as many for each history"):
+        recommender.log_probs([[1], [2]], [[1], [2, 3]])
+    with pytest.raises(ConfigError, match="k = 31 is not possible; there are 30 items"):
+        recommender.topk([[1]], 31)
+    by_user = build("Softmax", "MF")
+    with pytest.raises(ConfigError, match="users=…"):
+        by_user.log_probs([[1]])
+    with pytest.raises(ConfigError, match="user is outside 0 … 2"):
+        by_user.log_probs([[1]], users=[3])
+    with pytest.raises(ConfigError, match="one user code for each of the 1 histories"):
+        by_user.log_probs([[1]], users=[0, 1])
+
+
+def test_unusable_recommenders_are_refused_in_a_sentence():
     with pytest.raises(ConfigError, match=r"such as Softmax \+ CPR:3"):
         build("Softmax + CPR:30")
     with pytest.raises(ConfigError, match="k = 30 must be below the number of items, 30"):
         build("Softmax + CPR:30")
+    with pytest.raises(ConfigError, match="n_users=…"):
+        Recommender(MFConfig(), parse_head("Softmax"), 5)
+    with pytest.raises(ConfigError, match="3 heads cannot share d = 64"):
+        SASRecConfig(heads=3)
+    with pytest.raises(ConfigError, match="SASRec has 12 positions and cannot read 13"):
+        build("Softmax", "SASRec").score(torch.zeros(1, 13, dtype=torch.int64), torch.tensor([[12]]))

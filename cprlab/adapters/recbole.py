@@ -1,0 +1,349 @@
+"""RecBole's GRU4Rec, SASRec, GRU4RecCPR, SASRecCPR and RepeatNet (version 1.2), as cprlab's recommenders.
+
+Item codes stay RecBole's: 0 is its padding, 1 … n − 1 are the items. With `fidelity="corrected"` padding has
+probability 0, and no history is padded with it. With `fidelity="reference"` histories are padded with it as RecBole
+does, and it is scored, so that RecBole's own numbers come out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cprlab.adapters.checkpoint import read_checkpoint
+from cprlab.errors import ConfigError, DataError, suggestion
+from cprlab.models import EncoderConfig, GRU4RecConfig, HeadConfig, Recommender, SASRecConfig
+from cprlab.models.partitions import Reranker
+from cprlab.models.recommender import Histories
+
+CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
+PADDING = 0
+
+Fidelity = Literal["corrected", "reference"]
+Weights = dict[str, torch.Tensor]
+
+
+def load(path: Path | str, fidelity: Fidelity = "corrected") -> Recommender:
+    """Open a checkpoint that RecBole wrote, without running any code that it may hold.
+
+    Args:
+        path: the `.pth` file.
+        fidelity: as in `from_state_dict`.
+
+    Raises:
+        DataError: the file cannot be read as such a checkpoint.
+        ConfigError: the model is of another class, or its configuration is not supported.
+    """
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.get("config")
+    config = getattr(config, "final_config_dict", config)
+    if not isinstance(config, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise DataError(f"{path} is no checkpoint of RecBole's: it holds no configuration, or no weights.")
+    return from_state_dict(str(config.get("model")), config, checkpoint["state_dict"], fidelity)
+
+
+def from_state_dict(
+    reference_class: str,
+    config: Mapping[str, Any],
+    state: Mapping[str, torch.Tensor | np.ndarray],
+    fidelity: Fidelity = "corrected",
+) -> Recommender:
+    """Return a RecBole model as a recommender over RecBole's own item codes, in the precision of its weights.
+
+    Args:
+        reference_class: GRU4Rec, SASRec, GRU4RecCPR, SASRecCPR or RepeatNet.
+        config: RecBole's configuration of the model.
+        state: its weights by name.
+        fidelity: "corrected" scores as cprlab does, and padding has probability 0; "reference" repeats what RecBole
+            computes, with its faults (docs/method.md lists them).
+
+    Raises:
+        ConfigError: the class is unknown, a setting is missing or not supported, or the weights do not fit.
+    """
+    if reference_class not in CLASSES:
+        raise ConfigError(f"Unknown class {reference_class!r} of RecBole: {suggestion(reference_class, CLASSES)}")
+    if fidelity not in ("corrected", "reference"):
+        raise ConfigError(f"Unknown fidelity {fidelity!r}; possible: corrected, reference.")
+    faithful = fidelity == "reference"
+    tensors = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
+    try:
+        cpr = reference_class.endswith("CPR")
+        if reference_class == "RepeatNet":
+            head = HeadConfig(repeatnet=True)
+            encoder, weights = _repeatnet(config, tensors)
+        else:
+            head = _head(reference_class, config, faithful) if cpr else HeadConfig()
+            encoder, weights = (_gru4rec if reference_class.startswith("GRU4Rec") else _sasrec)(config, tensors)
+        if cpr:
+            weights |= _head_weights(config, head, tensors)
+        elif not head.repeatnet:  # the state itself is the facet
+            weights |= {"head.maps.V.weight": torch.eye(encoder.d), "head.maps.V.bias": torch.zeros(encoder.d)}
+        n_items = len(weights["embedding.weight"]) - 1
+        if faithful:
+            length = int(config["MAX_ITEM_LIST_LENGTH"])
+            recommender = Reference(encoder, head, n_items, length=length, at_end=cpr, rerank=_sizes(config))
+        else:
+            recommender = Corrected(encoder, head, n_items)
+            weights["item_bias"] = recommender.item_bias.detach()
+        recommender.to(weights["embedding.weight"].dtype).load_state_dict(weights)
+    except KeyError as error:
+        raise ConfigError(f"A RecBole {reference_class} needs {error.args[0]!r}, which is not there.") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise ConfigError(f"The weights of this {reference_class} do not fit its configuration: {detail}") from error
+    return recommender.eval()
+
+
+class Corrected(Recommender):
+    """A RecBole model with cprlab's scoring: padding is never scored, never counted, and never matters."""
+
+    def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int) -> None:
+        super().__init__(encoder, head, n_items)
+        bias = torch.zeros(n_items + 1)
+        bias[PADDING] = -torch.inf
+        self.item_bias = nn.Parameter(bias, requires_grad=False)
+
+    def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
+        """See `Recommender`; padding at a history's end is dropped.
+
+        Raises:
+            ConfigError: also where padding stands elsewhere in a history.
+        """
+        read = [_without_padding(history) for history in histories]
+        for row, history in enumerate(read):
+            if PADDING in history:
+                raise ConfigError(f"History {row} holds RecBole's padding, {PADDING}, before an item; leave it out.")
+        return super().collate(read, users)
+
+
+class Reference(Recommender):
+    """A RecBole model that scores as RecBole does, faults included.
+
+    Histories are padded with item 0 to the length that the model was trained with. The CPR models read the state at the
+    last position, padded or not, and count padding as an item of the history; the others read the last valid one. All
+    score padding. Rerankers come in the order in which they are configured. "post" sets the probabilities of the
+    history's items to 0 and leaves the others as they are.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        head: HeadConfig,
+        n_items: int,
+        *,
+        length: int,
+        at_end: bool,
+        rerank: tuple[int, ...],
+    ) -> None:
+        super().__init__(encoder, head.but(post=False), n_items)
+        self.length, self.at_end, self.post = length, at_end, head.post
+        if head.repeatnet:
+            self.head.gate_sees_all = True
+        for index, component in enumerate(self.head.components):
+            first = [partition for partition in component.partitions if isinstance(partition, Reranker)]
+            others = component.partitions[len(first) :]
+            first.sort(key=lambda reranker: rerank.index(reranker.k))
+            self.head.components[index] = replace(component, partitions=(*first, *others))
+
+    def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
+        """See `Recommender`."""
+        read = [list(_without_padding(history))[-self.length :] for history in histories]
+        super().collate(read, users)  # for what it refuses
+        padded = torch.tensor([history + [PADDING] * (self.length - len(history)) for history in read])
+        at = torch.tensor([[(self.length if self.at_end else len(history)) - 1] for history in read])
+        device = self.embedding.weight.device
+        return padded.to(device), at.to(device), None
+
+    def valid(self, items: torch.Tensor) -> torch.Tensor:
+        """See `Recommender`; this is what attention looks at."""
+        return items != PADDING
+
+    def score(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> torch.Tensor:
+        """See `Recommender`; under "post" the probabilities do not sum to 1."""
+        scores = super().score(items, at, users)
+        return scores.scatter(2, items[:, None], -torch.inf) if self.post else scores
+
+
+def _without_padding(history: Sequence[int]) -> Sequence[int]:
+    """Return the history up to its last item."""
+    length = len(history)
+    while length and history[length - 1] == PADDING:
+        length -= 1
+    return history[:length]
+
+
+def _gru4rec(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig, Weights]:
+    encoder = GRU4RecConfig(
+        d=config["embedding_size"],
+        hidden=config["hidden_size"],
+        layers=config["num_layers"],
+        dropout=config["dropout_prob"],
+    )
+    weights = {"embedding.weight": _with_our_padding(state["item_embedding.weight"])}
+    for layer in range(encoder.layers):
+        for name in ("weight_ih", "weight_hh"):
+            weights[f"encoder.layers.{layer}.{name}_l0"] = state[f"gru_layers.{name}_l{layer}"]
+    return encoder, weights | _linear(state, "dense", "encoder.dense")
+
+
+def _sasrec(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig, Weights]:
+    encoder = SASRecConfig(
+        d=config["hidden_size"],
+        layers=config["n_layers"],
+        heads=config["n_heads"],
+        inner=config["inner_size"],
+        dropout=config["hidden_dropout_prob"],
+        attention_dropout=config["attn_dropout_prob"],
+        activation=config["hidden_act"],
+        norm_eps=config["layer_norm_eps"],
+        max_len=config["MAX_ITEM_LIST_LENGTH"],
+    )
+    weights = {
+        "embedding.weight": _with_our_padding(state["item_embedding.weight"]),
+        "encoder.positions.weight": state["position_embedding.weight"],
+        **_linear(state, "LayerNorm", "encoder.norm"),
+    }
+    for layer in range(encoder.layers):
+        theirs, ours = f"trm_encoder.layer.{layer}", f"encoder.layers.{layer}"
+        attention = f"{theirs}.multi_head_attention"
+        for kind in ("weight", "bias"):
+            weights[f"{ours}.self_attn.in_proj_{kind}"] = torch.cat(
+                [state[f"{attention}.{role}.{kind}"] for role in ("query", "key", "value")]
+            )
+        for their_name, our_name in (
+            (f"{attention}.dense", "self_attn.out_proj"),
+            (f"{attention}.LayerNorm", "norm1"),
+            (f"{theirs}.feed_forward.dense_1", "linear1"),
+            (f"{theirs}.feed_forward.dense_2", "linear2"),
+            (f"{theirs}.feed_forward.LayerNorm", "norm2"),
+        ):
+            weights |= _linear(state, their_name, f"{ours}.{our_name}")
+    return encoder, weights
+
+
+def _repeatnet(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig, Weights]:
+    """Embeddings and recurrent states may differ in size there; here the smaller is filled up with zeros."""
+    hidden = config["hidden_size"]
+    d = max(config["embedding_size"], hidden)
+    encoder = GRU4RecConfig(d=d, hidden=hidden, dropout=0.0, recurrent_bias=True)
+    halves = state["explore_recommendation_decoder.matrix_for_explore.weight"].split(hidden, dim=1)
+    weights = {
+        "embedding.weight": _with_our_padding(_fill(state["item_matrix.weight"], -1, d)),
+        "output_embedding.weight": _with_our_padding(torch.cat([_fill(half, -1, d) for half in halves], dim=1)),
+        "encoder.layers.0.weight_ih_l0": _fill(state["gru.weight_ih_l0"], -1, d),
+        "encoder.layers.0.weight_hh_l0": state["gru.weight_hh_l0"],
+        "encoder.layers.0.bias_ih_l0": state["gru.bias_ih_l0"],
+        "encoder.layers.0.bias_hh_l0": state["gru.bias_hh_l0"],
+        "encoder.dense.weight": torch.eye(d, hidden),
+        "encoder.dense.bias": torch.zeros(d),
+        "head.choice.weight": _fill(state["repeat_explore_mechanism.Wcre.weight"], -1, d),
+    }
+    for ours, theirs, letter in (
+        ("gate", "repeat_explore_mechanism", "re"),
+        ("repeat", "repeat_recommendation_decoder", "r"),
+        ("explore", "explore_recommendation_decoder", "e"),
+    ):
+        for role, name in (("query", "W"), ("key", "U")):
+            square = _fill(_fill(state[f"{theirs}.{name}{letter}.weight"], -1, d), -2, d)
+            weights[f"head.{ours}.{role}.weight"] = square
+        weights[f"head.{ours}.value.weight"] = _fill(state[f"{theirs}.V{letter}.weight"], -1, d)
+        biases = [state[name] for name in (f"{theirs}.W{letter}.bias", f"{theirs}.U{letter}.bias") if name in state]
+        weights[f"head.{ours}.query.bias"] = _fill(sum(biases, torch.zeros(hidden)), -1, d)
+    return encoder, weights
+
+
+def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> HeadConfig:
+    """Return the head of a CPR model.
+
+    Raises:
+        ConfigError: a setting is not supported.
+    """
+    gru = reference_class == "GRU4RecCPR"
+    facets = int(config["n_facet"])
+    context, rerank = int(config["n_facet_context"]), int(config["n_facet_reranker"])
+    merge, mode = config["partition_merging_mode"], config["weight_mode"]
+    mlp, window = -int(config["n_facet_MLP"]), -int(config["n_facet_window"])
+    depth = min(int(config["n_facet_hidden"]), int(config["num_layers" if gru else "n_layers"]))
+    if mlp > 1:
+        raise ConfigError(f"n_facet_MLP = {-mlp} is not supported; possible: 0 and -1.")
+    if faithful:
+        if mlp and gru and depth > 1:
+            raise ConfigError("RecBole itself cannot score a GRU4RecCPR that reads the states of several layers.")
+        if merge != "replace":
+            merge = merge if merge == "half" and gru else "add" if merge == "add" or not gru else None
+        context = context if merge else 0
+        mode = mode if mode in ("dynamic", "static", "max_logits") else "uniform"
+    options: dict[str, Any] = {
+        "projection_bias": bool(config["use_proj_bias"]),
+        "tied": not (gru and config["use_out_emb"]),
+        "post": bool(config["post_remove_context"]),
+    }
+    if facets > 1:
+        options |= {"facets": facets, "mixture": mode or "uniform"}
+    if context:
+        options |= {"context": True, "context_merge": merge}
+        if config["n_facet_emb"]:
+            options |= {"pointer": True, "context_norm": bool(config["context_norm"])}
+        if facets > 1:
+            options["context_facets"] = context
+    if rerank:
+        add = config["reranker_merging_mode"] == "add"
+        options |= {"rerank": _sizes(config), "rerank_merge": "add" if add else "replace"}
+        if facets > 1:
+            options["rerank_facets"] = rerank
+    if mlp:
+        options |= {"inputs": True, "window": window, "depth": depth}
+    return HeadConfig(**options)
+
+
+def _head_weights(config: Mapping[str, Any], head: HeadConfig, state: Weights) -> Weights:
+    """Return the weights of a CPR model's head; RecBole keeps the facets' maps in a list: V, R, C, P, L."""
+    counts = {part: int(config[f"n_facet{part}"]) for part in ("", "_context", "_reranker")}
+    suffixes = ["" if k == 0 else f"_{k + 1}" for k in range(max(counts.values()))]
+    names = [f"V{suffix}" for suffix in suffixes[: counts[""]]]
+    names += [f"R{size}{suffix}" for suffix in suffixes[: counts["_reranker"]] for size in _sizes(config)]
+    names += [f"C{suffix}" for suffix in suffixes[: counts["_context"]]] + ["P", "L"] * bool(config["n_facet_emb"])
+    unused = () if head.pointer else ("P", "L")
+    weights: Weights = {}
+    for place, name in enumerate(names):
+        if name not in unused and (head.context or not name.startswith("C")):
+            weights |= _linear(state, f"project_arr.{place}", f"head.maps.{name}")
+    if head.inputs:
+        weights |= _linear(state, "MLP_linear", "head.mix")
+    if head.facets > 1 and head.mixture == "dynamic":
+        weights |= _linear(state, "weight_facet_decoder", "head.maps.mixture")
+    if head.facets > 1 and head.mixture == "static":
+        weights["head.weights"] = state["weight_global"]
+    if not head.tied:
+        weights["output_embedding.weight"] = _with_our_padding(state["out_item_embedding.weight"])
+    return weights
+
+
+def _sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the rerankers' k, in RecBole's order."""
+    if not config.get("n_facet_reranker"):
+        return ()
+    return tuple(int(size) for size in str(config["reranker_CAN_NUM"]).split(","))
+
+
+def _linear(state: Weights, theirs: str, ours: str) -> Weights:
+    """Return the weight, and the bias if there is one, under our name."""
+    found = {f"{ours}.weight": state[f"{theirs}.weight"]}
+    return found | ({f"{ours}.bias": state[f"{theirs}.bias"]} if f"{theirs}.bias" in state else {})
+
+
+def _with_our_padding(table: torch.Tensor) -> torch.Tensor:
+    """Append the row of cprlab's padding, a code of its own behind RecBole's."""
+    return F.pad(table, (0, 0, 0, 1))
+
+
+def _fill(tensor: torch.Tensor, axis: int, size: int) -> torch.Tensor:
+    """Append zeros along an axis, up to `size`."""
+    pad = [0, 0] * tensor.dim()
+    pad[2 * (-axis) - 1] = size - tensor.shape[axis]
+    return F.pad(tensor, pad)
