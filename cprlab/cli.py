@@ -23,7 +23,7 @@ def report(
         "complete-journey-types"
     ),
     users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
-    encoder: Annotated[str, typer.Option(help="The encoder: GRU4Rec.")] = "GRU4Rec",
+    encoder: Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")] = "GRU4Rec",
     heads: Annotated[str, typer.Option(help="Heads to compare, a semicolon between two.")] = (
         "Softmax; Softmax + CPR:100 + Mi"
     ),

@@ -38,6 +38,9 @@ def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
     if first["type"] == "literal_error":
         choices = typing.get_args(config.model_fields[name].annotation)
         return f"Unknown {name} {first['input']!r}: {suggestion(str(first['input']), choices)}"
+    if first["type"] == "union_tag_invalid":
+        choices = first["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"Unknown {name} {first['ctx']['tag']!r}: {suggestion(first['ctx']['tag'], choices)}"
     reason = first["msg"].removeprefix("Value error, ")
     if not name:
         return f"{config.__name__}: {reason}."

@@ -51,6 +51,8 @@ class ReportConfig(Config):
         names = [str(parse_head(name)) for name in heads.split(";") if name.strip()]
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError("a report compares two or more different heads, with a semicolon between")
+        if any(parse_head(name).post for name in names):
+            raise ValueError("a report shows every head with the history removed as well; leave (post) out")
         return "; ".join(names)
 
     def sequences(self) -> Sequences:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 from dataclasses import dataclass
 from importlib import metadata
@@ -125,7 +126,10 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         "trained_on": recommender.embedding.weight.device.type,
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
         | {"python": platform.python_version()},
-        "test": {metric: float(of_case(tested, "rank").mean()) for metric, of_case in METRICS.items()},
+        "test": {
+            metric: value if math.isfinite(value := float(of_case(tested, "rank").mean())) else None
+            for metric, of_case in METRICS.items()
+        },
     }
     recommender.cpu()
     with whole(folder) as new:

@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import evaluate
-from cprlab.models import EncoderConfig, Recommender, parse_head
+from cprlab.models import GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import Run, RunConfig, TrainingConfig, loop, train
 
 CONFIG = RunConfig(
-    encoder=EncoderConfig(d=8, hidden=8, dropout=0.2),
+    encoder=GRU4RecConfig(d=8, hidden=8, dropout=0.2),
     head="Softmax + CPR:5 + Mi",
     training=TrainingConfig(epochs=3, batch_size=8),
 )
@@ -20,6 +20,11 @@ CONFIG = RunConfig(
 
 def weights(run):
     return {name: weight.numpy() for name, weight in load_file(run.folder / "model.safetensors").items()}
+
+
+EVERY = [(GRU4RecConfig(d=8, hidden=8), "Softmax", loss) for loss in ("BPR", "BCE", "gBCE", "sampled")]
+EVERY += [(SASRecConfig(d=8, inner=8), head, "CE") for head in ("Softmax (post)", "MoS:2 static + C", "RepeatNet")]
+EVERY += [(MFConfig(d=8), "MoS:3 + R:5", "CE"), (MFConfig(d=8), "Softmax + CP (tied=False)", "gBCE")]
 
 
 def assert_same_weights(one, other):
@@ -51,6 +56,19 @@ def test_a_run_read_back_gives_the_same_scores(sequences, tmp_path):
         "run.json",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == [run.folder.name]  # no checkpoint is left
+
+
+@pytest.mark.parametrize(("encoder", "head", "loss"), EVERY)
+def test_every_encoder_head_and_loss_learns_and_is_read_back(sequences, tmp_path, encoder, head, loss):
+    training = TrainingConfig(epochs=3, batch_size=8, loss=loss, negatives=5)
+    run = train(sequences, RunConfig(encoder=encoder, head=head, training=training), tmp_path, "cpu")
+    assert run.history["loss"].is_monotonic_decreasing
+    again = Run.load(run.folder)
+    assert again.config == run.config
+    histories, users = [[1, 2, 1], [3]], [1, 0]
+    np.testing.assert_array_equal(
+        again.recommender.log_probs(histories, users=users), run.recommender.log_probs(histories, users=users)
+    )
 
 
 def test_a_finished_run_is_not_trained_again(sequences, tmp_path, monkeypatch):
@@ -129,8 +147,14 @@ def test_unusable_settings_are_refused_in_a_sentence(sequences, tmp_path):
         TrainingConfig(seed=-1)
     with pytest.raises(ConfigError, match=r"Unknown setting 'epoch': did you mean 'epochs'"):
         TrainingConfig(epoch=3)
-    with pytest.raises(ConfigError, match=r"Unknown name 'GRU': .*GRU4Rec"):
-        EncoderConfig(name="GRU")
+    with pytest.raises(ConfigError, match=r"Unknown encoder 'GRU': did you mean 'GRU4Rec'"):
+        RunConfig(encoder={"name": "GRU"})
+    with pytest.raises(ConfigError, match=r"Unknown setting 'hidden': Possible: name, d, layers, heads"):
+        RunConfig(encoder={"name": "SASRec", "hidden": 8})
+    with pytest.raises(ConfigError, match=r"Unknown loss 'BPRR': did you mean 'BPR'"):
+        TrainingConfig(loss="BPRR")
+    with pytest.raises(ConfigError, match="SASRec has 4 positions"):
+        train(sequences, CONFIG.but(encoder=SASRecConfig(d=8, max_len=4)), tmp_path, "cpu")
     with pytest.raises(ConfigError, match=r"no device '(cuda|mps)'"):
         train(sequences, CONFIG, tmp_path, "mps" if torch.cuda.is_available() else "cuda")
     (tmp_path / "file").write_text("in the way")
