@@ -66,3 +66,22 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     if "report" in arguments and "--help" not in arguments:
         assert Path(folder, done.stdout.splitlines()[-1]).is_file()
+
+
+# What stands in the README's Python, and what is put in its place so that it is quick here.
+SMALLER = {
+    'load_log("complete-journey-types")': 'load_log("complete-journey-types").sample(60, 0)',
+    "RunConfig(head=": "RunConfig(training=TrainingConfig(epochs=1), head=",
+    "import RunConfig, train": "import RunConfig, TrainingConfig, train",
+    "saved/GRU4RecCPR-Jan-01-2026_12-00-00.pth": str(ROOT / "tests" / "adapters" / "data" / "GRU4RecCPR.pth"),
+}
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+    for written, smaller in SMALLER.items():
+        assert written in code
+        code = code.replace(written, smaller)
+    code += "\nassert items.shape == scores.shape == (1, 10)\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
