@@ -30,8 +30,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            root = next(name for name in archive.namelist() if name.endswith("/data.pkl"))[: -len("data.pkl")]
-            if archive.read(f"{root}byteorder") != b"little":
+            names = archive.namelist()
+            root = next(name for name in names if name.endswith("/data.pkl"))[: -len("data.pkl")]
+            if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
                 raise ValueError("it was written on a big-endian machine")
             content = _Reader(archive, root).load()
     except Exception as error:  # a damaged or hostile pickle raises whatever it likes; nothing of it is run

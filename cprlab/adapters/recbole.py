@@ -164,7 +164,13 @@ class Reference(Recommender):
         return items != PADDING
 
     def score(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> torch.Tensor:
-        """See `Recommender`; under "post" the probabilities do not sum to 1."""
+        """See `Recommender`; under "post" the probabilities do not sum to 1.
+
+        Raises:
+            ConfigError: the items are padded in another way than RecBole's.
+        """
+        if (items == self.n_items).any():
+            raise ConfigError("RecBole's scores depend on how it pads histories; ask for them with log_probs or topk.")
         scores = super().score(items, at, users)
         return scores.scatter(2, items[:, None], -torch.inf) if self.post else scores
 

@@ -58,7 +58,7 @@ def choose_examples(
         for kind, rows in _qualifying(cases[wrong], cases[right]).items():
             for case in rows.head(each).itertuples():
                 history = sequences.items[windows.start[case.user] : windows.stop[case.user]]
-                scores = {head: recommenders[head].log_probs([history])[0] for head in heads}
+                scores = {head: recommenders[head].log_probs([history], users=[case.user])[0] for head in heads}
                 user = str(sequences.user_ids[case.user])
                 examples.append(Example(kind, wrong, right, user, history, case.target, scores))
     return examples

@@ -93,9 +93,12 @@ class Head(nn.Module, ABC):
         if "mixture" not in facets:
             return reduce(torch.maximum, scores)
         norms = torch.stack([z.logsumexp(2) for z in scores], dim=2)  # (B, T, K)
-        log_weights = _log_softmax(facets["mixture"].masked_fill(norms == -math.inf, -math.inf))
-        shift = log_weights - norms.clamp(min=torch.finfo(norms.dtype).min)
+        shift = self.log_weights(facets, norms) - norms.clamp(min=torch.finfo(norms.dtype).min)
         return reduce(torch.logaddexp, [z + shift[:, :, k, None] for k, z in enumerate(scores)])
+
+    def log_weights(self, facets: Facets, norms: torch.Tensor) -> torch.Tensor:
+        """Return log π (B, T, K), given the logsumexp of each component's logits (B, T, K); −inf where that is −inf."""
+        return _log_softmax(facets["mixture"].masked_fill(norms == -math.inf, -math.inf))
 
     def stages(
         self, component: Component, facets: Facets, outputs: Outputs, context: Context

@@ -167,7 +167,7 @@ class Recommender(nn.Module):
         if not len(histories):
             raise ConfigError("There is no history; a prediction needs at least one.")
         items, at, users = self.collate(histories, users)
-        context, components = Context(items, at, self.n_items), []
+        context, components, norms = Context(items, at, self.n_items), [], []
         with inference(self):
             facets = self(items, at, users)
             log_probs = self.head.log_probs(facets, self.outputs, context)[:, 0]
@@ -180,9 +180,10 @@ class Recommender(nn.Module):
                     names.append(name)
                     logits.append(z[:, 0, :-1].cpu().numpy().copy())
                 components.append(ComponentParts(tuple(names), np.stack(logits), np.array(names)[owner[:, :-1]]))
-        weights = np.ones((len(histories), 1)) if len(components) == 1 else None
-        if "mixture" in facets:
-            weights = facets["mixture"][:, 0].detach().softmax(1).cpu().numpy()
+                norms.append(z[:, :, :-1].logsumexp(2))
+            weights = np.ones((len(histories), 1)) if len(components) == 1 else None
+            if "mixture" in facets:
+                weights = self.head.log_weights(facets, torch.stack(norms, dim=2))[:, 0].exp().cpu().numpy()
         return Parts(log_probs.cpu().numpy(), weights, tuple(components))
 
     def collate(

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,11 @@ def test_what_torch_saves_is_read_as_it_was(tmp_path):
     }
     torch.save(tensors | {"none": torch.empty(0, 3)}, tmp_path / "tensors.pth", pickle_protocol=4)
     content = checkpoint.read_checkpoint(tmp_path / "tensors.pth")
+    with zipfile.ZipFile(tmp_path / "tensors.pth") as new, zipfile.ZipFile(tmp_path / "old.pth", "w") as old:
+        for name in new.namelist():
+            if not name.endswith("byteorder"):  # which torch before 2.1 did not write
+                old.writestr(name, new.read(name))
+    assert checkpoint.read_checkpoint(tmp_path / "old.pth").keys() == content.keys()
     assert content["none"].shape == (0, 3)
     for name, tensor in tensors.items():
         torch.testing.assert_close(content[name], tensor, rtol=0, atol=0)
@@ -259,6 +265,8 @@ def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_en
     with pytest.raises(ConfigError, match="History 1 holds RecBole's padding, 0, before an item"):
         from_state_dict("GRU4RecCPR", config, state).log_probs([[1], [0, 1]])
     reference = from_state_dict("GRU4RecCPR", config, state, fidelity="reference")
+    with pytest.raises(ConfigError, match="depend on how it pads"):
+        reference.score(torch.tensor([[1, 60]]), torch.tensor([[0]]))
     longer = [[5, 5, 7, *history] for history in histories]
     np.testing.assert_array_equal(reference.log_probs(longer), reference.log_probs(histories))
 

@@ -9,7 +9,7 @@ import torch
 
 from cprlab.evaluation import by_length, calibration, choose_examples, compare, evaluate, readable, summarise
 from cprlab.evaluation.tables import interval
-from cprlab.models import GRU4RecConfig, Recommender, parse_head
+from cprlab.models import GRU4RecConfig, MFConfig, Recommender, parse_head
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +19,7 @@ def recommenders(sequences):
         head: Recommender(GRU4RecConfig(d=8, hidden=8), parse_head(head), sequences.n_items)
         for head in ("Softmax", "Softmax + CP", "Softmax (post)")
     }
+    made["MF"] = Recommender(MFConfig(d=8), parse_head("Softmax + C"), sequences.n_items, sequences.n_users)
     with torch.no_grad():
         for recommender in made.values():
             recommender.embedding.weight[:-1].normal_()
@@ -35,7 +36,7 @@ def slow_case(recommender, sequences, user, held_out):
     items = sequences.items[sequences.offsets[user] : sequences.offsets[user + 1]].tolist()
     before, target = items[:-held_out], items[-held_out]
     history = before[-sequences.max_len :]
-    scores = recommender.log_probs([history])[0].astype(float)
+    scores = recommender.log_probs([history], users=[user])[0].astype(float)
     rank = sum(scores[v] >= scores[target] for v in range(sequences.n_items))
     allowed = [v for v in range(sequences.n_items) if v not in history]
     best = sorted(range(sequences.n_items), key=lambda v: -scores[v])[:10]
@@ -53,7 +54,7 @@ def slow_case(recommender, sequences, user, held_out):
 
 
 @pytest.mark.parametrize(("split", "held_out"), [("test", 1), ("validation", 2)])
-@pytest.mark.parametrize("head", ["Softmax", "Softmax + CP", "Softmax (post)"])
+@pytest.mark.parametrize("head", ["Softmax", "Softmax + CP", "Softmax (post)", "MF"])
 def test_every_case_is_what_a_loop_counts(recommenders, sequences, head, split, held_out):
     found = evaluate(recommenders[head], sequences, split)
     slow = pd.DataFrame([slow_case(recommenders[head], sequences, u, held_out) for u in range(sequences.n_users)])
@@ -182,8 +183,11 @@ def test_examples_are_all_that_qualify_strongest_first(recommenders, cases, sequ
     assert sum(map(len, found.values())) >= 3
 
 
-def test_examples_follow_the_rule(recommenders, cases, sequences):
-    examples = choose_examples(recommenders, cases, sequences, each=3)
+@pytest.mark.parametrize("heads", [("Softmax", "Softmax + CP"), ("Softmax", "MF")])
+def test_examples_follow_the_rule(recommenders, sequences, heads):
+    chosen = {head: recommenders[head] for head in heads}
+    cases = {head: evaluate(recommender, sequences) for head, recommender in chosen.items()}
+    examples = choose_examples(chosen, cases, sequences, each=3)
     assert len(examples) >= 3
     for example in examples:
         ranks = {head: (scores >= scores[example.target]).sum() for head, scores in example.log_probs.items()}

@@ -83,6 +83,10 @@ def test_probabilities_sum_to_1_whatever_the_order_and_the_padding(head, encoder
     np.testing.assert_allclose(np.exp(scores).sum(1), 1, rtol=1e-12)
     with torch.no_grad():
         recommender.embedding.weight[N_ITEMS] = -1e3
+    items, at, codes = recommender.collate(histories, users)
+    longer = torch.nn.functional.pad(items, (0, 12 - items.shape[1]), value=N_ITEMS)
+    with torch.no_grad():
+        np.testing.assert_allclose(recommender.score(longer, at, codes)[:, 0], scores, rtol=0, atol=1e-12)
     order = random.sample(range(len(histories)), len(histories))
     for some in (order, order[:1]):  # alone, a history has less padding
         again = recommender.log_probs([histories[row] for row in some], users=[users[row] for row in some])
@@ -155,6 +159,7 @@ def test_a_reranker_of_all_items_but_one_is_a_softmax_by_its_facet(history):
 @pytest.mark.parametrize("history", [[4], [4, 4, 4], list(range(N_ITEMS)) * 2], ids=["one", "one, often", "all"])
 def test_repeatnet_and_post_where_little_is_left(history):
     recommender = build("RepeatNet")
+    assert (recommender.parts([history]).weights[0, 1] == 0) == (len(set(history)) == N_ITEMS)
     np.testing.assert_allclose(recommender.log_probs([history])[0], brute.log_probs(recommender, history), atol=1e-12)
     if len(set(history)) == N_ITEMS:
         assert (build("Softmax (post)").log_probs([history]) == -np.inf).all()
