@@ -20,6 +20,7 @@ def read_back(sequences, split):
         batch = sequences.batch(windows, chosen)
         for row, window in enumerate(chosen):
             for at, target in zip(batch.at[row].tolist(), batch.targets[row].tolist(), strict=True):
+                assert batch.users[row] == windows.user[window]
                 if target >= 0:
                     yield int(windows.user[window]), batch.items[row, : at + 1].tolist(), target
 
@@ -32,6 +33,8 @@ def test_every_split_is_the_protocol(lists, max_len):
     for split, place in (("test", -1), ("validation", -2)):
         expected = [(user, items[:place][-max_len:], items[place]) for user, items in enumerate(own)]
         assert list(read_back(sequences, split)) == expected
+    counts = [sum(items[:-2].count(v) for items in own) for v in range(sequences.n_items)]
+    assert sequences.training_counts().tolist() == counts
     trained = list(read_back(sequences, "train"))
     assert sorted((user, target) for user, _, target in trained) == sorted(
         (user, target) for user, items in enumerate(own) for target in items[1:-2]

@@ -233,6 +233,15 @@ def test_parts_of_repeatnet_are_a_repeat_and_an_explore_softmax():
     assert {"excluded"} == set(explore.owner[0, [1, 2]])
 
 
+@pytest.mark.parametrize("head", ["Softmax", "Softmax + C (tied=False)", "RepeatNet"])
+def test_output_embeddings_are_the_input_embeddings_only_when_tied(head):
+    recommender = build(head)
+    before = recommender.log_probs([[1, 2]])
+    with torch.no_grad():
+        recommender.embedding.weight[5] += 1  # an item that was not read
+    assert (recommender.log_probs([[1, 2]]) != before).any() == (head == "Softmax")
+
+
 @settings(max_examples=10, deadline=None)
 @given(a_history, a_history)
 def test_sasrec_reads_the_last_max_len_items(first, last):
