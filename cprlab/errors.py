@@ -16,10 +16,10 @@ class ConfigError(CprlabError):
     """A name, a setting or a parameter is not one that cprlab understands."""
 
 
-def suggestion(wrong: str, choices: Iterable[str]) -> str:
+def suggestion(wrong: object, choices: Iterable[object]) -> str:
     """Say which of `choices` the user may have meant by `wrong`, and list them all."""
-    choices = list(choices)
+    choices = [str(choice) for choice in choices]
     folded = {choice.casefold(): choice for choice in choices}
-    near = difflib.get_close_matches(wrong.casefold(), folded, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(wrong).casefold(), folded, n=1, cutoff=0.5)
     hint = f"did you mean {folded[near[0]]!r}? " if near else ""
     return f"{hint}Possible: {', '.join(choices)}."

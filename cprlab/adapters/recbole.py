@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.errors import ConfigError, DataError, suggestion
-from cprlab.models import EncoderConfig, GRU4RecConfig, HeadConfig, Recommender, SASRecConfig
-from cprlab.models.partitions import Reranker
+from cprlab.models import Context, EncoderConfig, GRU4RecConfig, HeadConfig, Recommender, SASRecConfig
+from cprlab.models.partitions import Facets, Reranker
 from cprlab.models.recommender import Histories
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
@@ -67,6 +67,8 @@ def from_state_dict(
     """
     if reference_class not in CLASSES:
         raise ConfigError(f"Unknown class {reference_class!r} of RecBole: {suggestion(reference_class, CLASSES)}")
+    if not isinstance(config, Mapping) or not isinstance(state, Mapping):
+        raise ConfigError("A RecBole model is given by two mappings, its configuration and its weights by name.")
     if fidelity not in ("corrected", "reference"):
         raise ConfigError(f"Unknown fidelity {fidelity!r}; possible: corrected, reference.")
     faithful = fidelity == "reference"
@@ -83,12 +85,11 @@ def from_state_dict(
             weights |= _head_weights(config, head, tensors)
         elif not head.repeatnet:  # the state itself is the facet
             weights |= {"head.maps.V.weight": torch.eye(encoder.d), "head.maps.V.bias": torch.zeros(encoder.d)}
-        n_items = len(weights["embedding.weight"]) - 1
+        n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
         if faithful:
-            length = int(config["MAX_ITEM_LIST_LENGTH"])
-            recommender = Reference(encoder, head, n_items, length=length, at_end=cpr, rerank=_sizes(config))
+            recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
         else:
-            recommender = Corrected(encoder, head, n_items)
+            recommender = Corrected(encoder, head, n_items, max_len=max_len)
             weights["item_bias"] = recommender.item_bias.detach()
         recommender.to(weights["embedding.weight"].dtype).load_state_dict(weights)
     except KeyError as error:
@@ -102,8 +103,8 @@ def from_state_dict(
 class Corrected(Recommender):
     """A RecBole model with cprlab's scoring: padding is never scored, never counted, and never matters."""
 
-    def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int) -> None:
-        super().__init__(encoder, head, n_items)
+    def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int, *, max_len: int) -> None:
+        super().__init__(encoder, head, n_items, max_len=max_len)
         bias = torch.zeros(n_items + 1)
         bias[PADDING] = -torch.inf
         self.item_bias = nn.Parameter(bias, requires_grad=False)
@@ -114,11 +115,7 @@ class Corrected(Recommender):
         Raises:
             ConfigError: also where padding stands elsewhere in a history.
         """
-        read = [_without_padding(history) for history in histories]
-        for row, history in enumerate(read):
-            if PADDING in history:
-                raise ConfigError(f"History {row} holds RecBole's padding, {PADDING}, before an item; leave it out.")
-        return super().collate(read, users)
+        return super().collate(_without_padding(histories), users)
 
 
 class Reference(Recommender):
@@ -136,12 +133,12 @@ class Reference(Recommender):
         head: HeadConfig,
         n_items: int,
         *,
-        length: int,
+        max_len: int,
         at_end: bool,
         rerank: tuple[int, ...],
     ) -> None:
-        super().__init__(encoder, head.but(post=False), n_items)
-        self.length, self.at_end, self.post = length, at_end, head.post
+        super().__init__(encoder, head.but(post=False), n_items, max_len=max_len)
+        self.at_end, self.post = at_end, head.post
         if head.repeatnet:
             self.head.gate_sees_all = True
         for index, component in enumerate(self.head.components):
@@ -152,35 +149,45 @@ class Reference(Recommender):
 
     def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
         """See `Recommender`."""
-        read = [list(_without_padding(history))[-self.length :] for history in histories]
-        super().collate(read, users)  # for what it refuses
-        padded = torch.tensor([history + [PADDING] * (self.length - len(history)) for history in read])
-        at = torch.tensor([[(self.length if self.at_end else len(history)) - 1] for history in read])
-        device = self.embedding.weight.device
-        return padded.to(device), at.to(device), None
+        items, at, _ = super().collate(_without_padding(histories), users)
+        items = F.pad(items.masked_fill(items == self.n_items, PADDING), (0, self.max_len - items.shape[1]))
+        return items, torch.full_like(at, self.max_len - 1) if self.at_end else at, None
 
     def valid(self, items: torch.Tensor) -> torch.Tensor:
         """See `Recommender`; this is what attention looks at."""
         return items != PADDING
 
     def score(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> torch.Tensor:
-        """See `Recommender`; under "post" the probabilities do not sum to 1.
+        """See `Recommender`.
 
         Raises:
             ConfigError: the items are padded in another way than RecBole's.
         """
         if (items == self.n_items).any():
             raise ConfigError("RecBole's scores depend on how it pads histories; ask for them with log_probs or topk.")
-        scores = super().score(items, at, users)
-        return scores.scatter(2, items[:, None], -torch.inf) if self.post else scores
+        return super().score(items, at, users)
+
+    def distribution(self, facets: Facets, context: Context) -> torch.Tensor:
+        """See `Recommender`; under "post" the probabilities do not sum to 1."""
+        scores = super().distribution(facets, context)
+        return scores.scatter(2, context.items[:, None], -torch.inf) if self.post else scores
 
 
-def _without_padding(history: Sequence[int]) -> Sequence[int]:
-    """Return the history up to its last item."""
-    length = len(history)
-    while length and history[length - 1] == PADDING:
-        length -= 1
-    return history[:length]
+def _without_padding(histories: Histories) -> list[Sequence[int]]:
+    """Return each history up to its last item.
+
+    Raises:
+        ConfigError: there is padding before an item.
+    """
+    read = []
+    for row, history in enumerate(histories):
+        length = len(history)
+        while length and history[length - 1] == PADDING:
+            length -= 1
+        if PADDING in history[:length]:
+            raise ConfigError(f"History {row} holds RecBole's padding, {PADDING}, before an item; leave it out.")
+        read.append(history[:length])
+    return read
 
 
 def _gru4rec(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig, Weights]:
@@ -207,7 +214,6 @@ def _sasrec(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig, W
         attention_dropout=config["attn_dropout_prob"],
         activation=config["hidden_act"],
         norm_eps=config["layer_norm_eps"],
-        max_len=config["MAX_ITEM_LIST_LENGTH"],
     )
     weights = {
         "embedding.weight": _with_our_padding(state["item_embedding.weight"]),
@@ -298,8 +304,10 @@ def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> He
         if facets > 1:
             options["context_facets"] = context
     if rerank:
-        add = config["reranker_merging_mode"] == "add"
-        options |= {"rerank": _sizes(config), "rerank_merge": "add" if add else "replace"}
+        merge = config["reranker_merging_mode"]
+        if faithful:
+            merge = "add" if merge == "add" else "replace"
+        options |= {"rerank": _sizes(config), "rerank_merge": merge}
         if facets > 1:
             options["rerank_facets"] = rerank
     if mlp:

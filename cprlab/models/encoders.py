@@ -41,7 +41,6 @@ class SASRecConfig(Config):
         attention_dropout: share of the attention weights that is dropped in training.
         activation: of the feed-forward networks.
         norm_eps: added to variances in LayerNorm.
-        max_len: how many positions there are; a longer history is read from its last `max_len` items.
     """
 
     name: Literal["SASRec"] = "SASRec"
@@ -53,7 +52,6 @@ class SASRecConfig(Config):
     attention_dropout: float = pydantic.Field(0.1, ge=0, lt=1)
     activation: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = "gelu"
     norm_eps: float = pydantic.Field(1e-12, gt=0)
-    max_len: int = pydantic.Field(50, ge=1)
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "SASRecConfig":
@@ -118,9 +116,9 @@ class SASRec(nn.Module):
     The layers normalise after each sublayer, as RecBole's do.
     """
 
-    def __init__(self, config: SASRecConfig) -> None:
+    def __init__(self, config: SASRecConfig, max_len: int) -> None:
         super().__init__()
-        self.positions = nn.Embedding(config.max_len, config.d)
+        self.positions = nn.Embedding(max_len, config.d)
         self.norm = nn.LayerNorm(config.d, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         activation = {"swish": nn.functional.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
@@ -153,7 +151,7 @@ class SASRec(nn.Module):
         if length > len(self.positions.weight):
             raise ConfigError(
                 f"SASRec has {len(self.positions.weight)} positions and cannot read {length} items; "
-                "set its max_len to the longest history that is read."
+                "set the recommender's max_len to the longest history that is read."
             )
         x = self.dropout(self.norm(embedded + self.positions.weight[:length]))
         later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
@@ -184,8 +182,8 @@ class MF(nn.Module):
         return self.dropout(self.users(users))[:, None, None].expand(-1, embedded.shape[1], -1, -1)
 
 
-def build_encoder(config: EncoderConfig, n_users: int) -> nn.Module:
-    """Return a new, untrained encoder.
+def build_encoder(config: EncoderConfig, n_users: int, max_len: int) -> nn.Module:
+    """Return a new, untrained encoder that reads at most `max_len` items.
 
     Raises:
         ConfigError: it learns a vector for each user, and nobody said how many there are.
@@ -194,7 +192,7 @@ def build_encoder(config: EncoderConfig, n_users: int) -> nn.Module:
         case GRU4RecConfig():
             return GRU4Rec(config)
         case SASRecConfig():
-            return SASRec(config)
+            return SASRec(config, max_len)
         case MFConfig():
             if not n_users:
                 raise ConfigError("Matrix factorisation learns a vector for each user; say how many: n_users=…")

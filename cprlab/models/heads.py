@@ -87,14 +87,20 @@ class Head(nn.Module, ABC):
 
         One softmax: the logits after its partitions; for `max_logits`, the largest of the K components. A mixture:
         z = log p with p = Σ_k π_k softmax(z_k), where a component that gives no item a chance leaves its weight to the
-        others.
+        others. Under (post) the history's z are −inf, but not in training.
         """
         scores = [self._score(component, facets, outputs, context) for component in self.components]
         if "mixture" not in facets:
-            return reduce(torch.maximum, scores)
-        norms = torch.stack([z.logsumexp(2) for z in scores], dim=2)  # (B, T, K)
-        shift = self.log_weights(facets, norms) - norms.clamp(min=torch.finfo(norms.dtype).min)
-        return reduce(torch.logaddexp, [z + shift[:, :, k, None] for k, z in enumerate(scores)])
+            z = reduce(torch.maximum, scores)
+        else:
+            norms = torch.stack([z.logsumexp(2) for z in scores], dim=2)  # (B, T, K)
+            least = torch.finfo(norms.dtype).min / 2  # in the place of −inf, whose gradients are not numbers
+            shift = self.log_weights(facets, norms) - norms.clamp(min=least)
+            z = reduce(torch.logaddexp, [(z + shift[:, :, [k]]).clamp(min=least) for k, z in enumerate(scores)])
+            z = z.masked_fill(z <= least, -math.inf)
+        if self.config.post and not self.training:
+            z = F.pad(z, (0, 1)).scatter(2, context.distinct, -math.inf)[..., :-1]
+        return z
 
     def log_weights(self, facets: Facets, norms: torch.Tensor) -> torch.Tensor:
         """Return log π (B, T, K), given the logsumexp of each component's logits (B, T, K); −inf where that is −inf."""
@@ -112,8 +118,7 @@ class Head(nn.Module, ABC):
             yield "V", None, z
         else:
             z = outputs.weight.new_full((*context.at.shape, len(outputs.weight)), -math.inf)
-        exclusion = (Exclusion(),) if self.config.post and not self.training else ()
-        for partition in component.partitions + exclusion:
+        for partition in component.partitions:
             owned, scores = partition.score(z, facets, outputs, context)
             z = merge(z, owned, scores, partition.merge)
             yield partition.name, owned, z

@@ -109,14 +109,14 @@ class HeadConfig(Config):
         return name + f" ({', '.join(options)})" * bool(options)
 
     def check_items(self, n_items: int) -> None:
-        """Refuse a reranker that would hold every item there is.
+        """Refuse a reranker that would hold more items than there are.
 
         Raises:
-            ConfigError: a k is not below `n_items`.
+            ConfigError: a k is above `n_items`.
         """
-        if self.rerank and self.rerank[-1] >= n_items:
+        if self.rerank and self.rerank[-1] > n_items:
             raise ConfigError(
-                f"{self}: the reranker's k = {self.rerank[-1]} must be below the number of items, {n_items}; "
+                f"{self}: the reranker's k = {self.rerank[-1]} must not be above the number of items, {n_items}; "
                 f"choose a smaller one, such as {self.but(rerank=(max(1, n_items // 10),))}."
             )
 
@@ -135,6 +135,8 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
     Raises:
         ConfigError: the name or an option is not understood; the sentence says which part, and what is possible.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"A head is asked for by its name, such as 'Softmax + CPR:100'; {name!r} is not one.")
     whole = re.fullmatch(r"(?P<parts>[^()]*)(\((?P<options>[^()]*)\)\s*)?", name)
     if not whole:
         raise ConfigError(f"Unknown head {name!r}: {suggestion(name, EXAMPLES)}")
@@ -143,10 +145,14 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
     for part in parts:
         new = _read_part(name, part)
         if settings.keys() & new.keys():
-            raise ConfigError(f"The head {name!r} has a part twice ({part!r}); give each once.")
+            raise ConfigError(
+                f"The head {name!r} has a part too many, {part!r}; write C, P and R as one, as in CPR:100, and Mi once."
+            )
         settings |= new
     for option in (whole["options"] or "").split(",") if whole["options"] is not None else ():
         key, equals, value = (piece.strip() for piece in option.partition("="))
+        if key in settings:
+            raise ConfigError(f"The head {name!r} gives {key} twice; give each option once.")
         if key == "post" and not equals:
             settings["post"] = True
         elif key in OPTIONS and value:

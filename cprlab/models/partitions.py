@@ -182,10 +182,9 @@ class Attention:
 
     def score(self, z, facets, outputs, context):
         """See `Partition`."""
-        attention = facets["repeat"].masked_fill(~context.visible, -math.inf)
-        most = attention.amax(2, keepdim=True)
-        share = (attention - most).exp() @ context.same.to(z.dtype)
-        return context.distinct, share.clamp(min=torch.finfo(z.dtype).tiny).log() + most
+        of_same = context.visible[:, :, None] & context.same[:, None]  # (B, T, L, L): position, and one of its item
+        attention = facets["repeat"][:, :, None].masked_fill(~of_same, torch.finfo(z.dtype).min / 2)
+        return context.distinct, attention.logsumexp(3)
 
 
 @dataclass(frozen=True)

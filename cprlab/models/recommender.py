@@ -4,6 +4,7 @@ import numbers
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class ComponentParts:
     Attributes:
         names: S, the partitions in the order in which they were applied: V, R:k, C, P, …
         logits: (S, B, n), after each partition.
-        owner: (B, n) str, the partition that scored the item last; of C and P together, C.
+        owner: (B, n) str, the partition that scored the item last; of C and P together, C; "" where none did.
     """
 
     names: tuple[str, ...]
@@ -38,7 +39,8 @@ class ComponentParts:
     @property
     def contributions(self) -> np.ndarray:
         """(S, B, n) what each partition changed in the logit of each item; the first starts from 0."""
-        return np.diff(self.logits, axis=0, prepend=0)
+        before = np.concatenate([np.zeros_like(self.logits[:1]), self.logits[:-1]])
+        return np.subtract(self.logits, before, out=np.zeros_like(before), where=self.logits != before)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Parts:
     """How predictions came about.
 
     Attributes:
-        log_probs: (B, n).
+        log_probs: (B, n), what comes of the components; under (post) without the history's items.
         weights: (B, K) mixture weights of the components; None where there is one softmax over the largest logits.
         components: K softmaxes, one for most heads.
     """
@@ -64,18 +66,20 @@ class Recommender(nn.Module):
         head: which head, and whether its output embeddings are tied to the input embeddings.
         n_items: n.
         n_users: how many users there are, for an encoder that learns a vector for each.
+        max_len: of a longer history the last `max_len` items are read.
 
     Raises:
         ConfigError: a reranker of the head is too large for so few items, or the encoder needs users.
     """
 
-    def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int, n_users: int = 0) -> None:
+    def __init__(
+        self, encoder: EncoderConfig, head: HeadConfig, n_items: int, *, n_users: int = 0, max_len: int = 50
+    ) -> None:
         super().__init__()
         head.check_items(n_items)
-        self.n_items, self.n_users = n_items, n_users
-        self.max_len: int | None = getattr(encoder, "max_len", None)
+        self.n_items, self.n_users, self.max_len = n_items, n_users, max_len
         self.embedding = _embedding(n_items, encoder.d)
-        self.encoder = build_encoder(encoder, n_users)
+        self.encoder = build_encoder(encoder, n_users, max_len)
         self.head = build_head(head, encoder.d, encoder.layers)
         own = not head.tied or self.head.width != encoder.d
         self.output_embedding = _embedding(n_items, self.head.width) if own else None
@@ -105,7 +109,11 @@ class Recommender(nn.Module):
 
     def score(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> torch.Tensor:
         """Return log-probabilities (B, T, n) of the item after each position in `at`; arguments as in `forward`."""
-        return self.head.log_probs(self(items, at, users), self.outputs, Context(items, at, self.n_items))
+        return self.distribution(self(items, at, users), Context(items, at, self.n_items))
+
+    def distribution(self, facets: Facets, context: Context) -> torch.Tensor:
+        """Return log-probabilities (B, T, n) for what `forward` gave."""
+        return self.head.log_probs(facets, self.outputs, context)
 
     def log_probs(
         self,
@@ -116,7 +124,7 @@ class Recommender(nn.Module):
         """Return log-probabilities of the next item, in the weights' precision.
 
         Args:
-            histories: item codes, oldest first, any lengths from 1 up.
+            histories: item codes, oldest first, any lengths from 1 up; the last `max_len` are read.
             candidates: items to be scored, the same m for every history or (len(histories), m); all n if None. Their
                 probabilities are those among all items.
             users: a code for each history, for an encoder that learns a vector for each user.
@@ -132,10 +140,10 @@ class Recommender(nn.Module):
             scores.cpu().numpy() if chosen is None else np.take_along_axis(scores.cpu().numpy(), chosen[batch], axis=1)
             for batch, scores in self._score(histories, users)
         ]
-        return np.concatenate(rows or [np.empty((0, self.n_items if chosen is None else chosen.shape[1]), np.float32)])
+        return np.concatenate(rows or [self._none(self.n_items if chosen is None else chosen.shape[1])])
 
     def topk(self, histories: Histories, k: int, users: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k most probable next items, best first; histories' own items are among them.
+        """Return the k most probable next items, best first; items of the history are among them, unless (post).
 
         Args:
             histories: as in `log_probs`.
@@ -148,11 +156,11 @@ class Recommender(nn.Module):
         Raises:
             ConfigError: as in `log_probs`, or k is not possible.
         """
-        if not 1 <= k <= self.n_items:
-            raise ConfigError(f"k = {k} is not possible; there are {self.n_items} items.")
+        if not isinstance(k, numbers.Integral) or not 1 <= k <= self.n_items:
+            raise ConfigError(f"k = {k!r} is not possible; there are {self.n_items} items.")
         found = [scores.topk(k) for _, scores in self._score(histories, users)]
         items = np.concatenate([top.indices.cpu().numpy() for top in found] or [np.empty((0, k), np.int64)])
-        return items, np.concatenate([top.values.cpu().numpy() for top in found] or [np.empty((0, k), np.float32)])
+        return items, np.concatenate([top.values.cpu().numpy() for top in found] or [self._none(k)])
 
     def parts(self, histories: Histories, users: Sequence[int] | None = None) -> Parts:
         """Return how the predictions of `log_probs` come about, partition by partition.
@@ -170,16 +178,16 @@ class Recommender(nn.Module):
         context, components, norms = Context(items, at, self.n_items), [], []
         with inference(self):
             facets = self(items, at, users)
-            log_probs = self.head.log_probs(facets, self.outputs, context)[:, 0]
+            log_probs = self.distribution(facets, context)[:, 0]
             for component in self.head.components:
                 names, logits = [], []
-                owner = np.zeros((len(histories), self.n_items + 1), np.int64)
+                owner = np.full((len(histories), self.n_items + 1), 0 if component.vocabulary else -1)
                 for name, owned, z in self.head.stages(component, facets, self.outputs, context):
                     if owned is not None and name != Pointer.name:
                         np.put_along_axis(owner, owned[:, 0].cpu().numpy(), len(names), axis=1)
                     names.append(name)
                     logits.append(z[:, 0, :-1].cpu().numpy().copy())
-                components.append(ComponentParts(tuple(names), np.stack(logits), np.array(names)[owner[:, :-1]]))
+                components.append(ComponentParts(tuple(names), np.stack(logits), np.array([*names, ""])[owner[:, :-1]]))
                 norms.append(z[:, :, :-1].logsumexp(2))
             weights = np.ones((len(histories), 1)) if len(components) == 1 else None
             if "mixture" in facets:
@@ -194,42 +202,46 @@ class Recommender(nn.Module):
         Raises:
             ConfigError: as in `log_probs`.
         """
+        read = []
         for row, history in enumerate(histories):
-            if not len(history):
+            codes = _codes(history)
+            if codes is None or codes.ndim != 1:
+                raise ConfigError(f"History {row} holds something that is not a whole number; use lists of item codes.")
+            if not len(codes):
                 raise ConfigError(f"History {row} is empty; a prediction needs at least one item.")
-            if not all(isinstance(item, numbers.Integral) for item in history):
-                raise ConfigError(f"History {row} holds something that is not a whole number; use item codes.")
-            if min(history) < 0 or max(history) >= self.n_items:
+            if codes.min() < 0 or codes.max() >= self.n_items:
                 raise ConfigError(
                     f"History {row} holds an item outside 0 … {self.n_items - 1}; use the codes of the training log."
                 )
+            read.append(codes[-self.max_len :])
         device = self.embedding.weight.device
-        read = [history[-self.max_len :] if self.max_len else history for history in histories]
         items = torch.full((len(read), max(map(len, read), default=1)), self.n_items)
-        for row, history in enumerate(read):
-            items[row, : len(history)] = torch.as_tensor(np.asarray(history))
-        at = torch.tensor([len(history) - 1 for history in read], dtype=torch.int64)[:, None]
-        if users is not None:
-            users = torch.as_tensor(np.asarray(users), device=device)
-            if users.shape != (len(histories),) or users.is_floating_point():
-                raise ConfigError(f"There must be one user code for each of the {len(histories)} histories.")
-            if self.n_users and len(users) and not (users.min() >= 0 and users.max() < self.n_users):
-                raise ConfigError(f"A user is outside 0 … {self.n_users - 1}; use the codes of the training log.")
-        return items.to(device), at.to(device), users
+        for row, codes in enumerate(read):
+            items[row, : len(codes)] = torch.from_numpy(codes)
+        at = torch.tensor([len(codes) - 1 for codes in read], dtype=torch.int64)[:, None]
+        if users is None:
+            return items.to(device), at.to(device), None
+        codes = _codes(users)
+        if codes is None or codes.shape != (len(read),):
+            raise ConfigError(f"There must be one user code for each of the {len(read)} histories.")
+        if self.n_users and len(codes) and (codes.min() < 0 or codes.max() >= self.n_users):
+            raise ConfigError(f"A user is outside 0 … {self.n_users - 1}; use the codes of the training log.")
+        return items.to(device), at.to(device), torch.from_numpy(codes).to(device)
 
     def _check_candidates(self, candidates: Sequence[int] | Histories, n_histories: int) -> np.ndarray:
         """Return item codes (n_histories, m)."""
-        try:
-            chosen = np.asarray(candidates)
-        except ValueError:  # rows of different lengths
-            chosen = np.empty(0)
-        if not np.issubdtype(chosen.dtype, np.integer) or chosen.ndim not in (1, 2):
+        chosen = _codes(candidates)
+        if chosen is None or chosen.ndim not in (1, 2):
             raise ConfigError("The candidates must be item codes, as many for each history.")
         if chosen.ndim == 2 and len(chosen) != n_histories:
             raise ConfigError(f"There are {len(chosen)} rows of candidates for {n_histories} histories.")
-        if chosen.size and not (chosen.min() >= 0 and chosen.max() < self.n_items):
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.n_items):
             raise ConfigError(f"A candidate is outside 0 … {self.n_items - 1}; use the codes of the training log.")
         return np.broadcast_to(chosen, (n_histories, chosen.shape[-1]))
+
+    def _none(self, width: int) -> np.ndarray:
+        """Return an array (0, width) in the weights' precision."""
+        return self.embedding.weight.detach().cpu().numpy()[:0, :1].repeat(width, axis=1)
 
     def _score(self, histories: Histories, users: Sequence[int] | None) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield log-probabilities (b, n) of a few histories at a time, and which."""
@@ -260,3 +272,12 @@ def _embedding(n_items: int, width: int) -> nn.Embedding:
     with torch.no_grad():
         embedding.weight[n_items] = 0
     return embedding
+
+
+def _codes(values: Any) -> np.ndarray | None:
+    """Return whole numbers as an int64 array of its own, and None for anything else."""
+    try:
+        codes = np.array(values)
+    except ValueError:  # rows of different lengths
+        return None
+    return codes.astype(np.int64) if codes.dtype.kind in "iu" or not codes.size else None

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from cprlab.errors import ConfigError
 from cprlab.models import Context, Head, Outputs
 from cprlab.models.partitions import Facets
 
@@ -127,7 +128,12 @@ def build_loss(name: LossName, counts: np.ndarray, negatives: int, t: float) -> 
         counts: (n,) how often each item is a training interaction.
         negatives: m.
         t: gBCE's calibration, from 0 (BCE) to 1.
+
+    Raises:
+        ConfigError: there is but one item, so that there are no negatives.
     """
+    if len(counts) < 2 and name != "CE":
+        raise ConfigError(f"The loss {name} compares items, and there is but one; use CE, or a log with more items.")
     uniform = _Uniform(len(counts), negatives)
     return {
         "CE": CrossEntropy,

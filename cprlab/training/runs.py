@@ -77,9 +77,8 @@ class Run:
         try:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             config = RunConfig(**record["config"])
-            recommender = Recommender(
-                config.encoder, parse_head(config.head), record["data"]["items"], record["data"]["users"]
-            )
+            data = record["data"]
+            recommender = _untrained(config, data["items"], data["users"], data["max_len"])
             recommender.load_state_dict(load_file(folder / "model.safetensors"))
             history = pd.read_parquet(folder / "history.parquet")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
@@ -110,7 +109,7 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         return Run.load(folder)
     make_folder(Path(runs))  # before any time is spent on training
     torch.manual_seed(config.training.seed)
-    recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items, sequences.n_users)
+    recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
     unfinished = Path(runs) / f".{name}.checkpoint"
     history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
     tested = evaluate(recommender, sequences, "test")
@@ -139,3 +138,7 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     unfinished.unlink(missing_ok=True)
     return Run(folder, config, recommender, history, record)
+
+
+def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:
+    return Recommender(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)

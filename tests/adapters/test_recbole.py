@@ -46,6 +46,7 @@ def test_reference_fidelity_gives_recboles_probabilities(case, state, histories,
     np.testing.assert_allclose(np.exp(recommender.log_probs(histories)), prob, rtol=0, atol=1e-12)
     without_padding = [[item for item in history if item] for history in histories]
     np.testing.assert_array_equal(recommender.log_probs(without_padding), recommender.log_probs(histories))
+    np.testing.assert_array_equal(recommender.parts(histories).log_probs, recommender.log_probs(histories))
 
 
 # What a configuration of RecBole's CPR models means, said once more by its name.
@@ -149,7 +150,8 @@ def corrected(case, state, history):
         maps["mixture"] = linear("weight_facet_decoder")
     mix = linear("MLP_linear") if head.inputs else None
     history = [item - 1 for item in history]
-    return log_softmax(brute.partitioned(head, states, history, weight[1:], maps, mix, state.get("weight_global")))
+    z = brute.partitioned(head, states, history, weight[1:], maps, mix, state.get("weight_global"))
+    return log_softmax(brute.without(history, z) if head.post else z)
 
 
 def suffixes(count):
@@ -256,18 +258,27 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         from_state_dict("GRU4RecCPR", config | {"n_facet_MLP": -2}, state)
     with pytest.raises(ConfigError, match="Unknown context_merge 'other'"):
         from_state_dict("GRU4RecCPR", config | {"partition_merging_mode": "other"}, state)
+    with pytest.raises(ConfigError, match="Unknown rerank_merge 'other'"):
+        from_state_dict("GRU4RecCPR", config | {"reranker_merging_mode": "other"}, state)
+    with pytest.raises(ConfigError, match="two mappings"):
+        from_state_dict("GRU4RecCPR", config, None)
+    with pytest.raises(ConfigError, match="Unknown class 5"):
+        from_state_dict(5, config, state)
     with pytest.raises(ConfigError, match="RecBole itself cannot score"):
         from_state_dict("GRU4RecCPR", config | {"num_layers": 2}, state, fidelity="reference")
 
 
 def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_end():
     config, state, histories = a_case()
-    with pytest.raises(ConfigError, match="History 1 holds RecBole's padding, 0, before an item"):
-        from_state_dict("GRU4RecCPR", config, state).log_probs([[1], [0, 1]])
+    for fidelity in ("corrected", "reference"):
+        with pytest.raises(ConfigError, match="History 1 holds RecBole's padding, 0, before an item"):
+            from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([[1], [0, 1]])
     reference = from_state_dict("GRU4RecCPR", config, state, fidelity="reference")
     with pytest.raises(ConfigError, match="depend on how it pads"):
         reference.score(torch.tensor([[1, 60]]), torch.tensor([[0]]))
     longer = [[5, 5, 7, *history] for history in histories]
+    corrected = from_state_dict("GRU4RecCPR", config, state)
+    np.testing.assert_array_equal(corrected.log_probs(longer), corrected.log_probs(histories))
     np.testing.assert_array_equal(reference.log_probs(longer), reference.log_probs(histories))
 
 

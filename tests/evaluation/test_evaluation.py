@@ -19,7 +19,7 @@ def recommenders(sequences):
         head: Recommender(GRU4RecConfig(d=8, hidden=8), parse_head(head), sequences.n_items)
         for head in ("Softmax", "Softmax + CP", "Softmax (post)")
     }
-    made["MF"] = Recommender(MFConfig(d=8), parse_head("Softmax + C"), sequences.n_items, sequences.n_users)
+    made["MF"] = Recommender(MFConfig(d=8), parse_head("Softmax + C"), sequences.n_items, n_users=sequences.n_users)
     with torch.no_grad():
         for recommender in made.values():
             recommender.embedding.weight[:-1].normal_()

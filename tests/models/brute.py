@@ -11,7 +11,13 @@ from scipy.special import erf, expit, log_softmax, logsumexp, softmax
 
 def log_probs(recommender, history, user=None):
     """Log-probabilities (n,) after `history`, from the recommender's weights and the equations alone."""
-    return log_softmax(logits(recommender, history, user))
+    z = np.array(logits(recommender, history, user))
+    return log_softmax(without(history, z) if recommender.head.config.post else z)
+
+
+def without(history, z):
+    """(post): the history's items get probability 0, the others share it."""
+    return np.array([-math.inf if item in history else value for item, value in enumerate(z)])
 
 
 def logits(recommender, history, user=None):
@@ -94,7 +100,7 @@ def sasrec(inputs, positions, norm, layers, heads, eps, activation=lambda x: x *
 
 
 def partitioned(config, states, history, weight, maps, mix, static):
-    """docs/method.md: facets, logits, mixture; `weight` (n, d) holds the items that can be recommended."""
+    """docs/method.md: facets, logits, mixture, without (post); `weight` (n, d) is of what can be recommended."""
     reads = [query(config, states, t, mix) for t in range(len(history))]
     last, items = reads[-1], range(len(weight))
     all_logits = []
@@ -114,9 +120,6 @@ def partitioned(config, states, history, weight, maps, mix, static):
                     pointers = [apply(maps["P"], last) @ apply(maps["L"], reads[j]) for j in places]
                     score += sum(pointers) / (len(places) if config.context_norm else 1)
                 z[x] = score + {"replace": 0, "add": z[x], "half": z[x] / 2}[config.context_merge]
-        if config.post:
-            for x in history:
-                z[x] = -math.inf
         all_logits.append(z)
     if config.facets == 1 or config.mixture == "max_logits":
         return np.max(all_logits, axis=0)

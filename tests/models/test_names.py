@@ -86,8 +86,10 @@ def test_every_head_that_can_be_has_a_name_that_means_it(settings):
         ("Softmax + CPR:0", "at least 1"),
         ("Softmax + CPR:5,5", "twice"),
         ("Softmax + P", "head 'Softmax + P' cannot be: a pointer"),
-        ("Softmax + Mi + Mi", "twice"),
-        ("Softmax + C + CP", "twice"),
+        ("Softmax + Mi + Mi", "a part too many, 'Mi'"),
+        ("Softmax + C + R:100", "write C, P and R as one, as in CPR:100"),
+        ("Softmax + C (context_merge=add, context_merge=half)", "gives context_merge twice"),
+        ("Softmax (post, post)", "gives post twice"),
         ("Softmax +", "part ''"),
         ("Softmax dynamic", "Possible: Softmax"),
         ("MoS", "did you mean 'MoS:3'"),
@@ -116,3 +118,5 @@ def test_a_wrong_name_is_refused_in_a_sentence(name, said):
 def test_a_wrong_option_is_refused_in_a_sentence():
     with pytest.raises(ConfigError, match=r"Unknown setting 'tide': did you mean 'tied'"):
         parse_head("Softmax", tide=True)
+    with pytest.raises(ConfigError, match="None is not one"):
+        parse_head(None)

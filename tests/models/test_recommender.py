@@ -5,9 +5,11 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 
 from cprlab.errors import ConfigError
 from cprlab.models import Context, GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
+from cprlab.models.partitions import Attention
 from tests.models import brute
 
 N_ITEMS, N_USERS = 30, 3
@@ -39,14 +41,14 @@ HEADS = [
 ENCODERS = {
     "GRU4Rec": GRU4RecConfig(d=6, hidden=5),
     "GRU4Rec, 3 layers": GRU4RecConfig(d=6, hidden=5, layers=3, recurrent_bias=True),
-    "SASRec": SASRecConfig(d=6, inner=7, heads=3, layers=3, max_len=12),
+    "SASRec": SASRecConfig(d=6, inner=7, heads=3, layers=3),
     "MF": MFConfig(d=6),
 }
 
 
 def build(head, encoder="GRU4Rec", seed=0, n_items=N_ITEMS):
     torch.manual_seed(seed)
-    recommender = Recommender(ENCODERS[encoder], parse_head(head), n_items, N_USERS).double()
+    recommender = Recommender(ENCODERS[encoder], parse_head(head), n_items, n_users=N_USERS, max_len=12).double()
     with torch.no_grad():
         for weight in recommender.parameters():
             weight.normal_(std=0.7)
@@ -146,7 +148,16 @@ def test_equal_facets_and_no_partitions_make_a_plain_softmax(history, head):
 
 @settings(max_examples=10, deadline=None)
 @given(a_history)
-def test_a_reranker_of_all_items_but_one_is_a_softmax_by_its_facet(history):
+def test_a_reranker_of_all_items_is_a_softmax_by_its_facet(history):
+    recommender, facets, context = pieces("Softmax + R:30", [history])
+    z = recommender.outputs.weight[:-1] @ facets["R30"][0, 0]
+    scores = recommender.head.log_probs(facets, recommender.outputs, context)[0, 0]
+    torch.testing.assert_close(scores, z.log_softmax(0), rtol=0, atol=1e-12)
+
+
+@settings(max_examples=10, deadline=None)
+@given(a_history)
+def test_a_reranker_of_all_items_but_one_is_a_softmax_by_its_facet_on_these(history):
     recommender, facets, context = pieces("Softmax + R:29", [history])
     weight = recommender.outputs.weight[:-1]
     z = weight @ facets["R29"][0, 0]
@@ -156,13 +167,22 @@ def test_a_reranker_of_all_items_but_one_is_a_softmax_by_its_facet(history):
     torch.testing.assert_close(scores, z.log_softmax(0), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("history", [[4], [4, 4, 4], list(range(N_ITEMS)) * 2], ids=["one", "one, often", "all"])
+@pytest.mark.parametrize("history", [[4], [4, 4, 4], [0, 1, 2, 3, 4, 4, 1]], ids=["one", "one, often", "all"])
 def test_repeatnet_and_post_where_little_is_left(history):
-    recommender = build("RepeatNet")
-    assert (recommender.parts([history]).weights[0, 1] == 0) == (len(set(history)) == N_ITEMS)
+    recommender = build("RepeatNet", n_items=5)
+    everything = len(set(history)) == 5
+    assert (recommender.parts([history]).weights[0, 1] == 0) == everything
     np.testing.assert_allclose(recommender.log_probs([history])[0], brute.log_probs(recommender, history), atol=1e-12)
-    if len(set(history)) == N_ITEMS:
-        assert (build("Softmax (post)").log_probs([history]) == -np.inf).all()
+    assert (build("MoS:3 dynamic (post)", n_items=5).log_probs([history]) == -np.inf).all() == everything
+
+
+def test_repeatnet_knows_the_probability_of_a_repeat_that_attention_has_all_but_lost():
+    facets = {"repeat": torch.tensor([[[0.0, -50.0, -200.0]]], requires_grad=True)}
+    context = Context(torch.tensor([[0, 1, 2]]), torch.tensor([[2]]), 5)
+    _, scores = Attention().score(torch.zeros(1, 1, 6), facets, None, context)
+    torch.testing.assert_close(scores[0, 0], facets["repeat"][0, 0], rtol=0, atol=1e-6)
+    scores[0, 0, 2].backward()
+    assert facets["repeat"].grad[0, 0].tolist() == [0, 0, 1]
 
 
 @settings(max_examples=20, deadline=None)
@@ -197,8 +217,7 @@ def test_the_parts_of_a_prediction_add_up_to_it(head, histories):
     finals = [component.logits[-1] for component in parts.components]
     for component, final in zip(parts.components, finals, strict=True):
         assert component.logits.shape == (len(component.names), len(histories), N_ITEMS)
-        some = np.isfinite(component.logits).all(axis=0)
-        np.testing.assert_allclose(component.contributions.sum(0)[some], final[some], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(component.contributions.sum(0), final, rtol=0, atol=1e-12)
     if parts.weights is None:
         z = np.max(finals, axis=0)
         together = z - np.log(np.exp(z).sum(1, keepdims=True))
@@ -207,6 +226,8 @@ def test_the_parts_of_a_prediction_add_up_to_it(head, histories):
         softmaxes = [np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in finals]
         with np.errstate(divide="ignore"):
             together = np.log(sum(parts.weights[:, [k]] * p for k, p in enumerate(softmaxes)))
+    if recommender.head.config.post:
+        together = np.array([log_softmax(brute.without(*row)) for row in zip(histories, together, strict=True)])
     np.testing.assert_allclose(together, scores, rtol=0, atol=1e-9)
 
 
@@ -231,6 +252,20 @@ def test_parts_of_repeatnet_are_a_repeat_and_an_explore_softmax():
     assert repeat.names == ("repeat",)
     assert explore.names == ("V", "excluded")
     assert {"excluded"} == set(explore.owner[0, [1, 2]])
+    assert set(repeat.owner[0, [1, 2]]) == {"repeat"}
+    assert set(np.delete(repeat.owner[0], [1, 2])) == {""}
+
+
+@pytest.mark.parametrize("head", ["MoS:2 dynamic + C", "RepeatNet"])
+def test_an_item_that_cannot_be_has_no_gradient_that_is_not_a_number(head):
+    recommender = build(head)
+    recommender.item_bias = torch.nn.Parameter(
+        torch.zeros(N_ITEMS + 1, dtype=torch.float64).index_fill(0, torch.tensor(3), -torch.inf)
+    )
+    items, at, _ = recommender.collate([[1, 2, 1]])
+    recommender.score(items, at)[0, 0, [1, 5]].sum().backward()
+    for name, weight in recommender.named_parameters():
+        assert weight.grad is None or weight.grad.isfinite().all() or name == "item_bias"
 
 
 @pytest.mark.parametrize("head", ["Softmax", "Softmax + C (tied=False)", "RepeatNet"])
@@ -243,12 +278,15 @@ def test_output_embeddings_are_the_input_embeddings_only_when_tied(head):
 
 
 @settings(max_examples=10, deadline=None)
-@given(a_history, a_history)
-def test_sasrec_reads_the_last_max_len_items(first, last):
+@given(a_history, a_history, st.sampled_from(sorted(ENCODERS)))
+def test_of_a_long_history_the_last_max_len_items_are_read(first, last, encoder):
     assume(len(first + last) >= 12)
-    recommender = build("Softmax + CP", "SASRec")
+    recommender = build("Softmax + CP", encoder)
     history = first + last
-    np.testing.assert_array_equal(recommender.log_probs([history]), recommender.log_probs([history[-12:]]))
+    users = [1]
+    np.testing.assert_array_equal(
+        recommender.log_probs([history], users=users), recommender.log_probs([history[-12:]], users=users)
+    )
 
 
 def test_unusable_questions_are_refused_in_a_sentence():
@@ -259,7 +297,14 @@ def test_unusable_questions_are_refused_in_a_sentence():
         recommender.log_probs([[30]])
     with pytest.raises(ConfigError, match="History 0 holds something that is not a whole number"):
         recommender.log_probs([[1.7]])
+    for odd in ([3, 4], ["a"], [[[1]]], [[1, [2]]], [[True]]):
+        with pytest.raises(ConfigError, match="History 0 holds something that is not a whole number"):
+            recommender.log_probs(odd)
+    reversed_and_foreign = [np.array([1, 2], ">i2")[::-1], (2, 1), np.array([2, 1], np.uint8)]
+    scores = recommender.log_probs(reversed_and_foreign)
+    np.testing.assert_allclose(scores, scores[[0, 0, 0]], rtol=0, atol=1e-12)
     assert recommender.log_probs([]).shape == (0, N_ITEMS)
+    assert recommender.log_probs([]).dtype == recommender.log_probs([[1]], [[]]).dtype == np.float64
     assert recommender.log_probs([], [1, 2]).shape == (0, 2)
     assert recommender.topk([], 4)[0].shape == (0, 4)
     with pytest.raises(ConfigError, match="at least one"):
@@ -272,6 +317,8 @@ def test_unusable_questions_are_refused_in_a_sentence():
         recommender.log_probs([[1], [2]], [[1], [2, 3]])
     with pytest.raises(ConfigError, match="k = 31 is not possible; there are 30 items"):
         recommender.topk([[1]], 31)
+    with pytest.raises(ConfigError, match=r"k = 2\.5 is not possible"):
+        recommender.topk([[1]], 2.5)
     by_user = build("Softmax", "MF")
     with pytest.raises(ConfigError, match="users=…"):
         by_user.log_probs([[1]])
@@ -279,16 +326,22 @@ def test_unusable_questions_are_refused_in_a_sentence():
         by_user.log_probs([[1]], users=[3])
     with pytest.raises(ConfigError, match="one user code for each of the 1 histories"):
         by_user.log_probs([[1]], users=[0, 1])
+    with pytest.raises(ConfigError, match="one user code for each of the 1 histories"):
+        by_user.log_probs([[1]], users=["a"])
+    assert by_user.log_probs([], users=[]).shape == (0, N_ITEMS)
+    assert by_user.log_probs([[1]], users=np.array([2], np.uint8)).shape == (1, N_ITEMS)
 
 
 def test_unusable_recommenders_are_refused_in_a_sentence():
     with pytest.raises(ConfigError, match=r"such as Softmax \+ CPR:3"):
-        build("Softmax + CPR:30")
-    with pytest.raises(ConfigError, match="k = 30 must be below the number of items, 30"):
-        build("Softmax + CPR:30")
+        build("Softmax + CPR:31")
+    with pytest.raises(ConfigError, match="k = 31 must not be above the number of items, 30"):
+        build("Softmax + CPR:31")
     with pytest.raises(ConfigError, match="n_users=…"):
         Recommender(MFConfig(), parse_head("Softmax"), 5)
     with pytest.raises(ConfigError, match="3 heads cannot share d = 64"):
         SASRecConfig(heads=3)
+    with pytest.raises(ConfigError, match="Unknown layers 2: Possible: 1"):
+        MFConfig(layers=2)
     with pytest.raises(ConfigError, match="SASRec has 12 positions and cannot read 13"):
         build("Softmax", "SASRec").score(torch.zeros(1, 13, dtype=torch.int64), torch.tensor([[12]]))

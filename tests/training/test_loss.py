@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from cprlab.errors import ConfigError
 from cprlab.models import Context
 from cprlab.training import loss
 from tests.models import brute
@@ -129,6 +130,11 @@ def test_negatives_come_from_the_distribution_that_the_loss_assumes(name, never_
     assert drawn[3] == 0 or not never_the_target
     kept = expected > 0
     assert chisquare([drawn[v] for v in np.flatnonzero(kept)], expected[kept]).pvalue > 0.001
+
+
+def test_a_loss_that_compares_items_needs_two():
+    with pytest.raises(ConfigError, match="BPR compares items, and there is but one"):
+        loss.build_loss("BPR", np.array([3]), 4, 0.75)
 
 
 def test_nothing_is_differentiated_when_nothing_asks_for_it():
