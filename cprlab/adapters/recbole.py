@@ -181,12 +181,14 @@ def _without_padding(histories: Histories) -> list[Sequence[int]]:
     """
     read = []
     for row, history in enumerate(histories):
-        length = len(history)
-        while length and history[length - 1] == PADDING:
-            length -= 1
-        if PADDING in history[:length]:
-            raise ConfigError(f"History {row} holds RecBole's padding, {PADDING}, before an item; leave it out.")
-        read.append(history[:length])
+        if isinstance(history, (Sequence, np.ndarray)):  # anything else is refused by `collate`
+            length = len(history)
+            while length and history[length - 1] == PADDING:
+                length -= 1
+            history = history[:length]
+            if PADDING in history:
+                raise ConfigError(f"History {row} holds RecBole's padding, {PADDING}, before an item; leave it out.")
+        read.append(history)
     return read
 
 

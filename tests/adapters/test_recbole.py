@@ -271,6 +271,10 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
 def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_end():
     config, state, histories = a_case()
     for fidelity in ("corrected", "reference"):
+        with pytest.raises(ConfigError, match="History 0 holds something that is not a whole number"):
+            from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([3, 4])
+        with pytest.raises(ConfigError, match="History 0 is empty"):
+            from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([[0, 0]])
         with pytest.raises(ConfigError, match="History 1 holds RecBole's padding, 0, before an item"):
             from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([[1], [0, 1]])
     reference = from_state_dict("GRU4RecCPR", config, state, fidelity="reference")
