@@ -30,7 +30,7 @@ def run(monkeypatch, capsys, *arguments):
         (["--heads", "Softmax; Softmax + CPQ:100"], ["'CPQ:100'"]),
         (["--heads", "Sofmax; Softmax + C"], ["did you mean 'Softmax'"]),
         (["--heads", "Softmax"], ["'heads'", "two or more"]),
-        (["--data", "good.csv", "--heads", "Softmax; Softmax + CPR:7"], ["k = 7", "number of items, 7"]),
+        (["--data", "good.csv", "--heads", "Softmax; Softmax + CPR:8"], ["k = 8", "number of items, 7"]),
         (["--data", "good.csv", "--encoder", "GRU4"], ["did you mean 'GRU4Rec'"]),
         (["--seed", "-1"], ["'seed' cannot be -1"]),
         (["--device", "cuda:9"], ["device", "cuda:9"]),
