@@ -288,9 +288,8 @@ def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> He
     if faithful:
         if mlp and gru and depth > 1:
             raise ConfigError("RecBole itself cannot score a GRU4RecCPR that reads the states of several layers.")
-        if merge != "replace":
-            merge = merge if merge == "half" and gru else "add" if merge == "add" or not gru else None
-        context = context if merge else 0
+        if merge not in ("replace", "add", "half")[: 3 if gru else 2]:  # what each class knows; GRU4RecCPR drops C
+            context, merge = (0, merge) if gru else (context, "add")
         mode = mode if mode in ("dynamic", "static", "max_logits") else "uniform"
     options: dict[str, Any] = {
         "projection_bias": bool(config["use_proj_bias"]),
@@ -306,10 +305,10 @@ def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> He
         if facets > 1:
             options["context_facets"] = context
     if rerank:
-        merge = config["reranker_merging_mode"]
-        if faithful:
-            merge = "add" if merge == "add" else "replace"
-        options |= {"rerank": _sizes(config), "rerank_merge": merge}
+        rerank_merge = config["reranker_merging_mode"]
+        if faithful and rerank_merge != "add":
+            rerank_merge = "replace"
+        options |= {"rerank": _sizes(config), "rerank_merge": rerank_merge}
         if facets > 1:
             options["rerank_facets"] = rerank
     if mlp:
@@ -331,9 +330,9 @@ def _head_weights(config: Mapping[str, Any], head: HeadConfig, state: Weights) -
             weights |= _linear(state, f"project_arr.{place}", f"head.maps.{name}")
     if head.inputs:
         weights |= _linear(state, "MLP_linear", "head.mix")
-    if head.facets > 1 and head.mixture == "dynamic":
+    if head.mixture == "dynamic":
         weights |= _linear(state, "weight_facet_decoder", "head.maps.mixture")
-    if head.facets > 1 and head.mixture == "static":
+    if head.mixture == "static":
         weights["head.weights"] = state["weight_global"]
     if not head.tied:
         weights["output_embedding.weight"] = _with_our_padding(state["out_item_embedding.weight"])

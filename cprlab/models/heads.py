@@ -155,10 +155,9 @@ class PartitionedSoftmax(Head):
         read = 2 * d if config.inputs else d
         names += ["P", "L"] * config.pointer
         self.maps = nn.ModuleDict({name: nn.Linear(read, d, bias=config.projection_bias) for name in names})
-        self.mixture = config.mixture if config.facets > 1 else "max_logits"
-        if self.mixture == "dynamic":
+        if config.mixture == "dynamic":
             self.maps["mixture"] = nn.Linear(read, config.facets)
-        elif self.mixture == "static":
+        elif config.mixture == "static":
             self.weights = nn.Parameter(torch.zeros(config.facets))
 
     def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
@@ -166,8 +165,8 @@ class PartitionedSoftmax(Head):
         read = self._query(states)
         chosen = _at(read, at)
         facets = {name: layer(read if name == "L" else chosen) for name, layer in self.maps.items()}
-        if self.mixture in ("static", "uniform"):
-            weights = self.weights if self.mixture == "static" else chosen.new_zeros(self.config.facets)
+        if self.config.mixture in ("static", "uniform"):
+            weights = self.weights if self.config.mixture == "static" else chosen.new_zeros(self.config.facets)
             facets["mixture"] = weights.expand(*at.shape, -1)
         return facets
 

@@ -7,7 +7,8 @@ A full pass over the items is therefore needed for each of these losses; no samp
 """
 
 import math
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -47,7 +48,8 @@ class CrossEntropy:
         return F.cross_entropy(z.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum")
 
 
-class _Uniform(NamedTuple):
+@dataclass(frozen=True)
+class _Uniform:
     """Negatives drawn uniformly from the n − 1 items that are not the target."""
 
     n_items: int
@@ -68,26 +70,21 @@ class BPR(_Uniform):
         return -_sum(F.logsigmoid(of_targets - of_negatives).mean(2), targets)
 
 
-class BinaryCrossEntropy(NamedTuple):
+@dataclass(frozen=True)
+class BinaryCrossEntropy(_Uniform):
     """gBCE: −1/(m + 1) · [β log σ(z_y) + Σ_{v∈N} log(1 − σ(z_v))] (Petrov & Macdonald, RecSys 2023).
 
     β = 1 − t (1 − m / (n − 1)) undoes the overconfidence that sampling brings; t = 0 is plain BCE.
     """
 
-    uniform: _Uniform
     t: float
-
-    def draw(self, targets: torch.Tensor) -> torch.Tensor:
-        """See `Loss`."""
-        return self.uniform.draw(targets)
 
     def total(self, z: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
         """See `Loss`."""
-        n_items, m = self.uniform
-        beta = 1 - self.t * (1 - m / (n_items - 1))
+        beta = 1 - self.t * (1 - self.negatives / (self.n_items - 1))
         of_targets, of_negatives = _pick(z, targets, negatives)
         both = beta * F.logsigmoid(of_targets).squeeze(2) + F.logsigmoid(-of_negatives).sum(2)
-        return -_sum(both / (m + 1), targets)
+        return -_sum(both / (self.negatives + 1), targets)
 
 
 class SampledSoftmax:
@@ -134,14 +131,15 @@ def build_loss(name: LossName, counts: np.ndarray, negatives: int, t: float) -> 
     """
     if len(counts) < 2 and name != "CE":
         raise ConfigError(f"The loss {name} compares items, and there is but one; use CE, or a log with more items.")
-    uniform = _Uniform(len(counts), negatives)
-    return {
-        "CE": CrossEntropy,
-        "BPR": lambda: BPR(*uniform),
-        "BCE": lambda: BinaryCrossEntropy(uniform, 0.0),
-        "gBCE": lambda: BinaryCrossEntropy(uniform, t),
-        "sampled": lambda: SampledSoftmax(counts, negatives),
-    }[name]()
+    match name:
+        case "CE":
+            return CrossEntropy()
+        case "BPR":
+            return BPR(len(counts), negatives)
+        case "BCE" | "gBCE":
+            return BinaryCrossEntropy(len(counts), negatives, t if name == "gBCE" else 0.0)
+        case "sampled":
+            return SampledSoftmax(counts, negatives)
 
 
 def chunked(
