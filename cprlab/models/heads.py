@@ -6,7 +6,7 @@ chunks, and an explorer can move a facet and score again.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -93,14 +93,17 @@ class Head(nn.Module, ABC):
         if "mixture" not in facets:
             z = reduce(torch.maximum, scores)
         else:
-            norms = torch.stack([z.logsumexp(2) for z in scores], dim=2)  # (B, T, K)
-            least = torch.finfo(norms.dtype).min / 2  # in the place of −inf, whose gradients are not numbers
-            shift = self.log_weights(facets, norms) - norms.clamp(min=least)
-            z = reduce(torch.logaddexp, [(z + shift[:, :, [k]]).clamp(min=least) for k, z in enumerate(scores)])
-            z = z.masked_fill(z <= least, -math.inf)
+            z = self.mixture(scores, torch.stack([z.logsumexp(2) for z in scores], dim=2), facets)
         if self.config.post and not self.training:
             z = F.pad(z, (0, 1)).scatter(2, context.distinct, -math.inf)[..., :-1]
         return z
+
+    def mixture(self, scores: Sequence[torch.Tensor], norms: torch.Tensor, facets: Facets) -> torch.Tensor:
+        """Return log p (B, T, a) of a items, given K times their logits (B, T, a), and K norms, as in `log_weights`."""
+        least = torch.finfo(norms.dtype).min / 2  # in the place of −inf, whose gradients are not numbers
+        shift = self.log_weights(facets, norms) - norms.clamp(min=least)
+        z = reduce(torch.logaddexp, [(z + shift[:, :, [k]]).clamp(min=least) for k, z in enumerate(scores)])
+        return z.masked_fill(z <= least, -math.inf)
 
     def log_weights(self, facets: Facets, norms: torch.Tensor) -> torch.Tensor:
         """Return log π (B, T, K), given the logsumexp of each component's logits (B, T, K); −inf where that is −inf."""

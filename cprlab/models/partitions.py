@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 Facets = dict[str, torch.Tensor]  # by name
 
+GROUP = 8  # a wider group costs more to search, a narrower one more passes
+
 
 @dataclass(frozen=True)
 class Context:
@@ -70,10 +72,26 @@ class Outputs(NamedTuple):
         """Return f · w_v + b_v for the facets (B, T, d) and all items, as (B, T, n + 1)."""
         return F.linear(facet, self.weight, self.bias)
 
-    def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Return f · w_v + b_v for the facets (B, T, d) and the items (B, T, k), as (B, T, k)."""
-        scores = (F.embedding(codes, self.weight) @ facet[..., None]).squeeze(-1)
-        return scores if self.bias is None else scores + self.bias[codes]
+    def of(self, codes: torch.Tensor) -> "Outputs":
+        """Return those of the items with these codes: (*codes.shape, d), and codes.shape or None."""
+        return Outputs(F.embedding(codes, self.weight), None if self.bias is None else self.bias[codes])
+
+
+def largest(z: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the indices (…, k) of the k largest of (…, n), in no order.
+
+    The k largest lie within the k groups with the largest maxima, for any division into groups; so a long row is
+    divided into groups of GROUP, and their maxima are asked first, in the same way.
+    """
+    n = z.shape[-1]
+    groups = n // GROUP
+    if groups <= k:
+        return z.topk(k, sorted=False).indices
+    first = largest(z[..., : groups * GROUP].unflatten(-1, (GROUP, groups)).amax(-2), k)
+    members = (first[..., None, :] + groups * torch.arange(GROUP, device=z.device)[:, None]).flatten(-2)
+    rest = torch.arange(groups * GROUP, n, device=z.device).expand(*z.shape[:-1], -1)
+    members = torch.cat([members, rest], dim=-1)
+    return members.gather(-1, z.gather(-1, members).topk(k, sorted=False).indices)
 
 
 Merge = Literal["replace", "add", "half"]
@@ -90,7 +108,7 @@ def merge(z: torch.Tensor, codes: torch.Tensor, scores: torch.Tensor, how: Merge
         case "add":
             return z.scatter_add_(2, codes, scores)
         case "half":
-            return z.scatter(2, codes, z.gather(2, codes) / 2 + scores)
+            return z.scatter_(2, codes, z.gather(2, codes) / 2 + scores)
 
 
 class Partition(Protocol):
@@ -134,8 +152,10 @@ class Reranker:
 
     def score(self, z, facets, outputs, context):
         """See `Partition`."""
-        top = z[..., :-1].detach().topk(self.k, sorted=False).indices
-        return top, outputs.score(facets[self.facet], top)
+        owned = largest(z[..., :-1].detach(), self.k)
+        weight, bias = outputs.of(owned)
+        scores = (weight * facets[self.facet][:, :, None]).sum(3)
+        return owned, scores if bias is None else scores + bias
 
 
 @dataclass(frozen=True)
@@ -148,10 +168,9 @@ class ContextPartition:
 
     def score(self, z, facets, outputs, context):
         """See `Partition`."""
-        scores = facets[self.facet] @ F.embedding(context.items, outputs.weight).mT  # (B, T, L)
-        if outputs.bias is not None:
-            scores = scores + outputs.bias[context.items][:, None]
-        return context.distinct, scores
+        weight, bias = outputs.of(context.items)
+        scores = facets[self.facet] @ weight.mT  # (B, T, L)
+        return context.distinct, scores if bias is None else scores + bias[:, None]
 
 
 @dataclass(frozen=True)

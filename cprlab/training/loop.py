@@ -20,7 +20,8 @@ from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.files import whole
 from cprlab.models import Context, Recommender
-from cprlab.training.loss import Loss, LossName, build_loss, chunked
+from cprlab.training.kernel import chunked
+from cprlab.training.loss import Loss, LossName, build_loss
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 BATCHES_SORTED_TOGETHER = 50

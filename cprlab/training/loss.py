@@ -1,4 +1,4 @@
-"""Losses, computed from a head's logits in the memory of one chunk.
+"""Losses, each a function of the logits of a target and of its negatives, and of the norm over all items.
 
 All shapes: B windows, T targets each (−1 where there is none), n items, m negatives. z are the logits of the whole head
 (`Head.logits`): what a reranker owns is decided among all n items and what the context owns by the history, also where
@@ -15,11 +15,6 @@ import torch
 from torch.nn import functional as F
 
 from cprlab.errors import ConfigError
-from cprlab.models import Context, Head, Outputs
-from cprlab.models.partitions import Facets
-
-CHUNK_ROWS = 256  # positions scored at once, at the most,
-CHUNK_LOGITS = 3 * 2**20  # and logits, 12 MB of them: what the processor's caches hold
 
 LossName = Literal["CE", "BPR", "BCE", "gBCE", "sampled"]
 
@@ -31,8 +26,17 @@ class Loss(Protocol):
         """Return negatives (B, T, m) for the targets (B, T), from torch's generator on the CPU; m may be 0."""
         ...
 
-    def total(self, z: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-        """Return the sum over the targets that are not −1, given the logits (B, T, n)."""
+    def total(
+        self, z: torch.Tensor, norm: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the sum over the targets that are not −1.
+
+        Args:
+            z: (B, T, 1 + m) logits of the target and of its negatives.
+            norm: (B, T) log Σ_v exp(z_v) over all items.
+            targets: (B, T).
+            negatives: (B, T, m).
+        """
         ...
 
 
@@ -43,9 +47,9 @@ class CrossEntropy:
         """See `Loss`; there are none."""
         return targets.new_empty((*targets.shape, 0))
 
-    def total(self, z: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    def total(self, z, norm, targets, negatives):
         """See `Loss`."""
-        return F.cross_entropy(z.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum")
+        return _sum(norm - z[:, :, 0], targets)
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,9 @@ class _Uniform:
 class BPR(_Uniform):
     """Bayesian personalised ranking: −(1/m) Σ_{v∈N} log σ(z_y − z_v) (Rendle et al., UAI 2009)."""
 
-    def total(self, z: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    def total(self, z, norm, targets, negatives):
         """See `Loss`."""
-        of_targets, of_negatives = _pick(z, targets, negatives)
-        return -_sum(F.logsigmoid(of_targets - of_negatives).mean(2), targets)
+        return -_sum(F.logsigmoid(z[:, :, :1] - z[:, :, 1:]).mean(2), targets)
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,10 @@ class BinaryCrossEntropy(_Uniform):
 
     t: float
 
-    def total(self, z: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    def total(self, z, norm, targets, negatives):
         """See `Loss`."""
         beta = 1 - self.t * (1 - self.negatives / (self.n_items - 1))
-        of_targets, of_negatives = _pick(z, targets, negatives)
-        both = beta * F.logsigmoid(of_targets).squeeze(2) + F.logsigmoid(-of_negatives).sum(2)
+        both = beta * F.logsigmoid(z[:, :, 0]) + F.logsigmoid(-z[:, :, 1:]).sum(2)
         return -_sum(both / (self.negatives + 1), targets)
 
 
@@ -110,11 +112,12 @@ class SampledSoftmax:
         rank = ((uniform * math.log(n_items + 1)).exp() - 1).long().clamp(max=n_items - 1)
         return self.by_rank[rank]
 
-    def total(self, z: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    def total(self, z, norm, targets, negatives):
         """See `Loss`."""
-        both = torch.cat(_pick(z - self.log_q.to(z), targets, negatives), dim=2)
+        codes = torch.cat([targets.clamp(min=0)[:, :, None], negatives], dim=2)
         hits = F.pad(negatives == targets[:, :, None], (1, 0))
-        return -_sum(both.masked_fill(hits, -math.inf).log_softmax(2)[:, :, 0], targets)
+        corrected = (z - self.log_q.to(z)[codes]).masked_fill(hits, -math.inf)
+        return -_sum(corrected.log_softmax(2)[:, :, 0], targets)
 
 
 def build_loss(name: LossName, counts: np.ndarray, negatives: int, t: float) -> Loss:
@@ -140,71 +143,6 @@ def build_loss(name: LossName, counts: np.ndarray, negatives: int, t: float) -> 
             return BinaryCrossEntropy(len(counts), negatives, t if name == "gBCE" else 0.0)
         case "sampled":
             return SampledSoftmax(counts, negatives)
-
-
-def chunked(
-    loss: Loss,
-    head: Head,
-    facets: Facets,
-    outputs: Outputs,
-    context: Context,
-    targets: torch.Tensor,
-    negatives: torch.Tensor,
-) -> torch.Tensor:
-    """Return `loss.total` of the head's logits, holding one chunk's logits at a time.
-
-    The gradients of a chunk are formed while its logits are there, so a batch never holds (B · T, n) numbers.
-
-    Args:
-        loss: what is summed.
-        head: scores facets.
-        facets: by name; each has B first.
-        outputs: output embeddings.
-        context: the items read and the positions scored.
-        targets: (B, T) int64, −1 where there is none.
-        negatives: (B, T, m) int64, what `loss.draw` gave.
-    """
-    return _Chunked.apply(loss, head, context, targets, negatives, tuple(facets), *outputs, *facets.values())
-
-
-class _Chunked(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, loss, head, context, targets, negatives, names, *inputs):
-        shared, facets = inputs[: len(Outputs._fields)], inputs[len(Outputs._fields) :]
-        total = facets[0].new_zeros(())
-        wanted = [tensor is not None and tensor.requires_grad for tensor in inputs]
-        grads = [torch.zeros_like(tensor) if want else None for tensor, want in zip(inputs, wanted, strict=True)]
-        rows_at_once = min(CHUNK_ROWS, CHUNK_LOGITS // (len(shared[0]) * len(head.components)))
-        step = max(1, rows_at_once // targets.shape[1])  # in windows
-        for start in range(0, len(targets), step):
-            rows = slice(start, start + step)
-            leaves = [None if tensor is None else tensor.detach() for tensor in shared]
-            leaves += [facet.detach()[rows] for facet in facets]
-            for leaf, want in zip(leaves, wanted, strict=True):
-                if want:
-                    leaf.requires_grad_()
-            with torch.set_grad_enabled(any(wanted)):
-                outputs = Outputs(*leaves[: len(shared)])
-                z = head.logits(dict(zip(names, leaves[len(shared) :], strict=True)), outputs, context.rows(rows))
-                value = loss.total(z, targets[rows], negatives[rows])
-            total += value.detach()
-            differentiated = [index for index, want in enumerate(wanted) if want]
-            if differentiated:
-                found = torch.autograd.grad(value, [leaves[index] for index in differentiated])
-                for index, grad in zip(differentiated, found, strict=True):
-                    where = slice(None) if index < len(shared) else rows
-                    grads[index][where] += grad
-        ctx.grads = grads
-        return total
-
-    @staticmethod
-    def backward(ctx, of_total):
-        return *[None] * 6, *(None if grad is None else of_total * grad for grad in ctx.grads)
-
-
-def _pick(z: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits of the targets, (B, T, 1), and of the negatives, (B, T, m)."""
-    return z.gather(2, targets.clamp(min=0)[:, :, None]), z.gather(2, negatives)
 
 
 def _sum(values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

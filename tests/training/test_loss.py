@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 from cprlab.errors import ConfigError
 from cprlab.models import Context
-from cprlab.training import loss
+from cprlab.training import kernel, loss
 from tests.models import brute
 from tests.models.test_recommender import HEADS, N_ITEMS, build
 
@@ -33,12 +33,14 @@ def negatives_for(name):
     return negatives
 
 
-def a_loss(recommender, name, one_chunk=False):
+def a_loss(recommender, name, dense=False):
     head, facets = recommender.head, recommender(ITEMS, AT)
     context, negatives = Context(ITEMS, AT, N_ITEMS), negatives_for(name)
-    if one_chunk:
-        return LOSSES[name].total(head.logits(facets, recommender.outputs, context), TARGETS, negatives)
-    return loss.chunked(LOSSES[name], head, facets, recommender.outputs, context, TARGETS, negatives)
+    if dense:
+        z = head.logits(facets, recommender.outputs, context)
+        read = torch.cat([z.gather(2, TARGETS.clamp(min=0)[:, :, None]), z.gather(2, negatives)], dim=2)
+        return LOSSES[name].total(read, z.logsumexp(2), TARGETS, negatives)
+    return kernel.chunked(LOSSES[name], head, facets, recommender.outputs, context, TARGETS, negatives)
 
 
 def by_hand(name, z, target, negatives):
@@ -64,7 +66,7 @@ def by_hand(name, z, target, negatives):
 
 @pytest.fixture
 def chunks_of_one_window(monkeypatch):
-    monkeypatch.setattr(loss, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(kernel, "CHUNK_ROWS", 1)
 
 
 @pytest.mark.usefixtures("chunks_of_one_window")
@@ -88,9 +90,9 @@ def test_a_loss_is_the_sum_over_its_targets(head, name):
 def test_chunks_change_no_gradient(head, name):
     recommender = build(head)
     gradients = []
-    for one_chunk in (True, False):
+    for dense in (True, False):
         recommender.zero_grad()
-        (a_loss(recommender, name, one_chunk) / 7).backward()
+        (a_loss(recommender, name, dense) / 7).backward()
         gradients.append([weight.grad.clone() for weight in recommender.parameters()])
     for whole, chunked in zip(*gradients, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-12)
@@ -110,7 +112,7 @@ def test_gradients_are_those_of_finite_differences(head, name):
     def total(weight, *given):
         facets = dict(zip(names, given, strict=True))
         new = outputs._replace(weight=weight)
-        return loss.chunked(LOSSES[name], recommender.head, facets, new, context, TARGETS, negatives)
+        return kernel.chunked(LOSSES[name], recommender.head, facets, new, context, TARGETS, negatives)
 
     inputs = [tensor.requires_grad_() for tensor in inputs]
     assert torch.autograd.gradcheck(total, inputs, eps=1e-6, atol=1e-6, rtol=1e-5)

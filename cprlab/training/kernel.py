@@ -1,0 +1,240 @@
+"""The exact loss of any head, and its gradients, in the memory of a few rows of logits.
+
+A batch's logits are (B, T, n) numbers, and for large n they are what training costs. Here they stand in one buffer, a
+few windows at a time, in which everything happens in place: products with the item embeddings, partitions, softmax,
+and then the gradients, back through the same partitions to the same products. What is small, (B, T, k) or (B, T, L),
+is left to autograd.
+
+A loss reads the logits z_v of a few items and the norm log Σ_v exp z_v of all. So ∂loss/∂z = g · softmax(z) + what the
+few items get, where g = ∂loss/∂norm; a mixture has this for each of its softmaxes.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+
+from cprlab.models import Context, Head, Outputs
+from cprlab.models.heads import Component
+from cprlab.models.partitions import Facets, Merge, merge
+from cprlab.training.loss import Loss
+
+CHUNK_ROWS = 256  # positions scored at once, at the most,
+CHUNK_LOGITS = 3 * 2**20  # and logits, 12 MB of them: what the processor's caches hold; but a window at the least
+
+# A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
+# Smaller numbers would not be normal ones in single precision, and slow to compute with.
+FLOOR = 70.0
+
+Merged = list[tuple[torch.Tensor, torch.Tensor, Merge]]  # what each partition owned and scored, and how it was merged
+
+
+def chunked(
+    loss: Loss,
+    head: Head,
+    facets: Facets,
+    outputs: Outputs,
+    context: Context,
+    targets: torch.Tensor,
+    negatives: torch.Tensor,
+) -> torch.Tensor:
+    """Return `loss.total` for what the head makes of facets in training: (post) excludes nothing here.
+
+    Under autocast the products with all items, in both directions, are of lower precision; all else is not.
+
+    Args:
+        loss: what is summed.
+        head: scores facets.
+        facets: by name; each has B first.
+        outputs: output embeddings.
+        context: the items read and the positions scored.
+        targets: (B, T) int64, −1 where there is none.
+        negatives: (B, T, m) int64, what `loss.draw` gave.
+    """
+    inputs = (*outputs, *facets.values())
+    differentiated = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs)
+    return _Chunked.apply(differentiated, loss, head, context, targets, negatives, tuple(facets), *inputs)
+
+
+class _Chunked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, differentiated, loss, head, context, targets, negatives, names, weight, bias, *facets):
+        device = weight.device.type
+        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        rows_at_once = min(CHUNK_ROWS, CHUNK_LOGITS // (len(weight) * len(head.components)))
+        step = max(1, rows_at_once // targets.shape[1])  # in windows
+        buffers = [weight.new_empty(min(step, len(targets)), targets.shape[1], len(weight)) for _ in head.components]
+        shared = _Shared(weight, bias, low)
+        total, grads = weight.new_zeros(()), [torch.zeros_like(facet) for facet in facets]
+        with torch.autocast(device, enabled=False), torch.set_grad_enabled(differentiated):
+            for start in range(0, len(targets), step):
+                rows = slice(start, start + step)
+                leaves = [facet.detach()[rows].to(weight.dtype).requires_grad_(differentiated) for facet in facets]
+                chunk = _Chunk(head, dict(zip(names, leaves, strict=True)), shared, context.rows(rows))
+                total += chunk.total(loss, targets[rows], negatives[rows], [z[: len(targets[rows])] for z in buffers])
+                for grad, leaf in zip(grads, leaves, strict=True):
+                    if leaf.grad is not None:
+                        grad[rows] = leaf.grad
+        ctx.grads = (shared.of_weight, shared.of_bias, *grads)
+        return total
+
+    @staticmethod
+    def backward(ctx, of_total):
+        wanted = ctx.needs_input_grad[-len(ctx.grads) :]
+        return *[None] * 7, *(of_total * grad if want else None for grad, want in zip(ctx.grads, wanted, strict=True))
+
+
+class _Shared:
+    """What chunks share, in the place of `Outputs`: the output embeddings, and their gradients so far."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, low: torch.dtype) -> None:
+        self.outputs = Outputs(weight.detach(), None if bias is None else bias.detach())
+        self.low = self.outputs.weight.to(low)
+        self.of_weight = torch.zeros_like(weight)
+        self.of_bias = None if bias is None else torch.zeros_like(bias)
+        self.looked_up: list[tuple[torch.Tensor, Outputs]] = []
+
+    def of(self, codes: torch.Tensor) -> Outputs:
+        """Return what `Outputs.of` does, as leaves whose gradients `collect` adds to the rest."""
+        found = self.outputs.of(codes)
+        if torch.is_grad_enabled():
+            found = Outputs(*(None if tensor is None else tensor.requires_grad_() for tensor in found))
+            self.looked_up.append((codes.flatten(), found))
+        return found
+
+    def collect(self) -> None:
+        """Add the gradients of what was looked up, touching no other row."""
+        for codes, (weight, bias) in self.looked_up:
+            rows = codes[:, None].expand(-1, weight.shape[-1])
+            self.of_weight.scatter_add_(0, rows, weight.grad.flatten(0, -2))
+            if bias is not None:
+                self.of_bias.scatter_add_(0, codes, bias.grad.flatten())
+        self.looked_up.clear()
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A few windows."""
+
+    head: Head
+    facets: Facets
+    shared: _Shared
+    context: Context
+
+    def total(
+        self, loss: Loss, targets: torch.Tensor, negatives: torch.Tensor, logits: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Return the loss, and add its gradients, where wanted, to those of the facets and of `shared`.
+
+        Args:
+            loss: see `chunked`.
+            targets: (B, T).
+            negatives: (B, T, m).
+            logits: for each component (B, T, n + 1), to work in.
+        """
+        differentiated, mixes = torch.is_grad_enabled(), "mixture" in self.facets
+        merged = [self._score(component, z) for component, z in zip(self.head.components, logits, strict=True)]
+        softmaxes, winners = logits, None
+        if not mixes and len(logits) > 1:
+            softmaxes = [reduce(torch.maximum, logits)]
+            winners = _first_equal(logits, softmaxes[0])
+        codes = torch.cat([targets.clamp(min=0)[:, :, None], negatives], dim=2)
+        read = [z.gather(2, codes).requires_grad_(differentiated) for z in softmaxes]
+        norms = [softmax_(z).requires_grad_(differentiated) for z in softmaxes]
+        if mixes:
+            log_p = self.head.mixture(read, torch.stack(norms, dim=2), self.facets)
+            value = loss.total(log_p, torch.zeros_like(norms[0]), targets, negatives)
+        else:
+            value = loss.total(read[0], norms[0], targets, negatives)
+        if differentiated:
+            value.backward()
+            with torch.no_grad():
+                for z, of_read, of_norm in zip(softmaxes, read, norms, strict=True):
+                    z.mul_(0 if of_norm.grad is None else of_norm.grad[:, :, None])
+                    z.scatter_add_(2, codes, of_read.grad)
+                for index, (z, steps) in enumerate(zip(logits, merged, strict=True)):
+                    if winners is not None:
+                        torch.mul(softmaxes[0], winners[index], out=z)
+                    z[..., -1] = 0  # padding's
+                    self._differentiate(self.head.components[index], z, steps)
+            self.shared.collect()
+        return value.detach()
+
+    def _score(self, component: Component, z: torch.Tensor) -> Merged:
+        """Put the component's logits into z (B, T, n + 1), padding's −inf."""
+        with torch.no_grad():
+            self._fill(component, z)
+        merged = []
+        for partition in component.partitions:
+            owned, scores = partition.score(z, self.facets, self.shared, self.context)
+            with torch.no_grad():
+                merge(z, owned, scores, partition.merge)
+            merged.append((owned, scores, partition.merge))
+        z[..., -1] = -math.inf
+        return merged
+
+    def _fill(self, component: Component, z: torch.Tensor) -> None:
+        """Put the vocabulary's logits into z."""
+        if not component.vocabulary:
+            z.fill_(-math.inf)
+            return
+        rows, facet, low = z.flatten(0, 1), self.facets[component.vocabulary].flatten(0, 1), self.shared.low
+        if low.dtype == z.dtype:
+            torch.mm(facet, low.T, out=rows)
+        else:
+            rows.copy_(facet.to(low.dtype) @ low.T)
+        if self.shared.outputs.bias is not None:
+            rows += self.shared.outputs.bias
+
+    def _differentiate(self, component: Component, grad: torch.Tensor, merged: Merged) -> None:
+        """Add a component's gradients to those of the facets and of `shared`.
+
+        Args:
+            component: which.
+            grad: (B, T, n + 1) of its logits; the partitions take theirs out of it.
+            merged: what `_score` returned.
+        """
+        scored, of_scored = [], []
+        for owned, scores, how in reversed(merged):
+            of_owned = grad.gather(2, owned)
+            if how == "replace":
+                grad.scatter_(2, owned, 0.0)
+            elif how == "half":
+                grad.scatter_(2, owned, of_owned / 2)
+            if scores.requires_grad:
+                scored.append(scores)
+                of_scored.append(of_owned)
+        torch.autograd.backward(scored, of_scored)
+        if component.vocabulary:
+            leaf, shared = self.facets[component.vocabulary], self.shared
+            rows, facet = grad.flatten(0, 1), leaf.flatten(0, 1)
+            if shared.of_bias is not None:
+                shared.of_bias += rows.sum(0)
+            if shared.low.dtype == grad.dtype:
+                shared.of_weight.addmm_(rows.T, facet)
+            else:
+                rows = rows.to(shared.low.dtype)
+                shared.of_weight += rows.T @ facet.to(rows.dtype)
+            of_leaf = (rows @ shared.low).to(leaf.dtype).view_as(leaf)
+            leaf.grad = of_leaf if leaf.grad is None else leaf.grad + of_leaf
+
+
+def softmax_(z: torch.Tensor) -> torch.Tensor:
+    """Replace logits (…, n) by their softmax, in place, and return their logsumexp (…).
+
+    Where all of a row are −inf, so is that, and the row becomes uniform.
+    """
+    top = z.amax(-1)
+    z.clamp_(min=(top - FLOOR).clamp(min=torch.finfo(z.dtype).min / 2)[..., None])
+    torch.softmax(z, dim=-1, out=z)
+    return top - z.amax(-1).log()
+
+
+def _first_equal(several: list[torch.Tensor], one: torch.Tensor) -> list[torch.Tensor]:
+    """Return for each tensor where it equals `one` and none before it does."""
+    found, taken = [], torch.zeros_like(one, dtype=torch.bool)
+    for tensor in several:
+        found.append((tensor == one) & ~taken)
+        taken |= found[-1]
+    return found
