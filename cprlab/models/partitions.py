@@ -108,7 +108,7 @@ def merge(z: torch.Tensor, codes: torch.Tensor, scores: torch.Tensor, how: Merge
         case "add":
             return z.scatter_add_(2, codes, scores)
         case "half":
-            return z.scatter_(2, codes, z.gather(2, codes) / 2 + scores)
+            return z.scatter(2, codes, z.gather(2, codes) / 2 + scores)
 
 
 class Partition(Protocol):

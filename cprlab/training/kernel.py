@@ -169,7 +169,7 @@ class _Chunk:
         for partition in component.partitions:
             owned, scores = partition.score(z, self.facets, self.shared, self.context)
             with torch.no_grad():
-                merge(z, owned, scores, partition.merge)
+                z.copy_(merge(z, owned, scores, partition.merge))
             merged.append((owned, scores, partition.merge))
         z[..., -1] = -math.inf
         return merged

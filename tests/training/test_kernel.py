@@ -1,0 +1,150 @@
+"""The kernel against the dense logits of the same head under plain autograd: random shapes, precisions, extremes."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cprlab.models import Context, GRU4RecConfig, Recommender, parse_head
+from cprlab.models.partitions import GROUP, largest
+from cprlab.training.kernel import FLOOR, chunked, softmax_
+from cprlab.training.loss import CrossEntropy
+
+KINDS = (
+    "Softmax",
+    "Softmax + CP",
+    "Softmax + CPR:{0}",
+    "Softmax + CPR:{0},{1} + Mi",
+    "Softmax + CPR:{1} (context_merge=add, rerank_merge=add)",
+    "Softmax + CPR:{0} (context_merge=half, tied=False)",
+    "MoS:3 + CPR:{0}",
+    "MoS:2 dynamic + CPR:{0},{1} + Mi",
+    "MoS:3 static + C (context_facets=2)",
+    "RepeatNet",
+)
+
+
+def build(head, n_items, biased, dtype=torch.float64, spread=0.5):
+    torch.manual_seed(n_items)
+    recommender = Recommender(GRU4RecConfig(d=8, hidden=6), parse_head(head), n_items).to(dtype)
+    if biased:
+        recommender.item_bias = torch.nn.Parameter(torch.zeros(n_items + 1, dtype=dtype))
+    with torch.no_grad():
+        for weight in recommender.parameters():
+            weight.copy_(torch.randn(weight.shape, dtype=torch.float64) * spread)
+    return recommender
+
+
+def a_batch(n_items, n_windows, length, few):
+    """Histories over `few` items, so that they repeat, of any length up to `length`; every position has a target."""
+    items = torch.randint(min(few, n_items), (n_windows, length))
+    lengths = torch.randint(1, length + 1, (n_windows, 1))
+    places = torch.arange(length).expand(n_windows, -1).contiguous()
+    targets = torch.randint(n_items, (n_windows, length)).masked_fill(places >= lengths, -1)
+    return items.masked_fill(places >= lengths, n_items), places.clamp(max=lengths - 1), targets
+
+
+def gradients(recommender, batch, kernel):
+    """The loss, and its gradients by every weight, from the kernel or from dense logits."""
+    recommender.zero_grad()
+    items, at, targets = batch
+    facets, context = recommender(items, at), Context(items, at, recommender.n_items)
+    if kernel:
+        nobody = targets.new_empty((*targets.shape, 0))
+        loss = chunked(CrossEntropy(), recommender.head, facets, recommender.outputs, context, targets, nobody)
+    else:
+        log_p = recommender.distribution(facets, context).flatten(0, 1)
+        loss = torch.nn.functional.nll_loss(log_p, targets.flatten(), ignore_index=-1, reduction="sum")
+    loss.backward()
+    return loss.detach(), {name: weight.grad for name, weight in recommender.named_parameters()}
+
+
+def assert_alike(found, expected, within):
+    """Every gradient deviates by less than `within` of its largest entry; one that is 0 but for rounding, hardly."""
+    (loss, grads), (expected_loss, expected_grads) = found, expected
+    assert loss.item() == pytest.approx(expected_loss.item(), rel=within)
+    sizes = {name: grad.abs().max().item() for name, grad in expected_grads.items() if grad is not None}
+    for name, grad in expected_grads.items():
+        if grad is None:
+            assert grads[name] is None
+        else:
+            deviation = (grads[name].double() - grad).abs().max().item()
+            assert deviation < within * max(sizes[name], 1e-5 * max(sizes.values())), name
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    n_items=st.sampled_from((3, 4, 17, 90, 1000)),
+    share=st.floats(0, 1),
+    n_windows=st.integers(1, 7),
+    length=st.integers(1, 12),
+    few=st.integers(1, 40),
+    biased=st.booleans(),
+)
+@example("Softmax + CPR:{0},{1} + Mi", 50_000, 0.002, 9, 12, 40, True)  # many chunks
+@example("MoS:3 + CPR:{0}", 50_000, 0.01, 3, 12, 40, False)
+@example("Softmax + CPR:{0}", 17, 1.0, 5, 12, 17, True)  # every item is C's or R's
+def test_loss_and_gradients_are_those_of_dense_logits(kind, n_items, share, n_windows, length, few, biased):
+    k = 1 + int(share * (n_items - 2))
+    recommender = build(kind.format(k, k + 1), n_items, biased)
+    batch = a_batch(n_items, n_windows, length, few)
+    assert_alike(gradients(recommender, batch, True), gradients(recommender, batch, False), 1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_single_precision_agrees_with_double(kind):
+    head, n_items = kind.format(20, 100), 5000
+    recommender = build(head, n_items, biased=True)
+    single = copy.deepcopy(recommender).float()
+    recommender.load_state_dict(single.state_dict())  # the same numbers, so that both choose the same top items
+    batch = a_batch(n_items, 6, 12, 40)
+    assert_alike(gradients(single, batch, True), gradients(recommender, batch, False), 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_autocast_the_loss_is_near_and_its_gradients_point_the_same_way(kind):
+    recommender = build(kind.format(20, 100), 3000, biased=True, dtype=torch.float32, spread=0.3)
+    batch = a_batch(3000, 6, 12, 40)
+    loss, grads = gradients(recommender, batch, False)
+    with torch.autocast("cpu", torch.bfloat16):
+        low_loss, low_grads = gradients(recommender, batch, True)
+    assert low_loss.dtype == torch.float32
+    assert low_loss.item() == pytest.approx(loss.item(), rel=5e-3)
+    for name in ("embedding.weight", "output_embedding.weight", "item_bias"):
+        if grads.get(name) is not None:
+            assert low_grads[name].dtype == torch.float32
+            assert torch.cosine_similarity(low_grads[name].flatten(), grads[name].flatten(), dim=0) > 0.98
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spread", [1e4, 1e-42])
+def test_extreme_embeddings_give_numbers(kind, spread):
+    recommender = build(kind.format(5, 20), 300, biased=False, dtype=torch.float32)
+    with torch.no_grad():
+        for embedding in (recommender.embedding, recommender.output_embedding):
+            if embedding is not None:
+                embedding.weight.mul_(spread)
+    loss, grads = gradients(recommender, a_batch(300, 5, 12, 40), True)
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(grad).all() for grad in grads.values() if grad is not None)
+
+
+def test_the_softmax_in_place_holds_no_denormal_number():
+    z = torch.tensor([[0.0, -60.0, -90.0, -1e4, -torch.inf], [-torch.inf] * 5, [1e4, -1e4, 1e4, 0.0, 9990.0]])
+    expected = z.double()
+    norms = softmax_(z)
+    torch.testing.assert_close(norms, expected.logsumexp(1).float())
+    rows = torch.tensor([0, 2])
+    torch.testing.assert_close(z[rows].double(), expected[rows].softmax(1), atol=2e-30, rtol=1e-6)
+    assert (z >= torch.exp(torch.tensor(-FLOOR)) / 8).all()
+
+
+@given(st.data())
+def test_the_largest_are_found_in_groups(data):
+    n = data.draw(st.integers(1, 40 * GROUP))
+    k = data.draw(st.integers(1, n))
+    z = torch.randn(3, n, generator=torch.Generator().manual_seed(n * 1000 + k))
+    assert (largest(z, k).sort().values == z.argsort(descending=True)[:, :k].sort().values).all()
