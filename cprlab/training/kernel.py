@@ -22,6 +22,7 @@ from cprlab.training.loss import Loss
 
 CHUNK_ROWS = 256  # positions scored at once, at the most,
 CHUNK_LOGITS = 3 * 2**20  # and logits, 12 MB of them: what the processor's caches hold; but a window at the least
+ALIGNED = 16  # a row's length is a multiple of it: products with rows that begin anywhere take a third longer
 
 # A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
 # Smaller numbers would not be normal ones in single precision, and slow to compute with.
@@ -64,7 +65,8 @@ class _Chunked(torch.autograd.Function):
         low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         rows_at_once = min(CHUNK_ROWS, CHUNK_LOGITS // (len(weight) * len(head.components)))
         step = max(1, rows_at_once // targets.shape[1])  # in windows
-        buffers = [weight.new_empty(min(step, len(targets)), targets.shape[1], len(weight)) for _ in head.components]
+        width = -(-len(weight) // ALIGNED) * ALIGNED
+        buffers = [weight.new_empty(min(step, len(targets)), targets.shape[1], width) for _ in head.components]
         shared = _Shared(weight, bias, low)
         total, grads = weight.new_zeros(()), [torch.zeros_like(facet) for facet in facets]
         with torch.autocast(device, enabled=False), torch.set_grad_enabled(differentiated):
@@ -131,7 +133,7 @@ class _Chunk:
             loss: see `chunked`.
             targets: (B, T).
             negatives: (B, T, m).
-            logits: for each component (B, T, n + 1), to work in.
+            logits: for each component (B, T, n + 1 or more), to work in.
         """
         differentiated, mixes = torch.is_grad_enabled(), "mixture" in self.facets
         merged = [self._score(component, z) for component, z in zip(self.head.components, logits, strict=True)]
@@ -156,13 +158,14 @@ class _Chunk:
                 for index, (z, steps) in enumerate(zip(logits, merged, strict=True)):
                     if winners is not None:
                         torch.mul(softmaxes[0], winners[index], out=z)
-                    z[..., -1] = 0  # padding's
+                    z[..., len(self.shared.low) - 1 :] = 0  # padding's
                     self._differentiate(self.head.components[index], z, steps)
             self.shared.collect()
         return value.detach()
 
     def _score(self, component: Component, z: torch.Tensor) -> Merged:
-        """Put the component's logits into z (B, T, n + 1), padding's −inf."""
+        """Put the component's logits into z, and −inf behind those of the n items."""
+        row, z = z, z[..., : len(self.shared.low)]
         with torch.no_grad():
             self._fill(component, z)
         merged = []
@@ -171,7 +174,7 @@ class _Chunk:
             with torch.no_grad():
                 z.copy_(merge(z, owned, scores, partition.merge))
             merged.append((owned, scores, partition.merge))
-        z[..., -1] = -math.inf
+        row[..., len(self.shared.low) - 1 :] = -math.inf
         return merged
 
     def _fill(self, component: Component, z: torch.Tensor) -> None:
@@ -192,7 +195,7 @@ class _Chunk:
 
         Args:
             component: which.
-            grad: (B, T, n + 1) of its logits; the partitions take theirs out of it.
+            grad: of its logits, (B, T, n + 1 or more); the partitions take theirs out of it.
             merged: what `_score` returned.
         """
         scored, of_scored = [], []
@@ -208,7 +211,7 @@ class _Chunk:
         torch.autograd.backward(scored, of_scored)
         if component.vocabulary:
             leaf, shared = self.facets[component.vocabulary], self.shared
-            rows, facet = grad.flatten(0, 1), leaf.flatten(0, 1)
+            rows, facet = grad.flatten(0, 1)[:, : len(shared.low)], leaf.flatten(0, 1)
             if shared.of_bias is not None:
                 shared.of_bias += rows.sum(0)
             if shared.low.dtype == grad.dtype:
