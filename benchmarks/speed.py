@@ -19,13 +19,14 @@ import typer
 from torch.nn import functional as F
 
 from cprlab.files import whole
-from cprlab.models import Context, GRU4RecConfig, Outputs, Recommender, parse_head
+from cprlab.models import Context, Outputs, parse_head
+from cprlab.models.heads import build_head
 from cprlab.training.kernel import chunked
 from cprlab.training.loss import CrossEntropy
 
 WINDOWS, LENGTH, D = 64, 50, 64  # 3,200 rows
 CPR, CE, DENSE, TORCH = "CPR:100", "row-fused CE", "dense CE", "linear_cross_entropy"
-HEADS = {CPR: "Softmax + CPR:100", CE: "Softmax"}
+HEADS = {CPR: "Softmax + CPR:{k}", CE: "Softmax"}
 
 
 def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows: int = WINDOWS) -> Callable[[], None]:
@@ -35,19 +36,14 @@ def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows
     items = torch.randint(n_items, (windows, length), generator=generator)
     targets = torch.randint(n_items, (windows, length), generator=generator)
     if work in HEADS:
-        head = parse_head(HEADS[work].replace("100", str(k)))
-        recommender = Recommender(GRU4RecConfig(d=D, hidden=1), head, k + 1)  # for the names of its facets
-        facets = {
-            name: torch.randn(windows, length, D, generator=generator).requires_grad_()
-            for name in recommender.head.maps
-        }
+        head, loss = build_head(parse_head(HEADS[work].format(k=k)), D, layers=1), CrossEntropy()
+        facets = {name: torch.randn(windows, length, D, generator=generator).requires_grad_() for name in head.maps}
         at = torch.arange(length).expand(windows, -1)
-        negatives = targets.new_empty((windows, length, 0))
         leaves = [weight, *facets.values()]
 
         def total():
-            outputs, context = Outputs(weight, None), Context(items, at, n_items)
-            return chunked(CrossEntropy(), recommender.head, facets, outputs, context, targets, negatives)
+            context = Context(items, at, n_items)
+            return chunked(loss, head, facets, Outputs(weight, None), context, targets, loss.draw(targets))
     else:
         rows = torch.randn(windows * length, D, generator=generator).requires_grad_()
         leaves = [weight, rows]
@@ -91,13 +87,14 @@ def peak_memory(work: str, n_items: int) -> float:
 def _grown(work: str, n_items: int) -> float:
     loss_of(work, 500, windows=1)()  # what the libraries allocate once is not counted
     once = loss_of(work, n_items)
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is what is held now
     before = _peak()
     once()
     return _peak() - before
 
 
 def _peak() -> float:
-    """Return the most that this process has held, in MB; getrusage would give its parent's, where that held more."""
+    """Return the most that this process has held, in MB; `getrusage` would give its parent's, where that held more."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
@@ -125,7 +122,7 @@ def compare(repeats: int) -> list[dict]:
 
 
 def scaling(repeats: int) -> list[dict]:
-    """Return the cost of CPR over catalogue, history, k and batch: CPU microseconds a row, and over CE's."""
+    """Return what a row costs CPR and CE, in CPU microseconds, over catalogue, history, k and batch."""
     settings = [{"n_items": n} for n in (3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)]
     settings += [{"n_items": 13_000, "length": length, "windows": 3_200 // length} for length in (10, 50, 100, 200)]
     settings += [{"n_items": 13_000, "k": k} for k in (20, 100, 200, 500)]
@@ -136,6 +133,8 @@ def scaling(repeats: int) -> list[dict]:
         if setting["n_items"] > 100_000:
             setting["windows"] = 16  # the cost of a row is the same
         sides = [loss_of(work, **setting) for work in (CPR, CE)]
+        for side in sides:
+            side()
         seconds = [statistics.median(cpu_seconds(side) for _ in range(repeats)) for side in sides]
         micro = [1e6 * value / (setting["windows"] * setting["length"]) for value in seconds]
         rows.append(setting | {"CPR": micro[0], "CE": micro[1]})

@@ -72,8 +72,8 @@ class Outputs(NamedTuple):
         """Return f · w_v + b_v for the facets (B, T, d) and all items, as (B, T, n + 1)."""
         return F.linear(facet, self.weight, self.bias)
 
-    def of(self, codes: torch.Tensor) -> "Outputs":
-        """Return those of the items with these codes: (*codes.shape, d), and codes.shape or None."""
+    def lookup(self, codes: torch.Tensor) -> "Outputs":
+        """Return the weight (*codes.shape, d) and the bias (codes.shape), or None, of the items with these codes."""
         return Outputs(F.embedding(codes, self.weight), None if self.bias is None else self.bias[codes])
 
 
@@ -131,7 +131,7 @@ class Partition(Protocol):
             z: (B, T, n + 1) logits so far, not to be changed. The last column belongs to padding: partitions may own
                 it any number of times, nobody reads it.
             facets: by name, (B, T, d) for a facet of the positions scored, (B, L, d) for one of the positions read.
-            outputs: the output embeddings.
+            outputs: the output embeddings, to be read by `lookup` only, which training replaces.
             context: what was read.
         """
         ...
@@ -153,7 +153,7 @@ class Reranker:
     def score(self, z, facets, outputs, context):
         """See `Partition`."""
         owned = largest(z[..., :-1].detach(), self.k)
-        weight, bias = outputs.of(owned)
+        weight, bias = outputs.lookup(owned)
         scores = (weight * facets[self.facet][:, :, None]).sum(3)
         return owned, scores if bias is None else scores + bias
 
@@ -168,7 +168,7 @@ class ContextPartition:
 
     def score(self, z, facets, outputs, context):
         """See `Partition`."""
-        weight, bias = outputs.of(context.items)
+        weight, bias = outputs.lookup(context.items)
         scores = facets[self.facet] @ weight.mT  # (B, T, L)
         return context.distinct, scores if bias is None else scores + bias[:, None]
 

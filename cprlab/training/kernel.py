@@ -18,7 +18,7 @@ import torch
 from cprlab.models import Context, Head, Outputs
 from cprlab.models.heads import Component
 from cprlab.models.partitions import Facets, Merge, merge
-from cprlab.training.loss import Loss
+from cprlab.training.loss import Loss, compared
 
 CHUNK_ROWS = 256  # positions scored at once, at the most,
 CHUNK_LOGITS = 3 * 2**20  # and logits, 12 MB of them: what the processor's caches hold; but a window at the least
@@ -78,13 +78,13 @@ class _Chunked(torch.autograd.Function):
                 for grad, leaf in zip(grads, leaves, strict=True):
                     if leaf.grad is not None:
                         grad[rows] = leaf.grad
-        ctx.grads = (shared.of_weight, shared.of_bias, *grads)
+        ctx.grads = (shared.grad_weight, shared.grad_bias, *grads)
         return total
 
     @staticmethod
-    def backward(ctx, of_total):
+    def backward(ctx, grad_total):
         wanted = ctx.needs_input_grad[-len(ctx.grads) :]
-        return *[None] * 7, *(of_total * grad if want else None for grad, want in zip(ctx.grads, wanted, strict=True))
+        return *[None] * 7, *(grad_total * grad if want else None for grad, want in zip(ctx.grads, wanted, strict=True))
 
 
 class _Shared:
@@ -92,14 +92,14 @@ class _Shared:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, low: torch.dtype) -> None:
         self.outputs = Outputs(weight.detach(), None if bias is None else bias.detach())
-        self.low = self.outputs.weight.to(low)
-        self.of_weight = torch.zeros_like(weight)
-        self.of_bias = None if bias is None else torch.zeros_like(bias)
+        self.low = self.outputs.weight.to(low)  # what the products with all items read
+        self.grad_weight = torch.zeros_like(weight)
+        self.grad_bias = None if bias is None else torch.zeros_like(bias)
         self.looked_up: list[tuple[torch.Tensor, Outputs]] = []
 
-    def of(self, codes: torch.Tensor) -> Outputs:
-        """Return what `Outputs.of` does, as leaves whose gradients `collect` adds to the rest."""
-        found = self.outputs.of(codes)
+    def lookup(self, codes: torch.Tensor) -> Outputs:
+        """Return what `Outputs.lookup` does, as leaves whose gradients `collect` adds to the rest."""
+        found = self.outputs.lookup(codes)
         if torch.is_grad_enabled():
             found = Outputs(*(None if tensor is None else tensor.requires_grad_() for tensor in found))
             self.looked_up.append((codes.flatten(), found))
@@ -109,9 +109,9 @@ class _Shared:
         """Add the gradients of what was looked up, touching no other row."""
         for codes, (weight, bias) in self.looked_up:
             rows = codes[:, None].expand(-1, weight.shape[-1])
-            self.of_weight.scatter_add_(0, rows, weight.grad.flatten(0, -2))
+            self.grad_weight.scatter_add_(0, rows, weight.grad.flatten(0, -2))
             if bias is not None:
-                self.of_bias.scatter_add_(0, codes, bias.grad.flatten())
+                self.grad_bias.scatter_add_(0, codes, bias.grad.flatten())
         self.looked_up.clear()
 
 
@@ -141,7 +141,7 @@ class _Chunk:
         if not mixes and len(logits) > 1:
             softmaxes = [reduce(torch.maximum, logits)]
             winners = _first_equal(logits, softmaxes[0])
-        codes = torch.cat([targets.clamp(min=0)[:, :, None], negatives], dim=2)
+        codes = compared(targets, negatives)
         read = [z.gather(2, codes).requires_grad_(differentiated) for z in softmaxes]
         norms = [softmax_(z).requires_grad_(differentiated) for z in softmaxes]
         if mixes:
@@ -152,9 +152,9 @@ class _Chunk:
         if differentiated:
             value.backward()
             with torch.no_grad():
-                for z, of_read, of_norm in zip(softmaxes, read, norms, strict=True):
-                    z.mul_(0 if of_norm.grad is None else of_norm.grad[:, :, None])
-                    z.scatter_add_(2, codes, of_read.grad)
+                for z, few, norm in zip(softmaxes, read, norms, strict=True):
+                    z.mul_(0 if norm.grad is None else norm.grad[:, :, None])
+                    z.scatter_add_(2, codes, few.grad)
                 for index, (z, steps) in enumerate(zip(logits, merged, strict=True)):
                     if winners is not None:
                         torch.mul(softmaxes[0], winners[index], out=z)
@@ -198,29 +198,29 @@ class _Chunk:
             grad: of its logits, (B, T, n + 1 or more); the partitions take theirs out of it.
             merged: what `_score` returned.
         """
-        scored, of_scored = [], []
+        scored, grad_scored = [], []
         for owned, scores, how in reversed(merged):
-            of_owned = grad.gather(2, owned)
+            grad_owned = grad.gather(2, owned)
             if how == "replace":
                 grad.scatter_(2, owned, 0.0)
             elif how == "half":
-                grad.scatter_(2, owned, of_owned / 2)
+                grad.scatter_(2, owned, grad_owned / 2)
             if scores.requires_grad:
                 scored.append(scores)
-                of_scored.append(of_owned)
-        torch.autograd.backward(scored, of_scored)
+                grad_scored.append(grad_owned)
+        torch.autograd.backward(scored, grad_scored)
         if component.vocabulary:
             leaf, shared = self.facets[component.vocabulary], self.shared
             rows, facet = grad.flatten(0, 1)[:, : len(shared.low)], leaf.flatten(0, 1)
-            if shared.of_bias is not None:
-                shared.of_bias += rows.sum(0)
+            if shared.grad_bias is not None:
+                shared.grad_bias += rows.sum(0)
             if shared.low.dtype == grad.dtype:
-                shared.of_weight.addmm_(rows.T, facet)
+                shared.grad_weight.addmm_(rows.T, facet)
             else:
                 rows = rows.to(shared.low.dtype)
-                shared.of_weight += rows.T @ facet.to(rows.dtype)
-            of_leaf = (rows @ shared.low).to(leaf.dtype).view_as(leaf)
-            leaf.grad = of_leaf if leaf.grad is None else leaf.grad + of_leaf
+                shared.grad_weight += rows.T @ facet.to(rows.dtype)
+            grad_leaf = (rows @ shared.low).to(leaf.dtype).view_as(leaf)
+            leaf.grad = grad_leaf if leaf.grad is None else leaf.grad + grad_leaf
 
 
 def softmax_(z: torch.Tensor) -> torch.Tensor:

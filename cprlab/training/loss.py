@@ -114,9 +114,8 @@ class SampledSoftmax:
 
     def total(self, z, norm, targets, negatives):
         """See `Loss`."""
-        codes = torch.cat([targets.clamp(min=0)[:, :, None], negatives], dim=2)
         hits = F.pad(negatives == targets[:, :, None], (1, 0))
-        corrected = (z - self.log_q.to(z)[codes]).masked_fill(hits, -math.inf)
+        corrected = (z - self.log_q.to(z)[compared(targets, negatives)]).masked_fill(hits, -math.inf)
         return -_sum(corrected.log_softmax(2)[:, :, 0], targets)
 
 
@@ -143,6 +142,11 @@ def build_loss(name: LossName, counts: np.ndarray, negatives: int, t: float) -> 
             return BinaryCrossEntropy(len(counts), negatives, t if name == "gBCE" else 0.0)
         case "sampled":
             return SampledSoftmax(counts, negatives)
+
+
+def compared(targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    """Return the items whose logits a loss reads, (B, T, 1 + m): the target, any item where there is none, and N."""
+    return torch.cat([targets.clamp(min=0)[:, :, None], negatives], dim=2)
 
 
 def _sum(values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -38,8 +38,7 @@ def a_loss(recommender, name, dense=False):
     context, negatives = Context(ITEMS, AT, N_ITEMS), negatives_for(name)
     if dense:
         z = head.logits(facets, recommender.outputs, context)
-        read = torch.cat([z.gather(2, TARGETS.clamp(min=0)[:, :, None]), z.gather(2, negatives)], dim=2)
-        return LOSSES[name].total(read, z.logsumexp(2), TARGETS, negatives)
+        return LOSSES[name].total(z.gather(2, loss.compared(TARGETS, negatives)), z.logsumexp(2), TARGETS, negatives)
     return kernel.chunked(LOSSES[name], head, facets, recommender.outputs, context, TARGETS, negatives)
 
 
