@@ -219,8 +219,7 @@ class _Chunk:
             else:
                 rows = rows.to(shared.low.dtype)
                 shared.grad_weight += rows.T @ facet.to(rows.dtype)
-            grad_leaf = (rows @ shared.low).to(leaf.dtype).view_as(leaf)
-            leaf.grad = grad_leaf if leaf.grad is None else leaf.grad + grad_leaf
+            leaf.backward((rows @ shared.low).to(leaf.dtype).view_as(leaf))
 
 
 def softmax_(z: torch.Tensor) -> torch.Tensor:
