@@ -154,7 +154,7 @@ class Reranker:
         """See `Partition`."""
         owned = largest(z[..., :-1].detach(), self.k)
         weight, bias = outputs.lookup(owned)
-        scores = (weight * facets[self.facet][:, :, None]).sum(3)
+        scores = (weight @ facets[self.facet][..., None]).squeeze(3)
         return owned, scores if bias is None else scores + bias
 
 
