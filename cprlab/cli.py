@@ -30,6 +30,7 @@ def report(
     epochs: Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")] = 100,
     seed: Annotated[int, typer.Option(help="Makes the result repeatable.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, float64, or bfloat16 for a GPU.")] = "float32",
     user: Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")] = "",
     item: Annotated[str, typer.Option(help="The log's column of items.")] = "",
     time: Annotated[str, typer.Option(help="The log's column of times.")] = "",
@@ -42,7 +43,7 @@ def report(
 
     config = ReportConfig(
         data=data, users=users, encoder=encoder, heads=heads, epochs=epochs, seed=seed, device=device,
-        user=user, item=item, time=time, title=title, runs=runs,
+        precision=precision, user=user, item=item, time=time, title=title, runs=runs,
     )  # fmt: skip
     print(run_report(config, out or config.folder))
 

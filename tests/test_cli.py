@@ -34,6 +34,7 @@ def run(monkeypatch, capsys, *arguments):
         (["--data", "good.csv", "--encoder", "GRU4"], ["did you mean 'GRU4Rec'"]),
         (["--seed", "-1"], ["'seed' cannot be -1"]),
         (["--device", "cuda:9"], ["device", "cuda:9"]),
+        (["--precision", "float16"], ["precision", "did you mean 'bfloat16'"]),
         (["--epochs", "three"], ["--epochs"]),
         (["--epoch", "3"], ["--epoch"]),
         (["--data", "good.csv", "--out", "full"], ["full", "other files"]),

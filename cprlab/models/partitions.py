@@ -72,6 +72,12 @@ class Outputs(NamedTuple):
         """Return f · w_v + b_v for the facets (B, T, d) and all items, as (B, T, n + 1)."""
         return F.linear(facet, self.weight, self.bias)
 
+    def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return f · w_v + b_v for the facets (B, T, d) and each one's own items (B, T, k), as (B, T, k)."""
+        weight, bias = self.lookup(codes)
+        scores = (facet[..., None, :] @ weight.mT).squeeze(-2)
+        return scores if bias is None else scores + bias
+
     def lookup(self, codes: torch.Tensor) -> "Outputs":
         """Return the weight (*codes.shape, d) and the bias (codes.shape), or None, of the items with these codes."""
         return Outputs(F.embedding(codes, self.weight), None if self.bias is None else self.bias[codes])
@@ -131,7 +137,7 @@ class Partition(Protocol):
             z: (B, T, n + 1) logits so far, not to be changed. The last column belongs to padding: partitions may own
                 it any number of times, nobody reads it.
             facets: by name, (B, T, d) for a facet of the positions scored, (B, L, d) for one of the positions read.
-            outputs: the output embeddings, to be read by `lookup` only, which training replaces.
+            outputs: the output embeddings, to be read by `lookup` and `score` only, which training replaces.
             context: what was read.
         """
         ...
@@ -153,9 +159,7 @@ class Reranker:
     def score(self, z, facets, outputs, context):
         """See `Partition`."""
         owned = largest(z[..., :-1].detach(), self.k)
-        weight, bias = outputs.lookup(owned)
-        scores = (weight @ facets[self.facet][..., None]).squeeze(3)
-        return owned, scores if bias is None else scores + bias
+        return owned, outputs.score(facets[self.facet], owned)
 
 
 @dataclass(frozen=True)

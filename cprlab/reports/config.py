@@ -9,7 +9,7 @@ from cprlab.data import Sequences, load_log
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.training import RunConfig, TrainingConfig
-from cprlab.training.loop import Device, open_device
+from cprlab.training.loop import Device, Precision, open_device
 
 
 class ReportConfig(Config):
@@ -23,6 +23,7 @@ class ReportConfig(Config):
         epochs: at most; training stops earlier when the validation NDCG@10 no longer rises.
         seed: of the weights, the order of batches, the draw of users and the bootstrap.
         device: where to train.
+        precision: float32, float64, or bfloat16 for the products of matrices.
         runs: the folder in which trained models are kept and found again.
         out: the folder for `metrics.json`; none is written when empty.
         user: the log's column of users; guessed when empty, as are `item`, `time` and `title`.
@@ -38,6 +39,7 @@ class ReportConfig(Config):
     epochs: int = pydantic.Field(100, ge=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
     device: Device = "auto"
+    precision: Precision = "float32"
     runs: str = "runs"
     out: str = ""
     user: str = ""
@@ -66,7 +68,7 @@ class ReportConfig(Config):
 
     def run_configs(self) -> dict[str, RunConfig]:
         """Return what to train, by head."""
-        training = TrainingConfig(epochs=self.epochs, seed=self.seed)
+        training = TrainingConfig(epochs=self.epochs, seed=self.seed, precision=self.precision)
         encoder = CONFIGS[self.encoder]()
         return {head: RunConfig(encoder=encoder, head=head, training=training) for head in self.heads.split("; ")}
 

@@ -102,17 +102,43 @@ class _Shared:
         found = self.outputs.lookup(codes)
         if torch.is_grad_enabled():
             found = Outputs(*(None if tensor is None else tensor.requires_grad_() for tensor in found))
-            self.looked_up.append((codes.flatten(), found))
+            self.looked_up.append((codes, found))
         return found
 
+    def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return what `Outputs.score` does; the gradients of the embeddings are added to the rest in its backward."""
+        return _Score.apply(facet, codes, self)
+
     def collect(self) -> None:
-        """Add the gradients of what was looked up, touching no other row."""
+        """Add the gradients of what was looked up."""
         for codes, (weight, bias) in self.looked_up:
-            rows = codes[:, None].expand(-1, weight.shape[-1])
-            self.grad_weight.scatter_add_(0, rows, weight.grad.flatten(0, -2))
-            if bias is not None:
-                self.grad_bias.scatter_add_(0, codes, bias.grad.flatten())
+            self.add(codes, weight.grad, None if bias is None else bias.grad)
         self.looked_up.clear()
+
+    def add(self, codes: torch.Tensor, grad_weight: torch.Tensor, grad_bias: torch.Tensor | None) -> None:
+        """Add gradients (*codes.shape, d) and (codes.shape) of the items with these codes, touching no other row."""
+        codes = codes.flatten()
+        rows = codes[:, None].expand(-1, grad_weight.shape[-1])
+        self.grad_weight.scatter_add_(0, rows, grad_weight.flatten(0, -2))
+        if grad_bias is not None:
+            self.grad_bias.scatter_add_(0, codes, grad_bias.flatten())
+
+
+class _Score(torch.autograd.Function):
+    """`Outputs.score`, whose gradients autograd would form with twice the passes over (B, T, k, d)."""
+
+    @staticmethod
+    def forward(ctx, facet, codes, shared):
+        ctx.save_for_backward(facet, codes)
+        ctx.shared = shared
+        return shared.outputs.score(facet, codes)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (facet, codes), shared = ctx.saved_tensors, ctx.shared
+        weight, bias = shared.outputs.lookup(codes)
+        shared.add(codes, grad[..., None] * facet[..., None, :], None if bias is None else grad)
+        return (grad[..., None, :] @ weight).squeeze(-2), None, None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from cprlab.training.kernel import chunked
 from cprlab.training.loss import Loss, LossName, build_loss
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "float64", "bfloat16"]
 BATCHES_SORTED_TOGETHER = 50
 
 
@@ -39,6 +40,8 @@ class TrainingConfig(Config):
         negatives: m, items drawn for each target; for the losses that compare with a sample.
         calibration: gBCE's t.
         seed: of weights, order of batches, dropout and negatives.
+        precision: of weights and arithmetic; "bfloat16" keeps weights, logits and losses in float32 and multiplies
+            matrices in bfloat16 (autocast).
     """
 
     epochs: int = pydantic.Field(100, ge=1)
@@ -49,6 +52,7 @@ class TrainingConfig(Config):
     negatives: int = pydantic.Field(256, ge=1)
     calibration: float = pydantic.Field(0.75, ge=0, le=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
+    precision: Precision = "float32"
 
 
 def open_device(device: Device) -> torch.device:
@@ -79,7 +83,7 @@ def fit(
     """Train in place; the recommender ends with the weights of its best epoch.
 
     Args:
-        recommender: with freshly drawn weights.
+        recommender: with freshly drawn weights, in float64 if that is the precision.
         sequences: what to train on.
         config: how.
         device: where.
@@ -89,7 +93,11 @@ def fit(
         A row an epoch: `epoch, loss` (the mean of a target; nats for CE), `ndcg` (validation NDCG@10), `seconds,
         targets_per_second`.
     """
-    fabric = Fabric(accelerator=open_device(device).type, devices=1)
+    accelerator = open_device(device).type
+    if accelerator == "mps" and config.precision == "float64":
+        raise ConfigError("The device mps has no float64; use the precision float32, or the device cpu.")
+    lower = "bf16-mixed" if config.precision == "bfloat16" else None
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=lower)
     optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
     model, optimizer = fabric.setup(recommender, optimizer)
     state = {"epochs": [], "best": -1.0, "weights": copy.deepcopy(recommender.state_dict())}
@@ -117,7 +125,8 @@ def fit(
             total = 0.0
             for chosen in batches:
                 batch = sequences.batch(windows, chosen)
-                value = _loss(loss, model, recommender, batch, fabric.device)
+                with fabric.autocast():
+                    value = _loss(loss, model, recommender, batch, fabric.device)
                 n_targets = int(windows.n_targets[chosen].sum())
                 optimizer.zero_grad()
                 fabric.backward(value / n_targets)

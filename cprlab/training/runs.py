@@ -141,4 +141,5 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
 
 
 def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:
-    return Recommender(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)
+    recommender = Recommender(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)
+    return recommender.double() if config.training.precision == "float64" else recommender

@@ -71,6 +71,24 @@ def test_every_encoder_head_and_loss_learns_and_is_read_back(sequences, tmp_path
     )
 
 
+@pytest.mark.parametrize(("precision", "held"), [("float64", torch.float64), ("bfloat16", torch.float32)])
+def test_a_precision_decides_the_arithmetic(sequences, tmp_path, precision, held):
+    single = train(sequences, CONFIG, tmp_path, "cpu")
+    run = train(sequences, CONFIG.but(training=CONFIG.training.but(precision=precision)), tmp_path, "cpu")
+    again = Run.load(run.folder)
+    for weight in (
+        *run.recommender.parameters(),
+        *again.recommender.parameters(),
+        *load_file(run.folder / "model.safetensors").values(),
+    ):
+        assert weight.dtype == held
+    histories = [[1, 2, 1], [3]]
+    np.testing.assert_array_equal(again.recommender.log_probs(histories), run.recommender.log_probs(histories))
+    deviation = np.abs(run.history["loss"] / single.history["loss"] - 1)
+    assert deviation.max() < (1e-5 if precision == "float64" else 1e-2)
+    assert deviation.max() > 0  # it is not the same arithmetic
+
+
 def test_a_finished_run_is_not_trained_again(sequences, tmp_path, monkeypatch):
     run = train(sequences, CONFIG, tmp_path, "cpu")
     monkeypatch.setattr("cprlab.training.runs.fit", None)
