@@ -1,9 +1,13 @@
-"""Shared by all tests: small logs, small models, and one thread a worker."""
+"""Shared by all tests: small logs, small models, one thread a worker, and Triton without a GPU."""
+
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+
+os.environ["TRITON_INTERPRET"] = "1"  # before cprlab imports it: kernels run on the CPU, statement by statement
 
 from cprlab.data import InteractionLog, Sequences
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional as F
 
-from cprlab.data.sequences import Batch, Sequences, Split
+from cprlab.data.sequences import Sequences, Split
 from cprlab.models import Context, Recommender
-from cprlab.models.recommender import HISTORIES_AT_ONCE, SCORES_AT_ONCE, inference
+from cprlab.models.partitions import largest
+from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 
 TOP = 10
 
@@ -32,30 +32,35 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
     windows = sequences.windows(split)
     order = np.argsort(windows.lengths, kind="stable")
     device = recommender.embedding.weight.device
-    size = max(1, min(HISTORIES_AT_ONCE, SCORES_AT_ONCE // sequences.n_items))
     parts = []
     with inference(recommender):
-        for start in range(0, len(order), size):
-            batch = sequences.batch(windows, order[start : start + size]).to(device)
-            parts.append(_measure(recommender, batch))
+        for start in range(0, len(order), HISTORIES_AT_ONCE):
+            batch = sequences.batch(windows, order[start : start + HISTORIES_AT_ONCE]).to(device)
+            context = Context(batch.items, batch.at, recommender.n_items)
+            for rows, scores in recommender.scored(batch.items, batch.at, batch.users):
+                parts.append(_measure(scores[:, 0], context.rows(rows).distinct[:, 0], batch.targets[rows]))
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     measured.insert(0, "user", windows.user[order])
     measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[order])
     return measured.sort_values("user", ignore_index=True)
 
 
-def _measure(recommender: Recommender, batch: Batch) -> dict[str, np.ndarray]:
-    """Return the columns of `evaluate` for a batch of cases with one target each."""
-    scores = recommender.score(batch.items, batch.at, batch.users)[:, 0]  # (B, n)
-    target = batch.targets  # (B, 1)
+def _measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -> dict[str, np.ndarray]:
+    """Return the columns of `evaluate`.
+
+    Args:
+        scores: (B, n) log-probabilities.
+        history: (B, L) the items read, each once, n elsewhere.
+        target: (B, 1).
+    """
+    n_items = scores.shape[1]
     of_target = scores.gather(1, target)
-    context = Context(batch.items, batch.at, recommender.n_items)
-    history = context.distinct[:, 0]  # (B, L), each item once, n elsewhere
-    in_history = F.pad(scores, (0, 1), value=-torch.inf).gather(1, history)
+    in_history = scores.gather(1, history.clamp(max=n_items - 1)).masked_fill(history == n_items, -torch.inf)
     repeat = (history == target).any(1)
-    rank = scores.shape[1] - (scores < of_target).sum(1)  # so a score that is no number counts against the target too
+    below = torch.lt(scores, of_target, out=torch.empty_like(scores)).sum(1)  # as floats: adding up truths is slow
+    rank = n_items - below.long()  # so a score that is no number counts against the target too
     above = (in_history >= of_target).sum(1)
-    best = scores.topk(min(TOP, scores.shape[1])).indices  # (B, 10)
+    best = largest(scores, min(TOP, n_items))  # (B, 10)
     columns = {
         "target": target[:, 0],
         "repeat": repeat,

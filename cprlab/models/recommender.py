@@ -14,10 +14,10 @@ from cprlab.errors import ConfigError
 from cprlab.models.encoders import EncoderConfig, build_encoder
 from cprlab.models.heads import build_head
 from cprlab.models.names import HeadConfig
-from cprlab.models.partitions import Context, Facets, Outputs, Pointer
+from cprlab.models.partitions import Context, Facets, Outputs, Pointer, largest
 
-SCORES_AT_ONCE = 2**23  # numbers in a batch's score matrix: 32 MB
-HISTORIES_AT_ONCE = 512  # of a small catalogue, the encoder's states and the masks are what takes memory
+HISTORIES_AT_ONCE = 512  # read by the encoder
+SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}  # 4 MB, which a processor's caches hold; on a GPU, launches cost more
 
 Histories = Sequence[Sequence[int]]
 
@@ -111,6 +111,17 @@ class Recommender(nn.Module):
         """Return log-probabilities (B, T, n) of the item after each position in `at`; arguments as in `forward`."""
         return self.distribution(self(items, at, users), Context(items, at, self.n_items))
 
+    def scored(
+        self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None
+    ) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield what `score` returns a few windows at a time, (b, T, n), and which; no more than these are held."""
+        facets, context = self(items, at, users), Context(items, at, self.n_items)
+        held = SCORES_AT_ONCE.get(items.device.type, SCORES_AT_ONCE["cpu"])
+        size = max(1, held // (self.n_items * at.shape[1]))
+        for start in range(0, len(items), size):
+            rows = slice(start, start + size)
+            yield rows, self.distribution({name: facet[rows] for name, facet in facets.items()}, context.rows(rows))
+
     def distribution(self, facets: Facets, context: Context) -> torch.Tensor:
         """Return log-probabilities (B, T, n) for what `forward` gave."""
         return self.head.log_probs(facets, self.outputs, context)
@@ -158,9 +169,13 @@ class Recommender(nn.Module):
         """
         if not isinstance(k, numbers.Integral) or not 1 <= k <= self.n_items:
             raise ConfigError(f"k = {k!r} is not possible; there are {self.n_items} items.")
-        found = [scores.topk(k) for _, scores in self._score(histories, users)]
-        items = np.concatenate([top.indices.cpu().numpy() for top in found] or [np.empty((0, k), np.int64)])
-        return items, np.concatenate([top.values.cpu().numpy() for top in found] or [self._none(k)])
+        items, values = [np.empty((0, k), np.int64)], [self._none(k)]
+        for _, scores in self._score(histories, users):
+            codes = largest(scores, k)
+            top = scores.gather(1, codes).sort(descending=True)
+            items.append(codes.gather(1, top.indices).cpu().numpy())
+            values.append(top.values.cpu().numpy())
+        return np.concatenate(items), np.concatenate(values)
 
     def parts(self, histories: Histories, users: Sequence[int] | None = None) -> Parts:
         """Return how the predictions of `log_probs` come about, partition by partition.
@@ -245,13 +260,12 @@ class Recommender(nn.Module):
 
     def _score(self, histories: Histories, users: Sequence[int] | None) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield log-probabilities (b, n) of a few histories at a time, and which."""
-        size = max(1, min(HISTORIES_AT_ONCE, SCORES_AT_ONCE // self.n_items))
         items, at, codes = self.collate(histories, users)
-        for start in range(0, len(histories), size):
-            rows = slice(start, start + size)
+        for start in range(0, len(histories), HISTORIES_AT_ONCE):
+            read = slice(start, start + HISTORIES_AT_ONCE)
             with inference(self):
-                scores = self.score(items[rows], at[rows], None if codes is None else codes[rows])
-            yield rows, scores[:, 0]
+                for rows, scores in self.scored(items[read], at[read], None if codes is None else codes[read]):
+                    yield slice(start + rows.start, start + rows.stop), scores[:, 0]
 
 
 @contextmanager

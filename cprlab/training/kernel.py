@@ -18,10 +18,12 @@ import torch
 from cprlab.models import Context, Head, Outputs
 from cprlab.models.heads import Component
 from cprlab.models.partitions import Facets, Merge, merge
+from cprlab.training import fused
 from cprlab.training.loss import Loss, compared
 
-CHUNK_ROWS = 256  # positions scored at once, at the most,
-CHUNK_LOGITS = 3 * 2**20  # and logits, 12 MB of them: what the processor's caches hold; but a window at the least
+# Positions, and logits, scored at once at the most, but a window at the least: on a processor 12 MB, which its caches
+# hold; on a GPU enough that its cores are busy, and the time to launch a kernel does not count.
+CHUNK = {"cpu": (256, 3 * 2**20), "cuda": (2**14, 2**26)}
 ALIGNED = 16  # a row's length is a multiple of it: products with rows that begin anywhere take a third longer
 
 # A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
@@ -63,7 +65,8 @@ class _Chunked(torch.autograd.Function):
     def forward(ctx, differentiated, loss, head, context, targets, negatives, names, weight, bias, *facets):
         device = weight.device.type
         low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        rows_at_once = min(CHUNK_ROWS, CHUNK_LOGITS // (len(weight) * len(head.components)))
+        most_rows, most_logits = CHUNK.get(device, CHUNK["cpu"])
+        rows_at_once = min(most_rows, most_logits // (len(weight) * len(head.components)))
         step = max(1, rows_at_once // targets.shape[1])  # in windows
         width = -(-len(weight) // ALIGNED) * ALIGNED
         buffers = [weight.new_empty(min(step, len(targets)), targets.shape[1], width) for _ in head.components]
@@ -253,6 +256,8 @@ def softmax_(z: torch.Tensor) -> torch.Tensor:
 
     Where all of a row are −inf, so is that, and the row becomes uniform.
     """
+    if fused.usable(z.device):
+        return fused.softmax_(z, FLOOR)
     top = z.amax(-1)
     z.clamp_(min=(top - FLOOR).clamp(min=torch.finfo(z.dtype).min / 2)[..., None])
     torch.softmax(z, dim=-1, out=z)

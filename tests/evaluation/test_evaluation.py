@@ -10,6 +10,7 @@ import torch
 from cprlab.evaluation import by_length, calibration, choose_examples, compare, evaluate, readable, summarise
 from cprlab.evaluation.tables import interval
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, parse_head
+from cprlab.models.recommender import SCORES_AT_ONCE
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_every_case_is_what_a_loop_counts(recommenders, sequences, head, split, 
 
 
 def test_small_batches_change_nothing(recommenders, sequences, cases, monkeypatch):
-    monkeypatch.setattr("cprlab.evaluation.cases.SCORES_AT_ONCE", 3 * sequences.n_items)
+    monkeypatch.setitem(SCORES_AT_ONCE, "cpu", 3 * sequences.n_items)
     found = evaluate(recommenders["Softmax"], sequences)
     pd.testing.assert_frame_equal(found, cases["Softmax"], rtol=1e-5)
 

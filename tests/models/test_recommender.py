@@ -10,6 +10,7 @@ from scipy.special import log_softmax
 from cprlab.errors import ConfigError
 from cprlab.models import Context, GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
 from cprlab.models.partitions import Attention
+from cprlab.models.recommender import SCORES_AT_ONCE
 from tests.models import brute
 
 N_ITEMS, N_USERS = 30, 3
@@ -202,7 +203,8 @@ def test_candidates_and_topk_are_read_off_all_scores(histories, head, k, data):
 def test_many_histories_are_scored_a_few_at_a_time(monkeypatch):
     recommender, histories = build("Softmax + CPR:3"), [[1, 2, 1], [3], [4, 5], [6, 6], [7]]
     scores, top = recommender.log_probs(histories), recommender.topk(histories, 2)[0]
-    monkeypatch.setattr("cprlab.models.recommender.HISTORIES_AT_ONCE", 2)
+    monkeypatch.setattr("cprlab.models.recommender.HISTORIES_AT_ONCE", 3)
+    monkeypatch.setitem(SCORES_AT_ONCE, "cpu", 2 * N_ITEMS)
     np.testing.assert_allclose(recommender.log_probs(histories), scores, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(recommender.topk(histories, 2)[0], top)
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cprlab.models import Context, GRU4RecConfig, Recommender, parse_head
 from cprlab.models.partitions import GROUP, largest
-from cprlab.training.kernel import chunked, softmax_
+from cprlab.training import fused
+from cprlab.training.kernel import FLOOR, chunked, softmax_
 from cprlab.training.loss import CrossEntropy
 
 KINDS = (
@@ -144,6 +145,42 @@ def test_of_equal_logits_one_facet_alone_gets_the_gradient():
     (_, grads), (_, expected) = gradients(recommender, batch, True), gradients(recommender, batch, False)
     for name in ("embedding.weight", "item_bias"):  # whichever facet it goes to
         torch.testing.assert_close(grads[name], expected[name], rtol=1e-10, atol=1e-12)
+
+
+def rows_of_logits(dtype, n=9001):
+    """Logits of every size, −inf among them, in rows of two of Triton's blocks and a bit."""
+    z = torch.randn(2, 5, n, dtype=dtype, generator=torch.Generator().manual_seed(0)) * 20
+    z[0, 1, :5000] = z[0, 2, 1:] = -torch.inf
+    z[0, 3] = -torch.inf
+    z[1, 0, 7], z[1, 1, -1] = 1e4, -1e4
+    z[1, 2] *= 500
+    return z
+
+
+@pytest.mark.skipif(fused.triton is None, reason="no Triton on this machine")
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 2e-6), (torch.float64, 1e-14)])
+def test_tritons_softmax_is_the_eager_one(dtype, within):
+    z = rows_of_logits(dtype)
+    there = torch.cat([z, torch.full_like(z[..., :3], 5.0)], dim=-1)  # what stands behind a row stays as it is
+    norms = fused.softmax_(there[..., : z.shape[-1]], FLOOR)
+    expected = softmax_(z)
+    torch.testing.assert_close(norms, expected, rtol=within, atol=0)
+    torch.testing.assert_close(there[..., : z.shape[-1]], z, rtol=100 * within, atol=0)
+    assert (there[..., z.shape[-1] :] == 5).all()
+
+
+@pytest.mark.skipif(fused.triton is None, reason="no Triton on this machine")
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_tritons_softmax_loss_and_gradients_are_those_of_dense_logits(kind, monkeypatch):
+    recommender = build(kind.format(3, 7), 40, biased=True)
+    batch = a_batch(40, 3, 5, 12)
+    expected = gradients(recommender, batch, False)
+    monkeypatch.setattr(fused, "usable", lambda device: True)
+    assert_alike(gradients(recommender, batch, True), expected, 1e-10)
+
+
+def test_without_a_gpu_triton_is_not_used():
+    assert not fused.usable(torch.device("cpu"))
 
 
 def test_the_softmax_in_place_holds_no_denormal_number():

@@ -65,7 +65,7 @@ def by_hand(name, z, target, negatives):
 
 @pytest.fixture
 def chunks_of_one_window(monkeypatch):
-    monkeypatch.setattr(kernel, "CHUNK_ROWS", 1)
+    monkeypatch.setitem(kernel.CHUNK, "cpu", (1, 2**20))
 
 
 @pytest.mark.usefixtures("chunks_of_one_window")
