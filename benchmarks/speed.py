@@ -1,38 +1,48 @@
-"""What does the exact loss cost? CPU seconds and memory, each time against another way to the same numbers.
+"""What do the exact loss, evaluation and a single prediction cost? CPU seconds and memory, against other ways there.
 
-    python benchmarks/speed.py --table docs/speed.md --json speed.json
+    python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
 
 The two sides of a row take turns in one process; a ratio is the median over repeats, with the lowest and the highest.
-Memory is what a process of its own holds at its peak, above the inputs.
+There is one thread, so that CPU time is work and never waiting. Memory is what a process of its own holds at its peak,
+above the inputs.
 """
 
 import json
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
+from plotly.subplots import make_subplots
 from torch.nn import functional as F
 
+from cprlab.data import Sequences
+from cprlab.evaluation import evaluate
 from cprlab.files import whole
-from cprlab.models import Context, Outputs, parse_head
+from cprlab.models import Context, GRU4RecConfig, Outputs, Recommender, parse_head
 from cprlab.models.heads import build_head
+from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
+from cprlab.plots import COLOURS
 from cprlab.training.kernel import chunked
 from cprlab.training.loss import CrossEntropy
 
 WINDOWS, LENGTH, D = 64, 50, 64  # 3,200 rows
 CPR, CE, DENSE, TORCH = "CPR:100", "row-fused CE", "dense CE", "linear_cross_entropy"
-HEADS = {CPR: "Softmax + CPR:{k}", CE: "Softmax"}
+LARGE, TINY = f"{CPR}, logits up to 1e4", f"{CPR}, denormal embeddings"
+HEADS = {CPR: "Softmax + CPR:{k}", CE: "Softmax", LARGE: "Softmax + CPR:{k}", TINY: "Softmax + CPR:{k}"}
+SPREAD = {LARGE: 300.0, TINY: 1e-40}  # of the embeddings; 0.1 otherwise
 
 
 def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows: int = WINDOWS) -> Callable[[], None]:
     """Return a function that computes a loss and all its gradients, whose inputs are there already."""
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(n_items + 1, D, generator=generator).mul_(0.1).requires_grad_()
+    weight = torch.randn(n_items + 1, D, generator=generator).mul_(SPREAD.get(work, 0.1)).requires_grad_()
     items = torch.randint(n_items, (windows, length), generator=generator)
     targets = torch.randint(n_items, (windows, length), generator=generator)
     if work in HEADS:
@@ -103,8 +113,8 @@ def compare(repeats: int) -> list[dict]:
     """Return a row for each pair of works and each size of catalogue."""
     rows = []
     for n_items in (13_000, 100_000):
-        memory = {work: peak_memory(work, n_items) for work in (CPR, CE, DENSE, TORCH)}
-        for work, against in ((CPR, CE), (CPR, DENSE), (CE, TORCH)):
+        memory = {work: peak_memory(work, n_items) for work in (CPR, CE, DENSE, TORCH, LARGE, TINY)}
+        for work, against in ((CPR, CE), (CPR, DENSE), (CE, TORCH), (LARGE, CPR), (TINY, CPR)):
             ratios = time_ratios(work, against, n_items, repeats)
             rows.append(
                 {
@@ -121,15 +131,22 @@ def compare(repeats: int) -> list[dict]:
     return rows
 
 
+GROWS = {  # what, and over which values
+    "n_items": (3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
+    "length": (10, 50, 100, 200),
+    "k": (20, 100, 200, 500),
+    "windows": (8, 16, 64, 128),
+}
+CALLED = {"n_items": "items V", "length": "history L", "k": "k of R", "windows": "windows in a batch"}
+
+
 def scaling(repeats: int) -> list[dict]:
-    """Return what a row costs CPR and CE, in CPU microseconds, over catalogue, history, k and batch."""
-    settings = [{"n_items": n} for n in (3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)]
-    settings += [{"n_items": 13_000, "length": length, "windows": 3_200 // length} for length in (10, 50, 100, 200)]
-    settings += [{"n_items": 13_000, "k": k} for k in (20, 100, 200, 500)]
-    settings += [{"n_items": 13_000, "windows": windows} for windows in (8, 32, 128)]
+    """Return what a row costs CPR and CE, in CPU microseconds, when one thing grows and all else stays."""
     rows = []
-    for setting in settings:
-        setting = {"k": 100, "length": LENGTH, "windows": WINDOWS} | setting
+    for grows, value in ((grows, value) for grows, values in GROWS.items() for value in values):
+        setting = {"n_items": 13_000, "length": LENGTH, "k": 100, "windows": WINDOWS} | {grows: value}
+        if grows == "length":
+            setting["windows"] = WINDOWS * LENGTH // value
         if setting["n_items"] > 100_000:
             setting["windows"] = 16  # the cost of a row is the same
         sides = [loss_of(work, **setting) for work in (CPR, CE)]
@@ -137,15 +154,93 @@ def scaling(repeats: int) -> list[dict]:
             side()
         seconds = [statistics.median(cpu_seconds(side) for _ in range(repeats)) for side in sides]
         micro = [1e6 * value / (setting["windows"] * setting["length"]) for value in seconds]
-        rows.append(setting | {"CPR": micro[0], "CE": micro[1]})
+        rows.append(setting | {"grows": grows, "CPR": micro[0], "CE": micro[1]})
         print(rows[-1], flush=True)
     return rows
 
 
-PAGE = """# What the exact loss costs
+def exponent(costs: list[dict], side: str) -> float:
+    """Return b of the power law a · V^b fitted to the costs of catalogues of 10,000 items and more."""
+    of_items = [row for row in costs if row["grows"] == "n_items" and row["n_items"] >= 10_000]
+    return float(
+        np.polyfit(np.log([row["n_items"] for row in of_items]), np.log([row[side] for row in of_items]), 1)[0]
+    )
 
-Made by `python benchmarks/speed.py --table docs/speed.md` ({cores} threads, torch {torch}). A loss and all its
-gradients, for {rows:,} rows (64 windows of 50 items), d = 64, single precision. Time is CPU time, of both sides in
+
+def using(n_items: int, n_users: int, repeats: int) -> list[dict]:
+    """Return the CPU milliseconds of evaluating a catalogue beyond the encoder, and of one history, for each head."""
+    rng = np.random.default_rng(0)
+    sequences = Sequences(
+        items=rng.integers(0, n_items, n_users * 60).astype(np.int32),
+        offsets=np.arange(n_users + 1) * 60,
+        user_ids=np.arange(n_users),
+        item_ids=np.arange(n_items),
+        titles=np.arange(n_items).astype(str),
+        max_len=LENGTH,
+        name="random",
+        fingerprint="random",
+        notes=(),
+    )
+    windows, rows = sequences.windows("test"), []
+    for head in ("Softmax", "Softmax + CPR:100 + Mi", "Softmax + CPR:20,100,500 + Mi", "MoS:3 dynamic", "RepeatNet"):
+        recommender = Recommender(GRU4RecConfig(), parse_head(head), n_items)
+        batches = [
+            sequences.batch(windows, np.arange(start, min(start + HISTORIES_AT_ONCE, n_users)))
+            for start in range(0, n_users, HISTORIES_AT_ONCE)
+        ]
+
+        def encode(recommender=recommender, batches=batches):
+            with inference(recommender):
+                for batch in batches:
+                    recommender(batch.items, batch.at)
+
+        works = {
+            "evaluation": lambda recommender=recommender: evaluate(recommender, sequences),
+            "encoder": encode,
+            "history": lambda recommender=recommender: recommender.log_probs([sequences.items[:LENGTH]]),
+        }
+        seconds = {}
+        for name, once in works.items():
+            once()
+            seconds[name] = statistics.median(
+                cpu_seconds(once) for _ in range(repeats * (5 if name == "history" else 1))
+            )
+        rows.append(
+            {
+                "head": head,
+                "evaluation": 1e3 * (seconds["evaluation"] - seconds["encoder"]),
+                "history": 1e3 * seconds["history"],
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def draw(costs: list[dict], file: Path) -> None:
+    """Draw what `scaling` returned, a panel for each thing that grows."""
+    figure = make_subplots(1, len(GROWS), subplot_titles=list(CALLED.values()), shared_yaxes=True)
+    for column, grows in enumerate(GROWS, start=1):
+        of_panel = [row for row in costs if row["grows"] == grows]
+        for colour, (side, name) in zip(COLOURS, (("CPR", CPR), ("CE", CE)), strict=False):
+            figure.add_scatter(
+                x=[row[grows] for row in of_panel], y=[row[side] for row in of_panel], name=name, legendgroup=side,
+                showlegend=column == 1, mode="lines+markers", line_color=colour, row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(type="log", dtick=1)
+    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(title="CPU µs a row", col=1)
+    figure.update_layout(template="plotly_white", title="What a row of the exact loss and its gradients costs")
+    with whole(file) as new:
+        new.write_bytes(figure.to_image("png", width=1200, height=420, scale=1.5))
+
+
+PAGE = """# What the exact loss, evaluation and a prediction cost
+
+Made by `python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png` (one thread, torch {torch}).
+
+## A loss and all its gradients
+
+For {rows:,} rows (64 windows of 50 items), d = 64, single precision. Time is CPU time, of both sides in
 turns in one process: the median ratio of {repeats} repeats, the lowest and the highest. Memory is the peak above the
 inputs, in a process of its own; it includes the gradient of the item embeddings.
 
@@ -154,48 +249,79 @@ inputs, in a process of its own; it includes the gradient of the item embeddings
 - *dense CE*: `torch.nn.functional.cross_entropy` of all logits at once.
 - *linear_cross_entropy*: torch's own in chunks, with its default options.
 
-{table}"""
+- *logits up to 1e4*, *denormal embeddings*: the same work on hard numbers; nothing should slow down.
+
+{losses}
+{growth}
+## Evaluation, and a single prediction
+
+CPU milliseconds with {n_items:,} items: of ranking all of them for {n_users:,} users (`evaluate`), without the encoder;
+and of all log-probabilities for one history of 50 items (`log_probs`), the encoder included, as an edited history needs.
+
+{uses}"""
+
+GROWTH = """
+What a row costs CPR:100 and row-fused CE in CPU µs, when one thing grows and all else stays at V = 13,000, L = 50,
+k = 100 and 64 windows. Over the catalogues of 10,000 items and more the cost grows as V^{CPR:.2f} and V^{CE:.2f}:
+
+![What a row of the loss costs]({figure})
+
+{table}
+"""
 
 
-def table(rows: list[dict], costs: list[dict]) -> str:
-    """Return the tables in Markdown; the second only where there are costs."""
-    lines = [
-        "| loss and gradients | against | CPU time | memory | peak above inputs |",
-        "| --- | --- | --- | --- | --- |",
-        *(
-            f"| {row['work']} | {row['against']} | {row['time_ratio']:.2f} × [{row['low']:.2f}, {row['high']:.2f}] "
-            f"| {row['memory_ratio']:.3f} × | {row['memory_mb']:.0f} MB |"
-            for row in rows
-        ),
-    ]
-    if costs:
-        lines += [
-            "",
-            "| items | k | history | windows | CPR (µs a row) | CE (µs a row) |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-    lines += [
-        f"| {row['n_items']:,} | {row['k']} | {row['length']} | {row['windows']} | {row['CPR']:.0f} | {row['CE']:.0f} |"
-        for row in costs
-    ]
-    return "\n".join(lines) + "\n"
+def table(header: str, rows: list[str]) -> str:
+    """Return a table in Markdown."""
+    return (
+        "\n".join([f"| {header} |", "|" + " --- |" * (header.count("|") + 1), *(f"| {row} |" for row in rows)]) + "\n"
+    )
 
 
 def main(
     out: Annotated[Path, typer.Option("--table", help="Markdown.")] = Path("speed.md"),
+    figure: Annotated[Path, typer.Option("--figure", help="How the cost grows, as PNG.")] = Path("loss_cost.png"),
     json_file: Annotated[Path | None, typer.Option("--json", help="The first table's rows.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out how the cost grows; under 5 minutes.")] = False,
 ) -> None:
     """Measure, and write the tables."""
-    repeats = 5 if quick else 9
+    torch.set_num_threads(1)
+    repeats, n_items, n_users = 5 if quick else 9, 13_300, 2_469
     rows = compare(repeats)
-    costs = [] if quick else scaling(repeats=3)
+    uses = using(n_items, n_users, 5)
+    growth = ""
+    if not quick:
+        costs = scaling(repeats=3)
+        draw(costs, figure)
+        growth = GROWTH.format(
+            figure=os.path.relpath(figure, out.parent),
+            table=table(
+                "what grows | to | CPR:100 | row-fused CE",
+                [
+                    f"{CALLED[row['grows']]} | {row[row['grows']]:,} | {row['CPR']:.0f} | {row['CE']:.0f}"
+                    for row in costs
+                ],
+            ),
+            **{side: exponent(costs, side) for side in ("CPR", "CE")},
+        )
     page = PAGE.format(
-        cores=torch.get_num_threads(),
         torch=torch.__version__,
         rows=WINDOWS * LENGTH,
         repeats=repeats,
-        table=table(rows, costs),
+        losses=table(
+            "loss and gradients | against | CPU time | memory | peak above inputs",
+            [
+                f"{row['work']} | {row['against']} | {row['time_ratio']:.2f} × [{row['low']:.2f}, {row['high']:.2f}] "
+                f"| {row['memory_ratio']:.3f} × | {row['memory_mb']:.0f} MB"
+                for row in rows
+            ],
+        ),
+        growth=growth,
+        n_items=n_items,
+        n_users=n_users,
+        uses=table(
+            "head | evaluation | one history",
+            [f"{row['head']} | {row['evaluation']:.0f} ms | {row['history']:.1f} ms" for row in uses],
+        ),
     )
     with whole(out) as file:
         file.write_text(page, encoding="utf-8")
