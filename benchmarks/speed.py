@@ -256,7 +256,7 @@ inputs, in a process of its own; it includes the gradient of the item embeddings
 ## Evaluation, and a single prediction
 
 CPU milliseconds with {n_items:,} items: of ranking all of them for {n_users:,} users (`evaluate`), without the encoder;
-and of all log-probabilities for one history of 50 items (`log_probs`), the encoder included, as an edited history needs.
+and of all log-probabilities for one history of 50 items (`log_probs`), with the encoder, as an edited history needs.
 
 {uses}"""
 
