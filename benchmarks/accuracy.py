@@ -13,7 +13,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from cprlab.data import Sequences, load_log
+from cprlab.data import load_sequences
 from cprlab.evaluation import METRICS, evaluate, interval
 from cprlab.files import whole
 from cprlab.models import GRU4RecConfig, MFConfig, SASRecConfig
@@ -41,7 +41,7 @@ RANKINGS = {"raw": "rank", "post": "rank_post"}
 
 
 def main(
-    data: Annotated[list[str], typer.Option(help="A built-in log or a file; repeat for more.")],
+    data: Annotated[list[str], typer.Option(help="A built-in log, a file or a prepared folder; repeat for more.")],
     encoder: Annotated[list[str], typer.Option(help="Repeat for more.")] = ["GRU4Rec", "SASRec"],  # noqa: B006
     head: Annotated[
         list[str], typer.Option(help="Repeat for more; the first is what others are compared with.")
@@ -58,7 +58,7 @@ def main(
     """Train every head on every encoder and data set."""
     rows: list[dict] = []
     for source in data:
-        sequences = Sequences.from_log(load_log(source))
+        sequences = load_sequences(source)
         for kind in encoder:
             cases: dict[str, list[pd.DataFrame]] = {}
             seconds: dict[str, float] = {}

@@ -19,9 +19,9 @@ app = typer.Typer(
 
 @app.command()
 def report(
-    data: Annotated[str, typer.Option(help="A built-in log, or a parquet, csv, tsv or .inter file.")] = (
-        "complete-journey-types"
-    ),
+    data: Annotated[
+        str, typer.Option(help="A built-in log, a prepared folder, or a parquet, csv, tsv or .inter file.")
+    ] = ("complete-journey-types"),
     users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
     encoder: Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")] = "GRU4Rec",
     heads: Annotated[str, typer.Option(help="Heads to compare, a semicolon between two.")] = (
@@ -46,6 +46,29 @@ def report(
         precision=precision, user=user, item=item, time=time, title=title, runs=runs,
     )  # fmt: skip
     print(run_report(config, out or config.folder))
+
+
+@app.command()
+def prepare(
+    file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file, of any size.")],
+    folder: Annotated[Path, typer.Argument(help="Where the sequences go.")],
+    user: Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")] = "",
+    item: Annotated[str, typer.Option(help="The log's column of items.")] = "",
+    time: Annotated[str, typer.Option(help="The log's column of times.")] = "",
+    title: Annotated[str, typer.Option(help="The log's column of item titles.")] = "",
+    max_len: Annotated[int, typer.Option(help="How many items a model reads at the most.")] = 50,
+    min_interactions: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 5,
+    memory: Annotated[str, typer.Option(help="What sorting may take of it; it goes on on disk.")] = "2GB",
+) -> None:
+    """Sort a log that does not fit in memory into a folder, which can be given as --data."""
+    from cprlab.data import prepare
+
+    sequences = prepare(
+        file, folder, user=user, item=item, time=time, title=title,
+        max_len=max_len, min_interactions=min_interactions, memory=memory,
+    )  # fmt: skip
+    print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
+    print(*sequences.notes, sep="\n")
 
 
 @app.command()

@@ -59,6 +59,25 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path, monkeypatch, capsys, argu
     assert (tmp_path / "full" / "keep.txt").read_text() == "mine"
 
 
+def test_prepare_says_what_it_holds_and_a_report_takes_the_folder(tmp_path, monkeypatch, capsys):
+    rows = GOOD.replace("user_id", "buyer") + "once,i1\n"
+    (tmp_path / "log.csv").write_text(rows)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cprlab", "prepare", "log.csv", "prepared", "--user", "buyer", "--memory", "1GB"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "9 users, 7 items, 90 interactions"
+    assert [words in line for words, line in zip(["file order", "1 of 10 users"], lines[1:], strict=True)] == [True] * 2
+    for data in (["prepared", "--user", "buyer"], ["log.csv"]):
+        code, printed = run(monkeypatch, capsys, "report", "--data", *data)
+        assert code == 2
+    code, printed = run(monkeypatch, capsys, "report", "--data", "prepared", "--heads", "Softmax; Softmax + CPR:8")
+    assert code == 2
+    assert "number of items, 7" in printed  # the data were read
+
+
 def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "good.csv").write_text(GOOD)
     monkeypatch.chdir(tmp_path)

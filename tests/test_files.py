@@ -1,7 +1,7 @@
 import pytest
 
 from cprlab.errors import DataError
-from cprlab.files import whole
+from cprlab.files import scratch, whole
 
 
 def test_a_file_or_folder_appears_whole_and_replaces_the_old_one(tmp_path):
@@ -35,3 +35,13 @@ def test_a_place_that_is_no_folder_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot be written"), whole(tmp_path / "file" / "inside") as new:
         new.write_text("never")
+
+
+def test_a_scratch_folder_stands_beside_and_is_gone_afterwards(tmp_path):
+    with scratch(tmp_path / "new" / "result") as folder:
+        (folder / "work").write_text("half")
+        assert folder.parent == tmp_path / "new"
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written"), scratch(tmp_path / "file" / "inside"):
+        pass

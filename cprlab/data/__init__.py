@@ -1,7 +1,8 @@
 """From a raw log to checked, typed, sorted interactions and to the sequences that models read."""
 
 from cprlab.data.builtin import BUILTIN
-from cprlab.data.load import load_log
+from cprlab.data.large import prepare
+from cprlab.data.load import load_log, load_sequences
 from cprlab.data.log import InteractionLog
 from cprlab.data.repeats import repeat_curve, repeat_statistics
 from cprlab.data.sequences import Batch, Sequences, Windows
@@ -13,6 +14,8 @@ __all__ = [
     "Sequences",
     "Windows",
     "load_log",
+    "load_sequences",
+    "prepare",
     "repeat_curve",
     "repeat_statistics",
 ]

@@ -1,16 +1,21 @@
-"""load_log: a built-in name or a file becomes an InteractionLog."""
+"""load_log and load_sequences: a built-in name, a file or a prepared folder becomes what models can be given."""
 
 import csv
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from cprlab.data.builtin import BUILTIN
 from cprlab.data.log import GUESSES, InteractionLog
+from cprlab.data.sequences import Sequences
 from cprlab.errors import DataError, suggestion
 
 READERS = (".parquet", ".csv", ".tsv", ".inter")
+CHUNK = 2**18  # rows; what is read in chunks needs the memory of one
 
 
 def load_log(
@@ -31,38 +36,104 @@ def load_log(
     Raises:
         DataError: the file is missing, empty or not a table, or a column or value is not what it should be.
     """
-    path = Path(name_or_path)
     if str(name_or_path) in BUILTIN:
         if user or item or time or title:
             raise DataError(f"{name_or_path} is built in and has its columns already; leave the column names out.")
         return BUILTIN[str(name_or_path)]()
+    path = Path(name_or_path)
+    check_file(path)
+    return InteractionLog.from_frame(
+        _read(path),
+        path.name,
+        user=user,
+        item=item,
+        time=time,
+        title=title,
+        titles=None if title else item_titles(path),
+        first_line=first_line(path),
+    )
+
+
+def load_sequences(
+    name_or_path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = ""
+) -> Sequences:
+    """Open a folder that `prepare` or `Sequences.save` wrote, or read a built-in log or a file into sequences.
+
+    Args:
+        name_or_path: one of `cprlab.data.BUILTIN`, a file, or a folder.
+        user: as for `load_log`; likewise `item`, `time` and `title`.
+        item: column of the items.
+        time: column of the times.
+        title: column of the items' titles.
+
+    Raises:
+        DataError: the data are missing, are not what they should be, or are too short to be split.
+    """
+    if str(name_or_path) in BUILTIN or not os.path.isdir(name_or_path):
+        return Sequences.from_log(load_log(name_or_path, user=user, item=item, time=time, title=title))
+    if user or item or time or title:
+        raise DataError(f"{name_or_path} is a prepared log and has its columns already; leave the column names out.")
+    return Sequences.load(name_or_path)
+
+
+def check_file(path: Path) -> None:
+    """Raise a DataError unless `path` is a file of a kind that cprlab reads."""
     if not path.suffix and not os.path.exists(path):
-        raise DataError(f"Unknown data {str(name_or_path)!r}: {suggestion(str(name_or_path), BUILTIN)} Or give a file.")
+        raise DataError(f"Unknown data {str(path)!r}: {suggestion(str(path), BUILTIN)} Or give a file.")
     if not os.path.isfile(path):
         raise DataError(f"{path} is not a file; check the name, or choose one of {', '.join(BUILTIN)}.")
     if path.suffix.lower() not in READERS:
         raise DataError(f"{path} ends in {path.suffix!r}; cprlab reads {', '.join(READERS)}.")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; a log needs a header and a row for each interaction.")
-    frame, first_line = _read(path)
-    return InteractionLog.from_frame(
-        frame,
-        path.name,
-        user=user,
-        item=item,
-        time=time,
-        title=title,
-        titles=None if title else _item_file(path),
-        first_line=first_line,
-    )
 
 
-def _read(path: Path) -> tuple[pd.DataFrame, int]:
-    """Return the table and the line on which its first row stands."""
+def first_line(path: Path) -> int:
+    """Return what error messages call the first row of a file: its line in a text file, which has a header."""
+    return 1 if _is_parquet(path) else 2
+
+
+def read_head(path: Path) -> pd.DataFrame:
+    """Return a file's table without its rows."""
+    with _in_a_sentence(path):
+        if _is_parquet(path):
+            return pq.read_schema(path).empty_table().to_pandas()
+        return _tidy(pd.read_csv(path, nrows=0, **_dialect(path)), path)
+
+
+def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield a file's rows in order, `CHUNK` of them at a time, with `columns` at the least."""
+    with _in_a_sentence(path):
+        if _is_parquet(path):
+            with pq.ParquetFile(path, pre_buffer=False) as file:  # buffers would be kept until the last row
+                for batch in file.iter_batches(CHUNK, columns=columns):
+                    yield batch.to_pandas()
+        else:
+            with pd.read_csv(path, chunksize=CHUNK, **_dialect(path)) as chunks:
+                for chunk in chunks:
+                    yield _tidy(chunk, path)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    with _in_a_sentence(path):
+        if _is_parquet(path):
+            return pd.read_parquet(path)
+        return _tidy(pd.read_csv(path, **_dialect(path)), path)
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+def _is_atomic(path: Path) -> bool:
+    """Say whether a file is in RecBole's atomic format, whose headers are `name:type`."""
+    return path.suffix.lower() in (".inter", ".item")
+
+
+@contextmanager
+def _in_a_sentence(path: Path) -> Iterator[None]:
     try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path), 1
-        return _read_text(path), 2
+        yield
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}: {error.reason}); save it as UTF-8.") from error
     except (ValueError, OSError) as error:  # pandas' and Arrow's parsers raise kinds of these
@@ -70,38 +141,41 @@ def _read(path: Path) -> tuple[pd.DataFrame, int]:
         raise DataError(f"{path} cannot be read as a {path.suffix[1:]} table: {detail}") from error
 
 
-def _read_text(path: Path) -> pd.DataFrame:
-    """Read csv, tsv or RecBole's atomic format with every value as text; `name:type` headers lose their type."""
-    atomic = path.suffix.lower() in (".inter", ".item")
-    frame = pd.read_csv(
-        path,
-        sep="," if path.suffix.lower() == ".csv" else "\t",
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-        on_bad_lines="error",
-        skip_blank_lines=False,
-        quoting=csv.QUOTE_NONE if atomic else csv.QUOTE_MINIMAL,
-    )
+def _dialect(path: Path) -> dict:
+    """Return how pandas is to read csv, tsv or RecBole's atomic format, with every value as text."""
+    return {
+        "sep": "," if path.suffix.lower() == ".csv" else "\t",
+        "dtype": str,
+        "keep_default_na": False,
+        "encoding": "utf-8-sig",
+        "on_bad_lines": "error",
+        "skip_blank_lines": False,
+        "quoting": csv.QUOTE_NONE if _is_atomic(path) else csv.QUOTE_MINIMAL,
+    }
+
+
+def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Refuse rows that were taken apart wrongly; `name:type` headers lose their type."""
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields at the left for an index
         raise ValueError("its rows have more fields than its header")
     for column in frame.columns:
         spans = frame[column].str.contains("\n", regex=False, na=False).to_numpy()
         if spans.any():
-            row = int(spans.argmax())
-            raise ValueError(f"a quotation mark is opened on line {row + 2} and not closed there; close or double it")
-    frame.columns = [column.rpartition(":")[0] or column if atomic else column for column in frame.columns.str.strip()]
+            line = int(frame.index[spans.argmax()]) + first_line(path)
+            raise ValueError(f"a quotation mark is opened on line {line} and not closed there; close or double it")
+    names = frame.columns.str.strip()
+    frame.columns = [name.rpartition(":")[0] or name if _is_atomic(path) else name for name in names]
     if frame.columns.has_duplicates:
         raise ValueError(f"it has two columns {frame.columns[frame.columns.duplicated()][0]!r}")
     return frame
 
 
-def _item_file(path: Path) -> pd.Series | None:
+def item_titles(path: Path) -> pd.Series | None:
     """Return RecBole's titles by item id from the `.item` file beside an `.inter` file."""
     items = path.with_suffix(".item")
     if path.suffix.lower() != ".inter" or not items.is_file():
         return None
-    frame, _ = _read(items)
+    frame = _read(items)
     titles = [column for column in GUESSES["title"] if column in frame.columns]
     if "item_id" not in frame.columns or not titles:
         return None

@@ -1,15 +1,27 @@
 """Sequences: each user's items in order, packed in one array, and the windows that models are trained and tested on."""
 
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Self
+from pathlib import Path
+from typing import BinaryIO, Literal, Self
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import torch
 
 from cprlab.data.log import InteractionLog
 from cprlab.errors import DataError
+from cprlab.files import whole
 
 Split = Literal["train", "validation", "test"]
+FEWEST = 4  # interactions of a user: one that is only read, and a target each for training, validation and test
+FORMAT = 1  # of the folder; to be raised when an older cprlab could not read it any more
+FILES = ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json")
+AT_ONCE = 2**20  # packed items that are worked on at once, where all could be more than memory holds
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,7 @@ class Sequences:
 
     A user's last item is the test target, the one before it the validation target, and all earlier ones but the first
     are training targets (the paper's protocol). A model reads at most the last `max_len`
-    items before a target.
+    items before a target. `items` and `offsets` may be arrays in memory, or read-only views of files.
 
     Attributes:
         items: (m,) int32, item codes 0 … n_items − 1, packed user after user.
@@ -77,7 +89,7 @@ class Sequences:
         titles: (n_items,) str.
         max_len: how many items a model reads at the most.
         name: the log's name.
-        fingerprint: what the log's content was.
+        fingerprint: 16 hexadecimal digits that change when the users, the items or their order do.
         notes: what was dropped and why, with the log's own notes.
     """
 
@@ -98,37 +110,140 @@ class Sequences:
         Raises:
             DataError: no user has that many interactions.
         """
-        if min_interactions < 4 or max_len < 1:
-            raise DataError(
-                f"The leave-one-out split needs users with at least 4 interactions and histories of at least 1 item; "
-                f"asked for {min_interactions} and {max_len}."
-            )
-        counts = np.bincount(log.users, minlength=len(log.user_ids))
-        kept = counts >= min_interactions
-        if not kept.any():
-            raise DataError(
-                f"{log.name}: no user has {min_interactions} interactions (the longest history holds {counts.max()}), "
-                "so nothing can be split into training, validation and test; bring longer histories, or more users."
-            )
-        present, items = np.unique(log.items[kept[log.users]], return_inverse=True)
-        notes = log.notes
-        short = np.count_nonzero((counts > 0) & ~kept)
-        if short:
-            notes += (
-                f"{short:,} of {np.count_nonzero(counts):,} users have fewer than {min_interactions} interactions "
-                "and are left out.",
-            )
-        return cls(
-            items=items.astype(np.int32),
-            offsets=np.concatenate([[0], np.cumsum(counts[kept])]),
-            user_ids=log.user_ids[kept],
-            item_ids=log.item_ids[present],
-            titles=log.titles[present],
+        check_protocol(max_len, min_interactions)
+        lengths = np.bincount(log.users, minlength=len(log.user_ids))
+        kept, notes = keep_users(lengths, log.name, min_interactions)
+        return cls.pack(
+            log.items[kept[log.users]],
+            lengths[kept],
+            log.user_ids[kept],
+            log.item_ids,
+            log.titles,
             max_len=max_len,
             name=log.name,
-            fingerprint=log.fingerprint(),
-            notes=notes,
+            notes=log.notes + notes,
         )
+
+    @classmethod
+    def pack(
+        cls,
+        items: np.ndarray,
+        lengths: np.ndarray,
+        user_ids: np.ndarray,
+        item_ids: np.ndarray,
+        titles: np.ndarray,
+        *,
+        max_len: int,
+        name: str,
+        notes: tuple[str, ...],
+    ) -> Self:
+        """Keep of the catalogue what is consumed.
+
+        Args:
+            items: (m,) int32, codes into `item_ids`, user after user; they are numbered anew in place.
+            lengths: (n_users,) how many items each user has.
+            user_ids: (n_users,).
+            item_ids: (n,) the ids of these items and maybe others.
+            titles: (n,).
+            max_len: as in the class; likewise `name` and `notes`.
+            name: of the log.
+            notes: of the log.
+        """
+        parts = [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
+        present = np.zeros(len(item_ids), dtype=bool)
+        for part in parts:
+            present[part] = True
+        codes = np.cumsum(present, dtype=np.int32) - 1
+        for part in parts:
+            part[:] = codes[part]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        item_ids = item_ids[present]
+        digest = hashlib.sha256()
+        for array in (items, offsets):
+            digest.update(array)
+        for ids in (user_ids, item_ids):
+            for start in range(0, len(ids), AT_ONCE):
+                digest.update("".join(f"{one}\0" for one in ids[start : start + AT_ONCE]).encode())
+        fingerprint = digest.hexdigest()[:16]
+        return cls(items, offsets, user_ids, item_ids, titles[present], max_len, name, fingerprint, notes)
+
+    def sample(self, n_users: int, seed: int = 0) -> Self:
+        """Return `n_users` of the users, drawn at random, and the items that any of them consumed; all if no more."""
+        if n_users >= self.n_users:
+            return self
+        drawn = np.sort(np.random.default_rng(seed).choice(self.n_users, n_users, replace=False))
+        lengths = np.diff(self.offsets)[drawn]
+        before = np.cumsum(lengths) - lengths  # items of the users drawn before each
+        places = np.repeat(self.offsets[drawn] - before, lengths) + np.arange(lengths.sum())
+        note = f"{n_users:,} of {self.n_users:,} users are drawn at random (seed {seed})."
+        return self.pack(
+            self.items[places],
+            lengths,
+            self.user_ids[drawn],
+            self.item_ids,
+            self.titles,
+            max_len=self.max_len,
+            name=self.name,
+            notes=(*self.notes, note),
+        )
+
+    def save(self, folder: Path | str) -> None:
+        """Write a folder that `load` reads, in place of an earlier one.
+
+        Raises:
+            DataError: the place cannot be written or holds other files, or ids are of several kinds.
+        """
+        folder = Path(folder)
+        refuse_other_files(folder)
+        facts = {
+            "format": FORMAT,
+            "name": self.name,
+            "max_len": self.max_len,
+            "fingerprint": self.fingerprint,
+            "notes": self.notes,
+        }
+        with whole(folder) as new:
+            new.mkdir()
+            for name, array in (("items.npy", self.items), ("offsets.npy", self.offsets)):
+                with open_npy(new / name, array.dtype, len(array)) as file:
+                    file.write(array)
+            try:
+                pd.DataFrame({"id": self.user_ids}).to_parquet(new / "users.parquet")
+                pd.DataFrame({"id": self.item_ids, "title": self.titles}).to_parquet(new / "items.parquet")
+            except pa.ArrowException as error:
+                raise DataError(f"{self.name}: ids are of several kinds; make them all numbers or all text.") from error
+            (new / "sequences.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Open a folder that `save` wrote; `items` and `offsets` stay on disk until they are read.
+
+        Raises:
+            DataError: the folder is not whole, or its files do not belong together.
+        """
+        folder = Path(folder)
+        try:
+            facts = json.loads((folder / "sequences.json").read_text(encoding="utf-8"))
+            if facts["format"] != FORMAT:
+                raise ValueError(f"its format is {facts['format']}, this cprlab reads {FORMAT}")
+            items, offsets = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "offsets"))
+            users, catalogue = (pd.read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
+            user_ids, item_ids = (np.asarray(table["id"]) for table in (users, catalogue))
+            _check_arrays(items, offsets, len(users), len(catalogue))
+            return cls(
+                items,
+                offsets,
+                user_ids,
+                item_ids,
+                titles=catalogue["title"].to_numpy(dtype=object),
+                max_len=int(facts["max_len"]),
+                name=str(facts["name"]),
+                fingerprint=str(facts["fingerprint"]),
+                notes=tuple(facts["notes"]),
+            )
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{folder} holds no whole prepared log ({detail}); prepare it anew.") from error
 
     @property
     def n_items(self) -> int:
@@ -143,7 +258,10 @@ class Sequences:
     def training_counts(self) -> np.ndarray:
         """Return (n_items,) how often each item is consumed, leaving out what is held out for validation and test."""
         held_out = np.concatenate([self.offsets[1:] - 1, self.offsets[1:] - 2])
-        return np.bincount(np.delete(self.items, held_out), minlength=self.n_items)
+        counts = -np.bincount(self.items[held_out], minlength=self.n_items)
+        for start in range(0, len(self.items), AT_ONCE):
+            counts += np.bincount(self.items[start : start + AT_ONCE], minlength=self.n_items)
+        return counts
 
     def windows(self, split: Split) -> Windows:
         """Return what is read and scored in a split.
@@ -181,3 +299,72 @@ class Sequences:
         return Batch(
             *(torch.from_numpy(array.astype(np.int64)) for array in (items, at, targets, windows.user[chosen]))
         )
+
+
+@contextmanager
+def open_npy(path: Path, dtype: np.dtype, length: int) -> Iterator[BinaryIO]:
+    """Open an npy file for a row of `length` numbers, to be written piece by piece.
+
+    Unlike `np.save`, and a memory map, this tells a full disk from other troubles.
+    """
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
+
+
+def check_protocol(max_len: int, min_interactions: int) -> None:
+    """Raise a DataError if histories of such lengths cannot be split."""
+    if min_interactions < FEWEST or max_len < 1:
+        raise DataError(
+            f"The leave-one-out split needs users with at least {FEWEST} interactions and histories of at least 1 "
+            f"item; asked for {min_interactions} and {max_len}."
+        )
+
+
+def keep_users(lengths: np.ndarray, log: str, min_interactions: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return (n_users,) which users have enough interactions, and the note on the others, if there are any.
+
+    Args:
+        lengths: (n_users,) how many interactions each has.
+        log: what to call the log in error messages.
+        min_interactions: how many are enough.
+
+    Raises:
+        DataError: no user has that many interactions.
+    """
+    kept = lengths >= min_interactions
+    if not kept.any():
+        raise DataError(
+            f"{log}: no user has {min_interactions} interactions (the longest history holds {lengths.max()}), "
+            "so nothing can be split into training, validation and test; bring longer histories, or more users."
+        )
+    if kept.all():
+        return kept, ()
+    note = (
+        f"{np.count_nonzero(~kept):,} of {len(kept):,} users have fewer than {min_interactions} interactions "
+        "and are left out."
+    )
+    return kept, (note,)
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Raise a DataError if writing a prepared log to `folder` would remove anything but an earlier one."""
+    if folder.is_file():
+        raise DataError(f"{folder} is a file; choose another folder.")
+    if folder.is_dir() and {path.name for path in folder.iterdir()} - set(FILES):
+        raise DataError(f"{folder} holds other files than a prepared log's; choose another folder.")
+
+
+def _check_arrays(items: np.ndarray, offsets: np.ndarray, n_users: int, n_items: int) -> None:
+    """Raise a ValueError if a folder's arrays cannot be those of so many users and items."""
+    if items.dtype != np.int32 or items.ndim != 1:
+        raise ValueError(f"items.npy holds {items.dtype} of shape {items.shape}, not a row of int32")
+    if offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
+        raise ValueError(f"offsets.npy holds {offsets.dtype} of shape {offsets.shape} for {n_users:,} users")
+    if offsets[0] != 0 or offsets[-1] != len(items) or np.diff(offsets).min(initial=FEWEST) < FEWEST:
+        raise ValueError(f"offsets.npy does not divide the {len(items):,} items among users, at least {FEWEST} each")
+    for start in range(0, len(items), AT_ONCE):
+        part = items[start : start + AT_ONCE]
+        if part.min() < 0 or part.max() >= n_items:
+            raise ValueError(f"items.npy holds codes beyond the {n_items:,} items of items.parquet")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pydantic
 
 from cprlab.config import Config
-from cprlab.data import Sequences, load_log
+from cprlab.data import Sequences, load_sequences
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.training import RunConfig, TrainingConfig
@@ -16,7 +16,7 @@ class ReportConfig(Config):
     """The parameters of `notebooks/01_report.ipynb`.
 
     Attributes:
-        data: a built-in log or a file.
+        data: a built-in log, a file or a prepared folder.
         users: how many users to draw at random; 0 takes all.
         encoder: the encoder's name.
         heads: names of heads, a semicolon between two; the first is the one that others are compared with.
@@ -63,8 +63,8 @@ class ReportConfig(Config):
         Raises:
             DataError: the log cannot be read, or is too short to be split.
         """
-        log = load_log(self.data, user=self.user, item=self.item, time=self.time, title=self.title)
-        return Sequences.from_log(log.sample(self.users, self.seed) if self.users else log)
+        sequences = load_sequences(self.data, user=self.user, item=self.item, time=self.time, title=self.title)
+        return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_configs(self) -> dict[str, RunConfig]:
         """Return what to train, by head."""

@@ -25,7 +25,7 @@ from cprlab.training.loss import Loss, LossName, build_loss
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "float64", "bfloat16"]
-BATCHES_SORTED_TOGETHER = 50
+BATCHES_SORTED_TOGETHER = 200
 
 
 class TrainingConfig(Config):
@@ -170,13 +170,13 @@ def _loss(loss: Loss, model: nn.Module, recommender: Recommender, batch: Batch, 
 
 
 def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return all windows in random batches, each of windows alike in targets and length, so that little is padding."""
+    """Return all windows in random batches, each of windows alike in length and targets, so that little is padding."""
     order = rng.permutation(len(windows))
     block = size * BATCHES_SORTED_TOGETHER
     batches = []
     for start in range(0, len(order), block):
         chosen = order[start : start + block]
-        chosen = chosen[np.lexsort((windows.lengths[chosen], windows.n_targets[chosen]))]
+        chosen = chosen[np.lexsort((-windows.n_targets[chosen], windows.lengths[chosen]))]
         batches += np.split(chosen, range(size, len(chosen), size))
     return [batches[index] for index in rng.permutation(len(batches))]
 

@@ -1,3 +1,5 @@
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,12 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cprlab.data import InteractionLog, Sequences, repeat_curve, repeat_statistics
+from cprlab.data import sequences as sequences_module
 from cprlab.errors import DataError
 
 
 def sequences_of(lists, max_len):
     rows = [(user, item) for user, items in enumerate(lists) for item in items]
     return Sequences.from_log(InteractionLog.from_frame(pd.DataFrame(rows, columns=["user", "item"])), max_len=max_len)
+
+
+def assert_same_sequences(one, other):
+    for name in ("items", "offsets", "user_ids", "item_ids", "titles"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+    for name in ("max_len", "name", "fingerprint", "notes"):
+        assert getattr(one, name) == getattr(other, name)
 
 
 def read_back(sequences, split):
@@ -65,6 +77,126 @@ def test_a_log_of_short_histories_is_refused():
         sequences_of([[1, 2], [1, 2, 3]], 10)
 
 
+def test_the_fingerprint_follows_the_content_and_not_its_form():
+    rows = pd.DataFrame({"user": [1, 1, 1, 1, 2, 2, 2, 2], "item": [5, 6, 7, 8, 5, 6, 7, 8]})
+
+    def fingerprint(frame):
+        return Sequences.from_log(InteractionLog.from_frame(frame), min_interactions=4).fingerprint
+
+    other = [
+        rows.iloc[::-1],
+        rows.assign(item=rows["item"].replace(8, 9)),
+        rows.assign(user=rows["user"].replace(2, 3)),
+    ]
+    assert len({fingerprint(frame) for frame in (rows, *other)}) == 4
+    assert fingerprint(rows.astype(str)) == fingerprint(rows)
+
+
+def test_a_sample_holds_whole_users_and_their_items_only():
+    sequences = sequences_of([[n, n + 1, n + 2, n, n + 5 * (n % 3)] for n in range(20)], 10)
+    sample = sequences.sample(6, seed=3)
+    assert sample.n_users == 6
+    for place, user in enumerate(sample.user_ids):
+        own = sample.item_ids[sample.items[sample.offsets[place] : sample.offsets[place + 1]]]
+        assert own.tolist() == [user, user + 1, user + 2, user, user + 5 * (user % 3)]
+    assert sorted(set(sample.items)) == list(range(sample.n_items))
+    assert sample.fingerprint != sequences.fingerprint
+    assert "6 of 20 users are drawn at random (seed 3)" in sample.notes[-1]
+    assert sequences.sample(20) is sequences
+
+
+@pytest.mark.parametrize("ids", [lambda n: n, lambda n: f"ü{n}\n"])
+def test_a_folder_gives_back_what_was_saved_without_reading_it(tmp_path, ids):
+    lists = [[ids(item) for item in items] for items in ([1, 2, 3, 4, 5, 1], [5, 4, 3, 2, 1, 9, 2])]
+    sequences = sequences_of(lists, 4)
+    sequences.save(tmp_path / "new" / "log")
+    loaded = Sequences.load(tmp_path / "new" / "log")
+    assert_same_sequences(loaded, sequences)
+    assert isinstance(loaded.items, np.memmap)
+    assert isinstance(loaded.offsets, np.memmap)
+    assert not loaded.items.flags.writeable
+    for split in ("train", "validation", "test"):
+        assert list(read_back(loaded, split)) == list(read_back(sequences, split))
+    assert loaded.training_counts().tolist() == sequences.training_counts().tolist()
+    pd.testing.assert_frame_equal(repeat_statistics(loaded), repeat_statistics(sequences))
+    pd.testing.assert_frame_equal(repeat_curve(loaded), repeat_curve(sequences))
+    loaded.sample(1).save(tmp_path / "new" / "log")  # in place of the one that is open
+    assert Sequences.load(tmp_path / "new" / "log").n_users == 1
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["log"]
+
+
+def test_what_is_worked_on_in_parts_does_not_depend_on_the_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    lists = [rng.integers(0, 9, rng.integers(5, 30)).tolist() for _ in range(20)]
+    whole = sequences_of(lists, 6)
+    facts = [repeat_statistics(whole), repeat_curve(whole), pd.DataFrame(whole.training_counts())]
+    for at_once in (1, 7, 40):
+        monkeypatch.setattr("cprlab.data.sequences.AT_ONCE", at_once)
+        monkeypatch.setattr("cprlab.data.repeats.AT_ONCE", at_once)
+        parts = sequences_of(lists, 6)
+        assert_same_sequences(parts, whole)
+        again = [repeat_statistics(parts), repeat_curve(parts), pd.DataFrame(parts.training_counts())]
+        for one, other in zip(facts, again, strict=True):
+            pd.testing.assert_frame_equal(one, other)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def change(array):
+    def harm(path):
+        np.save(path, array(np.load(path)))
+
+    return harm
+
+
+def rewrite(old, new):
+    return lambda path: path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("file", "harm", "said"),
+    [(name, lambda path: path.unlink(), name) for name in sequences_module.FILES]
+    + [(name, cut, "") for name in sequences_module.FILES]
+    + [
+        ("items.npy", change(lambda a: a[:-1]), "does not divide"),
+        ("items.npy", change(lambda a: a + 1), "codes beyond"),
+        ("items.npy", change(lambda a: a - 1), "codes beyond"),
+        ("items.npy", change(lambda a: a.astype(np.int64)), "int64"),
+        ("items.npy", change(lambda a: a.reshape(1, -1)), "shape"),
+        ("offsets.npy", change(lambda a: a[:-1]), "2 users"),
+        ("offsets.npy", change(lambda a: a.astype(np.int32)), "int32"),
+        ("offsets.npy", change(lambda a: np.append(a[:-1], a[-1] + 1)), "does not divide"),
+        ("offsets.npy", change(lambda a: a - [0, 3, 0]), "at least 4 each"),
+        ("offsets.npy", change(lambda a: a + (np.arange(3) == 0)), "does not divide"),
+        ("users.parquet", lambda path: pd.DataFrame({"id": [1]}).to_parquet(path), "1 users"),
+        ("items.parquet", lambda path: pd.DataFrame({"id": [1], "title": ["1"]}).to_parquet(path), "codes beyond"),
+        ("items.parquet", lambda path: pd.DataFrame({"id": range(9)}).to_parquet(path), "title"),
+        ("sequences.json", rewrite('"format": 1', '"format": 2'), "format is 2"),
+        ("sequences.json", rewrite("max_len", "maxlen"), "max_len"),
+        ("sequences.json", lambda path: path.write_text("[]"), "list"),
+    ],
+)
+def test_a_damaged_folder_is_refused_in_a_sentence(tmp_path, file, harm, said):
+    sequences_of([[1, 2, 3, 4, 5, 1], [5, 4, 3, 2, 1]], 4).save(tmp_path / "log")
+    harm(tmp_path / "log" / file)
+    with pytest.raises(DataError, match=f"log holds no whole prepared log .*{said}.*prepare it anew"):
+        Sequences.load(tmp_path / "log")
+
+
+def test_nothing_but_a_prepared_log_is_replaced(tmp_path):
+    sequences = sequences_of([[1, 2, 3, 4, 5]], 4)
+    (tmp_path / "keep.txt").write_text("mine")
+    for place, said in ((tmp_path, "other files"), (tmp_path / "keep.txt", "is a file")):
+        with pytest.raises(DataError, match=said):
+            sequences.save(place)
+    mixed = Sequences.from_log(InteractionLog.from_frame(pd.DataFrame({"user": [1] * 5, "item": [1, "a", 2, 3, 4]})))
+    with pytest.raises(DataError, match="ids are of several kinds"):
+        mixed.save(tmp_path / "log")
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
+
+
 @given(st.lists(st.lists(st.integers(0, 6), min_size=5, max_size=20), min_size=1, max_size=6))
 def test_repeat_curve_counts_what_a_loop_counts(lists):
     counts = {}
@@ -84,3 +216,17 @@ def test_repeat_statistics_by_hand():
     assert table["share of interactions that repeat an earlier item of the user"] == "36.4%"  # 4 of 11
     assert table["share that repeat one of the user's last 3 items"] == "27.3%"  # the 5 is four places ago
     assert table["share of test items among the 3 items before them"] == "50.0%"
+
+
+def test_a_disk_that_is_full_halfway_is_said_in_a_sentence(tmp_path):
+    resource = pytest.importorskip("resource")
+    sequences = sequences_of([[1, 2, 3, 4, 5] * 10_000], 4)
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(DataError, match="log cannot be written"):
+            sequences.save(tmp_path / "log")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == []

@@ -131,3 +131,10 @@ def test_a_folder_with_an_unreadable_report_is_left_alone(report, tmp_path):
     (broken / "report.ipynb").write_text("{")
     with pytest.raises(DataError, match="holds the report on something that cannot be read"):
         run_report(config, broken)
+
+
+def test_a_report_takes_a_prepared_folder_and_draws_its_users(sequences, tmp_path):
+    sequences.save(tmp_path / "prepared")
+    config = ReportConfig(data=str(tmp_path / "prepared"), users=7)
+    assert config.sequences().n_users == 7
+    assert config.but(users=0).sequences().fingerprint == sequences.fingerprint

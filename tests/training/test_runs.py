@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cprlab.data import InteractionLog, Sequences
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
@@ -176,3 +177,17 @@ def test_unusable_settings_are_refused_in_a_sentence(sequences, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot be written"):
         train(sequences, CONFIG, tmp_path / "file", "cpu")
+
+
+def test_little_of_a_batch_is_padding_even_where_lengths_are_skewed():
+    """Most users have a few items and some have hundreds, as in shops: windows of few targets may be long."""
+    rng = np.random.default_rng(0)
+    lengths = np.minimum(5 + rng.pareto(1.5, 8_000) * 2, 300).astype(int)
+    rows = pd.DataFrame({"user": np.repeat(np.arange(8_000), lengths), "item": 0})
+    windows = Sequences.from_log(InteractionLog.from_frame(rows)).windows("train")
+    batches = loop._batches(windows, 64, np.random.default_rng(0))
+    assert sorted(np.concatenate(batches)) == list(range(len(windows)))
+    for used in (windows.lengths, windows.n_targets):
+        assert used.sum() > 0.9 * sum(len(chosen) * used[chosen].max() for chosen in batches)
+    again = loop._batches(windows, 64, np.random.default_rng(1))
+    assert not np.array_equal(np.concatenate(batches), np.concatenate(again))

@@ -1,0 +1,157 @@
+"""How do large logs fare? Time and memory of `prepare` against the rows of a log, and how much of a batch is padding.
+
+    python benchmarks/scale.py --table docs/scale.md --data ml-1m.parquet --data complete-journey
+
+A synthetic log has 20 interactions a user and 100 an item, on average; users' activity and items' popularity fall with
+their rank, as rank^−½ and 1/rank. It is prepared in a process of its own, whose memory counts all that it holds at its
+peak, Python and its libraries included.
+"""
+
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import numpy as np
+import typer
+
+from cprlab.data import Windows, load_sequences, prepare
+from cprlab.files import whole
+from cprlab.training.loop import TrainingConfig, _batches
+
+MILLION = 1_000_000
+FILES = [(1, "parquet"), (10, "parquet"), (30, "parquet"), (100, "parquet"), (10, "csv")]  # million rows, and of what
+LOG = """
+    COPY (
+        SELECT
+            -- odd factors shuffle the ids and keep them apart
+            (n_users * pow(uniform(place, 1), 2))::BIGINT * 2654435761 % 4294967296 AS user_id,
+            pow(n_items, uniform(place, 2))::BIGINT * 2246822519 % 4294967296 AS item_id,
+            (uniform(place, 3) * 31536000)::BIGINT AS timestamp
+        FROM (SELECT range AS place, {rows} / 20 AS n_users, {rows} / 100 AS n_items FROM range({rows}))
+    ) TO '{path}'
+"""
+
+
+def write_log(path: Path, rows: int) -> None:
+    """Write a synthetic log, the same every time, as parquet or csv."""
+    with duckdb.connect() as db:
+        db.execute("CREATE MACRO uniform(place, salt) AS hash(place, salt) / 18446744073709551616.0")
+        db.execute(LOG.format(rows=rows, path=path))
+
+
+def measure(path: Path, folder: Path) -> dict:
+    """Return what preparing a log costs, measured in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measured, (path, folder))
+
+
+def _measured(path: Path, folder: Path) -> dict:
+    wall, cpu = time.perf_counter(), time.process_time()
+    sequences = prepare(path, folder)
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "peak": _peak(),
+        "users": sequences.n_users,
+        "items": sequences.n_items,
+        "kept": len(sequences.items),
+    }
+
+
+def _peak() -> float:
+    """Return the most that this process has held, in GiB; `getrusage` would give its parent's, where that held more."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+
+def scaling() -> list[dict]:
+    """Return a row for each synthetic log."""
+    rows = []
+    for millions, ending in FILES:
+        with tempfile.TemporaryDirectory() as work:
+            path = Path(work) / f"log.{ending}"
+            write_log(path, millions * MILLION)
+            rows.append({"rows": millions * MILLION, "file": ending} | measure(path, Path(work) / "prepared"))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def exponent(rows: list[dict], what: str) -> float:
+    """Return b of the least-squares fit `what` = a · rows^b over the parquet logs."""
+    parquet = [row for row in rows if row["file"] == "parquet"]
+    return float(np.polyfit(np.log([row["rows"] for row in parquet]), np.log([row[what] for row in parquet]), 1)[0])
+
+
+def padding(windows: Windows, size: int) -> tuple[float, float]:
+    """Return the share of padding among the positions that an epoch's batches read, and among those they score."""
+    batches = _batches(windows, size, np.random.default_rng(0))
+    shares = []
+    for used in (windows.lengths, windows.n_targets):
+        held = sum(len(chosen) * used[chosen].max() for chosen in batches)
+        shares.append(1 - used.sum() / held)
+    return shares[0], shares[1]
+
+
+PAGE = """# Large logs
+
+Made by `python benchmarks/scale.py --table docs/scale.md` with a `--data NAME` for each row of the second table.
+
+## Preparing a log
+
+`cprlab prepare` on synthetic logs with 20 interactions a user and 100 an item on average; users' activity falls with
+their rank as rank^−½, items' popularity as 1/rank. {threads} threads; DuckDB may take 2 GB. Wall time includes waiting
+for the disk, and for other work on the same cores; CPU time does not. The peak is all that the process holds, Python,
+its libraries and the file pages that it maps included.
+
+| rows | file | users kept | items kept | interactions kept | wall (s) | CPU (s) | µs of CPU a row | peak (GiB) |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+{table}
+
+From the smallest to the largest parquet file, wall time grows as rows^{wall:.2f} and CPU time as rows^{cpu:.2f} (least
+squares of the logarithms).
+
+## Padding
+
+An epoch of training in batches of {size} windows: how much of what the encoder reads, and of what the head scores, is
+padding.
+
+| data | windows | padding read | padding scored |
+| --- | --- | --- | --- |
+{shares}
+"""
+
+
+def main(
+    out: Annotated[Path, typer.Option("--table", help="Markdown.")] = Path("scale.md"),
+    data: Annotated[list[str], typer.Option(help="A log whose padding to measure; repeat for more.")] = [],  # noqa: B006
+) -> None:
+    """Measure, and write the page."""
+    size = TrainingConfig().batch_size
+    shares = []
+    for source in data:
+        windows = load_sequences(source).windows("train")
+        read, scored = padding(windows, size)
+        shares.append(f"| {Path(source).name} | {len(windows):,} | {read:.1%} | {scored:.1%} |")
+    rows = scaling()
+    table = [
+        f"| {row['rows']:,} | {row['file']} | {row['users']:,} | {row['items']:,} | {row['kept']:,} "
+        f"| {row['wall']:.0f} | {row['cpu']:.0f} | {1e6 * row['cpu'] / row['rows']:.1f} | {row['peak']:.2f} |"
+        for row in rows
+    ]
+    page = PAGE.format(
+        threads=duckdb.sql("SELECT current_setting('threads')").fetchone()[0],
+        table="\n".join(table),
+        wall=exponent(rows, "wall"),
+        cpu=exponent(rows, "cpu"),
+        size=size,
+        shares="\n".join(shares),
+    )
+    with whole(out) as file:
+        file.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

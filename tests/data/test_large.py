@@ -1,0 +1,220 @@
+"""`prepare`, whose oracle is the same log read and sorted in memory."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cprlab.data import Sequences, load, load_log, load_sequences, prepare
+from cprlab.errors import DataError
+from tests.data.test_log import BAD, write
+from tests.data.test_sequences import assert_same_sequences
+
+ENDINGS = ("parquet", "csv", "tsv", "inter")
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters='",'), max_size=3)
+NAMES = TEXT.map(lambda text: f"x{text}")  # never empty
+TIMES = {
+    "none": None,
+    "whole": st.integers(0, 5) | st.integers(-(2**62), 2**62),
+    "number": st.sampled_from([-1.5, -0.0, 0.0, 1.0, 1.25, 2.0]),
+    "mixed": st.sampled_from(["1", "2", "2.0", "1e1", " 3 ", "-0.5"]),
+    "date": st.sampled_from(["2017-01-31", "2017-02-01", "2017-02-01 09:00", "2017-02-01T10:00:00+02:00", "1969-12"]),
+    "datetime": st.datetimes(pd.Timestamp("1960-01-01"), pd.Timestamp("2020-01-01")),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    for module in ("load", "large"):
+        monkeypatch.setattr(f"cprlab.data.{module}.CHUNK", 20)
+
+
+@st.composite
+def tables(draw):
+    """Up to 60 rows of a few users and items, in no order, with ties."""
+    columns = {}
+    ids = [st.integers(-3, 3), NAMES]
+    users, items = (draw(st.lists(draw(st.sampled_from(ids)), min_size=1, max_size=5, unique=True)) for _ in range(2))
+    n_rows = draw(st.integers(7, 60))
+    columns["user_id"] = draw(st.lists(st.sampled_from(users), min_size=n_rows, max_size=n_rows))
+    columns["item_id"] = draw(st.lists(st.sampled_from(items), min_size=n_rows, max_size=n_rows))
+    if (times := TIMES[draw(st.sampled_from(list(TIMES)))]) is not None:
+        columns["timestamp"] = draw(st.lists(times, min_size=n_rows, max_size=n_rows))
+    if draw(st.booleans()):
+        columns["title"] = draw(st.lists(st.sampled_from(["", " ", "One", "Two"]), min_size=n_rows, max_size=n_rows))
+    columns["user_id"][-7:] = users[:1] * 7  # one of the users is long enough, whatever was drawn
+    return pd.DataFrame(columns)
+
+
+def write_table(table, path):
+    if path.suffix == ".parquet":
+        table.to_parquet(path)
+    elif path.suffix == ".inter":
+        table.rename(columns=lambda name: f"{name}:token").to_csv(path, sep="\t", index=False)
+    else:
+        table.to_csv(path, sep="," if path.suffix == ".csv" else "\t", index=False)
+
+
+@settings(deadline=None, max_examples=25)
+@given(tables(), st.sampled_from(ENDINGS), st.integers(4, 7), st.integers(1, 9))
+def test_a_prepared_log_is_the_one_made_in_memory(tmp_path_factory, table, ending, min_interactions, max_len):
+    folder = tmp_path_factory.mktemp("log")
+    path = folder / f"log.{ending}"
+    write_table(table, path)
+    settings = {"max_len": max_len, "min_interactions": min_interactions}
+    prepared = prepare(path, folder / "prepared", **settings)
+    assert_same_sequences(prepared, Sequences.from_log(load_log(path), **settings))
+    assert isinstance(prepared.items, np.memmap)
+    assert sorted(path.name for path in folder.iterdir()) == [f"log.{ending}", "prepared"]
+
+
+def test_a_real_log_with_ties_titles_and_short_users(tmp_path, monkeypatch):
+    monkeypatch.setattr("cprlab.data.load.CHUNK", 30_000)
+    log = load_log("complete-journey-types")
+    frame = pd.DataFrame(
+        {
+            "household_id": log.user_ids[log.users],
+            "product_id": log.item_ids[log.items],
+            "event_time": log.times.astype("datetime64[us]"),
+            "name": log.titles[log.items],
+        }
+    ).sample(100_000, random_state=0)
+    frame.to_parquet(tmp_path / "journey.parquet", row_group_size=40_000)
+    expected = Sequences.from_log(load_log(tmp_path / "journey.parquet"))
+    ties, short = expected.notes
+    assert "have the time of the same user's one before" in ties
+    assert "fewer than 5" in short
+    assert_same_sequences(prepare(tmp_path / "journey.parquet", tmp_path / "prepared"), expected)
+
+
+@pytest.mark.parametrize("kind", ["int32", "uint64", "category", "date"])
+def test_ids_keep_the_types_of_the_file(tmp_path, kind):
+    ids = pd.Series([3, 1, 2, 3, 1] * 4)
+    columns = {
+        "int32": ids.astype("int32"),
+        "uint64": ids.astype("uint64") + 2**63,
+        "category": ids.map("item {}".format).astype("category"),
+        "date": ids.map(lambda day: pd.Timestamp(2017, 1, day).date()),
+    }
+    pd.DataFrame({"user": [1] * 20, "item": columns[kind]}).to_parquet(tmp_path / "log.parquet")
+    expected = Sequences.from_log(load_log(tmp_path / "log.parquet"))
+    assert_same_sequences(prepare(tmp_path / "log.parquet", tmp_path / "prepared"), expected)
+
+
+def test_a_title_may_come_after_many_rows_without(tmp_path):
+    titles = [None] * 45 + [" ", "One", "One again"] + ["Two"] * 2
+    table = pd.DataFrame({"user": [1] * 50, "item": [7] * 48 + [8, 9], "title": titles})
+    table.to_parquet(tmp_path / "log.parquet")
+    prepared = prepare(tmp_path / "log.parquet", tmp_path / "prepared")
+    assert prepared.titles.tolist() == ["One", "Two", "Two"]
+
+
+@pytest.mark.parametrize("times", [["1", "2.5"], ["2.5", "1"], ["5", "2017-01-01"], ["2017-01-01", "5"]])
+def test_what_times_are_is_known_from_the_whole_column(tmp_path, times):
+    """Whichever chunk comes first: whole numbers among others are numbers, and dates among numbers are refused."""
+    rows = [f"a,{n},{times[n // 10]}" for n in range(20)]
+    path = write(tmp_path, "\n".join(["user_id,item_id,timestamp", *rows]))
+    if "2.5" in times:
+        assert_same_sequences(prepare(path, tmp_path / "prepared"), Sequences.from_log(load_log(path)))
+    else:
+        with pytest.raises(DataError, match=r"line \d+: '2017-01-01' in the column 'timestamp' is not a time"):
+            prepare(path, tmp_path / "prepared")
+
+
+def test_titles_beside_an_inter_file_go_before_its_own_and_a_named_column_before_them(tmp_path):
+    rows = [f"a\t{n % 6}\tOwn {n}" for n in range(20)]
+    path = write(tmp_path, "\n".join(["user_id:token\titem_id:token\ttitle:token", *rows]), "films.inter")
+    write(tmp_path, "item_id:token\tmovie_title:token_seq\n2\tHeat\n", "films.item")
+    for title in ("", "title"):
+        expected = Sequences.from_log(load_log(path, title=title))
+        assert ("Heat" in expected.titles) == (not title)
+        assert_same_sequences(prepare(path, tmp_path / "prepared", title=title), expected)
+
+
+@pytest.mark.parametrize(("text", "said"), BAD)
+def test_bad_logs_are_refused_as_in_memory(tmp_path, text, said):
+    path = write(tmp_path, text)
+    with pytest.raises(DataError) as caught:
+        prepare(path, tmp_path / "prepared")
+    for words in said:
+        assert words in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a,,1", r"line 42: the column 'item_id' is empty"),
+        ("a,1,soon", r"line 42: 'soon' in the column 'timestamp' is not a time"),
+        (f"a,1,{2**63}", r"line 42: the time '9223372036854775808' .* does not fit 64 bits"),
+        ('a,"1\n2",3', r"a quotation mark is opened on line 42"),
+        ("a,1,2,3", r"line 42"),
+    ],
+)
+def test_the_line_is_named_wherever_the_chunks_end(tmp_path, row, said):
+    rows = [f"a,{n},{n}" for n in range(50)]
+    rows[40] = row
+    path = write(tmp_path, "\n".join(["user_id,item_id,timestamp", *rows]))
+    for read in (load_log, lambda path: prepare(path, tmp_path / "prepared")):
+        with pytest.raises(DataError, match=said):
+            read(path)
+
+
+def test_what_cannot_be_prepared_is_refused_in_a_sentence(tmp_path):
+    path = write(tmp_path, "user_id,item_id\n" + "a,1\n" * 9)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "keep.txt").write_text("mine")
+    refused = [
+        ({"path": "complete-journey"}, "built in and fits in memory"),
+        ({"path": tmp_path / "nowhere.csv"}, "is not a file"),
+        ({"folder": tmp_path / "mine"}, "holds other files"),
+        ({"folder": path}, "is a file"),
+        ({"folder": path / "inside"}, "cannot be written"),
+        ({"memory": "much"}, "The memory cannot be 'much'.* write it as 2GB"),
+        ({"memory": "1MB"}, r"log\.csv cannot be sorted with 1MB of memory"),
+        ({"min_interactions": 3}, "at least 4 interactions"),
+        ({"min_interactions": 10}, "the longest history holds 9"),
+        ({"item": "product"}, "has no column 'product'"),
+    ]
+    for changes, said in refused:
+        with pytest.raises(DataError, match=said):
+            prepare(**({"path": path, "folder": tmp_path / "prepared"} | changes))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "mine"]
+    pd.DataFrame({"user_id": [[1]], "item_id": [1]}).to_parquet(tmp_path / "lists.parquet")
+    with pytest.raises(DataError, match="an id is a list"):
+        prepare(tmp_path / "lists.parquet", tmp_path / "prepared")
+
+
+def test_an_interruption_leaves_the_earlier_folder(tmp_path, monkeypatch):
+    path = write(tmp_path, "user_id,item_id\n" + "a,1\n" * 9)
+    before = prepare(path, tmp_path / "prepared")
+    monkeypatch.setattr("cprlab.data.large._sort", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(path, tmp_path / "prepared")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "prepared"]
+    assert_same_sequences(Sequences.load(tmp_path / "prepared"), before)
+
+
+def test_chunks_of_parquet_are_not_kept_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "CHUNK", 1_000)
+    table = pd.DataFrame(np.random.default_rng(0).random((200_000, 3)), columns=["a", "b", "c"])
+    table.to_parquet(tmp_path / "log.parquet", row_group_size=1_000)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in load.read_chunks(tmp_path / "log.parquet", ["a", "b", "c"])]
+    assert len(held) == 200
+    assert max(held) < 1_000_000  # of 4,800,000 bytes
+
+
+def test_data_are_a_name_a_file_or_a_prepared_folder(tmp_path):
+    path = write(tmp_path, "who,item_id\n" + "a,1\n" * 9)
+    prepared = prepare(path, tmp_path / "prepared", user="who")
+    assert_same_sequences(load_sequences(path, user="who"), prepared)
+    assert_same_sequences(load_sequences(tmp_path / "prepared"), prepared)
+    with pytest.raises(DataError, match="prepared is a prepared log and has its columns already"):
+        load_sequences(tmp_path / "prepared", user="who")
+    with pytest.raises(DataError, match="holds no whole prepared log"):
+        load_sequences(tmp_path)
+    with pytest.raises(DataError, match="is not a file"):
+        load_sequences(tmp_path / "nowhere.csv")
