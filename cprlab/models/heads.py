@@ -100,9 +100,12 @@ class Head(nn.Module, ABC):
 
     def mixture(self, scores: Sequence[torch.Tensor], norms: torch.Tensor, facets: Facets) -> torch.Tensor:
         """Return log p (B, T, a) of a items, given K times their logits (B, T, a), and K norms, as in `log_weights`."""
-        least = torch.finfo(norms.dtype).min / 2  # in the place of −inf, whose gradients are not numbers
+        least = torch.finfo(norms.dtype).min / 2
         shift = self.log_weights(facets, norms) - norms.clamp(min=least)
-        z = reduce(torch.logaddexp, [(z + shift[:, :, [k]]).clamp(min=least) for k, z in enumerate(scores)])
+        shifted = [z + shift[:, :, [k]] for k, z in enumerate(scores)]
+        if not torch.is_grad_enabled():
+            return reduce(torch.logaddexp, shifted)
+        z = reduce(torch.logaddexp, [z.clamp(min=least) for z in shifted])  # the gradients of −inf are not numbers
         return z.masked_fill(z <= least, -math.inf)
 
     def log_weights(self, facets: Facets, norms: torch.Tensor) -> torch.Tensor:

@@ -21,10 +21,12 @@ from cprlab.models.partitions import Facets, Merge, merge
 from cprlab.training import fused
 from cprlab.training.loss import Loss, compared
 
-# Positions, and logits, scored at once at the most, but a window at the least: on a processor 12 MB, which its caches
-# hold; on a GPU enough that its cores are busy, and the time to launch a kernel does not count.
-CHUNK = {"cpu": (256, 3 * 2**20), "cuda": (2**14, 2**26)}
+# Positions, and logits, scored at once at the most, but a window at the least: on a processor so many that a product
+# with the item embeddings pays for reading them, and caches hold the rest; on a GPU so many that its cores are busy.
+CHUNK = {"cpu": (256, 10 * 2**20), "cuda": (2**14, 2**26)}
 ALIGNED = 16  # a row's length is a multiple of it: products with rows that begin anywhere take a third longer
+
+DENSE = 30  # times k: for so few items the gradients of a reranker's scores cost less as products with all of them
 
 # A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
 # Smaller numbers would not be normal ones in single precision, and slow to compute with.
@@ -112,6 +114,21 @@ class _Shared:
         """Return what `Outputs.score` does; the gradients of the embeddings are added to the rest in its backward."""
         return _Score.apply(facet, codes, self)
 
+    def differentiate(self, facet: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of the facets (B, T, d) whose products with all items have the gradients (B·T, n + 1).
+
+        Those of the embeddings are added to the rest; `weight` is what the products are to read.
+        """
+        if self.grad_bias is not None:
+            self.grad_bias += grad.sum(0)
+        rows = facet.flatten(0, 1)
+        if weight.dtype == grad.dtype:
+            self.grad_weight.addmm_(grad.T, rows)
+        else:
+            grad = grad.to(weight.dtype)
+            self.grad_weight += grad.T @ rows.to(grad.dtype)
+        return (grad @ weight).to(facet.dtype).view_as(facet)
+
     def collect(self) -> None:
         """Add the gradients of what was looked up."""
         for codes, (weight, bias) in self.looked_up:
@@ -139,6 +156,9 @@ class _Score(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (facet, codes), shared = ctx.saved_tensors, ctx.shared
+        if len(shared.outputs.weight) < DENSE * codes.shape[-1]:
+            rows = grad.new_zeros(*grad.shape[:-1], len(shared.outputs.weight)).scatter_add_(-1, codes, grad)
+            return shared.differentiate(facet, rows.flatten(0, 1), shared.outputs.weight), None, None
         weight, bias = shared.outputs.lookup(codes)
         shared.add(codes, grad[..., None] * facet[..., None, :], None if bias is None else grad)
         return (grad[..., None, :] @ weight).squeeze(-2), None, None
@@ -239,16 +259,9 @@ class _Chunk:
                 grad_scored.append(grad_owned)
         torch.autograd.backward(scored, grad_scored)
         if component.vocabulary:
-            leaf, shared = self.facets[component.vocabulary], self.shared
-            rows, facet = grad.flatten(0, 1)[:, : len(shared.low)], leaf.flatten(0, 1)
-            if shared.grad_bias is not None:
-                shared.grad_bias += rows.sum(0)
-            if shared.low.dtype == grad.dtype:
-                shared.grad_weight.addmm_(rows.T, facet)
-            else:
-                rows = rows.to(shared.low.dtype)
-                shared.grad_weight += rows.T @ facet.to(rows.dtype)
-            leaf.backward((rows @ shared.low).to(leaf.dtype).view_as(leaf))
+            leaf, low = self.facets[component.vocabulary], self.shared.low
+            rows = grad.flatten(0, 1)[:, : len(low)]
+            leaf.backward(self.shared.differentiate(leaf.detach(), rows, low))
 
 
 def softmax_(z: torch.Tensor) -> torch.Tensor:
