@@ -124,33 +124,36 @@ padding.
 """
 
 
-def main(
-    out: Annotated[Path, typer.Option("--table", help="Markdown.")] = Path("scale.md"),
-    data: Annotated[list[str], typer.Option(help="A log whose padding to measure; repeat for more.")] = [],  # noqa: B006
-) -> None:
-    """Measure, and write the page."""
-    size = TrainingConfig().batch_size
-    shares = []
-    for source in data:
-        windows = load_sequences(source).windows("train")
-        read, scored = padding(windows, size)
-        shares.append(f"| {Path(source).name} | {len(windows):,} | {read:.1%} | {scored:.1%} |")
-    rows = scaling()
+def page(rows: list[dict], data: list[str]) -> str:
+    """Return the page in Markdown: `rows` of `scaling`, and the padding of `data`."""
     table = [
         f"| {row['rows']:,} | {row['file']} | {row['users']:,} | {row['items']:,} | {row['kept']:,} "
         f"| {row['wall']:.0f} | {row['cpu']:.0f} | {1e6 * row['cpu'] / row['rows']:.1f} | {row['peak']:.2f} |"
         for row in rows
     ]
-    page = PAGE.format(
-        threads=duckdb.sql("SELECT current_setting('threads')").fetchone()[0],
+    size, shares = TrainingConfig().batch_size, []
+    for source in data:
+        windows = load_sequences(source).windows("train")
+        read, scored = padding(windows, size)
+        shares.append(f"| {Path(source).name} | {len(windows):,} | {read:.1%} | {scored:.1%} |")
+    return PAGE.format(
+        threads=duckdb.sql("SELECT current_setting('threads')").fetchall()[0][0],
         table="\n".join(table),
         wall=exponent(rows, "wall"),
         cpu=exponent(rows, "cpu"),
         size=size,
         shares="\n".join(shares),
     )
+
+
+def main(
+    out: Annotated[Path, typer.Option("--table", help="Markdown.")] = Path("scale.md"),
+    data: Annotated[list[str], typer.Option(help="A log whose padding to measure; repeat for more.")] = [],  # noqa: B006
+) -> None:
+    """Measure, and write the page."""
+    text = page(scaling(), data)
     with whole(out) as file:
-        file.write_text(page, encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

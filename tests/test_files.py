@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 
 from cprlab.errors import DataError
@@ -42,6 +44,6 @@ def test_a_scratch_folder_stands_beside_and_is_gone_afterwards(tmp_path):
         (folder / "work").write_text("half")
         assert folder.parent == tmp_path / "new"
     assert list((tmp_path / "new").iterdir()) == []
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="cannot be written"), scratch(tmp_path / "file" / "inside"):
-        pass
+    with pytest.raises(DataError, match="result cannot be written"), scratch(tmp_path / "new" / "result"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -158,7 +158,7 @@ def _fill(
                 return _fill(db, path, columns, as_numbers=True)
             _append(db, "log", {"place": places, "user_id": chunk[user], "item_id": chunk[item], "moment": times})
             if title is not None:
-                first = first_titles(chunk, item, title).astype(str)
+                first = first_titles(chunk, item, title)
                 _append(db, "titles", {"place": np.full(len(first), place), "item_id": first.index, "title": first})
             place += len(chunk)
             bar.update(len(chunk))

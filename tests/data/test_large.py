@@ -104,19 +104,19 @@ def test_ids_keep_the_types_of_the_file(tmp_path, kind):
 
 
 def test_a_title_may_come_after_many_rows_without(tmp_path):
-    titles = [None] * 45 + [" ", "One", "One again"] + ["Two"] * 2
-    table = pd.DataFrame({"user": [1] * 50, "item": [7] * 48 + [8, 9], "title": titles})
+    titles = [None] * 45 + [" ", "One", *["Other"] * 50, "Two"]
+    table = pd.DataFrame({"user": 1, "item": [7] * 97 + [8], "title": titles})
     table.to_parquet(tmp_path / "log.parquet")
     prepared = prepare(tmp_path / "log.parquet", tmp_path / "prepared")
-    assert prepared.titles.tolist() == ["One", "Two", "Two"]
+    assert prepared.titles.tolist() == ["One", "Two"]
 
 
-@pytest.mark.parametrize("times", [["1", "2.5"], ["2.5", "1"], ["5", "2017-01-01"], ["2017-01-01", "5"]])
+@pytest.mark.parametrize("times", [["1", "2.{}"], ["2.{}", "1"], ["5", "2017-01-01"], ["2017-01-01", "5"]])
 def test_what_times_are_is_known_from_the_whole_column(tmp_path, times):
     """Whichever chunk comes first: whole numbers among others are numbers, and dates among numbers are refused."""
-    rows = [f"a,{n},{times[n // 10]}" for n in range(20)]
+    rows = [f"a,{n},{times[n // 30].format(99 - n)}" for n in range(60)]
     path = write(tmp_path, "\n".join(["user_id,item_id,timestamp", *rows]))
-    if "2.5" in times:
+    if "2.{}" in times:
         assert_same_sequences(prepare(path, tmp_path / "prepared"), Sequences.from_log(load_log(path)))
     else:
         with pytest.raises(DataError, match=r"line \d+: '2017-01-01' in the column 'timestamp' is not a time"):
@@ -187,6 +187,13 @@ def test_what_cannot_be_prepared_is_refused_in_a_sentence(tmp_path):
         prepare(tmp_path / "lists.parquet", tmp_path / "prepared")
 
 
+def test_a_folder_in_use_is_refused_before_any_time_is_spent(tmp_path, monkeypatch):
+    path = write(tmp_path, "user_id,item_id\n" + "a,1\n" * 9)
+    monkeypatch.setattr("cprlab.data.large._fill", None)
+    with pytest.raises(DataError, match="holds other files"):
+        prepare(path, tmp_path)
+
+
 def test_an_interruption_leaves_the_earlier_folder(tmp_path, monkeypatch):
     path = write(tmp_path, "user_id,item_id\n" + "a,1\n" * 9)
     before = prepare(path, tmp_path / "prepared")
@@ -208,7 +215,7 @@ def test_chunks_of_parquet_are_not_kept_in_memory(tmp_path, monkeypatch):
 
 
 def test_data_are_a_name_a_file_or_a_prepared_folder(tmp_path):
-    path = write(tmp_path, "who,item_id\n" + "a,1\n" * 9)
+    path = write(tmp_path, "who,item_id\na,1\na,2\na,3\na,4\na,5\n" + "b,1\n" * 4)
     prepared = prepare(path, tmp_path / "prepared", user="who")
     assert_same_sequences(load_sequences(path, user="who"), prepared)
     assert_same_sequences(load_sequences(tmp_path / "prepared"), prepared)
