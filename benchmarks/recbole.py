@@ -183,12 +183,14 @@ def row(work: str, against: str, rounds: list[tuple[dict, dict]]) -> dict:
 
 PAGE = """# Training speed against RecBole
 
-Made by `python benchmarks/recbole.py --data ml-100k.inter --table docs/recbole.md` (2 threads a side, torch {torch}
-here; {theirs} there). What training on a target costs: data, forward, backward and Adam's step, in single precision on
-ml-100k (943 users, 1,682 items, 97,171 training targets). The three sides of a comparison are processes that take
-turns; a ratio is RecBole's cost of a target over cprlab's in the same round: the median of {repeats} rounds after a
-warm-up, the lowest and the highest. CPU time is what the process used on both cores; threads that wait sleep
-(`OMP_WAIT_POLICY=PASSIVE`, both sides). Memory is the peak above the imports, the data included.
+Made by `python benchmarks/recbole.py --data ml-100k.inter --table docs/recbole.md` (2 threads a side; here torch
+{torch}; there {theirs}).
+What training on a target costs: data, forward, backward and Adam's step, in single precision on ml-100k (943 users,
+1,682 items, 97,171 training targets). The three sides of a comparison are processes that take turns; a ratio is
+RecBole's cost of a target over cprlab's in the same round: the median of {repeats} rounds after a warm-up, the lowest
+and the highest. CPU time is what the process used in all its threads, the figure to read where a machine is busy with
+other work; threads that wait sleep (`OMP_WAIT_POLICY=PASSIVE`, both sides). Memory is the peak above the imports, the
+data included.
 
 - *RecBole* trains through its own loader and `Trainer`. It makes a sample of every prefix, so a target is a sample, and
   the encoder reads the history anew for each. *As shipped*: batches of 2,048, and autograd's anomaly mode, which one of
