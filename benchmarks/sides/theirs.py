@@ -1,0 +1,65 @@
+"""RecBole's side of `benchmarks/recbole.py`: its own data, model and training loop, some batches at a time.
+
+Runs where RecBole is installed, and imports nothing of cprlab. The working directory holds `log/log.inter`, and gets
+what RecBole writes.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+
+import torch
+from turns import endless, forget_peak, peak, serve
+
+settings = json.loads(sys.argv.pop())  # RecBole would read the command line too
+if settings["best"]:
+    torch.set_flush_denormal(True)  # before there are threads, which inherit it
+
+from recbole.config import Config  # noqa: E402
+from recbole.data import create_dataset, data_preparation  # noqa: E402
+from recbole.data.interaction import Interaction  # noqa: E402
+from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
+
+forget_peak()
+before = peak()
+config = Config(
+    model=settings["model"],
+    dataset="log",
+    config_dict={
+        "data_path": ".",
+        "checkpoint_dir": ".",
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "MAX_ITEM_LIST_LENGTH": settings["max_len"],
+        "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"},
+        "train_neg_sample_args": None,
+        "train_batch_size": settings["batch_size"],
+        "learning_rate": settings["learning_rate"],
+        "use_gpu": False,
+        **settings["sizes"],
+    },
+)
+init_seed(config["seed"], config["reproducibility"])
+loader, _, _ = data_preparation(config, create_dataset(config))
+model = get_model(config["model"])(config, loader.dataset).to(config["device"])
+trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+if settings["best"]:
+    torch.autograd.set_detect_anomaly(False)  # an import of RecBole's turned it on
+stream = endless(lambda epoch: loader)
+
+
+def train(targets: int) -> int:
+    """See `turns.serve`; a target is a sample."""
+    seen = 0
+
+    def some() -> Iterator[Interaction]:
+        nonlocal seen
+        while seen < targets:
+            interaction = next(stream)
+            seen += len(interaction)
+            yield interaction
+
+    trainer._train_epoch(some(), 0)
+    return seen
+
+
+serve(train, before)

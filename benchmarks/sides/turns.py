@@ -1,0 +1,43 @@
+"""What both sides of `benchmarks/recbole.py` share: they train when asked to, and say what it cost."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+ANSWERS, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+
+
+def forget_peak() -> None:
+    """Count peak memory from here on; Linux."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> float:
+    """Return the most that this process has held, in MB."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def endless(epoch: Callable[[int], Iterable]) -> Iterator:
+    """Yield the batches of epoch 0, of epoch 1, and so on."""
+    number = 0
+    while True:
+        yield from epoch(number)
+        number += 1
+
+
+def serve(train: Callable[[int], int], before: float) -> None:
+    """Answer each line of the input, a number of targets, with what training on as many cost.
+
+    Args:
+        train: takes a number of targets, trains on whole batches of at least as many, and returns how many they were.
+        before: memory that the process held with its libraries imported and nothing else, in MB.
+    """
+    for line in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        targets = train(int(line))
+        cost = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        cost = {name: seconds / targets for name, seconds in cost.items()}
+        print(json.dumps(cost | {"memory": peak() - before}), file=ANSWERS, flush=True)
