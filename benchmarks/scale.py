@@ -16,6 +16,7 @@ from typing import Annotated
 import duckdb
 import numpy as np
 import typer
+from memory import peak
 
 from cprlab.data import Windows, load_sequences, prepare
 from cprlab.files import whole
@@ -54,17 +55,11 @@ def _measured(path: Path, folder: Path) -> dict:
     return {
         "wall": time.perf_counter() - wall,
         "cpu": time.process_time() - cpu,
-        "peak": _peak(),
+        "peak": peak() / 1024,
         "users": sequences.n_users,
         "items": sequences.n_items,
         "kept": len(sequences.items),
     }
-
-
-def _peak() -> float:
-    """Return the most that this process has held, in GiB; `getrusage` would give its parent's, where that held more."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 2**20
 
 
 def scaling() -> list[dict]:

@@ -19,6 +19,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from memory import forget_peak, peak
 from plotly.subplots import make_subplots
 from torch.nn import functional as F
 
@@ -97,16 +98,10 @@ def peak_memory(work: str, n_items: int) -> float:
 def _grown(work: str, n_items: int) -> float:
     loss_of(work, 500, windows=1)()  # what the libraries allocate once is not counted
     once = loss_of(work, n_items)
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is what is held now
-    before = _peak()
+    forget_peak()
+    before = peak()
     once()
-    return _peak() - before
-
-
-def _peak() -> float:
-    """Return the most that this process has held, in MB; `getrusage` would give its parent's, where that held more."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    return peak() - before
 
 
 def compare(repeats: int) -> list[dict]:

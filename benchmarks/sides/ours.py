@@ -1,4 +1,4 @@
-"""cprlab's side of `benchmarks/recbole.py`: the training loop's own batches and loss, some of an epoch at a time."""
+"""The side of cprlab in `benchmarks/against_recbole.py`: the loop's batches and loss, some of an epoch at a time."""
 
 import json
 import sys
@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from turns import endless, forget_peak, peak, serve
+from memory import forget_peak, peak
+from turns import endless, serve
 
 from cprlab.data import Sequences, load_log
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head

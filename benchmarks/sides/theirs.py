@@ -1,4 +1,4 @@
-"""RecBole's side of `benchmarks/recbole.py`: its own data, model and training loop, some batches at a time.
+"""RecBole's side of `benchmarks/against_recbole.py`: its own data, model and training loop, some batches at a time.
 
 Runs where RecBole is installed, and imports nothing of cprlab. The working directory holds `log/log.inter`, and gets
 what RecBole writes.
@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator
 
 import torch
-from turns import endless, forget_peak, peak, serve
+from memory import forget_peak, peak
+from turns import endless, serve
 
 settings = json.loads(sys.argv.pop())  # RecBole would read the command line too
 if settings["best"]:

@@ -1,23 +1,13 @@
-"""What both sides of `benchmarks/recbole.py` share: they train when asked to, and say what it cost."""
+"""What both sides of `benchmarks/against_recbole.py` share: they train when asked to, and say what it cost."""
 
 import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+
+from memory import peak
 
 ANSWERS, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
-
-
-def forget_peak() -> None:
-    """Count peak memory from here on; Linux."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak() -> float:
-    """Return the most that this process has held, in MB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
 
 
 def endless(epoch: Callable[[int], Iterable]) -> Iterator:

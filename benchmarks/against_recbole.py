@@ -1,6 +1,6 @@
 """How many targets a second does one training epoch score, here and in RecBole?
 
-    python benchmarks/recbole.py --data ml-100k.inter --table docs/recbole.md --json recbole.json
+    python benchmarks/against_recbole.py --data ml-100k.inter --table docs/recbole.md --json recbole.json
 
 RecBole runs in an environment of its own, which is made if it is not there. The sides of a row are processes that take
 turns at training; a ratio is the median over rounds, with the lowest and the highest. Linux.
@@ -74,7 +74,7 @@ class Side:
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env=os.environ | THREADS | {"PYTHONPATH": str(HERE.parent) if script == "ours.py" else ""},
+            env=os.environ | THREADS | {"PYTHONPATH": str(HERE)},
         )
 
     def train(self, targets: int) -> dict:
@@ -183,8 +183,8 @@ def row(work: str, against: str, rounds: list[tuple[dict, dict]]) -> dict:
 
 PAGE = """# Training speed against RecBole
 
-Made by `python benchmarks/recbole.py --data ml-100k.inter --table docs/recbole.md` (2 threads a side; here torch
-{torch}; there {theirs}).
+Made by `python benchmarks/against_recbole.py --data ml-100k.inter --table docs/recbole.md` (2 threads a side; here
+torch {torch}; there {theirs}).
 What training on a target costs: data, forward, backward and Adam's step, in single precision on ml-100k (943 users,
 1,682 items, 97,171 training targets). The three sides of a comparison are processes that take turns; a ratio is
 RecBole's cost of a target over cprlab's in the same round: the median of {repeats} rounds after a warm-up, the lowest
