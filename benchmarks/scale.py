@@ -1,4 +1,4 @@
-"""How do large logs fare? Time and memory of `prepare` against the rows of a log, and how much of a batch is padding.
+"""How do large logs fare? What `prepare` costs by the rows of a log, a training by its items, and how much is padding.
 
     python benchmarks/scale.py --table docs/scale.md --data ml-1m.parquet --data complete-journey
 
@@ -10,17 +10,20 @@ peak, Python and its libraries included.
 import multiprocessing
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import duckdb
 import numpy as np
+import pandas as pd
 import typer
 from memory import peak
 
-from cprlab.data import Windows, load_sequences, prepare
+from cprlab.data import InteractionLog, Sequences, Windows, load_sequences, prepare
 from cprlab.files import whole
-from cprlab.training.loop import TrainingConfig, _batches
+from cprlab.models import GRU4RecConfig, Recommender, parse_head
+from cprlab.training.loop import TrainingConfig, _batches, fit
 
 MILLION = 1_000_000
 FILES = [(1, "parquet"), (10, "parquet"), (30, "parquet"), (100, "parquet"), (10, "csv")]  # million rows, and of what
@@ -74,6 +77,29 @@ def scaling() -> list[dict]:
     return rows
 
 
+def catalogues() -> list[dict]:
+    """Return what an epoch of training costs on 64 users of 53 items each, for catalogues of several sizes."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return pool.map(_trained, (100_000, 300_000, MILLION), chunksize=1)
+
+
+def _trained(n_items: int) -> dict:
+    items = np.random.default_rng(0).integers(0, n_items, (64, 53))
+    frame = pd.DataFrame({"user": np.repeat(np.arange(64), 53), "item": items.ravel()})
+    sequences = replace(
+        Sequences.from_log(InteractionLog.from_frame(frame)),
+        items=items.ravel().astype(np.int32),
+        item_ids=np.arange(n_items),
+        titles=np.arange(n_items).astype(str),
+    )
+    recommender = Recommender(GRU4RecConfig(), parse_head("Softmax + CPR:100 + Mi"), n_items)
+    cpu = time.process_time()
+    fit(recommender, sequences, TrainingConfig(epochs=1), "cpu")
+    row = {"items": n_items, "cpu": time.process_time() - cpu, "peak": peak() / 1024}
+    print(row, flush=True)
+    return row
+
+
 def exponent(rows: list[dict], what: str) -> float:
     """Return b of the least-squares fit `what` = a · rows^b over the parquet logs."""
     parquet = [row for row in rows if row["file"] == "parquet"]
@@ -108,6 +134,15 @@ its libraries and the file pages that it maps included.
 From the smallest to the largest parquet file, wall time grows as rows^{wall:.2f} and CPU time as rows^{cpu:.2f} (least
 squares of the logarithms).
 
+## Training on a large catalogue
+
+An epoch of GRU4Rec, d = 64, with Softmax + CPR:100 + Mi on 64 users with 50 targets each, all exact: what is held are
+the embeddings, their gradient, Adam's two moments, the best epoch's copy, and the logits of one window at a time.
+
+| items | CPU (s) | peak (GiB) |
+| --- | --- | --- |
+{catalogues}
+
 ## Padding
 
 An epoch of training in batches of {size} windows: how much of what the encoder reads, and of what the head scores, is
@@ -137,6 +172,7 @@ def page(rows: list[dict], data: list[str]) -> str:
         wall=exponent(rows, "wall"),
         cpu=exponent(rows, "cpu"),
         size=size,
+        catalogues="\n".join(f"| {row['items']:,} | {row['cpu']:.0f} | {row['peak']:.2f} |" for row in catalogues()),
         shares="\n".join(shares),
     )
 

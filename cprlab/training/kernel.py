@@ -23,7 +23,7 @@ from cprlab.training.loss import Loss, compared
 
 # Positions, and logits, scored at once at the most, but a window at the least: on a processor so many that a product
 # with the item embeddings pays for reading them, and caches hold the rest; on a GPU so many that its cores are busy.
-CHUNK = {"cpu": (256, 10 * 2**20), "cuda": (2**14, 2**26)}
+CHUNK = {"cpu": (256, 20 * 2**20), "cuda": (2**14, 2**26)}
 ALIGNED = 16  # a row's length is a multiple of it: products with rows that begin anywhere take a third longer
 
 DENSE = 30  # times k: for so few items the gradients of a reranker's scores cost less as products with all of them
