@@ -129,6 +129,10 @@ def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConn
         raise DataError(
             f"{log} cannot be sorted with {memory} of memory and the room that is left on disk: {_first_line(error)}"
         ) from error
+    except duckdb.ConversionException as error:
+        raise DataError(
+            f"{log} has values that change their type ({_first_line(error)}); save them as text."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -241,7 +241,7 @@ class Sequences:
                 fingerprint=str(facts["fingerprint"]),
                 notes=tuple(facts["notes"]),
             )
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{folder} holds no whole prepared log ({detail}); prepare it anew.") from error
 
@@ -352,7 +352,10 @@ def refuse_other_files(folder: Path) -> None:
     """Raise a DataError if writing a prepared log to `folder` would remove anything but an earlier one."""
     if folder.is_file():
         raise DataError(f"{folder} is a file; choose another folder.")
-    if folder.is_dir() and {path.name for path in folder.iterdir()} - set(FILES):
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if held and (
+        held - set(FILES) or FILES[-1] not in held
+    ):  # an earlier one is whole; a log may be called items.parquet
         raise DataError(f"{folder} holds other files than a prepared log's; choose another folder.")
 
 

@@ -57,17 +57,16 @@ def _measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) 
     of_target = scores.gather(1, target)
     in_history = scores.gather(1, history.clamp(max=n_items - 1)).masked_fill(history == n_items, -torch.inf)
     repeat = (history == target).any(1)
-    below = torch.lt(scores, of_target, out=torch.empty_like(scores)).sum(1)  # as floats: adding up truths is slow
-    rank = n_items - below.long()  # so a score that is no number counts against the target too
+    rank = n_items - (scores < of_target).sum(1)  # so a score that is no number counts against the target too
     above = (in_history >= of_target).sum(1)
     best = largest(scores, min(TOP, n_items))  # (B, 10)
     columns = {
         "target": target[:, 0],
         "repeat": repeat,
         "rank": rank,
-        "rank_post": torch.where(repeat, torch.nan, (rank - above).double()),
+        "rank_post": torch.where(repeat.cpu(), torch.nan, (rank - above).cpu().double()),  # not every GPU has doubles
         "log_loss": -of_target[:, 0],
         "copy_probability": in_history.exp().sum(1),
-        "copied": (best[:, :, None] == history[:, None, :]).any(2).double().mean(1),
+        "copied": (best[:, :, None] == history[:, None, :]).any(2).cpu().double().mean(1),
     }
     return {name: column.cpu().numpy() for name, column in columns.items()}

@@ -45,8 +45,8 @@ if triton is not None:
         for start in range(0, n, block):
             inside = start + place < n
             x = tl.load(z + start + place, mask=inside, other=-float("inf"))
-            higher = tl.maximum(top, x)
-            here = tl.where(inside, tl.exp(tl.maximum(x - higher, -floor)), 0.0)
+            higher = tl.maximum(top, x, propagate_nan=tl.PropagateNan.ALL)
+            here = tl.where(inside, tl.exp(tl.maximum(x - higher, -floor, propagate_nan=tl.PropagateNan.ALL)), 0.0)
             total = total * tl.exp(top - higher) + here
             top = higher
         highest = tl.max(top, 0)
@@ -55,4 +55,5 @@ if triton is not None:
             inside = start + place < n
             x = tl.load(z + start + place, mask=inside, other=-float("inf"))
             tl.store(z + start + place, tl.exp(tl.maximum(x - highest, -floor)) / total, mask=inside)
-        tl.store(norms + row, tl.where(highest == least, -float("inf"), highest + tl.log(total)))
+        nothing = (highest == least) & (total == total)  # all are −inf; a NaN among them is in the total
+        tl.store(norms + row, tl.where(nothing, -float("inf"), highest + tl.log(total)))

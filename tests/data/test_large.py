@@ -1,5 +1,7 @@
 """`prepare`, whose oracle is the same log read and sorted in memory."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -185,6 +187,15 @@ def test_what_cannot_be_prepared_is_refused_in_a_sentence(tmp_path):
     pd.DataFrame({"user_id": [[1]], "item_id": [1]}).to_parquet(tmp_path / "lists.parquet")
     with pytest.raises(DataError, match="an id is a list"):
         prepare(tmp_path / "lists.parquet", tmp_path / "prepared")
+
+
+def test_ids_that_change_their_type_are_refused_in_a_sentence(tmp_path, monkeypatch):
+    """DuckDB's table has the type of the first chunk's decimals."""
+    monkeypatch.setattr("cprlab.data.load.CHUNK", 5)
+    ids = [Decimal(number) for number in [1, 2, 3, 4, 5, 600, 700]]
+    pd.DataFrame({"user_id": [1] * 7, "item_id": ids}).to_parquet(tmp_path / "decimals.parquet")
+    with pytest.raises(DataError, match=r"decimals\.parquet has values that change their type .*save them as text"):
+        prepare(tmp_path / "decimals.parquet", tmp_path / "prepared")
 
 
 def test_a_folder_in_use_is_refused_before_any_time_is_spent(tmp_path, monkeypatch):

@@ -156,6 +156,7 @@ def rewrite(old, new):
     ("file", "harm", "said"),
     [(name, lambda path: path.unlink(), name) for name in sequences_module.FILES]
     + [(name, cut, "") for name in sequences_module.FILES]
+    + [(name, lambda path: path.write_bytes(b""), "") for name in sequences_module.FILES]
     + [
         ("items.npy", change(lambda a: a[:-1]), "does not divide"),
         ("items.npy", change(lambda a: a + 1), "codes beyond"),
@@ -188,10 +189,14 @@ def test_nothing_but_a_prepared_log_is_replaced(tmp_path):
     for place, said in ((tmp_path, "other files"), (tmp_path / "keep.txt", "is a file")):
         with pytest.raises(DataError, match=said):
             sequences.save(place)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "items.parquet").write_text("a log of that name")
+    with pytest.raises(DataError, match="other files"):
+        sequences.save(tmp_path / "raw")
     mixed = Sequences.from_log(InteractionLog.from_frame(pd.DataFrame({"user": [1] * 5, "item": [1, "a", 2, 3, 4]})))
     with pytest.raises(DataError, match="ids are of several kinds"):
         mixed.save(tmp_path / "log")
-    assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["items.parquet", "keep.txt", "raw"]
 
 
 @given(st.lists(st.lists(st.integers(0, 6), min_size=5, max_size=20), min_size=1, max_size=6))
