@@ -136,8 +136,8 @@ squares of the logarithms).
 
 ## Training on a large catalogue
 
-An epoch of GRU4Rec, d = 64, with Softmax + CPR:100 + Mi on 64 users with 50 targets each, all exact: what is held are
-the embeddings, their gradient, Adam's two moments, the best epoch's copy, and the logits of one window at a time.
+An epoch and its validation, all exact: GRU4Rec, d = 64, Softmax + CPR:100 + Mi, 64 users with 50 targets each.
+Held are the embeddings, their gradient, Adam's two moments, the best epoch's copy, and the logits of one window.
 
 | items | CPU (s) | peak (GiB) |
 | --- | --- | --- |
