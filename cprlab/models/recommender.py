@@ -114,7 +114,7 @@ class Recommender(nn.Module):
     def scored(
         self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None
     ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Yield what `score` returns, (b, T, n), and for which of the B windows, a few at a time; arguments as in `forward`."""
+        """Yield what `score` returns, (b, T, n), and of which windows, a few at a time; arguments as in `forward`."""
         facets, context = self(items, at, users), Context(items, at, self.n_items)
         held = SCORES_AT_ONCE.get(items.device.type, SCORES_AT_ONCE["cpu"])
         size = max(1, held // (self.n_items * at.shape[1]))

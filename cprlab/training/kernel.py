@@ -145,7 +145,7 @@ class _Shared:
 
 
 class _Score(torch.autograd.Function):
-    """`Outputs.score` of facets (B, T, d) and items (B, T, k), whose backward adds straight to `_Shared`'s gradients."""
+    """`Outputs.score` of facets (B, T, d) and items (B, T, k), whose backward adds to `_Shared`'s gradients."""
 
     @staticmethod
     def forward(ctx, facet, codes, shared):
