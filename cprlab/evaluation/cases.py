@@ -38,15 +38,15 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
             batch = sequences.batch(windows, order[start : start + HISTORIES_AT_ONCE]).to(device)
             context = Context(batch.items, batch.at, recommender.n_items)
             for rows, scores in recommender.scored(batch.items, batch.at, batch.users):
-                parts.append(_measure(scores[:, 0], context.rows(rows).distinct[:, 0], batch.targets[rows]))
+                parts.append(measure(scores[:, 0], context.rows(rows).distinct[:, 0], batch.targets[rows]))
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     measured.insert(0, "user", windows.user[order])
     measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[order])
     return measured.sort_values("user", ignore_index=True)
 
 
-def _measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -> dict[str, np.ndarray]:
-    """Return the columns of `evaluate`.
+def measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -> dict[str, np.ndarray]:
+    """Return the columns of `evaluate` but for `user` and `length`.
 
     Args:
         scores: (B, n) log-probabilities.

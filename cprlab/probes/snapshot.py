@@ -1,0 +1,360 @@
+"""Snapshot: what a probe needs of a model, whoever trained it, and all that it needs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from cprlab.data import Sequences
+from cprlab.data.sequences import Split
+from cprlab.errors import ConfigError, DataError
+from cprlab.files import whole
+from cprlab.models import Recommender
+from cprlab.models.recommender import HISTORIES_AT_ONCE, Histories, inference
+
+PAD = -1  # stands behind a shorter history in a file's table of histories
+ARRAYS = ("item_embeddings", "states", "histories", "targets", "bias", "item_ids", "titles")
+SUFFIXES = (".safetensors", ".npz")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A trained softmax at work: p(v) ∝ exp(h · w_v + b_v) for m cases, with the histories and targets behind them.
+
+    Everything is checked when a Snapshot is made; floating-point arrays keep their precision.
+
+    Attributes:
+        item_embeddings: W (n, d), a row an item.
+        states: (m, d), the hidden state h of each case.
+        histories: m rows of item codes 0 … n − 1, oldest first, any lengths from 1 up.
+        targets: (m,) int64, code of the item that came next.
+        bias: (n,) b, or None.
+        item_ids: (n,) ids that people know the items by; the codes if None was given.
+        titles: (n,) str, what to call each item; its id if None was given.
+
+    Raises:
+        DataError: shapes do not fit, a number is not finite, or a code is not one of an item; it says where.
+    """
+
+    item_embeddings: np.ndarray
+    states: np.ndarray
+    histories: Sequence[np.ndarray]
+    targets: np.ndarray
+    bias: np.ndarray | None = None
+    item_ids: np.ndarray | None = None
+    titles: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        weights = _table(self.item_embeddings, "item_embeddings", "items")
+        states = _table(self.states, "states", "cases")
+        n, m = len(weights), len(states)
+        if states.shape[1] != weights.shape[1]:
+            raise DataError(
+                f"states are of size {states.shape[1]} and item_embeddings of size {weights.shape[1]}; a score is "
+                "their product, so both must have the same number of columns."
+            )
+        if len(self.histories) != m:
+            raise DataError(f"There are {m:,} states and {len(self.histories):,} histories; give one for each case.")
+        checked = {
+            "item_embeddings": weights,
+            "states": states,
+            "histories": tuple(_history(case, history, n) for case, history in enumerate(self.histories)),
+            "targets": _targets(self.targets, m, n),
+            "bias": None if self.bias is None else _table(self.bias, "bias", "items", n),
+            "item_ids": np.arange(n) if self.item_ids is None else _names(self.item_ids, "item_ids", n),
+        }
+        titles = checked["item_ids"] if self.titles is None else _names(self.titles, "titles", n)
+        checked["titles"] = np.array([str(title) for title in titles], dtype=object)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @property
+    def n_items(self) -> int:
+        """How many items there are, n."""
+        return len(self.item_embeddings)
+
+    @cached_property
+    def distinct(self) -> tuple[np.ndarray, ...]:
+        """The codes of each history's items, each once, in increasing order."""
+        return tuple(np.unique(history) for history in self.histories)
+
+    @property
+    def radius(self) -> float:
+        """ρ, the 99th percentile of the states' norms: how far out this model goes."""
+        return float(np.percentile(np.linalg.norm(self.states.astype(np.float64), axis=1), 99))
+
+    def sample(self, cases: int, seed: int = 0) -> Self:
+        """Return `cases` of the cases, drawn at random, in order; all if there are no more."""
+        if cases >= len(self):
+            return self
+        drawn = np.sort(np.random.default_rng(seed).choice(len(self), cases, replace=False))
+        return type(self)(
+            self.item_embeddings,
+            self.states[drawn],
+            [self.histories[case] for case in drawn],
+            self.targets[drawn],
+            self.bias,
+            self.item_ids,
+            self.titles,
+        )
+
+    def log_probs(self, at_once: int = 256) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield log-probabilities (b, n) of a few cases at a time, and of which, in the arrays' precision."""
+        weights = torch.from_numpy(self.item_embeddings)
+        bias = 0 if self.bias is None else torch.from_numpy(self.bias)
+        for start in range(0, len(self), at_once):
+            cases = slice(start, start + at_once)
+            yield cases, (torch.from_numpy(self.states[cases]).to(weights.dtype) @ weights.T + bias).log_softmax(1)
+
+    @classmethod
+    def from_recommender(
+        cls,
+        recommender: Recommender,
+        histories: Histories,
+        targets: Sequence[int],
+        *,
+        users: Sequence[int] | None = None,
+        item_ids: np.ndarray | None = None,
+        titles: np.ndarray | None = None,
+        facet: str = "V",
+    ) -> Self:
+        """Take the states of a recommender, ours or from an adapter, behind given histories.
+
+        Items that can never be recommended (their bias is −∞, as that of RecBole's padding) are left out.
+
+        Args:
+            recommender: the model.
+            histories: item codes, oldest first; the last `max_len` are read and kept.
+            targets: the item that came after each.
+            users: a code for each history, for an encoder that learns a vector for each user.
+            item_ids: (n,) as in the class, for the recommender's codes.
+            titles: (n,) likewise.
+            facet: the hidden state to take: V scores the vocabulary; a CPR head has others, such as C and R100.
+
+        Raises:
+            ConfigError: a history is not one, or the head has no such state, or several of its kind.
+            DataError: as in the class.
+        """
+        items, at, codes = recommender.collate(histories, users)
+        states = []
+        with inference(recommender):
+            for start in range(0, len(items), HISTORIES_AT_ONCE):
+                rows = slice(start, start + HISTORIES_AT_ONCE)
+                facets = recommender(items[rows], at[rows], None if codes is None else codes[rows])
+                if "V_2" in facets:
+                    raise ConfigError(
+                        "A mixture of softmaxes has several hidden states for one prediction, so no single one can be "
+                        "probed; copy probability and attribution take the recommender itself."
+                    )
+                own = {name: state for name, state in facets.items() if name not in ("L", "mixture", "repeat")}
+                if facet not in own:
+                    raise ConfigError(f"This head has no hidden state {facet!r}; it has: {', '.join(own)}.")
+                states.append(own[facet][:, 0].cpu().numpy())
+            weight, bias = (None if one is None else one[:-1].cpu().numpy() for one in recommender.outputs)
+        if not states:
+            raise DataError("There is no history, so there is nothing to probe.")
+        kept = np.ones(len(weight), dtype=bool) if bias is None else ~np.isneginf(bias)
+        renumbered = np.where(kept, np.cumsum(kept) - 1, PAD)
+        read = [renumbered[row[row != recommender.n_items]] for row in items.cpu().numpy()]
+        return cls(
+            weight[kept],
+            np.concatenate(states),
+            read,
+            _renumber(targets, renumbered),
+            None if bias is None else bias[kept],
+            np.flatnonzero(kept) if item_ids is None else np.asarray(item_ids)[kept],
+            None if titles is None else np.asarray(titles)[kept],
+        )
+
+    @classmethod
+    def from_sequences(
+        cls, recommender: Recommender, sequences: Sequences, split: Split = "test", facet: str = "V"
+    ) -> Self:
+        """Take a recommender's states on the held-out cases of its log; see `from_recommender`."""
+        windows = sequences.windows(split)
+        return cls.from_recommender(
+            recommender,
+            [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)],
+            sequences.items[windows.stop],
+            users=windows.user,
+            item_ids=sequences.item_ids,
+            titles=sequences.titles,
+            facet=facet,
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write a `.safetensors` file that `load` reads; ids and titles stand in its header as JSON.
+
+        Raises:
+            DataError: the name ends otherwise, or the place cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise DataError(f"A Snapshot is saved as NAME.safetensors, not as {path.name}.")
+        table = np.full((len(self), max(map(len, self.histories))), PAD)
+        for row, history in zip(table, self.histories, strict=True):
+            row[: len(history)] = history
+        arrays = {
+            "item_embeddings": self.item_embeddings,
+            "states": self.states,
+            "histories": table,
+            "targets": self.targets,
+        }
+        if self.bias is not None:
+            arrays["bias"] = self.bias
+        names = {"item_ids": json.dumps(self.item_ids.tolist()), "titles": json.dumps(self.titles.tolist())}
+        with whole(path) as file:
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file, names)
+
+    @classmethod
+    def load(cls, path: Path | str, histories: Path | str | None = None) -> Self:
+        """Read a Snapshot from a file of plain arrays; nothing in it is run.
+
+        Args:
+            path: a `.npz` or `.safetensors` file with arrays named as in the class; `histories` is (m, longest), −1
+                behind the end of a shorter one. Ids and titles are arrays too, or JSON in the header, as `save` writes.
+            histories: a Parquet file with a row a case and the columns `history` (lists) and `target`, in the order
+                of the states, in the place of the file's own. They hold the ids in `item_ids`, or codes without those.
+
+        Raises:
+            DataError: a file cannot be read, an array is missing, or what they hold is refused by the class.
+        """
+        arrays = _read_arrays(Path(path))
+        if unknown := arrays.keys() - set(ARRAYS):
+            raise DataError(f"{path} holds {', '.join(sorted(unknown))}; a Snapshot has: {', '.join(ARRAYS)}.")
+        if histories is not None:
+            arrays |= _read_histories(Path(histories), arrays.get("item_ids"))
+        if missing := [name for name in ARRAYS[:4] if name not in arrays]:
+            raise DataError(f"{path} has no {' and no '.join(missing)}; a Snapshot needs: {', '.join(ARRAYS[:4])}.")
+        rows = arrays["histories"]
+        if isinstance(rows, np.ndarray):
+            if rows.ndim != 2 or rows.dtype.kind not in "iu":
+                raise DataError(f"{path}: histories must be a table of item codes, with {PAD} behind a shorter one.")
+            arrays["histories"] = [row[row != PAD] for row in rows]
+        try:
+            return cls(**arrays)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path} is no Snapshot; use a file that ends in {' or '.join(SUFFIXES)}.")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        with safe_open(path, framework="numpy") as file:
+            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = file.metadata() or {}
+        return arrays | {name: _plain(json.loads(header[name])) for name in ("item_ids", "titles") if name in header}
+    except (OSError, EOFError, ValueError, LookupError, TypeError, SafetensorError, RuntimeError) as error:
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} cannot be read as arrays ({detail}).") from error
+    except Exception as error:  # zipfile and zlib raise kinds of their own for a damaged file
+        raise DataError(f"{path} cannot be read as arrays ({type(error).__name__}).") from error
+
+
+def _read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
+    if missing := {"history", "target"} - set(table.columns):
+        raise DataError(f"{path} has no column {' and no '.join(sorted(missing))}; it needs history and target.")
+    if item_ids is None:
+        return {"histories": list(table["history"]), "targets": table["target"].to_numpy()}
+    codes = pd.Index(item_ids)
+    if not codes.is_unique:
+        raise DataError(f"{path}: item_ids hold {codes[codes.duplicated()][0]!r} twice, so ids name no item.")
+    return {
+        "histories": [_lookup(codes, history, f"{path}, row {row}") for row, history in enumerate(table["history"])],
+        "targets": _lookup(codes, table["target"], f"{path}, column target"),
+    }
+
+
+def _lookup(codes: pd.Index, ids: Any, place: str) -> np.ndarray:
+    if not isinstance(ids, Sequence | np.ndarray | pd.Series) or isinstance(ids, str):
+        raise DataError(f"{place}: a history must be a list of item ids.")
+    found = codes.get_indexer(pd.Index(ids))
+    if (found < 0).any():
+        raise DataError(f"{place}: {np.asarray(ids)[found < 0][0]!r} is not among item_ids.")
+    return found
+
+
+def _plain(values: Any) -> np.ndarray:
+    array = np.array(values)
+    return array if array.ndim == 1 and array.dtype.kind == "i" else np.array(values, dtype=object)
+
+
+def _table(values: Any, name: str, rows: str, n: int | None = None) -> np.ndarray:
+    """Return a finite floating-point array (rows, columns), or (n,) where n is given."""
+    try:
+        array = np.asarray(values)
+        array = array if array.dtype.kind == "f" and array.itemsize > 2 else array.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be a table of numbers.") from error
+    if n is None and (array.ndim != 2 or not array.size):
+        raise DataError(f"{name} must have a row for each of the {rows} and a column a dimension, not {array.shape}.")
+    if n is not None and array.shape != (n,):
+        raise DataError(f"{name} must hold a number for each of the {n:,} {rows}, not {array.shape}.")
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        row = int(np.argwhere(wrong)[0][0])
+        raise DataError(f"{name} holds {array[wrong][0]} in row {row}; every number must be finite.")
+    return np.ascontiguousarray(array)
+
+
+def _whole(values: Any) -> np.ndarray | None:
+    """Return an int64 array of one dimension, and None for anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return None
+    return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
+
+
+def _history(case: int, values: Any, n: int) -> np.ndarray:
+    codes = _whole(values)
+    if codes is None or not len(codes):
+        raise DataError(f"The history of case {case} must be a list of one or more item codes.")
+    if codes.min() < 0 or codes.max() >= n:
+        wrong = codes[(codes < 0) | (codes >= n)][0]
+        raise DataError(f"The history of case {case} holds item {wrong}; codes go from 0 to {n - 1}.")
+    return codes
+
+
+def _targets(values: Any, m: int, n: int) -> np.ndarray:
+    codes = _whole(values)
+    if codes is None or len(codes) != m:
+        raise DataError(f"targets must be {m:,} item codes, one for each case.")
+    wrong = (codes < 0) | (codes >= n)
+    if wrong.any():
+        case = int(np.argmax(wrong))
+        raise DataError(f"The target of case {case} is item {codes[case]}; codes go from 0 to {n - 1}.")
+    return codes
+
+
+def _names(values: Any, name: str, n: int) -> np.ndarray:
+    array = np.asarray(values)
+    if array.shape != (n,):
+        raise DataError(f"{name} must have one for each of the {n:,} items, not {array.shape}.")
+    return array
+
+
+def _renumber(targets: Sequence[int], renumbered: np.ndarray) -> np.ndarray:
+    codes = _whole(targets)
+    if codes is None or ((codes < 0) | (codes >= len(renumbered))).any():
+        raise DataError(f"Targets must be item codes from 0 to {len(renumbered) - 1}, one for each history.")
+    return renumbered[codes]
