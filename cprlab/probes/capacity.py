@@ -1,4 +1,4 @@
-"""How many items can a hidden state of d numbers rank above all others? Random sets have a threshold; histories differ."""
+"""How many items can one hidden state rank above all others? Random sets have a threshold; histories differ."""
 
 from collections.abc import Sequence
 
