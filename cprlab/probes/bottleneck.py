@@ -231,7 +231,7 @@ class _Dial:
 
     def context_norm(self, alpha: torch.Tensor) -> torch.Tensor:
         """Return the least norm of an f_C that adds the same to all scores of the history, as much as α needs, (B,)."""
-        share = alpha.clamp(-np.expm1(-NEAR), np.exp(-NEAR))
+        share = alpha.where(alpha > 0, -np.expm1(-NEAR)).where(alpha < 1, np.exp(-NEAR))
         shift = torch.logit(share) - (self.norms[0] - self.norms[1])
         scores = (self.embedded @ self.batch.states[..., None])[..., 0] + shift[:, None] * self.batch.valid
         facet = torch.linalg.pinv(self.embedded) @ scores[..., None]

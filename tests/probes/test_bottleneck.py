@@ -1,0 +1,198 @@
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
+
+from cprlab.errors import ConfigError
+from cprlab.probes import Snapshot, bottleneck_gap, copy_dial, interference
+from cprlab.probes import bottleneck as module
+
+PROMISED = 1e-6  # nats
+
+
+def make(n=40, d=5, m=6, seed=0, biased=True, far=1.0, sizes=(2, 7)):
+    rng = np.random.default_rng(seed)
+    histories = [rng.choice(n, rng.integers(*sizes)) for _ in range(m)]
+    bias = rng.normal(size=n) if biased else None
+    return Snapshot(rng.normal(size=(n, d)), far * rng.normal(size=(m, d)), histories, rng.integers(0, n, m), bias)
+
+
+def divergence(p, logits):
+    held = p > 0
+    return float(np.sum(p[held] * (np.log(p[held]) - (logits - logsumexp(logits))[held])))
+
+
+def minimise(loss, start, radius=None):
+    """The least value of a loss that gives its gradient too: by SLSQP in the ball, or BFGS where there is none."""
+    if radius is None:
+        return minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-10}).fun
+    ball = {"type": "ineq", "fun": lambda h: radius**2 - h @ h, "jac": lambda h: -2 * h}
+    options = {"ftol": 1e-14, "maxiter": 500}
+    return minimize(loss, start, jac=True, method="SLSQP", constraints=[ball], options=options).fun
+
+
+def least(p, weight, bias, radius=None):
+    """The least divergence from p of any state, or of those in a ball."""
+
+    def loss(h):
+        logits = weight @ h + bias
+        return divergence(p, logits), weight.T @ (softmax(logits) - p)
+
+    return minimise(loss, np.zeros(weight.shape[1]), radius)
+
+
+@pytest.mark.parametrize("far", [0.3, 3.0])
+@pytest.mark.parametrize("biased", [False, True])
+def test_gaps_are_those_that_scipy_finds(biased, far):
+    snapshot = make(biased=biased, far=far)
+    bias = snapshot.bias if biased else np.zeros(snapshot.n_items)
+    table = bottleneck_gap(snapshot, progress=False)
+    assert list(table) == ["case", "gap_free", "gap_ball", "certificate", "interfering"]
+    assert table["certificate"].max() <= PROMISED
+    inside = 0
+    for row, history in zip(table.itertuples(), snapshot.distinct, strict=True):
+        p = np.zeros(snapshot.n_items)
+        p[history] = 1 / len(history)
+        ball = least(p, snapshot.item_embeddings, bias, snapshot.radius)
+        assert row.gap_ball <= ball + PROMISED
+        assert row.gap_ball == pytest.approx(ball, abs=3e-6)
+        if row.gap_free > 1e-3:  # else it is approached at infinity, and BFGS stops on its way
+            assert row.gap_free == pytest.approx(least(p, snapshot.item_embeddings, bias), abs=3e-6)
+        assert row.gap_free <= row.gap_ball + PROMISED
+        inside += row.gap_free > row.gap_ball - 1e-5
+    assert (inside < len(table)) == (far < 1)  # so the ball matters in one, and not in the other
+
+
+def test_any_wanted_distribution_is_taken_and_what_a_state_says_already_costs_nothing():
+    snapshot = make()
+    rng = np.random.default_rng(1)
+    wanted = rng.dirichlet(np.ones(snapshot.n_items), len(snapshot))
+    table = bottleneck_gap(snapshot, wanted, progress=False)
+    for case in range(len(snapshot)):
+        expected = least(wanted[case], snapshot.item_embeddings, snapshot.bias)
+        assert table["gap_free"][case] == pytest.approx(expected, abs=3e-6)
+    own = softmax(snapshot.states @ snapshot.item_embeddings.T + snapshot.bias, axis=1)
+    inside = np.linalg.norm(snapshot.states, axis=1) <= snapshot.radius
+    assert bottleneck_gap(snapshot, own, progress=False)["gap_ball"][inside].max() <= PROMISED
+
+
+def test_a_middle_item_takes_its_share_in_closed_form():
+    """Four corners of a square and k items in its middle: the best softmax is uniform over 4 + k."""
+    corners = [[1, 1], [1, -1], [-1, 1], [-1, -1]]
+    for middles in (1, 3):
+        weight = np.array(corners + [[0, 0]] * middles, dtype=float)
+        snapshot = Snapshot(weight, np.ones((1, 2)), [[0, 1, 2, 3]], [0])
+        table = bottleneck_gap(snapshot, progress=False)
+        assert table["gap_free"][0] == pytest.approx(np.log((4 + middles) / 4), abs=PROMISED)
+        found = interference(snapshot, progress=False)
+        assert set(found["item"]) <= set(range(4, 4 + middles))
+
+
+def test_items_at_the_corners_of_a_simplex_are_copied_exactly_though_at_infinity():
+    snapshot = Snapshot(np.eye(8), np.ones((3, 8)), [[0], [1, 2], [3, 4, 5, 6]], [0, 0, 0])
+    table = bottleneck_gap(snapshot, progress=False)
+    assert table["gap_free"].max() <= PROMISED
+    assert table["certificate"].max() <= PROMISED
+    radius, size = snapshot.radius, np.array([1, 2, 4])
+    # In the ball, by symmetry, h is a on the history and b elsewhere: size a² + (8 − size) b² = ρ².
+    a = radius * np.sqrt((8 - size) / (8 * size))
+    b = -radius * np.sqrt(size / (8 * (8 - size)))
+    expected = np.log1p((8 - size) / size * np.exp(b - a))
+    np.testing.assert_allclose(table["gap_ball"], expected, atol=2e-6)
+
+
+def test_interfering_items_are_those_above_the_lowest_of_the_history():
+    snapshot = make(n=200, d=4, m=8, sizes=(5, 9))
+    counts = bottleneck_gap(snapshot, progress=False)["interfering"]
+    found = interference(snapshot, progress=False)
+    assert list(found) == ["case", "item", "title", "excess"]
+    assert counts.sum() > 0
+    np.testing.assert_array_equal(found.groupby("case").size().reindex(range(8), fill_value=0), counts)
+    assert (found["excess"] > 0).all()
+    assert not any(row.item in snapshot.distinct[row.case] for row in found.itertuples())
+    assert found.groupby("case")["excess"].apply(lambda excess: excess.is_monotonic_decreasing).all()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_dial_is_what_scipy_finds_for_each_share(seed):
+    snapshot = make(seed=seed, far=1.5)
+    alphas = (0, 0.3, 1)
+    table = copy_dial(snapshot, alphas, progress=False)
+    assert list(table)[:5] == ["case", "alpha", "stay", "floor_free", "floor_ball"]
+    assert list(table["alpha"]) == list(alphas) * len(snapshot)
+    assert table["certificate"].max() <= PROMISED
+    weight, bias = snapshot.item_embeddings, snapshot.bias
+    for row in table.itertuples():
+        history, state = snapshot.distinct[row.case], snapshot.states[row.case]
+        q = softmax(weight @ state + bias)
+        inside = np.isin(np.arange(snapshot.n_items), history)
+        p = (
+            row.alpha * np.where(inside, q, 0) / q[inside].sum()
+            + (1 - row.alpha) * np.where(inside, 0, q) / q[~inside].sum()
+        )
+        assert row.stay == pytest.approx(divergence(p, weight @ state + bias), rel=1e-9)
+        assert row.floor_ball == pytest.approx(least(p, weight, bias, snapshot.radius), abs=3e-6)
+        if row.floor_free > 1e-3:
+            assert row.floor_free == pytest.approx(least(p, weight, bias), abs=3e-6)
+        if np.linalg.norm(state) <= snapshot.radius:
+            assert row.floor_ball <= row.stay + PROMISED
+
+        def with_context(facet, inside=inside, state=state, p=p):
+            logits = np.where(inside, weight @ facet, weight @ state) + bias
+            return divergence(p, logits), weight.T @ (inside * (softmax(logits) - p))
+
+        if np.isfinite(row.context_norm):  # the least-norm facet reaches the share, and is as short as said
+            share = {0: -np.expm1(-0.01), 1: np.exp(-0.01)}.get(row.alpha, row.alpha)
+            shift = np.log(share / (1 - share)) - np.log(q[inside].sum() / q[~inside].sum())
+            facet = np.linalg.lstsq(weight[history], weight[history] @ state + shift, rcond=None)[0]
+            assert row.context_norm == pytest.approx(np.linalg.norm(facet), rel=1e-6)
+            lost, _ = with_context(facet)
+            assert lost == pytest.approx(0.01 if row.alpha in (0, 1) else 0, abs=1e-9)
+            if row.context_norm <= snapshot.radius:
+                assert row.floor_context <= lost + PROMISED
+        assert row.floor_context == pytest.approx(minimise(with_context, state, snapshot.radius), abs=3e-6)
+
+
+def test_a_share_of_its_own_is_taken_for_each_case_and_at_the_models_own_share_nothing_is_lost():
+    snapshot = make()
+    q = softmax(snapshot.states @ snapshot.item_embeddings.T + snapshot.bias, axis=1)
+    own = np.array([row[history].sum() for row, history in zip(q, snapshot.distinct, strict=True)])
+    table = copy_dial(snapshot, [own], progress=False)
+    np.testing.assert_allclose(table["alpha"], own)
+    inside = np.linalg.norm(snapshot.states, axis=1) <= snapshot.radius
+    assert table[["stay", "floor_free", "floor_context"]][inside].max(axis=None) <= PROMISED
+    np.testing.assert_allclose(
+        table["context_norm"],
+        [
+            np.linalg.norm(np.linalg.pinv(snapshot.item_embeddings[h]) @ snapshot.item_embeddings[h] @ state)
+            for h, state in zip(snapshot.distinct, snapshot.states, strict=True)
+        ],
+    )
+
+
+def test_a_context_that_no_state_scores_alike_is_out_of_reach():
+    weight = np.array([[1.0], [2.0], [-1.0], [0.5]])
+    snapshot = Snapshot(weight, np.ones((1, 1)), [[0, 1]], [0])
+    assert np.isinf(copy_dial(snapshot, [0.9], progress=False)["context_norm"][0])
+
+
+def test_many_items_and_few_are_solved_alike(monkeypatch):
+    snapshot = make(n=60, m=5)
+    alike = bottleneck_gap(snapshot, progress=False)
+    monkeypatch.setattr("cprlab.probes.states.PAIRS_HELD", 1)
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    other = bottleneck_gap(snapshot, progress=False)
+    np.testing.assert_allclose(other[["gap_free", "gap_ball"]], alike[["gap_free", "gap_ball"]], atol=1e-6)
+
+
+@pytest.mark.parametrize("wanted", [np.ones((6, 40)), np.full((6, 39), 1 / 39), -np.ones((6, 40)) / 40])
+def test_what_is_no_distribution_is_refused(wanted):
+    with pytest.raises(ConfigError, match="probabilities"):
+        bottleneck_gap(make(), wanted, progress=False)
+
+
+def test_a_dial_that_cannot_be_turned_is_refused():
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        copy_dial(make(), [1.5], progress=False)
+    with pytest.raises(ConfigError, match="every item"):
+        copy_dial(Snapshot(np.eye(2), np.ones((1, 2)), [[0, 1]], [0]), progress=False)
