@@ -84,7 +84,7 @@ def leave_one_out(
         A row for each case and position that is read: `case`, `position` (in the history as given, from 0, oldest
         first), `item` (its code; another occurrence of it stays), `copy_change` (of the copy probability, summed over
         the distinct items of the unshortened history), `target_change` (of the target's log-probability, nats; NaN if
-        not known). Both are the shortened history's less the whole one's: negative where the item had raised them.
+        not known, or excluded by (post) both times). Both are the shortened history's less the whole one's: negative where the item had raised them.
 
     Raises:
         ConfigError: as in `Recommender.log_probs`; or there is no history, or targets do not fit.
@@ -100,13 +100,10 @@ def leave_one_out(
         scores = recommender.log_probs(asked, candidates, of_user).astype(np.float64)
         copied = np.exp(scores[:, : len(candidates) - len(target)]).sum(1)
         of_target = scores[:, -1] if len(target) else np.full(len(asked), np.nan)
-        columns = (
-            case,
-            len(histories[case]) - len(history) + np.arange(len(history)),
-            history,
-            copied[1:] - copied[0],
-            of_target[1:] - of_target[0],
-        )
+        with np.errstate(invalid="ignore"):  # −inf − −inf
+            changes = copied[1:] - copied[0], of_target[1:] - of_target[0]
+        positions = np.arange(len(history)) + len(histories[case]) - len(history)
+        columns = (case, positions, history, *changes)
         tables.append(pd.DataFrame(dict(zip(LEFT_OUT, columns, strict=True))))
     return pd.concat(tables, ignore_index=True)
 

@@ -71,7 +71,7 @@ def space(snapshot: Snapshot) -> pd.DataFrame:
           holds: every occurrence in its histories and targets.
         - "bias and popularity": the same of the bias, where there is one.
         - "hubness": skewness, over items, of how often an item is among the 10 nearest (Euclidean, exact) of others
-          (Radovanović et al., JMLR 2010); 0 if evenly, large if a few items are everybody's neighbours.
+          (Radovanović et al., JMLR 2010); large if a few items are everybody's neighbours.
         - "effective rank": of the cases' centred log-probabilities (see `spectra`), exp of the entropy of the
           singular values' shares (Roy and Vetterli, EUSIPCO 2007); at most d, and at most the cases less one.
     """
@@ -235,7 +235,8 @@ def _hubness(weights: np.ndarray) -> float:
     if n < 2:
         return np.nan
     search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, n - 1), algorithm="brute").fit(weights)
-    return stats.skew(np.bincount(search.kneighbors(return_distance=False).ravel(), minlength=n))
+    occurrences = np.bincount(search.kneighbors(return_distance=False).ravel(), minlength=n)
+    return stats.skew(occurrences) if np.ptp(occurrences) else np.nan
 
 
 def _compare(facet: str, other: str, one: np.ndarray, two: np.ndarray) -> pd.DataFrame:
