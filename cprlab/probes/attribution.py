@@ -10,7 +10,7 @@ from cprlab.errors import ConfigError
 from cprlab.models import Recommender
 from cprlab.models.recommender import ComponentParts, Histories, Parts
 
-SCORES_AT_ONCE = 2**18  # 2 MB of doubles after each partition
+LOGITS_AT_ONCE = 2**18  # 2 MB of doubles after each partition
 LEFT_OUT = ["case", "position", "item", "copy_change", "target_change"]
 
 
@@ -52,7 +52,7 @@ def attribution(
         raise ConfigError(f"k = {k!r} is not possible; there are {recommender.n_items} items.")
     read, known = _check(recommender, histories, users, targets)
     tables = []
-    at_once = max(1, SCORES_AT_ONCE // recommender.n_items)
+    at_once = max(1, LOGITS_AT_ONCE // recommender.n_items)
     for start in range(0, len(read), at_once):
         cases = slice(start, start + at_once)
         parts = recommender.parts(read[cases], None if users is None else users[cases])
@@ -84,7 +84,8 @@ def leave_one_out(
         A row for each case and position that is read: `case`, `position` (in the history as given, from 0, oldest
         first), `item` (its code; another occurrence of it stays), `copy_change` (of the copy probability, summed over
         the distinct items of the unshortened history), `target_change` (of the target's log-probability, nats; NaN if
-        not known, or excluded by (post) both times). Both are the shortened history's less the whole one's: negative where the item had raised them.
+        not known, or excluded by (post) both times). Both are the shortened history's less the whole one's: negative
+        where the item had raised them.
 
     Raises:
         ConfigError: as in `Recommender.log_probs`; or there is no history, or targets do not fit.
@@ -117,17 +118,16 @@ def _attributed(parts: Parts, row: int, history: np.ndarray, target: np.ndarray,
     applied = []
     for place, component in enumerate(parts.components):
         names = np.array(component.names)[:, None]
-        chosen = ComponentParts(
-            component.names, component.logits[:, [row]][..., items], component.owner[[row]][:, items]
-        )
-        ranks = np.stack([_ranks(logits, items) for logits in component.logits[:, row]])  # (S, items), as all below
+        logits, owner = component.logits[:, [row]][..., items], component.owner[[row]][:, items]
+        chosen = ComponentParts(component.names, logits, owner)
+        ranks = np.stack([_ranks(scores, items) for scores in component.logits[:, row]])  # (S, items), as all below
         applied.append(
             {
                 "component": np.full(ranks.shape, place + 1),
                 "weight": np.full(ranks.shape, np.nan if parts.weights is None else parts.weights[row, place]),
                 "partition": np.broadcast_to(names.astype(object), ranks.shape),
-                "owner": chosen.owner == names,
-                "logit_before": _before(chosen.logits[:, 0], 0),
+                "owner": owner == names,
+                "logit_before": _before(logits[:, 0], 0),
                 "logit_change": chosen.contributions[:, 0],
                 "rank_before": _before(ranks.astype(float), np.nan),
                 "rank_after": ranks,

@@ -170,12 +170,9 @@ def neighbourhood(snapshot: Snapshot, case: int, marked: Sequence[int], n: int =
     """
     _check_map(snapshot, case, marked)
     weights, states = _doubles(snapshot)
-    history, target = snapshot.distinct[case], snapshot.targets[case]
-    kinds = {
-        "history": history,
-        "interfering": np.setdiff1d(np.asarray(marked, dtype=np.int64), history),
-        "target": [target],
-    }
+    history = snapshot.distinct[case]
+    interfering = np.setdiff1d(np.asarray(marked, dtype=np.int64), history)
+    kinds = {"history": history, "interfering": interfering, "target": snapshot.targets[[case]]}
     kind = np.full(snapshot.n_items, "other", dtype=object)
     for name, items in kinds.items():
         kind[items] = name

@@ -1,5 +1,7 @@
 """Attribution against the equations by hand, and leave-one-out against shortened histories."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def rank(scores, item):
 @pytest.mark.parametrize("at_once", [1, 2 * N_ITEMS, 2**18])
 @pytest.mark.parametrize("head", HEADS)
 def test_rows_are_the_parts_of_the_prediction(head, at_once, monkeypatch):
-    monkeypatch.setitem(attribution.__globals__, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(sys.modules["cprlab.probes.attribution"], "LOGITS_AT_ONCE", at_once)
     recommender = build(head, "MF" if head == "MoS:2 + CPR:8" else "GRU4Rec")
     parts, scores = recommender.parts(HISTORIES, USERS), recommender.log_probs(HISTORIES, users=USERS)
     table = attribution(recommender, HISTORIES, 4, USERS, TARGETS)
