@@ -13,6 +13,21 @@ from cprlab.evaluation import Example
 # Okabe and Ito's colours: told apart with any colour vision, and of different lightness in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 IN_HISTORY, NEW, TRUE_NEXT, TRUTH = "#56B4E9", "#BBBBBB", "#D55E00", "#444444"
+DASHES = ("solid", "dash", "dot", "dashdot")
+KINDS = {  # of a map's points, the most telling last: colour, symbol and size, which grey print keeps apart
+    "other": (NEW, "circle", 5),
+    "history": ("#0072B2", "circle", 9),
+    "interfering": ("#E69F00", "triangle-up", 12),
+    "target": (TRUE_NEXT, "star", 17),
+    "hidden state": ("#000000", "x", 12),
+}
+MAP = (900, 520)  # pixels within which a map keeps its labels apart; where there are more, there is only more room
+LABEL = 11  # pixels, the size of a map's labels
+SIDES = {  # on which a label may stand of its point: right and up
+    "middle right": (1, 0), "middle left": (-1, 0), "top center": (0, 1), "bottom center": (0, -1),
+    "top right": (1, 1), "bottom right": (1, -1), "top left": (-1, 1), "bottom left": (-1, -1),
+}  # fmt: skip
+ROUNDING = 1e-15  # shares of a variance below are nothing else
 SHOWN = 10  # items of a history that are drawn
 FEW = 20  # users below which a share is not drawn
 
@@ -162,6 +177,68 @@ def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
     return _styled(figure, "example", title, 420).update_layout(margin_t=115)
 
 
+def spectra(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.spectra`: how the variance of its embeddings and of its predictions falls off."""
+    panels = list(dict.fromkeys(matrix for table in tables.values() for matrix in table["matrix"]))
+    figure = make_subplots(1, len(panels), subplot_titles=panels, shared_yaxes=True)
+    for place, (model, table) in enumerate(tables.items()):
+        for column, matrix in enumerate(panels, start=1):
+            rows = table[(table["matrix"] == matrix) & (table["share"] > ROUNDING)]
+            figure.add_scatter(
+                x=rows["index"], y=rows["share"], name=_short(model, 40), legendgroup=model, showlegend=column == 1,
+                mode="lines", line={"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)]},
+                hovertemplate="direction %{x}: %{y:.2%} of the variance", row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="direction, by variance")
+    figure.update_yaxes(type="log", exponentformat="power")
+    figure.update_yaxes(title="share of the variance", col=1)
+    return _styled(figure, "spectra", "How many directions do the item embeddings and the predictions use?")
+
+
+def neighbourhood(table: pd.DataFrame, title: str) -> go.Figure:
+    """Draw `probes.neighbourhood` as a map: what a hidden state must tell apart to copy its history.
+
+    All but the other items are labelled, as far as there is room; every title shows under the pointer.
+    """
+    figure, labelled = go.Figure(), _labelled(table)
+    for kind, (colour, symbol, size) in KINDS.items():
+        rows = labelled[labelled["kind"] == kind]
+        figure.add_scatter(
+            x=rows["x"], y=rows["y"], name=kind, mode="markers+text", cliponaxis=False, hoverinfo="text",
+            text=rows["label"], textposition=rows["side"], textfont_size=LABEL,
+            hovertext=[_short(name, 80) for name in rows["title"]],
+            marker={"color": colour, "symbol": symbol, "size": size, "line": {"color": "white", "width": 1}},
+        )  # fmt: skip
+    items = table[table["item"] >= 0]
+    drawn, missed = (items[["x", "y"]] ** 2).to_numpy().sum(), (items["off_plane"] ** 2).sum()
+    figure.update_xaxes(title=f"principal components 1 and 2: {drawn / (drawn + missed):.0%} of these items' variance")
+    figure.update_yaxes(scaleanchor="x", zeroline=False).update_xaxes(zeroline=False)
+    return _styled(figure, "neighbourhood", _short(title, 110), MAP[1] + 170).update_layout(legend_y=-0.13)
+
+
+def leave_one_out(table: pd.DataFrame, titles: np.ndarray) -> go.Figure:
+    """Draw one case of `probes.leave_one_out`: what each item of the history, oldest first, did to the prediction."""
+    panels = {"copy_change": "copy probability", "target_change": "log-probability of the true item (nats)"}
+    panels = {column: name for column, name in panels.items() if table[column].notna().any()}
+    figure = make_subplots(1, len(panels), subplot_titles=list(panels.values()), shared_yaxes=True)
+    places = np.arange(len(table))
+    for column, name in enumerate(panels, start=1):
+        figure.add_bar(
+            x=table[name], y=places, orientation="h", showlegend=False, marker_color=COLOURS[column - 1],
+            customdata=table["position"] + 1, hovertemplate="item %{customdata} of the history: %{x:+.4f}",
+            row=1, col=column,
+        )  # fmt: skip
+    figure.update_yaxes(
+        tickvals=places,
+        ticktext=[_short(titles[item], 34) for item in table["item"]],
+        autorange="reversed",
+        showgrid=False,
+    )
+    figure.update_xaxes(title="change when the item is left out", nticks=6, zerolinecolor="#999999")
+    title = "Which items of the history carry the prediction? (oldest first)"
+    return _styled(figure, "leave_one_out", title, 190 + 17 * len(table))
+
+
 def _styled(figure: go.Figure, name: str, title: str, height: int = 400) -> go.Figure:
     return figure.update_layout(
         meta={"name": name},
@@ -172,6 +249,30 @@ def _styled(figure: go.Figure, name: str, title: str, height: int = 400) -> go.F
         legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0},
         font={"size": 12},
     )
+
+
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a map's points with a `label` and the `side` on which it stands, so that none covers another.
+
+    The most telling points choose first; one whose label finds no room, and every other item, has the label "".
+    """
+    labelled = table.assign(label="", side="middle right")
+    marked = table[table["kind"] != "other"]
+    low, high = table[["x", "y"]].min(), table[["x", "y"]].max()
+    pixels = 0.9 * min(np.array(MAP) / np.maximum(high - low, 1e-12))  # a unit; plotly leaves a margin
+    places = (marked[["x", "y"]] - (low + high) / 2) * pixels
+    taken = [(x, y, 6, 6) for x, y in places.to_numpy()]  # middle, half the width, half the height
+    for row in marked["kind"].map(list(KINDS).index).sort_values(ascending=False, kind="stable").index:
+        label = _short(marked.loc[row, "title"], 30)
+        width, height = 0.28 * LABEL * len(label), 0.6 * LABEL
+        for side, (right, up) in SIDES.items():
+            x, y = places.loc[row, "x"] + right * (width + 7), places.loc[row, "y"] + up * (height + 7)
+            free = all(abs(x - a) >= width + c or abs(y - b) >= height + d for a, b, c, d in taken)
+            if free and abs(x) + width <= MAP[0] / 2:
+                labelled.loc[row, ["label", "side"]] = label, side
+                taken.append((x, y, width, height))
+                break
+    return labelled
 
 
 def _whiskers(rows: pd.DataFrame, colour: str) -> dict:

@@ -1,0 +1,70 @@
+"""Figures of probes: all of the table is drawn, titles are text, and labels stand clear of one another."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlab import plots
+from cprlab.probes import Snapshot, neighbourhood, spectra
+
+N = 50
+
+
+@pytest.fixture
+def snapshot():
+    rng = np.random.default_rng(1)
+    titles = ["<b>Bold</b> & sons" if item == 3 else f"Title of item {item}" for item in range(N)]
+    return Snapshot(
+        rng.normal(size=(N, 6)), 3 * rng.normal(size=(9, 6)), [[3, 4, 5, 6, 7, 8]] * 9, [9] * 9, titles=titles
+    )
+
+
+def test_a_map_draws_all_kinds_and_takes_no_title_for_markup(snapshot):
+    table = neighbourhood(snapshot, 0, [10, 11], n=20)
+    figure = plots.neighbourhood(table, "Where <i>h</i> lies")
+    assert figure.layout.meta["name"] == "neighbourhood"
+    assert figure.layout.title.text == "Where &lt;i&gt;h&lt;/i&gt; lies"
+    assert {trace.name: len(trace.x) for trace in figure.data} == {
+        "other": 20, "history": 6, "interfering": 2, "target": 1, "hidden state": 1,
+    }  # fmt: skip
+    history = figure.data[1]
+    for texts in (history.text, history.hovertext):
+        assert "&lt;b&gt;Bold&lt;/b&gt; &amp; sons" in texts
+    for trace in figure.data:
+        rows = table[table["kind"] == trace.name]
+        np.testing.assert_array_equal(np.column_stack([trace.x, trace.y]), rows[["x", "y"]])
+    assert not any(figure.data[0].text)  # other items have no label
+    assert len({(trace.marker.color, trace.marker.symbol) for trace in figure.data}) == 5
+    items = table[table["item"] >= 0]
+    share = np.linalg.svd(snapshot.item_embeddings[items["item"]] - snapshot.item_embeddings[items["item"]].mean(0))[1]
+    assert f"{(share[:2] ** 2).sum() / (share**2).sum():.0%}" in figure.layout.xaxis.title.text
+
+
+def test_of_points_at_one_place_the_most_telling_get_the_labels():
+    kinds = ["history"] * 12 + ["interfering", "target", "hidden state", "other", "other"]
+    table = pd.DataFrame({"item": range(17), "title": "a title", "kind": kinds, "x": 0.0, "y": 0.0, "off_plane": 0.0})
+    table.loc[15:, ["x", "y"]] = [[-1, -1], [1, 1]]
+    figure = plots.neighbourhood(table, "crowded")
+    labels = {trace.name: [text for text in trace.text if text] for trace in figure.data}
+    assert labels["hidden state"] == labels["target"] == labels["interfering"] == ["a title"]
+    assert 0 < len(labels["history"]) < 12
+    sides = [side for trace in figure.data for text, side in zip(trace.text, trace.textposition, strict=True) if text]
+    assert len(set(sides)) == len(sides)
+
+
+def test_spectra_have_a_panel_a_matrix_and_a_line_a_model(snapshot):
+    table = spectra(snapshot)
+    figure = plots.spectra({"one": table, "<b>two</b>": table})
+    assert [trace.name for trace in figure.data] == ["one"] * 2 + ["&lt;b&gt;two&lt;/b&gt;"] * 2
+    assert [note.text for note in figure.layout.annotations] == ["item embeddings", "log-probabilities"]
+    np.testing.assert_array_equal(figure.data[0].y, table["share"][table["matrix"] == "item embeddings"])
+    assert figure.data[0].line.dash != figure.data[2].line.dash
+
+
+def test_leave_one_out_has_a_bar_an_item_with_its_title():
+    titles = np.array(["<b>Bold</b>", "plain"])
+    table = pd.DataFrame({"case": 0, "position": [3, 4, 5], "item": [0, 1, 0], "copy_change": [0.1, -0.2, 0.3]})
+    figure = plots.leave_one_out(table.assign(target_change=[1.0, 2.0, -3.0]), titles)
+    assert [list(trace.x) for trace in figure.data] == [[0.1, -0.2, 0.3], [1, 2, -3]]
+    assert list(figure.layout.yaxis.ticktext) == ["&lt;b&gt;Bold&lt;/b&gt;", "plain", "&lt;b&gt;Bold&lt;/b&gt;"]
+    assert len(plots.leave_one_out(table.assign(target_change=np.nan), titles).data) == 1
