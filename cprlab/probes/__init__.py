@@ -7,10 +7,13 @@ from cprlab.probes.certificates import Certificate, copyable, separable
 from cprlab.probes.copying import copy_probability, copy_scores
 from cprlab.probes.geometry import facet_distances, geometry, neighbourhood, space, spectra
 from cprlab.probes.snapshot import Snapshot
+from cprlab.probes.verdict import RULE, Verdict, judge, loss_parts, wanted_share
 
 __all__ = [
+    "RULE",
     "Certificate",
     "Snapshot",
+    "Verdict",
     "attribution",
     "bottleneck_gap",
     "capacity",
@@ -21,10 +24,13 @@ __all__ = [
     "facet_distances",
     "geometry",
     "interference",
+    "judge",
     "leave_one_out",
+    "loss_parts",
     "neighbourhood",
     "separable",
     "separable_share",
     "space",
     "spectra",
+    "wanted_share",
 ]

@@ -1,5 +1,7 @@
 """How often a model copies, against how often it should (the copy probability and its truth)."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +14,7 @@ from cprlab.probes.snapshot import Snapshot
 BINS = 10  # of the calibration error
 
 
-def copy_probability(snapshot: Snapshot) -> pd.DataFrame:
+def copy_probability(snapshot: Snapshot, scores: Iterable[tuple[slice, torch.Tensor]] | None = None) -> pd.DataFrame:
     """Return how much probability each prediction puts on its history, and how well it ranks.
 
     The columns are those of `evaluation.evaluate`, so its tables (`summarise`, `compare`, `calibration`, `by_length`)
@@ -25,12 +27,12 @@ def copy_probability(snapshot: Snapshot) -> pd.DataFrame:
         that is in the history).
     """
     parts = []
-    for cases, scores in snapshot.log_probs():
+    for cases, given in scores or snapshot.log_probs():
         histories = snapshot.distinct[cases]
         table = np.full((len(histories), max(map(len, histories))), snapshot.n_items)
         for row, history in zip(table, histories, strict=True):
             row[: len(history)] = history
-        parts.append(measure(scores, torch.from_numpy(table), torch.from_numpy(snapshot.targets[cases, None])))
+        parts.append(measure(given, torch.from_numpy(table), torch.from_numpy(snapshot.targets[cases, None])))
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     measured.insert(0, "case", np.arange(len(snapshot)))
     measured.insert(1, "length", [len(history) for history in snapshot.histories])

@@ -19,10 +19,10 @@ RULE = (
     f"There is no evidence of a failure where the 95% interval of the loss reaches below {MATTERS} nats a case. "
     "Otherwise the model copies too much, or too little, where the interval of its copy probability less the share of "
     "repeats excludes 0, and alike whether users repeat or not where it does not. A context partition (Softmax + C) "
-    f"is advised where the interval of the bottleneck lies above {MATTERS} nats and such a partition, its state no longer "
-    "than the model's, leaves less than half of it. Where more could be learned than that, better training comes first. "
-    "Where nobody repeats, removing the history at inference is the cheaper remedy, and is named before both. Nothing "
-    "here is evidence for pointers, rerankers or multiple input hidden states; train them to find out."
+    f"is advised where the interval of the bottleneck lies above {MATTERS} nats and such a partition, its state no "
+    "longer than the model's, leaves less than half of it. Where more could be learned than that, better training "
+    "comes first. Where nobody repeats, removing the history at inference is the cheaper remedy, and is named before "
+    "both. Nothing here is evidence for pointers, rerankers or multiple input hidden states; train them to find out."
 )
 
 

@@ -1,0 +1,195 @@
+"""examine: all probes of one model, and what `cprlab probe` writes of them."""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydantic
+
+from cprlab.data import BUILTIN
+from cprlab.errors import ConfigError
+from cprlab.files import whole
+from cprlab.probes import (
+    Verdict,
+    bottleneck_gap,
+    copy_dial,
+    copy_scores,
+    copyable,
+    interference,
+    judge,
+    loss_parts,
+    neighbourhood,
+    separable_share,
+    space,
+    wanted_share,
+)
+from cprlab.reports.config import ReportConfig
+from cprlab.reports.subjects import Subject, open_subject
+from cprlab.training import train
+
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the dial's curve
+SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50)  # of the sets that are to be separated
+SETS = 100  # of each size
+MARKED = 8  # interfering items on a map
+
+
+class ProbeConfig(ReportConfig):
+    """The parameters of `notebooks/02_probe.ipynb`; those of a report say what to train where no model is given.
+
+    Attributes:
+        models: runs' folders, RecBole checkpoints and Snapshots, a semicolon between two; if empty, the heads of a
+            report on `data` are trained, or read back.
+        histories: a Parquet file of histories for Snapshots that hold none.
+        cases: how many of a model's cases the slower probes take, drawn at random.
+    """
+
+    models: str = ""
+    histories: str = ""
+    cases: int = pydantic.Field(300, ge=2)
+
+    def subjects(self) -> list[Subject]:
+        """Open, or train, what is to be probed.
+
+        Raises:
+            CprlabError: one of them cannot be, or two have the same name.
+        """
+        sources = [source.strip() for source in self.models.split(";") if source.strip()]
+        sequences = None
+        if not sources or any(Path(source).is_dir() for source in sources):
+            sequences = self.sequences()
+        if not sources:
+            trained = (train(sequences, config, self.runs, self.device) for config in self.run_configs().values())
+            sources = [str(run.folder) for run in trained]
+        subjects = [open_subject(source, sequences, self.data, self.histories) for source in sources]
+        names = [subject.name for subject in subjects]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"Two of the models are called {max(names, key=names.count)!r}; give each once.")
+        return subjects
+
+    @property
+    def folder(self) -> Path:
+        """Where the page goes when nobody says where: `reports/probe-` and the name of the first model or the data."""
+        first = self.models.split(";")[0].strip() or self.data
+        return Path("reports") / f"probe-{first if first in BUILTIN else Path(first).stem}"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the probes found of a model; where its head has a state of its own for the history, no dial and no gap.
+
+    Attributes:
+        subject: the model, on the cases that the slower probes took.
+        scores: `copy_scores` on all cases.
+        parts: `loss_parts`.
+        verdict: `judge`.
+        dial: `copy_dial` at `SHARES`.
+        gap: `bottleneck_gap`, uniform on the histories.
+        copyable: `copyable`.
+        separable: `separable_share`.
+        space: `space`.
+    """
+
+    subject: Subject
+    scores: pd.DataFrame
+    parts: pd.DataFrame
+    verdict: Verdict
+    dial: pd.DataFrame | None
+    gap: pd.DataFrame | None
+    copyable: pd.DataFrame
+    separable: pd.DataFrame
+    space: pd.DataFrame
+
+    def picture(self, kind: str) -> tuple[str, pd.DataFrame] | None:
+        """Return a title and a map of the strongest case of a kind, None where there is none.
+
+        Args:
+            kind: "copy" for the case with the target in the history that the best single state copies worst; "exclude"
+                for the case with a new target that loses most probability to its history.
+        """
+        repeat = self.subject.cases["repeat"].to_numpy(bool)
+        chosen = np.flatnonzero(repeat == (kind == "copy"))
+        if self.dial is None or not len(chosen):
+            return None
+        end = self.dial[self.dial["alpha"] == float(kind == "copy")].set_index("case")
+        case = int(end.loc[chosen, "floor_ball" if kind == "copy" else "stay"].idxmax())
+        snapshot = self.subject.snapshot
+        title = snapshot.titles[snapshot.targets[case]]
+        if kind == "exclude":
+            lost = end.loc[case, "stay"]
+            return f"Should not copy, but does: {title} comes next ({lost:.1f} nats lost)", neighbourhood(
+                snapshot, case, []
+            )
+        marked = interference(snapshot.take(np.array([case])), progress=False)["item"].head(MARKED)
+        lost = end.loc[case, "floor_ball"]
+        return (
+            f"Should copy, but cannot: {title} comes again (at least {lost:.1f} nats lost)",
+            neighbourhood(snapshot, case, marked.to_numpy()),
+        )
+
+
+def examine(subject: Subject, config: ProbeConfig) -> Findings:
+    """Ask all probes of a model; progress bars show how far they are."""
+    scores = copy_scores(subject.cases, config.seed)
+    subject = subject.sample(config.cases, config.seed)
+    snapshot, cases = subject.snapshot, subject.cases
+    wanted = wanted_share(cases)
+    dial = gap = at_wanted = None
+    if not subject.own_state:
+        dial = copy_dial(snapshot, [wanted, *SHARES])
+        first = np.arange(len(dial)) % (1 + len(SHARES)) == 0
+        dial, at_wanted = dial[~first].reset_index(drop=True), dial[first]
+        gap = bottleneck_gap(snapshot)
+    parts = loss_parts(cases, wanted, at_wanted, config.seed)
+    return Findings(
+        subject,
+        scores,
+        parts,
+        judge(parts, cases["repeat"].mean(), subject.own_state),
+        dial,
+        gap,
+        copyable(snapshot),
+        separable_share(snapshot.sample(SETS, config.seed), SIZES, config.seed, progress=False),
+        space(snapshot),
+    )
+
+
+def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
+    """Write `probe.json` to `config.out`, if any: verdicts, and the tables behind them as rows."""
+    if not config.out:
+        return
+    models = {}
+    for found in findings:
+        tables = {"copying": found.scores, "parts": found.parts, "space": found.space, "separable": found.separable}
+        if found.dial is not None:
+            tables["dial"] = found.dial.drop(columns="case").groupby("alpha", as_index=False).mean()
+            tables["gap"] = found.gap.drop(columns="case").describe().rename_axis("statistic").reset_index()
+        models[found.subject.name] = {
+            "verdict": found.verdict.words,
+            "failure": found.verdict.failure,
+            "advice": found.verdict.advice,
+            "cases": len(found.subject.cases),
+            "copyable": found.copyable["outcome"].value_counts().to_dict(),
+        } | {name: table.to_dict("records") for name, table in tables.items()}
+    content = {
+        "settings": config.model_dump(exclude={"out"}),
+        "versions": {name: metadata.version(name) for name in ("cprlab", "torch", "numpy", "scipy")}
+        | {"python": platform.python_version()},
+        "models": models,
+    }
+    with whole(Path(config.out) / "probe.json") as file:
+        file.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold: a number that is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
