@@ -1,0 +1,240 @@
+"""How much a single hidden state loses, against what is wanted: the bottleneck gap and the copy dial.
+
+The item embeddings are held fixed, so these floors are of a trained model, not of an architecture.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from cprlab.errors import ConfigError
+from cprlab.probes.snapshot import Snapshot
+from cprlab.probes.states import Items, Nearest, OwnItems, nearest_states
+
+AT_ONCE = 64  # cases; their probabilities of all items are held
+FREE = 1000  # radii: so far out stands for no bound at all; beyond, rounding rules the logits
+NEAR = 0.01  # nats within which a context partition has to come to all or nothing, which no finite state reaches
+
+
+def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progress: bool = True) -> pd.DataFrame:
+    """Return how far the best single hidden state stays from a wanted distribution.
+
+    The gap is min over h of KL(p ‖ softmax(W h + b)): exp(gap) is how many times the wanted probability is
+    diluted. With any h it is the dual of entropy's maximum under the mean Σ p w.
+
+    Args:
+        snapshot: W, b, and the histories.
+        wanted: (m, n) the wanted distribution p of each case; uniform on the history's distinct items if None.
+        progress: whether to show a bar.
+
+    Returns:
+        A row a case: `case`, `gap_free` (nats, over all h; ‖h‖ up to 1,000 times `snapshot.radius`), `gap_ball` (over
+        ‖h‖ ≤ `snapshot.radius`, as far as this model goes), `certificate` (nats by which either may be too large, by
+        the duality gap), `interfering` (how many items outside the history score above its lowest item at the best
+        h in the ball).
+
+    Raises:
+        ConfigError: `wanted` is not a distribution over the items for each case.
+    """
+    rows = []
+    for batch in _batches(snapshot, progress, "bottleneck gap"):
+        free, ball = batch.solve(*batch.wanted(wanted))
+        certificate = torch.maximum(free.certificate, ball.certificate)
+        columns = (free.divergence, ball.divergence, certificate, batch.interfering(ball.states).sum(1))
+        rows.append(np.stack([column.double().numpy() for column in columns], axis=1))
+    table = pd.DataFrame(np.concatenate(rows), columns=["gap_free", "gap_ball", "certificate", "interfering"])
+    table.insert(0, "case", np.arange(len(table)))
+    return table.astype({"interfering": int})
+
+
+def interference(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
+    """Return the items that any good copier of a history must lift as well, with their titles.
+
+    Returns:
+        A row for each case and interfering item, the strongest first: `case, item, title, excess` (nats by which the
+        item scores above the history's lowest, at the state in the ball that best copies the history uniformly).
+    """
+    rows = []
+    for batch in _batches(snapshot, progress, "interference"):
+        _, ball = batch.solve(*batch.wanted(None), free=False)
+        excess = (batch.items.scores(ball.states) + batch.items.bias) - batch.lowest(ball.states)[:, None]
+        for case, item in batch.interfering(ball.states).nonzero().tolist():
+            rows.append((batch.start + case, item, snapshot.titles[item], float(excess[case, item])))
+    table = pd.DataFrame(rows, columns=["case", "item", "title", "excess"])
+    return table.sort_values(["case", "excess"], ascending=[True, False], ignore_index=True)
+
+
+def copy_dial(
+    snapshot: Snapshot, alphas: Sequence[float | np.ndarray] = (0, 0.5, 1), progress: bool = True
+) -> pd.DataFrame:
+    """Turn the share of probability on the history, and return what a single state loses that a partition does not.
+
+    Be p_C and p_V the model's own softmax, restricted to the history's items and to all others. The wanted distribution
+    is α p_C + (1 − α) p_V: 0 is perfect exclusion, 1 pure copying.
+
+    Args:
+        snapshot: W, b, states and histories.
+        alphas: wanted copy shares from 0 to 1, each the same for all cases, or (m,).
+        progress: whether to show a bar.
+
+    Returns:
+        A row a case and α: `case`, `alpha`, `stay` (nats lost at the model's own state), `floor_free` and `floor_ball`
+        (lost at the best single state, as in `bottleneck_gap`; `stay` is no smaller than `floor_ball` where the model's
+        state is in the ball), `certificate` (nats by which either floor may be too large), `floor_context` (lost
+        at the best f_C in the same ball, if a context partition scores the history and the model's own state the
+        rest), `context_norm` (least ‖f_C‖ that reaches α exactly, or within 0.01 nats for 0 and 1; infinite where no
+        f_C does).
+
+    Raises:
+        ConfigError: an α is not a share, or a history holds every item.
+    """
+    shares = [np.broadcast_to(np.asarray(alpha, dtype=np.float64), len(snapshot)) for alpha in alphas]
+    if any(not ((share >= 0) & (share <= 1)).all() for share in shares):
+        raise ConfigError("The wanted copy shares must be numbers from 0 to 1.")
+    if any(len(history) == snapshot.n_items for history in snapshot.distinct):
+        raise ConfigError("A history holds every item there is, so nothing is left for the other end of the dial.")
+    rows = []
+    for batch in _batches(snapshot, progress, "copy dial"):
+        dial = _Dial(batch)
+        for share in shares:
+            alpha = torch.from_numpy(share[batch.cases].copy())
+            free, ball = batch.solve(*dial.wanted(alpha))
+            columns = {
+                "case": torch.arange(len(share))[batch.cases],
+                "alpha": alpha,
+                "stay": dial.stay(alpha),
+                "floor_free": free.divergence,
+                "floor_ball": ball.divergence,
+                "certificate": torch.maximum(free.certificate, ball.certificate),
+                "floor_context": dial.context(alpha).divergence,
+                "context_norm": dial.context_norm(alpha),
+            }
+            rows.append(pd.DataFrame({name: column.numpy() for name, column in columns.items()}))
+    return pd.concat(rows).sort_values("case", kind="stable", ignore_index=True)
+
+
+class _Batch(NamedTuple):
+    """Some cases at once.
+
+    Attributes:
+        items: W and b.
+        start: the first case.
+        states: (B, d) the model's own.
+        codes: (B, L) the history's distinct items, 0 behind the last.
+        valid: (B, L) bool, where `codes` holds an item.
+        radius: ρ.
+    """
+
+    items: Items
+    start: int
+    states: torch.Tensor
+    codes: torch.Tensor
+    valid: torch.Tensor
+    radius: float
+
+    @property
+    def cases(self) -> slice:
+        return slice(self.start, self.start + len(self.states))
+
+    def inside(self) -> torch.Tensor:
+        """Return (B, n) bool: the item is in the history."""
+        empty = torch.zeros(len(self.codes), len(self.items.weight), dtype=torch.int8)
+        return empty.scatter_add_(1, self.codes, self.valid.to(torch.int8)).bool()
+
+    def wanted(self, given: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return p̄ (B, d) and the constant (B,) of the wanted distributions, uniform on the histories if None."""
+        if given is None:
+            p = self.inside().double()
+            p /= p.sum(1, keepdim=True)
+        else:
+            p = torch.from_numpy(np.asarray(given[self.cases], dtype=np.float64))
+            whole = p.shape == (len(self.states), len(self.items.weight)) and bool((p >= 0).all())
+            if not whole or not bool(((p.sum(1) - 1).abs() < 1e-6).all()):
+                raise ConfigError("What is wanted must be probabilities, (cases, items), that sum to 1 for each case.")
+        return p @ self.items.weight, torch.xlogy(p, p).sum(1) - p @ self.items.bias
+
+    def solve(self, mean: torch.Tensor, constant: torch.Tensor, free: bool = True) -> tuple[Nearest | None, Nearest]:
+        """Return the nearest states of all, and of those in the ball."""
+        ball = nearest_states(self.items, mean, constant, self.states, self.radius)
+        if not free:
+            return None, ball
+        return nearest_states(self.items, mean, constant, ball.states, FREE * self.radius), ball
+
+    def lowest(self, states: torch.Tensor) -> torch.Tensor:
+        """Return (B,) the score of the history's lowest item."""
+        scores = self.items.scores(states) + self.items.bias
+        return scores.gather(1, self.codes).masked_fill(~self.valid, torch.inf).amin(1)
+
+    def interfering(self, states: torch.Tensor) -> torch.Tensor:
+        """Return (B, n) bool: the item is outside the history, and scores above its lowest item."""
+        scores = self.items.scores(states) + self.items.bias
+        return (scores > self.lowest(states)[:, None]) & ~self.inside()
+
+
+def _batches(snapshot: Snapshot, progress: bool, name: str) -> Iterator[_Batch]:
+    weight = torch.from_numpy(snapshot.item_embeddings).double()
+    bias = torch.zeros(len(weight)) if snapshot.bias is None else torch.from_numpy(snapshot.bias)
+    items = Items(weight, bias.double())
+    states = torch.from_numpy(snapshot.states).double()
+    with tqdm(total=len(snapshot), desc=name, unit="case", disable=not progress) as bar:
+        for start in range(0, len(snapshot), AT_ONCE):
+            histories = [torch.from_numpy(history) for history in snapshot.distinct[start : start + AT_ONCE]]
+            codes = torch.nn.utils.rnn.pad_sequence(histories, batch_first=True, padding_value=-1)
+            now = states[start : start + AT_ONCE]
+            yield _Batch(items, start, now, codes.clamp(min=0), codes >= 0, snapshot.radius)
+            bar.update(len(now))
+
+
+class _Dial:
+    """The model's own softmax of some cases, restricted to the history and to the rest, and mixed anew."""
+
+    def __init__(self, batch: _Batch) -> None:
+        self.batch = batch
+        bias = batch.items.bias
+        logits = batch.items.scores(batch.states) + bias
+        of_history = logits.gather(1, batch.codes).masked_fill(~batch.valid, -torch.inf)
+        rest = logits.masked_fill(batch.inside(), -torch.inf)
+        self.norms = of_history.logsumexp(1), rest.logsumexp(1)
+        self.embedded = batch.items.weight[batch.codes] * batch.valid[..., None]  # (B, L, d)
+        self.bias = bias[batch.codes].masked_fill(~batch.valid, -torch.inf)
+        p_history, p_rest = (of_history - self.norms[0][:, None]).exp(), (rest - self.norms[1][:, None]).exp()
+        self.means = (p_history[:, None] @ self.embedded)[:, 0], p_rest @ batch.items.weight
+        # Σ p (log p − b) of each: log p is w · h + b less the norm, so what is left is p̄ · h less the norm.
+        self.constants = tuple(
+            (mean * batch.states).sum(1) - norm for mean, norm in zip(self.means, self.norms, strict=True)
+        )
+
+    def wanted(self, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return p̄ (B, d) and the constant (B,) of α p_C + (1 − α) p_V."""
+        mean = alpha[:, None] * self.means[0] + (1 - alpha)[:, None] * self.means[1]
+        own = alpha * self.constants[0] + (1 - alpha) * self.constants[1]
+        return mean, own + torch.xlogy(alpha, alpha) + torch.xlogy(1 - alpha, 1 - alpha)
+
+    def stay(self, alpha: torch.Tensor) -> torch.Tensor:
+        """Return KL(α ‖ P_copy), all that is lost at the model's own state, (B,)."""
+        norm = torch.logaddexp(*self.norms)
+        entropy = torch.xlogy(alpha, alpha) + torch.xlogy(1 - alpha, 1 - alpha)
+        return (entropy - alpha * (self.norms[0] - norm) - (1 - alpha) * (self.norms[1] - norm)).clamp(min=0)
+
+    def context(self, alpha: torch.Tensor) -> Nearest:
+        """Return the best f_C in the ball: a softmax over the history's items and one item that stands for the rest."""
+        rest = self.embedded.new_zeros(len(alpha), 1, self.embedded.shape[2])
+        items = OwnItems(torch.cat([self.embedded, rest], 1), torch.cat([self.bias, self.norms[1][:, None]], 1))
+        mean = alpha[:, None] * self.means[0]
+        constant = alpha * self.constants[0] - (1 - alpha) * self.norms[1]
+        constant = constant + torch.xlogy(alpha, alpha) + torch.xlogy(1 - alpha, 1 - alpha)
+        return nearest_states(items, mean, constant, self.batch.states, self.batch.radius)
+
+    def context_norm(self, alpha: torch.Tensor) -> torch.Tensor:
+        """Return the least norm of an f_C that adds the same to all scores of the history, as much as α needs, (B,)."""
+        share = alpha.clamp(-np.expm1(-NEAR), np.exp(-NEAR))
+        shift = torch.logit(share) - (self.norms[0] - self.norms[1])
+        scores = (self.embedded @ self.batch.states[..., None])[..., 0] + shift[:, None] * self.batch.valid
+        facet = torch.linalg.pinv(self.embedded) @ scores[..., None]
+        reached = (self.embedded @ facet)[..., 0]
+        exact = (reached - scores).abs().amax(1) <= 1e-6 * scores.abs().amax(1).clamp(min=1)
+        return facet.norm(dim=1)[:, 0].where(exact, torch.inf)
