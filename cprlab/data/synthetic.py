@@ -61,6 +61,10 @@ class Plan(Config, ABC):
         States that grow without bound approach it.
         """
 
+    @abstractmethod
+    def interfering(self, histories: Histories) -> np.ndarray:
+        """Return (m, n) bool: items not wanted, to which the best single state gives as much as to wanted ones."""
+
     def best_loss(self, histories: Histories) -> np.ndarray:
         """Return (m,) the least expected loss, nats: the entropy of the wanted probabilities."""
         return entr(self.wanted(histories)).sum(1)
@@ -141,6 +145,13 @@ class CopyingPlan(Plan):
         """See `Plan`."""
         return np.full(len(histories), self.share * np.log(self._size / len(CORNERS)) if self.bottleneck else 0.0)
 
+    def interfering(self, histories: Histories) -> np.ndarray:
+        """See `Plan`: the middle items of the history's group."""
+        wanted = self.wanted(histories)
+        group = wanted[:, : -self.pool].reshape(len(wanted), self.groups, self._size).any(2)
+        middle = np.arange(self._size) >= len(CORNERS)
+        return np.pad((group[:, :, None] & middle & self.bottleneck).reshape(len(wanted), -1), ((0, 0), (0, self.pool)))
+
     @property
     def _size(self) -> int:
         """Items of a group."""
@@ -201,6 +212,11 @@ class ExcludingPlan(Plan):
         """See `Plan`."""
         left = np.count_nonzero(self.wanted(histories), axis=1)
         return np.log(self.size / left) if self.bottleneck else np.zeros(len(left))
+
+    def interfering(self, histories: Histories) -> np.ndarray:
+        """See `Plan`: the items consumed."""
+        wanted = self.wanted(histories).reshape(-1, self.clusters, self.size) > 0
+        return (~wanted & wanted.any(2, keepdims=True) & self.bottleneck).reshape(len(wanted), -1)
 
 
 def _grouped(groups: int, within: np.ndarray) -> np.ndarray:

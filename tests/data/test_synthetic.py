@@ -28,15 +28,15 @@ def prefixes(plan, shortest):
             yield sequences.items[start:place], sequences.items[place]
 
 
-def least_divergence(p, weights):
-    """min over h of KL(p ‖ softmax(W h)), by L-BFGS."""
+def nearest(p, weights):
+    """min over h of KL(p ‖ softmax(W h)), by L-BFGS, and the softmax there."""
 
     def divergence(h):
         z = weights @ h
         return logsumexp(z) - p @ z, weights.T @ (softmax(z) - p)
 
     found = minimize(divergence, np.zeros(weights.shape[1]), jac=True, method="L-BFGS-B", options={"gtol": 1e-9})
-    return found.fun + p[p > 0] @ np.log(p[p > 0])
+    return found.fun + p[p > 0] @ np.log(p[p > 0]), softmax(weights @ found.x)
 
 
 @pytest.mark.parametrize("bottleneck", [True, False])
@@ -44,11 +44,13 @@ def least_divergence(p, weights):
 def test_the_floor_is_the_least_divergence_of_a_single_state(plan, bottleneck):
     plan = plan.but(bottleneck=bottleneck)
     histories = [history for history, _ in itertools.islice(prefixes(plan, 4), 12)]
-    floors = plan.floor(histories)
-    least = [least_divergence(p, plan.embeddings()) for p in plan.wanted(histories)]
-    assert np.all(least > floors - 1e-9)
-    np.testing.assert_allclose(least, floors, atol=1e-4)  # which is approached as h grows
+    floors, wanted, interfering = plan.floor(histories), plan.wanted(histories), plan.interfering(histories)
+    for floor, p, lifted in zip(floors, wanted, interfering, strict=True):
+        least, best = nearest(p, plan.embeddings())
+        assert floor - 1e-9 < least < floor + 1e-4  # which is approached as h grows
+        assert ((best > 1e-3) & (p == 0)).tolist() == lifted.tolist()
     assert (floors > 0.3).all() if bottleneck else (floors == 0).all()
+    assert interfering.any(1).all() if bottleneck else not interfering.any()
 
 
 def test_floor_and_best_loss_in_numbers():
