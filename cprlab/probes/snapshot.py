@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -98,15 +98,15 @@ class Snapshot:
         """Return `cases` of the cases, drawn at random, in order; all if there are no more."""
         if cases >= len(self):
             return self
-        drawn = np.sort(np.random.default_rng(seed).choice(len(self), cases, replace=False))
-        return type(self)(
-            self.item_embeddings,
-            self.states[drawn],
-            [self.histories[case] for case in drawn],
-            self.targets[drawn],
-            self.bias,
-            self.item_ids,
-            self.titles,
+        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), cases, replace=False)))
+
+    def take(self, cases: np.ndarray) -> Self:
+        """Return the cases with these indices."""
+        return replace(
+            self,
+            states=self.states[cases],
+            histories=[self.histories[case] for case in cases],
+            targets=self.targets[cases],
         )
 
     def log_probs(self, at_once: int = 256) -> Iterator[tuple[slice, torch.Tensor]]:

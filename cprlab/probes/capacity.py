@@ -1,0 +1,67 @@
+"""How many items can one hidden state rank above all others? Random sets have a threshold; histories differ."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq, minimize_scalar
+from scipy.stats import norm
+
+from cprlab.probes.certificates import separable
+from cprlab.probes.snapshot import Snapshot
+
+
+def capacity(n: int, d: int) -> float:
+    """Return m*, the size at which half of random sets of n items in general position can be ranked above the rest.
+
+    It solves min over b of m [(1 + b²) Φ(b) + b φ(b)] + (n − m) [(1 + b²) Φ(−b) − b φ(b)] = d: what a random subspace
+    meets of the cone of the scores that separate (Gardner, 1988; Gordon, 1988, for Gaussian embeddings).
+
+    Args:
+        n: how many items there are.
+        d: size of the hidden state, less than half of n.
+    """
+
+    def dimension(m: float) -> float:
+        def at(b: float) -> float:
+            own, others = (1 + b**2) * norm.cdf(b) + b * norm.pdf(b), (1 + b**2) * norm.cdf(-b) - b * norm.pdf(b)
+            return m * own + (n - m) * others
+
+        return minimize_scalar(at, bounds=(-20, 20), method="bounded", options={"xatol": 1e-10}).fun
+
+    return float(brentq(lambda m: dimension(m) - d, 1e-9, n / 2))
+
+
+def separable_share(snapshot: Snapshot, sizes: Sequence[int], seed: int = 0, progress: bool = True) -> pd.DataFrame:
+    """Return what share of histories can be copied exactly, by how many of their last items are asked for.
+
+    Args:
+        snapshot: W, b, and the histories.
+        sizes: how many distinct items; histories with fewer are left out.
+        seed: of the random sets.
+        progress: whether to show a bar.
+
+    Returns:
+        Rows `sets ("histories" | "random"), size, share, undecided, n`: the share for which some single state ranks all
+        of them above all other items (an "undecided" case does not count as one), and the share of undecided cases.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for size in sizes:
+        cases = [case for case, history in enumerate(snapshot.distinct) if size <= len(history) < snapshot.n_items]
+        if not cases:
+            continue
+        chosen = snapshot.take(np.array(cases))
+        asked = {
+            "histories": [_last(history, size) for history in chosen.histories],
+            "random": [rng.choice(snapshot.n_items, size, replace=False) for _ in cases],
+        }
+        for sets, S in asked.items():
+            outcomes = np.array([found.outcome for found in separable(chosen, S, progress=progress)])
+            rows.append((sets, size, np.mean(outcomes == "yes"), np.mean(outcomes == "undecided"), len(cases)))
+    return pd.DataFrame(rows, columns=["sets", "size", "share", "undecided", "n"])
+
+
+def _last(history: np.ndarray, size: int) -> np.ndarray:
+    """Return the `size` distinct items that were consumed last."""
+    return np.array(list(dict.fromkeys(history[::-1].tolist()))[:size])

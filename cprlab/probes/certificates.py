@@ -1,0 +1,235 @@
+"""Can any single hidden state rank one set of items above another? Exact answers, each with its proof.
+
+A state h ranks S above T when w_x · h + b_x > w_v · h + b_v for all x in S and v in T. By the theorem of the
+alternative (Farkas) such an h exists, or there are weights α on S and β on T, none negative and each summing to 1, with
+Σ α w = Σ β w and Σ α b ≤ Σ β b: a mean of S then scores no higher than a mean of T, whatever h is. Both answers are
+checked in double precision before they are given.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+from tqdm.auto import tqdm
+
+from cprlab.errors import ConfigError
+from cprlab.probes.snapshot import Snapshot
+
+FIRST, MORE = 200, 60  # columns to start with, and the worst violators that are added in a round
+ROUNDS = 200
+TOLERANCE = 1e-9  # of a margin, where embeddings have norms around 1
+AT_ONCE = 128
+
+Outcome = Literal["yes", "no", "undecided"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The answer for one case, and its proof.
+
+    Attributes:
+        outcome: "yes", "no" or "undecided" at the tolerance.
+        margin: of the witness: the score of the lowest of S less that of the highest of T, per ‖h‖, or with biases per
+            ‖(h, 1)‖. For "no" and "undecided" a margin that no state exceeds.
+        seconds: that it took.
+        witness: (d,) h of a "yes".
+        above: weights α by item code, of a "no".
+        below: weights β by item code, of a "no".
+    """
+
+    outcome: Outcome
+    margin: float
+    seconds: float
+    witness: np.ndarray | None = None
+    above: dict[int, float] | None = None
+    below: dict[int, float] | None = None
+
+
+def copyable(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
+    """Return whether any single hidden state ranks all of a case's history above all other items.
+
+    Returns:
+        A row a case: `case`, `size` (distinct items of the history), `outcome` ("yes", "no" or "undecided"), `margin`
+        and `seconds`, as in `Certificate`.
+    """
+    certificates = separable(snapshot, snapshot.distinct, progress=progress)
+    rows = [
+        (case, len(history), found.outcome, found.margin, found.seconds)
+        for case, (history, found) in enumerate(zip(snapshot.distinct, certificates, strict=True))
+    ]
+    return pd.DataFrame(rows, columns=["case", "size", "outcome", "margin", "seconds"])
+
+
+def separable(
+    snapshot: Snapshot,
+    S: Sequence[Sequence[int]],
+    from_: Sequence[Sequence[int]] | None = None,
+    progress: bool = True,
+) -> list[Certificate]:
+    """Return for each case whether any single hidden state ranks the items S above the items `from_`, with the proof.
+
+    Non-negative least squares looks for the Farkas weights among a few items of `from_`; where it leaves a residual,
+    the residual is a state, which is tried on all items, and the worst violators are added.
+
+    Args:
+        snapshot: W and b; its states say where to begin.
+        S: m sets of item codes, one for each case; such as the histories, or the targets alone.
+        from_: m sets of item codes; all items that are not in S if None.
+        progress: whether to show a bar.
+
+    Raises:
+        ConfigError: a set is empty or holds no item codes, an item stands in both, or there is not one for each case.
+    """
+    n = snapshot.n_items
+    above = [_codes(chosen, n, f"S of case {case}") for case, chosen in enumerate(S)]
+    below = None if from_ is None else [_codes(chosen, n, f"from_ of case {case}") for case, chosen in enumerate(from_)]
+    if len(above) != len(snapshot) or (below is not None and len(below) != len(snapshot)):
+        raise ConfigError(f"There must be a set for each of the {len(snapshot):,} cases.")
+    space = _Space(snapshot)
+    certificates: list[Certificate] = []
+    with tqdm(total=len(above), desc="certificates", unit="case", disable=not progress) as bar:
+        for start in range(0, len(above), AT_ONCE):
+            batch = []
+            for case in range(start, min(start + AT_ONCE, len(above))):
+                others = np.ones(n, dtype=bool)
+                if below is not None:
+                    others = np.zeros(n, dtype=bool)
+                    others[below[case]] = True
+                    if others[above[case]].any():
+                        raise ConfigError(f"An item stands in both sets of case {case}; nothing is above itself.")
+                others[above[case]] = False
+                if not others.any():
+                    raise ConfigError(f"S of case {case} holds every item, so there is none to rank it above.")
+                batch.append(_Search(space, above[case], others, snapshot.states[case]))
+            certificates += _decide(space, batch)
+            bar.update(len(batch))
+    return certificates
+
+
+class _Space:
+    """Item embeddings, centred and scaled to a root mean square norm of 1, with the biases as a last coordinate."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        weight = snapshot.item_embeddings.astype(np.float64)
+        self.d, self.biased = weight.shape[1], snapshot.bias is not None
+        if self.biased:
+            weight = np.column_stack([weight, snapshot.bias])
+        self.original = weight
+        weight = weight - weight.mean(0)
+        self.scale = float(np.sqrt((weight[:, : self.d] ** 2).sum(1).mean())) or 1.0
+        self.weight = weight / self.scale
+
+    def witness(self, direction: np.ndarray, margin: float) -> np.ndarray:
+        """Return h, or (h, 1) where there are biases, in that direction of `weight`'s coordinates.
+
+        The biases count once, so the direction is divided by its last coordinate; half of the margin is spent to make
+        that greater than 0.
+        """
+        if not self.biased:
+            return direction
+        state = direction.copy()
+        state[-1] += margin / (2 * np.ptp(self.weight[:, -1]) + 1e-300)
+        return state / state[-1]
+
+
+class _Search:
+    """The search for one case's certificate."""
+
+    def __init__(self, space: _Space, above: np.ndarray, others: np.ndarray, state: np.ndarray) -> None:
+        self.space, self.above, self.others = space, above, others
+        self.direction = np.append(state.astype(np.float64), np.ones(int(space.biased)))
+        self.below = np.empty(0, dtype=np.int64)  # the columns: items that S is to be ranked above
+        self.bound = np.inf  # no state has a larger margin, per unit of its norm
+        self.seconds = 0.0
+        self.found: Certificate | None = None
+
+    def look(self, scores: np.ndarray) -> None:
+        """Answer "yes" if the direction ranks S above all others, by the scores (n,) of all items; else add columns."""
+        size = np.linalg.norm(self.direction)
+        margin = scores[self.above].min() - scores[self.others].max()
+        if margin > TOLERANCE * size and self._witness(margin):
+            return
+        masked = np.where(self.others, scores, -np.inf)
+        masked[self.below] = -np.inf
+        count = min(MORE if len(self.below) else FIRST, len(masked))
+        worst = np.argpartition(-masked, count - 1)[:count]
+        worst = worst[np.isfinite(masked[worst])]
+        if self.bound < np.inf:  # an item that scores below S already changes nothing
+            worst = worst[masked[worst] > scores[self.above].min()]
+        if len(worst):
+            self.below = np.concatenate([self.below, worst])
+        else:
+            self._answer("undecided", self.bound)
+
+    def solve(self) -> None:
+        """Come as near to Farkas weights as the columns allow; answer "no" if that is near enough, else turn there."""
+        weight, n_above = self.space.weight, len(self.above)
+        columns = np.concatenate([weight[self.above], -weight[self.below]]).T
+        sums = np.zeros((2, columns.shape[1]))
+        sums[0, :n_above] = sums[1, n_above:] = 1
+        columns = np.concatenate([columns, sums])
+        if self.space.biased:  # Σ α b may fall short of Σ β b
+            columns = np.column_stack([columns, np.eye(len(columns))[self.space.d]])
+        wanted = np.zeros(len(columns))
+        wanted[-2:] = 1
+        weights, _ = nnls(columns, wanted, maxiter=50 * columns.shape[1])
+        self.direction = (columns @ weights - wanted)[:-2]
+        alpha, beta = weights[:n_above], weights[n_above : n_above + len(self.below)]
+        if alpha.any() and beta.any():
+            alpha, beta = alpha / alpha.sum(), beta / beta.sum()
+            differences = alpha @ weight[self.above] - beta @ weight[self.below]
+            if self.space.biased:
+                differences[-1] = max(differences[-1], 0)
+            self.bound = float(np.linalg.norm(differences))
+        if self.bound <= TOLERANCE:
+            self._answer("no", self.bound, above=_weights(self.above, alpha), below=_weights(self.below, beta))
+        self.below = self.below[beta > 0]  # dropping the others changes nothing, and keeps the next search short
+
+    def _witness(self, margin: float) -> bool:
+        """Answer "yes" if the witness ranks S above all others in the embeddings as they were given."""
+        state = self.space.witness(self.direction, margin)
+        scores = self.space.original @ state
+        margin = (scores[self.above].min() - scores[self.others].max()) / np.linalg.norm(state)
+        if margin > 0:
+            self._answer("yes", margin / self.space.scale, witness=state[: self.space.d])
+        return margin > 0
+
+    def _answer(self, outcome: Outcome, margin: float, **proof: Any) -> None:
+        self.found = Certificate(outcome, float(margin) * self.space.scale, seconds=self.seconds, **proof)
+
+
+def _decide(space: _Space, searches: list[_Search]) -> list[Certificate]:
+    """Search for all certificates at once: the scores of all items come from one product of matrices a round."""
+    waiting = searches
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        scores = np.stack([search.direction for search in waiting]) @ space.weight.T
+        share = (time.perf_counter() - began) / len(waiting)
+        for search, row in zip(waiting, scores, strict=True):
+            began = time.perf_counter()
+            search.look(row)
+            if search.found is None:
+                search.solve()
+            search.seconds += share + time.perf_counter() - began
+        waiting = [search for search in waiting if search.found is None]
+        if not waiting:
+            break
+    for search in waiting:
+        search._answer("undecided", search.bound)
+    return [replace(search.found, seconds=search.seconds) for search in searches]
+
+
+def _weights(items: np.ndarray, weights: np.ndarray) -> dict[int, float]:
+    kept = weights > 0
+    return dict(zip(items[kept].tolist(), weights[kept].tolist(), strict=True))
+
+
+def _codes(values: Sequence[int], n: int, name: str) -> np.ndarray:
+    codes = np.unique(np.asarray(values))
+    if not codes.size or codes.dtype.kind not in "iu" or codes[0] < 0 or codes[-1] >= n:
+        raise ConfigError(f"{name} must be one or more item codes from 0 to {n - 1}.")
+    return codes

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from cprlab.errors import ConfigError
+from cprlab.probes import Snapshot, capacity, copyable, separable, separable_share
+
+
+def make(n=300, d=8, m=60, sizes=(1, 5), biased=False, seed=0):
+    rng = np.random.default_rng(seed)
+    sets = [rng.choice(n, size, replace=False) for size in rng.integers(*sizes, size=m)]
+    weight, bias = rng.normal(size=(n, d)), rng.normal(size=n) if biased else None
+    return Snapshot(weight, rng.normal(size=(m, d)), sets, rng.integers(0, n, m), bias)
+
+
+def highest_margin(weight, bias, above, below):
+    """The largest t with w · h + b τ ≥ c + t on one side and ≤ c − t on the other, |h| ≤ 1, 0 ≤ τ ≤ 1, by HiGHS."""
+    d = weight.shape[1]
+    sides = [(above, -1.0), (below, 1.0)]
+    rows = [
+        np.column_stack([sign * weight[items], sign * bias[items], -sign * np.ones(len(items)), np.ones(len(items))])
+        for items, sign in sides
+    ]
+    matrix = np.concatenate(rows)
+    bounds = [(-1, 1)] * d + [(0, 1), (None, None), (None, 1)]
+    return -linprog(np.append(np.zeros(d + 2), -1.0), matrix, np.zeros(len(matrix)), bounds=bounds).fun
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_answers_are_those_of_a_linear_program_and_their_proofs_hold(biased, seed):
+    snapshot = make(biased=biased, seed=seed)
+    weight, bias = snapshot.item_embeddings, snapshot.bias if biased else np.zeros(snapshot.n_items)
+    certificates = separable(snapshot, snapshot.distinct, progress=False)
+    outcomes = [found.outcome for found in certificates]
+    assert 5 < outcomes.count("yes") < 55  # so the sets lie around the transition
+    for history, found in zip(snapshot.distinct, certificates, strict=True):
+        others = np.setdiff1d(np.arange(snapshot.n_items), history)
+        margin = highest_margin(weight, bias, history, others)
+        assert (margin > 1e-7) == (found.outcome == "yes")
+        if found.outcome == "yes":
+            scores = weight @ found.witness + bias
+            assert scores[history].min() > scores[others].max()
+            norm = np.linalg.norm(np.append(found.witness, 1.0 if biased else 0.0))
+            assert found.margin == pytest.approx((scores[history].min() - scores[others].max()) / norm, rel=1e-9)
+        else:
+            assert set(found.above) <= set(history)
+            assert set(found.below) <= set(others)
+            assert min(*found.above.values(), *found.below.values()) >= 0
+            assert sum(found.above.values()) == pytest.approx(1, abs=1e-12)
+            assert sum(found.below.values()) == pytest.approx(1, abs=1e-12)
+            meets = [
+                sum(share * np.append(weight[item], bias[item]) for item, share in side.items())
+                for side in (found.above, found.below)
+            ]
+            np.testing.assert_allclose(meets[0][:-1], meets[1][:-1], atol=1e-8)
+            assert meets[0][-1] <= meets[1][-1] + 1e-8
+
+
+def test_the_middle_of_a_parallelogram_cannot_be_left_out_and_without_it_it_can():
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=float)
+    states, target = np.zeros((1, 2)), [0]
+    without = Snapshot(corners, states, [[1, 2]], target)
+    (found,) = separable(without, [[1, 2]], progress=False)
+    assert found.outcome == "no"  # the diagonals meet
+    assert found.above == pytest.approx({1: 0.5, 2: 0.5})
+    assert found.below == pytest.approx({0: 0.5, 3: 0.5})
+    (found,) = separable(without, [[0, 1]], progress=False)
+    assert found.outcome == "yes"  # an edge
+    (found,) = separable(without, [[1, 2]], [[0]], progress=False)
+    assert found.outcome == "yes"
+    with_middle = Snapshot(np.concatenate([corners, [[0.5, 0.5]]]), states, [[0, 1, 2, 3]], target)
+    (found,) = separable(with_middle, [[0, 1, 2, 3]], progress=False)
+    assert (found.outcome, found.below) == ("no", pytest.approx({4: 1.0}))
+
+
+def test_no_margin_is_larger_than_what_a_no_says_and_a_tiny_gap_is_seen():
+    gap = 1e-5
+    weight = np.array([[1.0, 1.0], [1.0, -1.0], [1.0 - gap, 0.0], [-3.0, 0.0]])
+    snapshot = Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0])
+    assert copyable(snapshot, progress=False)["outcome"][0] == "yes"
+    weight[2, 0] = 1.0
+    table = copyable(Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0]), progress=False)
+    assert table["outcome"][0] == "no"
+    assert table["margin"][0] < 1e-8
+    assert list(table) == ["case", "size", "outcome", "margin", "seconds"]
+
+
+def test_what_the_tolerance_cannot_tell_is_undecided():
+    weight = np.array([[1.0, 1.0], [1.0, -1.0], [1.0 - 1e-11, 0.0], [-3.0, 0.0]])
+    (found,) = separable(Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0]), [[0, 1]], progress=False)
+    assert found.outcome in ("undecided", "no")
+    assert found.margin >= 1e-11 / 2  # it does not rule out the margin that is there
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "word"),
+    [
+        ([[0], []], None, "S of case 1"),
+        ([[0], [99]], None, "S of case 1"),
+        ([[0], [1.5]], None, "S of case 1"),
+        ([[0]], None, "each of the 2 cases"),
+        ([[0], [1]], [[2], [1, 3]], "both sets of case 1"),
+        ([[0], [0, 1, 2, 3, 4]], None, "every item"),
+    ],
+)
+def test_sets_that_make_no_question_are_refused(above, below, word):
+    snapshot = make(n=5, d=2, m=2, sizes=(1, 3))
+    with pytest.raises(ConfigError, match=word):
+        separable(snapshot, above, below, progress=False)
+
+
+def test_the_capacity_is_what_a_trial_measured_and_random_sets_split_there():
+    known = {(3000, 64): 9.47, (13000, 64): 6.82, (13000, 32): 3.00, (13000, 128): 15.74}
+    assert {sizes: round(capacity(*sizes), 2) for sizes in known} == known
+    snapshot = make(n=1000, d=24, m=60, sizes=(9, 10))
+    threshold = capacity(1000, 24)
+    assert 2 < threshold < 6
+    table = separable_share(snapshot, [int(threshold) - 2, int(threshold) + 4, 50], progress=False)
+    assert list(table["sets"]) == ["histories", "random"] * 2  # no history has 50 items
+    assert (table["undecided"] == 0).all()
+    below, above = table["share"][1], table["share"][3]
+    assert below > 0.8
+    assert above < 0.2
+
+
+def test_the_last_items_are_asked_for():
+    weight = np.concatenate([np.eye(4), [[0.5, 0.5, 0, 0]]])  # the last lies between 0 and 1
+    snapshot = Snapshot(weight, np.zeros((1, 4)), [[0, 1, 2, 3, 3]], [0])
+    table = separable_share(snapshot, [2, 4], progress=False).query("sets == 'histories'")
+    assert list(table["share"]) == [1.0, 0.0]
