@@ -52,7 +52,8 @@ def planted_answer(losses: pd.DataFrame, probes: pd.DataFrame) -> str:
     """Return Markdown: whether the probes found what was planted, and how near each head came to the best loss.
 
     Args:
-        losses: of `training.planted_losses`, for several plans and heads, with the columns `plan` and `head`.
+        losses: of `training.planted_losses`, for several plans and heads, with the columns `plan` and `head`; the last
+            head is the one that is to close the bottleneck.
         probes: of `probe_plan`, for several plans, with the column `plan`.
     """
     planted = probes["planted"] > 0
@@ -67,13 +68,19 @@ def planted_answer(losses: pd.DataFrame, probes: pd.DataFrame) -> str:
         f"(planted: {probes.loc[planted, 'planted'].mean():.3f}); elsewhere it is "
         f"{probes.loc[~planted, 'gap_free'].mean():.3f}."
     ]
+    closed = []
     for plan, of_plan in losses.groupby("plan", sort=False):
         mean = of_plan.groupby("head", sort=False)[["best", "floor", "loss"]].mean()
-        above = mean["loss"] / mean["best"] - 1
-        floor = (mean["floor"] / mean["best"]).iloc[0]
-        said = "; ".join(
-            f"{head} ends {share:.1%} above it ({'closed' if share < CLOSED else 'not closed'})"
-            for head, share in above.items()
-        )
-        lines.append(f"- **{plan}.** No single state comes nearer to the best loss than {floor:.1%}: {said}.")
+        floor, above = (mean["floor"] / mean["best"]).iloc[0], mean["loss"] / mean["best"] - 1
+        limit = f"misses the best loss by {floor:.1%} or more" if floor else "can have the best loss"
+        ends = "; ".join(f"{head} ends {share:.1%} above it" for head, share in above.items())
+        lines.append(f"- **{plan}.** A single state {limit}. {ends}.")
+        closed += [above.iloc[-1] < CLOSED] * bool(floor)
+    found = (
+        "The probes find the bottleneck where it was planted, and none elsewhere"
+        if right.all()
+        else (f"The probes are wrong on {(~right).sum():,} of {len(right):,} histories")
+    )
+    closes = "comes within" if all(closed) else "does not always come within"
+    lines += ["", f"{found}; {losses['head'].iloc[-1]} {closes} {CLOSED:.0%} of the best loss where one was planted."]
     return "\n".join(lines)
