@@ -130,6 +130,24 @@ def by_length(table: pd.DataFrame) -> go.Figure:
     return _styled(figure, "by_length", "Short and long histories")
 
 
+def planted(losses: pd.DataFrame) -> go.Figure:
+    """Draw `training.planted_losses`, with the columns `plan` and `head`: how far each head is above the best loss."""
+    mean = losses.assign(above=losses["loss"] - losses["best"]).groupby(["head", "plan"], sort=False)
+    mean = mean[["above", "floor"]].mean().reset_index()
+    figure = go.Figure()
+    for colour, (head, rows) in zip(cycle(COLOURS), mean.groupby("head", sort=False), strict=False):
+        figure.add_bar(
+            x=rows["plan"], y=rows["above"], name=head, marker_color=colour, hovertemplate="%{x}: %{y:.3f} nats"
+        )
+    figure.add_scatter(
+        x=rows["plan"], y=rows["floor"], name="least of a single state, as planted", mode="markers",
+        marker={"symbol": "line-ew-open", "size": 60, "line_width": 3, "color": TRUTH},
+        hovertemplate="%{x}: %{y:.3f} nats",
+    )  # fmt: skip
+    figure.update_yaxes(title="expected loss above the best (nats)", rangemode="tozero")
+    return _styled(figure, "planted", "How near each head comes to the best loss")
+
+
 def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
     """Draw a case: the end of the history, and each head's most probable next items, with the true one marked."""
     heads = list(case.log_probs)

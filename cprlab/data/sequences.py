@@ -136,8 +136,9 @@ class Sequences:
         max_len: int,
         name: str,
         notes: tuple[str, ...],
+        only_consumed: bool = True,
     ) -> Self:
-        """Keep of the catalogue what is consumed.
+        """Keep of the catalogue what is consumed, or all of it.
 
         Args:
             items: (m,) int32, codes into `item_ids`, user after user; they are numbered anew in place.
@@ -148,9 +149,10 @@ class Sequences:
             max_len: as in the class; likewise `name` and `notes`.
             name: of the log.
             notes: of the log.
+            only_consumed: leave out the items that nobody consumed; otherwise the codes stay as they are.
         """
         parts = [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
-        present = np.zeros(len(item_ids), dtype=bool)
+        present = np.full(len(item_ids), not only_consumed)
         for part in parts:
             present[part] = True
         codes = np.cumsum(present, dtype=np.int32) - 1

@@ -90,6 +90,24 @@ class Recommender(nn.Module):
         """The output embeddings, tied or not, and the items' biases, if any."""
         return Outputs((self.output_embedding or self.embedding).weight, self.item_bias)
 
+    def freeze_items(self, embeddings: np.ndarray) -> None:
+        """Put embeddings (n, d) in the place of the items', read and scored alike; training leaves them as they are.
+
+        Raises:
+            ConfigError: there are other than n, or of another size, or the head has output embeddings of its own.
+        """
+        wanted = (self.n_items, self.embedding.embedding_dim)
+        if np.shape(embeddings) != wanted:
+            raise ConfigError(f"The item embeddings must be of shape {wanted}, not {np.shape(embeddings)}.")
+        if self.output_embedding is not None:
+            raise ConfigError(
+                f"The head {self.head.config} has output embeddings of its own, which would be trained on; "
+                "use one whose output embeddings are the items' own."
+            )
+        with torch.no_grad():
+            self.embedding.weight[:-1] = torch.as_tensor(embeddings)
+        self.embedding.weight.requires_grad_(False)
+
     def forward(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> Facets:
         """Read histories and return what the head scores with; all the weights are at work here, none in the scoring.
 

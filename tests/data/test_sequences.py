@@ -1,3 +1,4 @@
+import functools
 import signal
 
 import numpy as np
@@ -70,6 +71,20 @@ def test_short_users_and_items_only_they_know_are_left_out():
     assert sequences.item_ids.tolist() == [5, 6, 7, 8, 9]
     assert sequences.user_ids.tolist() == [1]
     assert "1 of 2 users have fewer than 5" in sequences.notes[-1]
+
+
+def test_a_catalogue_can_keep_what_nobody_consumed(tmp_path):
+    codes, ids = [3, 1, 3, 4, 1], np.array(list("abcdef"), dtype=object)
+    pack = functools.partial(Sequences.pack, max_len=10, name="log", notes=())
+    kept = pack(np.array(codes, np.int32), np.array([5]), np.array([7]), ids, ids, only_consumed=False)
+    assert kept.items.tolist() == codes
+    assert kept.titles.tolist() == ids.tolist()
+    assert kept.training_counts().tolist() == [0, 1, 0, 2, 0, 0]
+    only = pack(np.array(codes, np.int32), np.array([5]), np.array([7]), ids, ids)
+    assert only.item_ids.tolist() == ["b", "d", "e"]
+    assert only.fingerprint != kept.fingerprint
+    kept.save(tmp_path / "log")
+    assert_same_sequences(Sequences.load(tmp_path / "log"), kept)
 
 
 def test_a_log_of_short_histories_is_refused():

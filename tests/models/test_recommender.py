@@ -279,6 +279,21 @@ def test_output_embeddings_are_the_input_embeddings_only_when_tied(head):
     assert (recommender.log_probs([[1, 2]]) != before).any() == (head == "Softmax")
 
 
+def test_frozen_item_embeddings_are_read_and_scored_and_not_trained():
+    embeddings, recommender = np.random.default_rng(0).normal(size=(N_ITEMS, 6)), build("Softmax + CPR:10")
+    recommender.freeze_items(embeddings)
+    with torch.no_grad():
+        np.testing.assert_array_equal(recommender.embedding(torch.arange(N_ITEMS)), embeddings)
+        np.testing.assert_array_equal(recommender.outputs.weight[:-1], embeddings)
+        assert (recommender.embedding.weight[N_ITEMS] == 1e3).all()
+    assert [name for name, weight in recommender.named_parameters() if not weight.requires_grad] == ["embedding.weight"]
+    with pytest.raises(ConfigError, match=r"must be of shape \(30, 6\), not \(31, 6\)"):
+        recommender.freeze_items(np.zeros((31, 6)))
+    for head in ("Softmax + C (tied=False)", "RepeatNet"):
+        with pytest.raises(ConfigError, match="has output embeddings of its own"):
+            build(head).freeze_items(embeddings)
+
+
 @settings(max_examples=10, deadline=None)
 @given(a_history, a_history, st.sampled_from(sorted(ENCODERS)))
 def test_of_a_long_history_the_last_max_len_items_are_read(first, last, encoder):

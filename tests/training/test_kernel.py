@@ -99,6 +99,14 @@ def test_loss_and_gradients_are_those_of_dense_logits(kind, n_items, share, n_wi
             assert (found[1][name][n_items] == 0).all()  # padding's
 
 
+@pytest.mark.parametrize("kind", ["Softmax", "Softmax + CPR:{0},{1} + Mi", "MoS:3 + CPR:{0}"])
+def test_frozen_item_embeddings_have_no_gradient_and_all_else_has_the_same(kind):
+    recommender, batch = build(kind.format(3, 9), 90, biased=True), a_batch(90, 7, 12, 40)
+    loss, grads = gradients(recommender, batch, False)
+    recommender.freeze_items(recommender.embedding.weight[:-1].detach().numpy())
+    assert_alike(gradients(recommender, batch, True), (loss, grads | {"embedding.weight": None}), 1e-10)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_single_precision_agrees_with_double(kind):
     head, n_items = kind.format(20, 100), 5000
