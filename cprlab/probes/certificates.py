@@ -22,6 +22,7 @@ from cprlab.probes.snapshot import Snapshot
 FIRST, MORE = 200, 60  # columns to start with, and the worst violators that are added in a round
 ROUNDS = 200
 TOLERANCE = 1e-9  # of a margin, where embeddings have norms around 1
+NEGLIGIBLE = 1e-12  # of the largest weight: what rounding leaves of weights that are 0
 AT_ONCE = 128
 
 Outcome = Literal["yes", "no", "undecided"]
@@ -179,6 +180,7 @@ class _Search:
         weights, _ = nnls(columns, wanted, maxiter=50 * columns.shape[1])
         self.direction = (columns @ weights - wanted)[:-2]
         alpha, beta = weights[:n_above], weights[n_above : n_above + len(self.below)]
+        alpha, beta = (side * (side > NEGLIGIBLE * side.max(initial=0)) for side in (alpha, beta))
         if alpha.any() and beta.any():
             alpha, beta = alpha / alpha.sum(), beta / beta.sum()
             differences = alpha @ weight[self.above] - beta @ weight[self.below]

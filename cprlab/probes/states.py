@@ -16,6 +16,7 @@ GAP = 5e-7  # nats; half of what is promised
 ITERATIONS = 100
 EXACT_AFTER = 12  # iterations with single-precision curvature, which takes half the time and nearly always does
 RIDGE = 1e-7, 1e-13  # added to the curvature, of its trace: what single and double precision can tell from 0
+DAMPED = 1e-3  # times the gradient's and the longest item's norm, added as well: a saturated softmax has no curvature
 ALIKE = 0.5  # nats: a step that moves no difference of two logits by more keeps the curvature within exp(½) < 2 times
 DOUBLINGS, HALVINGS, SHIFTS = 10, 40, 30
 PAIRS_HELD = 2**28  # products of coordinates that are kept, 1 GiB in single precision
@@ -46,6 +47,7 @@ class Items:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self.weight, self.bias = weight, bias
         self.centred = weight - weight.mean(0)  # has the same covariances, and single precision keeps them
+        self.reach = self.centred.norm(dim=1).max()
         self.upper = torch.triu_indices(weight.shape[1], weight.shape[1])
         held = len(weight) * self.upper.shape[1] <= PAIRS_HELD
         single = self.centred.float()
@@ -89,6 +91,7 @@ class OwnItems:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self.weight, self.bias = weight, bias
+        self.reach = weight.norm(dim=2).max()
 
     def rows(self, chosen: torch.Tensor) -> Self:
         """Return the items of some of the cases."""
@@ -148,7 +151,10 @@ def nearest_states(
             )
         exact = iteration >= EXACT_AFTER
         if not near.all():
-            model[~near] = _ridged(items.rows(~near).curvature(q[~near], exact), RIDGE[exact])
+            model[~near] = items.rows(~near).curvature(q[~near], exact)
+            diagonal = model.diagonal(dim1=1, dim2=2)
+            steep = DAMPED * items.reach * gradient.norm(dim=1)
+            diagonal[~near] += (RIDGE[exact] * diagonal.sum(1) + steep).clamp(min=1e-300)[~near, None]
         step, shift = _best_in_ball(model, gradient, states, radius, shift)
         step -= states
         change = items.scores(step)
@@ -158,13 +164,6 @@ def nearest_states(
         states = states + length * step
         logits = logits + length * change if iteration % 4 else items.scores(states) + items.bias
     return result
-
-
-def _ridged(curvature: torch.Tensor, ridge: float) -> torch.Tensor:
-    """Add to the diagonal what makes every matrix positive definite, in place."""
-    diagonal = curvature.diagonal(dim1=1, dim2=2)
-    diagonal += (ridge * diagonal.sum(1, keepdim=True)).clamp(min=1e-300)
-    return curvature
 
 
 def _best_in_ball(

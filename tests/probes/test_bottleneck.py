@@ -3,6 +3,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
+from cprlab.data import ExcludingPlan
 from cprlab.errors import ConfigError
 from cprlab.probes import Snapshot, bottleneck_gap, copy_dial, interference
 from cprlab.probes import bottleneck as module
@@ -99,6 +100,19 @@ def test_items_at_the_corners_of_a_simplex_are_copied_exactly_though_at_infinity
     b = -radius * np.sqrt(size / (8 * (8 - size)))
     expected = np.log1p((8 - size) / size * np.exp(b - a))
     np.testing.assert_allclose(table["gap_ball"], expected, atol=2e-6)
+
+
+def test_states_that_are_far_out_and_sure_of_other_items_are_no_worse_a_start():
+    plan = ExcludingPlan(users=40)
+    sequences = plan.sequences()
+    windows = sequences.windows("test")
+    histories = [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)]
+    states = np.random.default_rng(0).normal(size=(40, 6))
+    states *= 60 / np.linalg.norm(states, axis=1, keepdims=True)
+    snapshot = Snapshot(plan.embeddings(), states, histories, sequences.items[windows.stop])
+    table = bottleneck_gap(snapshot, plan.wanted(histories), progress=False)
+    assert table["certificate"].max() <= PROMISED
+    np.testing.assert_allclose(table["gap_free"], plan.floor(histories), atol=PROMISED)
 
 
 def test_interfering_items_are_those_above_the_lowest_of_the_history():
