@@ -49,6 +49,41 @@ def report(
 
 
 @app.command()
+def probe(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Runs' folders, RecBole's .pth files, Snapshots (.safetensors, .npz).")
+    ] = None,
+    data: Annotated[str, typer.Option(help="The log that runs, or RecBole, trained on; as for a report.")] = (
+        "complete-journey-types"
+    ),
+    histories: Annotated[str, typer.Option(help="A Parquet file of histories and targets, for Snapshots.")] = "",
+    cases: Annotated[int, typer.Option(help="How many cases the slower probes take.")] = 300,
+    users: Annotated[int, typer.Option(help="As the report drew them; 0 takes all.")] = 0,
+    encoder: Annotated[str, typer.Option(help="To train where no model is given, as is what follows.")] = "GRU4Rec",
+    heads: Annotated[str, typer.Option(help="Heads, a semicolon between two.")] = "Softmax; Softmax + CPR:100 + Mi",
+    epochs: Annotated[int, typer.Option(help="At most so many epochs.")] = 100,
+    seed: Annotated[int, typer.Option(help="Makes the result repeatable.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, float64, or bfloat16 for a GPU.")] = "float32",
+    user: Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")] = "",
+    item: Annotated[str, typer.Option(help="The log's column of items.")] = "",
+    time: Annotated[str, typer.Option(help="The log's column of times.")] = "",
+    title: Annotated[str, typer.Option(help="The log's column of item titles.")] = "",
+    runs: Annotated[str, typer.Option(help="Where trained models are kept and found again.")] = "runs",
+    out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
+) -> None:
+    """Say whether a trained model fails to copy or to exclude, by how much, and what would help."""
+    from cprlab.reports import ProbeConfig, run_probe
+
+    config = ProbeConfig(
+        models="; ".join(models or ()), data=data, histories=histories, cases=cases, users=users, encoder=encoder,
+        heads=heads, epochs=epochs, seed=seed, device=device, precision=precision,
+        user=user, item=item, time=time, title=title, runs=runs,
+    )  # fmt: skip
+    print(run_probe(config, out or config.folder))
+
+
+@app.command()
 def prepare(
     file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file, of any size.")],
     folder: Annotated[Path, typer.Argument(help="Where the sequences go.")],

@@ -5,15 +5,24 @@ from cprlab.reports.config import ReportConfig
 from cprlab.reports.figures import write_figures
 from cprlab.reports.page import to_page
 from cprlab.reports.planted import planted_answer, probe_plan
-from cprlab.reports.run import run_report, write_metrics
+from cprlab.reports.probe import Findings, ProbeConfig, examine, write_findings
+from cprlab.reports.run import run_probe, run_report, write_metrics
+from cprlab.reports.subjects import Subject, open_subject
 
 __all__ = [
+    "Findings",
+    "ProbeConfig",
     "ReportConfig",
+    "Subject",
     "answer",
+    "examine",
+    "open_subject",
     "planted_answer",
     "probe_plan",
+    "run_probe",
     "run_report",
     "to_page",
     "write_figures",
+    "write_findings",
     "write_metrics",
 ]

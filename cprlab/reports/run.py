@@ -17,10 +17,11 @@ from cprlab.errors import ConfigError, CprlabError, DataError, suggestion
 from cprlab.files import make_folder, whole
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.page import to_page
+from cprlab.reports.probe import ProbeConfig
 
 # The kernel is talked to through files that only this user can open, not through open ports.
 LOCAL_SOCKETS = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
-FILES = ("index.html", "metrics.json", "report.ipynb")
+PAGE, NOTEBOOK = "index.html", "report.ipynb"
 
 
 def run_report(config: ReportConfig, out: Path | str) -> Path:
@@ -38,20 +39,33 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
     Raises:
         CprlabError: a parameter, the data or the place is not usable.
     """
-    out = Path(out)
-    _refuse_to_overwrite(out, config)
+    _refuse_to_overwrite(Path(out), config, "metrics.json", "data")
     for note in config.check().notes:
         print(note, file=sys.stderr)
+    return _publish("01_report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
+
+
+def run_probe(config: ProbeConfig, out: Path | str) -> Path:
+    """Execute `02_probe.ipynb` and write `index.html`, `probe.json` and `report.ipynb`; as `run_report`.
+
+    Raises:
+        CprlabError: a parameter, a model, the data or the place is not usable.
+    """
+    _refuse_to_overwrite(Path(out), config, "probe.json", "models")
+    return _publish("02_probe.ipynb", config, Path(out), f"cprlab: probe of {config.models or config.data}")
+
+
+def _publish(notebook: str, config: ReportConfig, out: Path, title: str) -> Path:
     with whole(out) as new:
         new.mkdir()
-        executed = execute("01_report.ipynb", dict(config.but(out=str(new))))
-        nbformat.write(executed, new / "report.ipynb")
-        (new / "index.html").write_text(to_page(executed, f"cprlab: {Path(config.data).name}"), encoding="utf-8")
-    return out / "index.html"
+        executed = execute(notebook, dict(config.but(out=str(new))))
+        nbformat.write(executed, new / NOTEBOOK)
+        (new / PAGE).write_text(to_page(executed, title), encoding="utf-8")
+    return out / PAGE
 
 
-def _refuse_to_overwrite(out: Path, config: ReportConfig) -> None:
-    """Let a report replace nothing but an earlier one on the same data."""
+def _refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: str) -> None:
+    """Let a report replace nothing but an earlier one with the same `numbers` file and the same parameter `subject`."""
     make_folder(out.parent)
     here, runs = out.resolve(), Path(config.runs).resolve()
     if here == runs or here in runs.parents or runs in here.parents:
@@ -61,16 +75,16 @@ def _refuse_to_overwrite(out: Path, config: ReportConfig) -> None:
     if not out.is_dir():
         raise DataError(f"{out} is a file; choose another folder with --out.")
     held = {path.name for path in out.iterdir()} - {".ipynb_checkpoints"}
-    if held and held != set(FILES):
+    if held and held != {PAGE, numbers, NOTEBOOK}:
         raise DataError(f"{out} holds other files than a report's; choose another folder with --out.")
     if held:
         try:
-            notebook = json.loads((out / "report.ipynb").read_text(encoding="utf-8"))
-            data = notebook["metadata"]["papermill"]["parameters"]["data"]
+            notebook = json.loads((out / NOTEBOOK).read_text(encoding="utf-8"))
+            about = notebook["metadata"]["papermill"]["parameters"][subject]
         except (OSError, ValueError, LookupError, TypeError):
-            data = "something that cannot be read"
-        if data != config.data:
-            raise DataError(f"{out} holds the report on {data}; choose another folder with --out, or remove it.")
+            about = "something that cannot be read"
+        if about != getattr(config, subject):
+            raise DataError(f"{out} holds the report on {about}; choose another folder with --out, or remove it.")
 
 
 def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
