@@ -43,7 +43,7 @@ def load_log(
     path = Path(name_or_path)
     check_file(path)
     return InteractionLog.from_frame(
-        _read(path),
+        read_table(path),
         path.name,
         user=user,
         item=item,
@@ -114,7 +114,8 @@ def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
                     yield _tidy(chunk, path)
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a file's table in file order; values of text files as text."""
     with _in_a_sentence(path):
         if _is_parquet(path):
             return pd.read_parquet(path)
@@ -175,7 +176,7 @@ def item_titles(path: Path) -> pd.Series | None:
     items = path.with_suffix(".item")
     if path.suffix.lower() != ".inter" or not items.is_file():
         return None
-    frame = _read(items)
+    frame = read_table(items)
     titles = [column for column in GUESSES["title"] if column in frame.columns]
     if "item_id" not in frame.columns or not titles:
         return None

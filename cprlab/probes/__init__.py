@@ -5,6 +5,7 @@ from cprlab.probes.bottleneck import bottleneck_gap, copy_dial, interference
 from cprlab.probes.capacity import capacity, separable_share
 from cprlab.probes.certificates import Certificate, copyable, separable
 from cprlab.probes.copying import copy_probability, copy_scores
+from cprlab.probes.foreign import from_recbole, from_rectools
 from cprlab.probes.geometry import facet_distances, geometry, neighbourhood, space, spectra
 from cprlab.probes.snapshot import Snapshot
 from cprlab.probes.verdict import RULE, Verdict, judge, loss_parts, wanted_share
@@ -22,6 +23,8 @@ __all__ = [
     "copy_scores",
     "copyable",
     "facet_distances",
+    "from_recbole",
+    "from_rectools",
     "geometry",
     "interference",
     "judge",

@@ -29,7 +29,8 @@ SUFFIXES = (".safetensors", ".npz")
 class Snapshot:
     """A trained softmax at work: p(v) ∝ exp(h · w_v + b_v) for m cases, with the histories and targets behind them.
 
-    Everything is checked when a Snapshot is made; floating-point arrays keep their precision.
+    Everything is checked when a Snapshot is made. Arrays may be PyTorch's; numbers of double precision stay so, all
+    others become single.
 
     Attributes:
         item_embeddings: W (n, d), a row an item.
@@ -131,7 +132,8 @@ class Snapshot:
     ) -> Self:
         """Take the states of a recommender, ours or from an adapter, behind given histories.
 
-        Items that can never be recommended (their bias is −∞, as that of RecBole's padding) are left out.
+        Items that can never be recommended (their bias is −∞, as that of RecBole's padding) are left out, of the
+        histories too once these are read; the others keep their order.
 
         Args:
             recommender: the model.
@@ -166,15 +168,20 @@ class Snapshot:
             raise DataError("There is no history, so there is nothing to probe.")
         kept = np.ones(len(weight), dtype=bool) if bias is None else ~np.isneginf(bias)
         renumbered = np.where(kept, np.cumsum(kept) - 1, PAD)
-        read = [renumbered[row[row != recommender.n_items]] for row in items.cpu().numpy()]
+        rows = zip(items.cpu().numpy(), recommender.valid(items).cpu().numpy(), strict=True)
+        read = [renumbered[row[valid]] for row, valid in rows]
+        codes = _targets(targets, len(read), len(weight))
+        if not kept[codes].all():
+            case = int(np.argmin(kept[codes]))
+            raise DataError(f"The target of case {case} can never be recommended (its bias is −∞); leave it out.")
         return cls(
             weight[kept],
             np.concatenate(states),
-            read,
-            _renumber(targets, renumbered),
+            [row[row != PAD] for row in read],
+            renumbered[codes],
             None if bias is None else bias[kept],
-            np.flatnonzero(kept) if item_ids is None else np.asarray(item_ids)[kept],
-            None if titles is None else np.asarray(titles)[kept],
+            np.flatnonzero(kept) if item_ids is None else _names(item_ids, "item_ids", len(weight))[kept],
+            None if titles is None else _names(titles, "titles", len(weight))[kept],
         )
 
     @classmethod
@@ -245,7 +252,7 @@ class Snapshot:
         try:
             return cls(**arrays)
         except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+            raise DataError(f"{path}{'' if histories is None else f' with {histories}'}: {error}") from None
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
@@ -300,9 +307,13 @@ def _plain(values: Any) -> np.ndarray:
 
 def _table(values: Any, name: str, rows: str, n: int | None = None) -> np.ndarray:
     """Return a finite floating-point array (rows, columns), or (n,) where n is given."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.element_size() < 4 else values  # NumPy has no bfloat16
     try:
         array = np.asarray(values)
-        array = array if array.dtype.kind == "f" and array.itemsize > 2 else array.astype(np.float32)
+        double = array.dtype.kind == "f" and array.itemsize > 4
+        array = array.astype(np.float64 if double else np.float32, casting="same_kind", copy=False)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} must be a table of numbers.") from error
     if n is None and (array.ndim != 2 or not array.size):
@@ -347,14 +358,10 @@ def _targets(values: Any, m: int, n: int) -> np.ndarray:
 
 
 def _names(values: Any, name: str, n: int) -> np.ndarray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} must have one for each of the {n:,} items, not lists of several lengths.") from error
     if array.shape != (n,):
         raise DataError(f"{name} must have one for each of the {n:,} items, not {array.shape}.")
     return array
-
-
-def _renumber(targets: Sequence[int], renumbered: np.ndarray) -> np.ndarray:
-    codes = _whole(targets)
-    if codes is None or ((codes < 0) | (codes >= len(renumbered))).any():
-        raise DataError(f"Targets must be item codes from 0 to {len(renumbered) - 1}, one for each history.")
-    return renumbered[codes]

@@ -1,0 +1,267 @@
+"""Snapshots of RecBole's and RecTools' models: their numbering of items, their held-out items, their scores."""
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import log_softmax
+from torch import nn
+
+from cprlab.adapters.recbole import load
+from cprlab.errors import ConfigError, DataError
+from cprlab.probes import copy_probability, from_recbole, from_rectools
+
+ROOT = Path(__file__).parents[2]
+RECBOLE = ROOT / ".venv-recbole" / "bin" / "python"
+CHECKPOINTS = ROOT / "tests" / "adapters" / "data"
+N = 30  # items of the checkpoints there, whose histories are of up to 7
+START = 881_250_944  # single precision has this number of seconds, and the next 64 later
+TOKENS = [f"t{place}" for place in np.random.default_rng(5).permutation(100)[:N]]
+
+
+def choose(model, histories):
+    """For each history, a new item that the model finds much likelier after it than after others."""
+    scores = model.log_probs(histories)[:, 1:]
+    scores -= np.median(scores, axis=0)
+    for row, history in zip(scores, histories, strict=True):
+        row[np.array(history) - 1] = -np.inf
+    return (scores.argmax(1) + 1).tolist()
+
+
+def made_up(model, last=N, burst=True):
+    """A log that a model fits, in RecBole's codes: rows (user, code, time) in file order, and the test cases."""
+    rng = np.random.default_rng(0)
+    histories = [list(range(1, last + 1))]  # the first user's rows number the items
+    histories += [rng.integers(1, last + 1, rng.integers(2, 12)).tolist() for _ in range(60)]
+    targets = choose(model, [history[-7:] for history in histories])
+    if last < N:
+        targets = [target if target <= last else 1 for target in targets]
+    rows, later = [], []
+    for user, (history, target) in enumerate(zip(histories, targets, strict=True)):
+        items = [*history, target]
+        if burst and user % 2:  # all within half a minute, and the times run against the file's order
+            rows += [(f"u{user}", item, START + 25 - 2 * place) for place, item in enumerate(items)]
+        else:
+            timed = [(f"u{user}", item, START + 1000 * place) for place, item in enumerate(items)]
+            if user:
+                later += timed
+            else:
+                rows += timed
+    later = [later[place] for place in rng.permutation(len(later))]
+    later += [("two", 1, START), ("two", 2, START + 1000)]  # RecBole has no test case of two interactions
+    order = [0] + [user for user in range(1, 61) if user % 2] if burst else [0]
+    shown = [f"u{user}" for user in order]
+    shown += list(dict.fromkeys(user for user, _, _ in later if user not in shown and user != "two"))
+    cases = {
+        f"u{user}": (history[-7:], target)
+        for user, (history, target) in enumerate(zip(histories, targets, strict=True))
+    }
+    return rows + later, [cases[user] for user in shown]
+
+
+def write(path, rows):
+    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
+    lines += [f"{user}\t{TOKENS[item - 1]}\t{time}" for user, item, time in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR"])
+def test_recboles_numbering_and_test_cases_are_found_in_its_log(tmp_path, name):
+    model = load(CHECKPOINTS / f"{name}.pth")
+    rows, cases = made_up(model)
+    snapshot = from_recbole(model, write(tmp_path / "log.inter", rows))
+    assert snapshot.item_ids.tolist() == snapshot.titles.tolist() == TOKENS
+    assert [(row + 1).tolist() for row in snapshot.histories] == [history for history, _ in cases]
+    assert (snapshot.targets + 1).tolist() == [target for _, target in cases]
+    if not name.endswith("CPR"):  # one softmax, so the Snapshot is the model
+        measured = copy_probability(snapshot)
+        scores = model.log_probs([history for history, _ in cases])[:, 1:]
+        rank = [(row >= row[target - 1]).sum() for row, (_, target) in zip(scores, cases, strict=True)]
+        assert measured["rank"].tolist() == rank
+        np.testing.assert_allclose(
+            measured["log_loss"], [-row[target - 1] for row, (_, target) in zip(scores, cases, strict=True)], rtol=1e-5
+        )
+
+
+@pytest.mark.skipif(not RECBOLE.exists(), reason="RecBole has no environment here (benchmarks/against_recbole.py)")
+def test_recbole_itself_reads_that_log_so(tmp_path):
+    rows, cases = made_up(load(CHECKPOINTS / "GRU4Rec.pth"), last=N - 1)
+    (tmp_path / "log").mkdir()
+    write(tmp_path / "log" / "log.inter", rows)
+    others = [TOKENS[-1], *TOKENS[: N - 1][::-1]]
+    (tmp_path / "log" / "log.item").write_text("\n".join(["item_id:token", *others]))
+    script = """
+import json
+from recbole.config import Config
+from recbole.data import create_dataset
+settings = {"data_path": ".", "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]},
+            "MAX_ITEM_LIST_LENGTH": 7, "train_neg_sample_args": None,
+            "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"}}
+dataset = create_dataset(Config(model="GRU4Rec", dataset="log", config_dict=settings))
+test = dataset.build()[2].inter_feat
+print(json.dumps([dataset.field2id_token["item_id"].tolist(), test["item_id_list"].tolist(), test["item_id"].tolist()]))
+"""
+    answer = subprocess.run([RECBOLE, "-W", "ignore", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    tokens, histories, targets = json.loads(answer.stdout.splitlines()[-1])
+    assert tokens == ["[PAD]", *TOKENS]
+    read = [([item for item in history if item], target) for history, target in zip(histories, targets, strict=True)]
+    assert sorted(read) == sorted(cases)
+
+
+def test_items_of_recboles_item_file_come_last_and_give_titles(tmp_path):
+    model = load(CHECKPOINTS / "GRU4Rec.pth")
+    rows, _ = made_up(model, last=N - 2)
+    path = write(tmp_path / "log.inter", rows)
+    with pytest.raises(DataError, match=r"log\.inter holds 28 items and the model 30; give the log that RecBole read"):
+        from_recbole(model, path)
+    more = [TOKENS[29], TOKENS[3], TOKENS[28]]
+    lines = ["item_id:token\ttitle:token_seq", *(f"{token}\tTitle of {token}" for token in more)]
+    (tmp_path / "log.item").write_text("\n".join(lines))
+    snapshot = from_recbole(model, path)
+    assert snapshot.item_ids.tolist() == [*TOKENS[:28], TOKENS[29], TOKENS[28]]
+    assert snapshot.titles[[3, 28, 29]].tolist() == [f"Title of {TOKENS[place]}" for place in (3, 29, 28)]
+    assert snapshot.titles[0] == TOKENS[0]
+    (tmp_path / "log.item").write_text("\n".join([*lines, "t999\tOne too many"]))
+    with pytest.raises(DataError, match="holds 28 items and the model 30"):
+        from_recbole(model, path)
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "SASRecCPR"])
+@pytest.mark.parametrize("order", ["shuffled", "reversed"])
+def test_rows_in_another_order_are_noticed(tmp_path, name, order):
+    model = load(CHECKPOINTS / f"{name}.pth")
+    rows, _ = made_up(model, burst=False)
+    rows = (
+        rows[::-1]
+        if order == "reversed"
+        else [rows[place] for place in np.random.default_rng(1).permutation(len(rows))]
+    )
+    with pytest.raises(DataError, match=r"log\.inter: the model finds the held-out items .* no likelier"):
+        from_recbole(model, write(tmp_path / "log.inter", rows))
+
+
+def test_where_all_is_repeated_the_numbering_cannot_be_told(tmp_path):
+    model = load(CHECKPOINTS / "GRU4Rec.pth")
+    rows = [("u0", item, START + 1000 * item) for item in range(1, N + 1)]
+    rows += [(f"u{user}", 1 + user % 5, START + 1000 * place) for user in range(1, 50) for place in range(3)]
+    assert len(from_recbole(model, write(tmp_path / "log.inter", rows))) == 50
+
+
+def test_other_columns_and_files_without_cases(tmp_path):
+    model = load(CHECKPOINTS / "GRU4Rec.pth")
+    rows, cases = made_up(model, burst=False)
+    frame = pd.DataFrame(rows, columns=["who", "what", "when"])
+    frame["what"] = [TOKENS[item - 1] for item in frame["what"]]
+    frame["name"] = "The " + frame["what"]
+    path = tmp_path / "log.csv"
+    frame.to_csv(path, index=False)
+    snapshot = from_recbole(model, path, user="who", item="what", time="when", title="name")
+    assert (snapshot.targets + 1).tolist() == [target for _, target in cases]
+    assert snapshot.titles.tolist() == [f"The {token}" for token in TOKENS]
+    with pytest.raises(DataError, match="no column that looks like the user"):
+        from_recbole(model, path)
+    with pytest.raises(DataError, match="is not a file"):
+        from_recbole(model, tmp_path / "none.inter")
+    pairs = [(f"u{item}", item, START + place) for item in range(1, N + 1) for place in (0, 1000)]
+    with pytest.raises(DataError, match="no user has 3 interactions, so there is no test case"):
+        from_recbole(model, write(tmp_path / "log.inter", pairs))
+
+
+class StandIn(nn.Module):
+    """Stands in for the Transformer of a fitted SASRecModel: as there, sessions are padded with 0 at the left."""
+
+    def __init__(self, n, d, distance):
+        super().__init__()
+        self.item_model = SimpleNamespace(get_all_embeddings=self.all_embeddings)
+        self.similarity_module = SimpleNamespace(
+            distance=SimpleNamespace(value=distance),
+            item_tower_forward=lambda table: table,
+            session_tower_forward=lambda states: states,
+        )
+        self.embedding = nn.Embedding(n + 1, d)
+        self.gru = nn.GRU(d, d, batch_first=True)
+        self.dropout = nn.Dropout(0.5)
+
+    def all_embeddings(self):
+        return self.dropout(self.embedding.weight)
+
+    def encode_sessions(self, batch, item_embs):
+        return self.gru(self.dropout(item_embs[batch["x"]]))[0]
+
+
+def stand_in(ids, max_len=4, distance="dot", temperature=1.0, **preparator):
+    """Stands in for a fitted SASRecModel of RecTools 0.19, with those of its attributes that are read."""
+    torch.manual_seed(0)
+    return SimpleNamespace(
+        lightning_model=SimpleNamespace(torch_model=StandIn(len(ids), 5, distance).double(), logits_t=temperature),
+        data_preparator=SimpleNamespace(
+            **{
+                "item_id_map": SimpleNamespace(external_ids=np.array(["PAD", *ids], dtype=object)),
+                "session_max_len": max_len,
+                "item_extra_tokens": ("PAD",),
+                "add_unix_ts": False,
+            }
+            | preparator
+        ),
+    )
+
+
+INTERACTIONS = pd.DataFrame(
+    [
+        ("ann", 30, 3, "c"),
+        ("bob", 10, 1, "a"),
+        ("ann", 10, 1, "a"),
+        ("ann", 99, 2, "?"),  # not known to the model
+        ("bob", 20, 1, "b"),  # as early as the one above it
+        ("ann", 20, 4, "b"),
+        *[("cem", item, place, "x") for place, item in enumerate([10, 20, 40, 40, 99, 30, 20, 10])],
+        ("dee", 10, 1, "a"),  # has no other
+        ("eve", 10, 1, "a"),
+        ("eve", 99, 2, "?"),  # the last is not known
+        ("fay", 99, 1, "?"),
+        ("fay", 20, 2, "b"),  # none before is known
+    ],
+    columns=["user_id", "item_id", "datetime", "title"],
+)
+
+
+@pytest.mark.parametrize(("distance", "temperature"), [("dot", 1.0), ("cosine", 0.1)])
+def test_a_rectools_model_is_read_as_recommend_reads_it(distance, temperature):
+    model = stand_in([40, 10, 30, 20], distance=distance, temperature=temperature)
+    backbone = model.lightning_model.torch_model
+    assert backbone.training
+    snapshot = from_rectools(model, INTERACTIONS)
+    assert backbone.training
+    assert snapshot.item_ids.tolist() == [40, 10, 30, 20]
+    assert snapshot.titles.tolist() == ["x", "a", "c", "b"]
+    sessions = [[0, 0, 2, 3], [0, 0, 0, 2], [1, 1, 3, 4]]  # ann, bob, cem: in the model's codes
+    assert [(row + 1).tolist() for row in snapshot.histories] == [[2, 3], [2], [1, 1, 3, 4]]
+    assert (snapshot.targets + 1).tolist() == [4, 4, 2]
+    backbone.eval()
+    (_, rows), *_ = snapshot.log_probs()
+    for row, session in zip(rows.numpy(), sessions, strict=True):
+        with torch.no_grad():
+            state = backbone.gru(backbone.embedding.weight[torch.tensor([session])])[0][0, -1].numpy()
+        table = backbone.embedding.weight.detach().numpy()[1:]
+        scores = [w @ state for w in table]
+        if distance == "cosine":
+            scores = [w @ state / np.sqrt((w @ w) * (state @ state)) for w in table]
+        np.testing.assert_allclose(row, log_softmax(np.array(scores) / temperature), rtol=0, atol=1e-12)
+
+
+def test_what_is_no_fitted_sasrec_of_rectools_is_refused():
+    with pytest.raises(ConfigError, match="takes a fitted SASRecModel of RecTools; this has no lightning_model"):
+        from_rectools(SimpleNamespace(data_preparator=None), INTERACTIONS)
+    for preparator in ({"item_extra_tokens": ("PAD", "MASK")}, {"add_unix_ts": True}):
+        with pytest.raises(ConfigError, match="only SASRecModel can be read, without times"):
+            from_rectools(stand_in([10], **preparator), INTERACTIONS)
+    with pytest.raises(DataError, match="No user's last item and history are known to the model"):
+        from_rectools(stand_in(["10", "20"]), INTERACTIONS)
+    with pytest.raises(DataError, match="no user has 2 interactions"):
+        from_rectools(stand_in([10]), INTERACTIONS.drop_duplicates("user_id"))
