@@ -275,7 +275,8 @@ def loss_parts(parts: dict[str, pd.DataFrame]) -> go.Figure:
         )  # fmt: skip
     figure.update_layout(barmode="stack").update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(title="expected loss on whether the next item is in the history (nats a case)")
-    return _styled(figure, "loss_parts", "Where is it lost?", 230 + 45 * len(models))
+    figure = _styled(figure, "loss_parts", "Where is it lost?", 240 + 45 * len(models))
+    return figure.update_layout(legend={"traceorder": "normal", "y": -0.5})
 
 
 def dial(curves: dict[str, pd.DataFrame]) -> go.Figure:

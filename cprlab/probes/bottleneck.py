@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from cprlab.errors import ConfigError
 from cprlab.probes.snapshot import Snapshot

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from cprlab.errors import ConfigError
 from cprlab.probes.snapshot import Snapshot

@@ -103,16 +103,16 @@ def judge(parts: pd.DataFrame, repeats: float, own_state: bool = False) -> Verdi
     of = parts.set_index("part")
     lost, excess = of.loc["lost"], of.loc["copy excess"]
     spent = (
-        f"{excess.value + repeats:.1%} of the probability on the history, where {repeats:.1%} of users took one of it"
+        f"{excess.value + repeats:.1%} of its probability on the history, and {repeats:.1%} of the targets are in it"
     )
     if not lost.low > MATTERS and not np.isinf(lost.value):
-        words = f"No evidence of a failure: the model puts {spent}, and loses {_nats(lost)} by it."
+        words = f"No evidence of a failure: this model puts {spent}; it loses {_nats(lost)}."
         return Verdict("", (), words)
     failure = "copies alike whether users repeat or not"
     if excess.low > 0 or excess.high < 0:
         failure = "copies too much" if excess.value > 0 else "copies too little"
     bottleneck, learning = of.loc["bottleneck"], of.loc["learning"]
-    words = f"This model {failure}: it puts {spent}. It loses {_nats(lost)} by it"
+    words = f"This model {failure}: it puts {spent}. It loses {_nats(lost)}"
     if own_state:
         words += "; it scores the history by a state of its own, so all of that is to be learned."
         return Verdict(failure, ("better training",), words)
