@@ -312,7 +312,8 @@ def separable(tables: dict[str, pd.DataFrame], capacities: dict[str, float]) -> 
                 line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 8}, customdata=rows["n"],
                 hovertemplate="%{x} items: %{y:.0%} of %{customdata}",
             )  # fmt: skip
-        figure.add_vline(x=capacities[model], line={"color": colour, "dash": "dot", "width": 1.5})
+        if capacities[model] <= table["size"].max():
+            figure.add_vline(x=capacities[model], line={"color": colour, "dash": "dot", "width": 1.5})
     figure.update_xaxes(
         title="the last … distinct items of the history (dotted: half of random sets in theory)", type="log"
     )

@@ -19,8 +19,10 @@ def capacity(n: int, d: int) -> float:
 
     Args:
         n: how many items there are.
-        d: size of the hidden state, less than half of n.
+        d: size of the hidden state; from n / 2 on there is no threshold, and m* is infinite.
     """
+    if 2 * d >= n:
+        return np.inf
 
     def dimension(m: float) -> float:
         def at(b: float) -> float:

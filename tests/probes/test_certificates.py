@@ -113,6 +113,7 @@ def test_sets_that_make_no_question_are_refused(above, below, word):
 def test_the_capacity_is_what_a_trial_measured_and_random_sets_split_there():
     known = {(3000, 64): 9.47, (13000, 64): 6.82, (13000, 32): 3.00, (13000, 128): 15.74}
     assert {sizes: round(capacity(*sizes), 2) for sizes in known} == known
+    assert capacity(60, 64) == np.inf
     snapshot = make(n=1000, d=24, m=60, sizes=(9, 10))
     threshold = capacity(1000, 24)
     assert 2 < threshold < 6

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from cprlab.reports import ReportConfig, run_report
+from cprlab.reports import ProbeConfig, ReportConfig, run_probe, run_report
+from cprlab.training import train
 from tests.conftest import random_log
 
 HOSTILE = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1"> & "quoted" {}'
@@ -25,3 +26,15 @@ def report(tmp_path_factory):
     )
     run_report(config, folder / "out")
     return config, folder / "out"
+
+
+@pytest.fixture(scope="session")
+def probed(report):
+    """A page on two of the report's models: a plain softmax, and a head with a state of its own for the history."""
+    config, folder = report
+    heads = ("Softmax", "Softmax + CPR:5 + Mi")
+    sequences = config.sequences()
+    runs = [train(sequences, config.run_configs()[head], config.runs, "cpu").folder for head in heads]
+    probe = ProbeConfig(models="; ".join(map(str, runs)), data=config.data, runs=config.runs, cases=80)
+    run_probe(probe, folder.parent / "probe")
+    return probe, folder.parent / "probe"

@@ -1,6 +1,7 @@
 """The report's page in a real browser without a network: its figures are drawn and no title is run."""
 
 import nbformat
+import pytest
 
 from cprlab.reports import write_figures
 from tests.browser import FIGURES, needs_browser, open_page
@@ -9,8 +10,12 @@ from tests.reports.conftest import HOSTILE
 pytestmark = needs_browser
 
 
-def test_every_figure_is_drawn_and_no_title_is_run(report):
-    _, folder = report
+@pytest.mark.parametrize(
+    ("page_of", "said", "titled", "least"),
+    [("report", "Of 120 test users", "example", 8), ("probed", "The rule.", "neighbourhood", 7)],
+)
+def test_every_figure_is_drawn_and_no_title_is_run(page_of, said, titled, least, request):
+    _, folder = request.getfixturevalue(page_of)
     cells = nbformat.read(folder / "report.ipynb", as_version=4).cells
     expected = sum(
         "vnd.plotly" in key for cell in cells for out in cell.get("outputs", []) for key in out.get("data", {})
@@ -19,14 +24,15 @@ def test_every_figure_is_drawn_and_no_title_is_run(report):
         page.goto((folder / "index.html").as_uri())
         page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .main-svg .gtitle').length >= {expected}")
         figures = page.evaluate(FIGURES)
-        assert len(figures) == expected >= 8
+        assert len(figures) == expected >= least
         for figure in figures:
             assert figure["marks"] >= figure["traces"] / 2, figure
             assert figure["width"] > 600
         assert page.evaluate("window.hacked") is None
-        examples = [figure for figure in figures if figure["name"] == "example"]
+        examples = [figure for figure in figures if figure["name"] == titled]
+        assert examples
         assert all(HOSTILE[:20] in figure["title"] for figure in examples)
-        assert page.locator("text=Of 120 test users").count() == 1
+        assert page.locator(f"text={said}").count() == 1
         assert complaints == []
 
 

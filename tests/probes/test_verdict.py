@@ -1,0 +1,91 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+
+from cprlab.probes import RULE, copy_dial, copy_probability, judge, loss_parts, wanted_share
+from tests.probes.test_bottleneck import make
+
+PARTS = ["bottleneck", "learning", "noise", "lost", "left by a context partition", "copy excess"]
+
+
+def cases_of(p, repeat):
+    return pd.DataFrame({"copy_probability": p, "repeat": repeat})
+
+
+def parts_of(bottleneck, learning, left, excess, wide=0.001):
+    values = [bottleneck, learning, 0.3, bottleneck + learning, left, excess]
+    rows = [(part, value, value - wide, value + wide, 100) for part, value in zip(PARTS, values, strict=True)]
+    return pd.DataFrame(rows, columns=["part", "value", "low", "high", "n"])
+
+
+def test_the_wanted_share_undoes_a_known_miscalibration():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.05, 0.9, 20_000)
+    repeat = rng.random(20_000) < truth
+    told = expit(0.5 * logit(truth) - 2)
+    np.testing.assert_allclose(wanted_share(cases_of(told, repeat)), truth, atol=0.03)
+
+
+@pytest.mark.parametrize(("repeats", "share"), [(0, 0.0), (9, 0.09), (95, 0.95)])
+def test_with_few_of_a_kind_the_observed_share_is_wanted_of_all(repeats, share):
+    p = np.random.default_rng(0).uniform(0.1, 0.9, 100)
+    np.testing.assert_allclose(wanted_share(cases_of(p, np.arange(100) < repeats)), share)
+
+
+def test_the_parts_add_up_to_the_expected_loss_on_whether_to_copy():
+    snapshot = make(n=60, m=40, far=0.8)
+    cases = copy_probability(snapshot)
+    wanted = np.random.default_rng(1).uniform(0, 1, len(cases))
+    dial = copy_dial(snapshot, [wanted], progress=False)
+    of = loss_parts(cases, wanted, dial).set_index("part")["value"]
+    p = cases["copy_probability"]
+    assert of["bottleneck"] + of["learning"] + of["noise"] == pytest.approx(
+        np.mean(-wanted * np.log(p) - (1 - wanted) * np.log1p(-p)), rel=1e-6
+    )
+    assert of["lost"] == pytest.approx(dial["stay"].mean(), rel=1e-5)
+    assert of["bottleneck"] == pytest.approx(np.minimum(dial["floor_ball"], dial["stay"]).mean(), rel=1e-6)
+    assert of["copy excess"] == pytest.approx((p - cases["repeat"]).mean())
+    own = loss_parts(cases, wanted, None).set_index("part")["value"]
+    assert (own["bottleneck"], own["learning"]) == (0, pytest.approx(of["lost"]))
+    assert "left by a context partition" not in own
+
+
+def test_a_head_that_never_copies_loses_without_end_where_users_repeat():
+    parts = loss_parts(cases_of(np.zeros(50), np.arange(50) < 25), np.full(50, 0.5), None).set_index("part")
+    assert np.isinf(parts.loc["lost", "value"])
+    assert judge(parts.reset_index(), 0.5, own_state=True).failure == "copies too little"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "repeats", "failure", "advice"),
+    [
+        ((0.002, 0.003, 0.0, -0.1), 0.4, "", ()),
+        ((0.16, 0.68, 0.01, 0.5), 0.0, "copies too much",
+         ("remove the history at inference", "better training", "a context partition (Softmax + C)")),
+        ((0.2, 0.1, 0.01, -0.2), 0.4, "copies too little", ("a context partition (Softmax + C)",)),
+        ((0.2, 0.1, 0.19, -0.2), 0.4, "copies too little", ()),
+        ((0.005, 0.1, 0.0, 0.2), 0.4, "copies too much", ("better training",)),
+        ((0.2, 0.1, 0.01, 0.0), 0.4, "copies alike whether users repeat or not",
+         ("a context partition (Softmax + C)",)),
+    ],
+)  # fmt: skip
+def test_the_rule_turns_numbers_into_advice(numbers, repeats, failure, advice):
+    verdict = judge(parts_of(*numbers), repeats)
+    assert (verdict.failure, verdict.advice) == (failure, advice)
+    assert ("No evidence" in verdict.words) == (not failure)
+    assert f"{repeats:.1%}" in verdict.words
+
+
+def test_words_say_how_much_and_how_it_is_shared():
+    words = judge(parts_of(0.16, 0.68, 0.01, 0.3), 0.0).words
+    assert "30.0% of its probability" in words
+    assert "0.840 nats a case [0.839, 0.841]" in words
+    assert "81% of that could be learned away" in words
+    assert "19% no single hidden state" in words
+    assert "would leave 0.010 nats" in words
+
+
+def test_the_rule_names_its_limits():
+    for limit in ("10 cases", "0.01 nats", "95%", "half"):
+        assert limit in RULE

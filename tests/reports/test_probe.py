@@ -1,0 +1,116 @@
+"""`cprlab probe`: what it opens, what it writes, and what it refuses."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlab.errors import ConfigError, DataError
+from cprlab.evaluation import evaluate
+from cprlab.probes import Snapshot, copy_dial, copy_probability, copy_scores, judge, loss_parts, wanted_share
+from cprlab.reports import ProbeConfig, Subject, examine, open_subject, run_probe
+from cprlab.training import Run
+from tests.probes.test_bottleneck import make
+
+
+def read(folder):
+    return json.loads((folder / "probe.json").read_text())
+
+
+def test_the_folder_holds_the_page_the_numbers_and_the_notebook(probed):
+    config, folder = probed
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "probe.json", "report.ipynb"]
+    content = read(folder)
+    assert list(content["models"]) == ["GRU4Rec, Softmax", "GRU4Rec, Softmax + CPR:5 + Mi"]
+    assert content["settings"]["cases"] == config.cases
+    softmax, cpr = content["models"].values()
+    assert softmax["verdict"] in (folder / "index.html").read_text()
+    assert {"copying", "parts", "space", "separable", "dial", "gap"} <= set(softmax)
+    assert "dial" not in cpr
+    assert sum(softmax["copyable"].values()) == softmax["cases"] == config.cases
+
+
+def test_the_numbers_are_those_of_the_probes(probed):
+    config, folder = probed
+    run = Run.load(config.models.split("; ")[0])
+    sequences = config.sequences()
+    told = read(folder)["models"]["GRU4Rec, Softmax"]
+    cases = evaluate(run.recommender, sequences)
+    scores = copy_scores(cases).set_index("measure")["value"]
+    assert {row["measure"]: row["value"] for row in told["copying"]} == pytest.approx(scores.to_dict())
+    drawn = np.sort(np.random.default_rng(config.seed).choice(len(cases), config.cases, replace=False))
+    snapshot, cases = Snapshot.from_sequences(run.recommender, sequences).take(drawn), cases.iloc[drawn]
+    wanted = wanted_share(cases)
+    parts = loss_parts(cases.reset_index(drop=True), wanted, copy_dial(snapshot, [wanted], progress=False))
+    assert {row["part"]: row["value"] for row in told["parts"]} == pytest.approx(
+        parts.set_index("part")["value"].to_dict()
+    )
+    assert told["verdict"] == judge(parts, cases["repeat"].mean()).words
+
+
+def test_a_second_probe_replaces_the_first_with_the_same_numbers_and_nothing_else_is_replaced(probed, tmp_path):
+    config, folder = probed
+    before = read(folder)
+    run_probe(config, folder)
+    assert read(folder) == before
+    with pytest.raises(DataError, match="other files"):
+        run_probe(config, folder.parent / "out")  # the report's
+    with pytest.raises(DataError, match="holds the report on"):
+        run_probe(config.but(models=config.models.split("; ")[0]), folder)
+
+
+def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path):
+    snapshot = make(n=60, m=40)
+    snapshot.save(tmp_path / "model.safetensors")
+    subject = open_subject(str(tmp_path / "model.safetensors"), None)
+    assert (subject.name, subject.own_state) == ("model.safetensors", False)
+    pd.testing.assert_frame_equal(subject.cases, copy_probability(snapshot))
+    np.savez(tmp_path / "bare.npz", item_embeddings=snapshot.item_embeddings, states=snapshot.states)
+    table = pd.DataFrame({"history": [history.tolist() for history in snapshot.histories], "target": snapshot.targets})
+    table.to_parquet(tmp_path / "cases.parquet")
+    config = ProbeConfig(models=str(tmp_path / "bare.npz"), histories=str(tmp_path / "cases.parquet"), cases=20)
+    (subject,) = config.subjects()
+    found = examine(subject, config)
+    assert len(found.copyable) == len(found.gap) == 20
+    assert set(found.dial["alpha"]) == {0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}
+    assert found.picture("copy") is None or found.picture("copy")[0].startswith("Should copy")
+
+
+def test_pictures_are_of_the_strongest_cases():
+    snapshot = make(n=60, m=40, far=2)
+    snapshot = Snapshot(
+        snapshot.item_embeddings,
+        snapshot.states,
+        snapshot.histories,
+        [history[0] if case % 2 else (history[0] + 1) % 60 for case, history in enumerate(snapshot.histories)],
+    )
+    config = ProbeConfig(cases=40)
+    found = examine(Subject("made up", snapshot, copy_probability(snapshot), False), config)
+    dial = copy_dial(snapshot, [0, 1], progress=False)
+    repeat = found.subject.cases["repeat"].to_numpy()
+    for kind, alpha, column, chosen in (("copy", 1, "floor_ball", repeat), ("exclude", 0, "stay", ~repeat)):
+        values = dial[dial["alpha"] == alpha].set_index("case")[column][chosen]
+        title, table = found.picture(kind)
+        assert f"{values.max():.1f} nats" in title
+        shown = set(table.loc[table["kind"] == "history", "item"]) | set(table.loc[table["kind"] == "target", "item"])
+        assert set(snapshot.distinct[values.idxmax()]) <= shown
+
+
+def test_models_that_cannot_be_probed_are_refused_in_a_sentence(probed, report, tmp_path):
+    config, _ = probed
+    run = config.models.split("; ")[0]
+    with pytest.raises(DataError, match="trained on other data"):
+        open_subject(run, config.sequences().sample(50))
+    with pytest.raises(ConfigError, match="give the log that it was trained on"):
+        open_subject(run, None)
+    with pytest.raises(DataError, match="no run's folder"):
+        open_subject("missing", None)
+    with pytest.raises(ConfigError, match="give the log that RecBole read"):
+        open_subject("model.pth", None)
+    with pytest.raises(DataError, match="not a whole run"):
+        open_subject(str(tmp_path), config.sequences())
+    with pytest.raises(ConfigError, match="give each once"):
+        config.but(models=f"{run}; {run}").subjects()
+    with pytest.raises(ConfigError, match="'cases'"):
+        config.but(cases=1)
