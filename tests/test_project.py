@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
-from tests.test_cli import GOOD
-
 ROOT = Path(__file__).parent.parent
+LOG = "user_id,item_id\n" + "".join(f"u{n % 9},i{n * n % 23}\n" for n in range(90))
 
 
 def test_environment_yml_and_the_lock_file_pin_the_same_versions():
@@ -59,12 +60,16 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
         assert program.startswith(".venv/bin/")
         arguments = [str(Path(sys.executable).parent / Path(program).name), *rest]
         folder = tmp_path
-        (tmp_path / "my_log.csv").write_text(GOOD)
-        if rest[0] == "report" and "--help" not in rest:
+        (tmp_path / "my_log.csv").write_text(LOG)
+        weights, states = np.eye(9, 4), np.ones((12, 4))
+        np.savez(tmp_path / "my_model.npz", item_embeddings=weights, states=states)
+        cases = pd.DataFrame({"history": [[1, 2, 3]] * 12, "target": [2, 4] * 6})
+        cases.to_parquet(tmp_path / "my_cases.parquet")
+        if rest[0] in ("report", "probe") and "--data" in rest:
             arguments += ["--heads", "Softmax; Softmax + C", "--epochs", "1"]
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    if "report" in arguments and "--help" not in arguments:
+    if {"report", "probe"} & set(arguments) and "--help" not in arguments:
         assert Path(folder, done.stdout.splitlines()[-1]).is_file()
 
 

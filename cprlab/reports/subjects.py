@@ -37,10 +37,17 @@ class Subject:
     own_state: bool
 
     def sample(self, cases: int, seed: int) -> "Subject":
-        """Return the subject on `cases` of its cases, drawn at random; all if there are no more."""
-        if cases >= len(self.cases):
-            return self
-        drawn = np.sort(np.random.default_rng(seed).choice(len(self.cases), cases, replace=False))
+        """Return the subject on `cases` of its cases, drawn at random; all if there are no more.
+
+        Histories that hold every item there is are left out: nothing can be told apart from them.
+
+        Raises:
+            DataError: there are no others.
+        """
+        open_ = np.flatnonzero([len(history) < self.snapshot.n_items for history in self.snapshot.distinct])
+        if not len(open_):
+            raise DataError(f"{self.name}: every history holds every item there is, so nothing can be excluded.")
+        drawn = np.sort(np.random.default_rng(seed).choice(open_, min(cases, len(open_)), replace=False))
         return Subject(
             self.name, self.snapshot.take(drawn), self.cases.iloc[drawn].reset_index(drop=True), self.own_state
         )

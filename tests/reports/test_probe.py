@@ -77,6 +77,15 @@ def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path)
     assert found.picture("copy") is None or found.picture("copy")[0].startswith("Should copy")
 
 
+def test_histories_that_hold_every_item_are_left_out():
+    snapshot = Snapshot(np.eye(3), np.ones((4, 3)), [[0, 1, 2], [0, 1], [2], [1, 2, 0]], [0, 2, 2, 1])
+    subject = Subject("small", snapshot, copy_probability(snapshot), False)
+    assert list(subject.sample(10, 0).cases["case"]) == [1, 2]
+    whole = snapshot.take(np.array([0, 3]))
+    with pytest.raises(DataError, match="every item there is"):
+        Subject("whole", whole, copy_probability(whole), False).sample(10, 0)
+
+
 def test_pictures_are_of_the_strongest_cases():
     snapshot = make(n=60, m=40, far=2)
     snapshot = Snapshot(
