@@ -72,7 +72,7 @@ def test_nbval_finds_the_committed_outputs_again_and_a_changed_one_wrong(path, t
     output = compared[-1].outputs[0]
     data = output["data"]
     kind = "text/markdown" if "text/markdown" in data else "text/html"
-    data[kind] = re.sub(r"\d(?=%)", lambda digit: str((int(digit[0]) + 1) % 10), data[kind], count=1)
+    data[kind] = re.sub(r"\d(?=\D*$)", lambda digit: str((int(digit[0]) + 1) % 10), data[kind])
     nbformat.write(notebook, copy)
     done = nbval(copy)  # the runs that the first check trained are read back
     assert done.returncode == 1
@@ -123,8 +123,8 @@ def lab(tmp_path):
 class TestInJupyterLab:
     pytestmark = needs_browser
 
-    def test_the_report_opens_with_its_figures_drawn(self, lab):
-        path = ROOT / "notebooks" / "01_report.ipynb"
+    @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+    def test_a_notebook_opens_with_its_figures_drawn(self, lab, path):
         cells = nbformat.read(path, as_version=4).cells
         expected = sum(
             "vnd.plotly" in key for cell in cells for out in cell.get("outputs", []) for key in out.get("data", {})
@@ -136,8 +136,8 @@ class TestInJupyterLab:
                 timeout=90_000,
             )
             figures = page.evaluate(FIGURES)
-            assert [figure["name"] for figure in figures[:3]] == ["repeat_curve", "training", "metrics"]
-            assert len(figures) == expected
+            assert len(figures) == expected > 0
             for figure in figures:
+                assert figure["title"]
                 assert figure["marks"] >= figure["traces"] / 2, figure
             assert complaints == []

@@ -2,7 +2,16 @@
 
 from cprlab.evaluation.cases import evaluate
 from cprlab.evaluation.examples import RULE, Example, choose_examples
-from cprlab.evaluation.tables import METRICS, by_length, calibration, compare, interval, readable, summarise
+from cprlab.evaluation.tables import (
+    METRICS,
+    by_length,
+    calibration,
+    compare,
+    interval,
+    readable,
+    side_by_side,
+    summarise,
+)
 
 __all__ = [
     "METRICS",
@@ -15,5 +24,6 @@ __all__ = [
     "evaluate",
     "interval",
     "readable",
+    "side_by_side",
     "summarise",
 ]

@@ -59,13 +59,28 @@ def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
 
 def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     """Return `summarise`'s or `compare`'s rows as text, `value [low, high]`, with a column a group of cases."""
-    text = [f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]" for row in table.itertuples()]
+    text = _text(table, digits)
     keys = [key for key in ("metric", "head", "ranking") if key in table]
     wide = table.assign(text=text).pivot(index=keys, columns="cases", values="text")
     seen = table.drop_duplicates(keys)
     first = {metric: place for place, metric in enumerate(seen["metric"].unique())}
     order = seen.sort_values("metric", key=lambda column: column.map(first), kind="stable").set_index(keys).index
     return wide.reindex(order)[[name for name in GROUPS if name in wide]].fillna("").rename_axis(columns=None)
+
+
+def side_by_side(tables: dict[str, pd.DataFrame], key: str, digits: int = 3) -> pd.DataFrame:
+    """Return tables with rows `key, value, low, high` as text: a row for each `key`, a column for each table."""
+    texts = [pd.Series(_text(table, digits), index=table[key], name=name) for name, table in tables.items()]
+    return pd.concat(texts, axis=1).fillna("")
+
+
+def _text(table: pd.DataFrame, digits: int) -> list[str]:
+    """Return `value [low, high]` for each row; the value alone where it has no interval, and nothing for no value."""
+    return [
+        ("" if np.isnan(row.value) else f"{row.value:.{digits}f}")
+        + ("" if np.isnan(row.low) else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]")
+        for row in table.itertuples()
+    ]
 
 
 def compare(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:

@@ -13,10 +13,10 @@ from typing import NamedTuple, Self
 import torch
 
 GAP = 5e-7  # nats; half of what is promised
-ITERATIONS = 100
+ITERATIONS = 300
 EXACT_AFTER = 12  # iterations with single-precision curvature, which takes half the time and nearly always does
 RIDGE = 1e-7, 1e-13  # added to the curvature, of its trace: what single and double precision can tell from 0
-DAMPED = 1e-3  # times the gradient's and the longest item's norm, added as well: a saturated softmax has no curvature
+DAMPED = 1e-5  # times the gradient's and the longest item's norm, added as well: a saturated softmax has no curvature
 ALIKE = 0.5  # nats: a step that moves no difference of two logits by more keeps the curvature within exp(½) < 2 times
 DOUBLINGS, HALVINGS, SHIFTS = 10, 40, 30
 PAIRS_HELD = 2**28  # products of coordinates that are kept, 1 GiB in single precision

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
-from cprlab.evaluation import by_length, calibration, choose_examples, compare, evaluate, readable, summarise
+from cprlab.evaluation import (
+    by_length,
+    calibration,
+    choose_examples,
+    compare,
+    evaluate,
+    readable,
+    side_by_side,
+    summarise,
+)
 from cprlab.evaluation.tables import interval
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, parse_head
 from cprlab.models.recommender import SCORES_AT_ONCE
@@ -208,3 +217,14 @@ def test_the_readable_table_says_every_number(cases):
     row = summary.query("head == 'Softmax + CP' and metric == 'HIT@10' and cases == 'new'").iloc[0]
     assert text.loc[("HIT@10", "Softmax + CP"), "new"] == f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     assert list(text.columns) == ["all", "repeat", "new"]
+
+
+def test_tables_stand_side_by_side_as_text():
+    first = pd.DataFrame({"part": ["a", "b"], "value": [1.0, 2.0], "low": [0.5, np.nan], "high": [1.5, np.nan]})
+    second = pd.DataFrame({"part": ["b", "c"], "value": [3.0, np.nan], "low": [2.5, np.nan], "high": [3.25, np.nan]})
+    table = side_by_side({"x": first, "y": second}, "part", digits=2)
+    assert table.to_dict("index") == {
+        "a": {"x": "1.00 [0.50, 1.50]", "y": ""},
+        "b": {"x": "2.00", "y": "3.00 [2.50, 3.25]"},
+        "c": {"x": "", "y": ""},
+    }
