@@ -55,8 +55,8 @@ class Items:
         self.reach = self.centred.norm(dim=1).max()
         self.upper = torch.triu_indices(weight.shape[1], weight.shape[1])
         held = len(weight) * self.upper.shape[1] <= PAIRS_HELD
-        single = self.centred.float()
-        self.pairs = single[:, self.upper[0]] * single[:, self.upper[1]] if held else None
+        single = self.centred.float().T.contiguous()
+        self.pairs = torch.cat([row * single[i:] for i, row in enumerate(single)]) if held else None  # (pairs, n)
 
     def rows(self, chosen: torch.Tensor) -> Self:
         """Return the items of some of the cases: all cases have the same."""
@@ -81,7 +81,7 @@ class Items:
             second = torch.stack([(self.centred * row[:, None]).T @ self.centred for row in q])
         else:
             second = q.new_empty(*mean.shape, mean.shape[1])
-            products = (q.float() @ self.pairs).to(q.dtype)
+            products = (q.float() @ self.pairs.T).to(q.dtype)
             second[:, self.upper[0], self.upper[1]] = second[:, self.upper[1], self.upper[0]] = products
         return second - mean[:, :, None] * mean[:, None, :]
 
@@ -250,9 +250,9 @@ def _length(
     length = torch.ones_like(norm)
     alike = change.amax(1) - change.amin(1) <= ALIKE
     far = (~alike).nonzero()[:, 0]
-    now = rise(far, length[far])
-    falls = now <= 0.1 * slope[far]
-    waiting, least = far[falls], now[falls]
+    whole = rise(far, length[far])
+    more = whole < 0.55 * slope[far]  # a quadratic function would fall by half of what its slope says
+    waiting, least = far[more], whole[more]
     for _ in range(DOUBLINGS):
         if not len(waiting):
             break
@@ -260,7 +260,7 @@ def _length(
         less = now < 1.1 * least
         waiting, least = waiting[less], now[less]
         length[waiting] *= 2
-    waiting = far[~falls]
+    waiting = far[whole > 0.1 * slope[far]]
     for _ in range(HALVINGS):
         if not len(waiting):
             break
