@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from sklearn import metrics
 
+from cprlab.errors import DataError
 from cprlab.evaluation import calibration, interval
 from cprlab.evaluation.cases import measure
 from cprlab.probes.snapshot import Snapshot
@@ -25,6 +26,9 @@ def copy_probability(snapshot: Snapshot, scores: Iterable[tuple[slice, torch.Ten
         best, all items ranked), `rank_post` (with the history's items removed; NaN where that removes the target),
         `log_loss` (nats), `copy_probability` (P_copy = Σ p(x) over the history's items), `copied` (share of the top 10
         that is in the history).
+
+    Raises:
+        DataError: the scores of a case overflow the arrays' precision.
     """
     parts = []
     for cases, given in scores or snapshot.log_probs():
@@ -34,6 +38,11 @@ def copy_probability(snapshot: Snapshot, scores: Iterable[tuple[slice, torch.Ten
             row[: len(history)] = history
         parts.append(measure(given, torch.from_numpy(table), torch.from_numpy(snapshot.targets[cases, None])))
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
+    if (wrong := measured["copy_probability"].isna()).any():
+        raise DataError(
+            f"The scores of case {wrong.argmax()} overflow {snapshot.item_embeddings.dtype}; give smaller "
+            "item_embeddings and states, or float64."
+        )
     measured.insert(0, "case", np.arange(len(snapshot)))
     measured.insert(1, "length", [len(history) for history in snapshot.histories])
     return measured

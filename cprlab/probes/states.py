@@ -3,6 +3,9 @@
 For wanted p the divergence of a state is KL(p ‖ softmax(W h + b)) = logsumexp(W h + b) − p̄ · h + Σ p (log p − b), with
 p̄ = Σ p w: convex in h, and p matters through p̄ and a constant alone. It is minimised over a ball ‖h‖ ≤ R.
 
+Where Newton's method does not get there from the start that it is given, it follows the least divergence through wider
+and wider balls, from one in which no softmax is saturated.
+
 The certificate is a duality gap. With q = softmax(W h + b) and g = Σ q w − p̄, the gradient at h, no state in the ball
 has a divergence below that of h by more than g · h + R ‖g‖, as the function is convex; nor is any divergence below 0.
 """
@@ -19,6 +22,8 @@ RIDGE = 1e-7, 1e-13  # added to the curvature, of its trace: what single and dou
 DAMPED = 1e-5  # times the gradient's and the longest item's norm, added as well: a saturated softmax has no curvature
 ALIKE = 0.5  # nats: a step that moves no difference of two logits by more keeps the curvature within exp(½) < 2 times
 DOUBLINGS, HALVINGS, SHIFTS = 10, 40, 30
+TINY = 1e-300  # stands for 0 below a fraction
+WIDER = 4  # times, from one ball of the path to the next
 PAIRS_HELD = 2**28  # products of coordinates that are kept, 1 GiB in single precision
 
 
@@ -116,19 +121,38 @@ def nearest_states(
 ) -> Nearest:
     """Return the states in a ball whose softmaxes have the least divergence from wanted distributions.
 
-    Newton's method: each step goes to the minimum of the quadratic model over the ball, or as far as the divergence
-    falls.
-
     Args:
         items: W and b.
         mean: (B, d) float64, p̄ = Σ p w of each wanted distribution.
         constant: (B,) float64, Σ p (log p − b).
         start: (B, d) float64, where to begin.
-        radius: R.
+        radius: R; 0 leaves the state 0 alone.
+    """
+    result = _newton(items, mean, constant, start, radius)
+    hard = (result.certificate > GAP).nonzero()[:, 0]
+    if not len(hard):
+        return result
+    items, mean, constant, states = items.rows(hard), mean[hard], constant[hard], torch.zeros_like(mean[hard])
+    wider = math.ceil(math.log(max(1.0, radius * float(items.reach)), WIDER))  # the first ball moves logits by 1 or so
+    for times in range(wider, -1, -1):
+        found = _newton(items, mean, constant, states, radius / WIDER**times)
+        states = found.states * WIDER
+    better = found.certificate < result.certificate[hard]
+    for kept, value in zip(result, found, strict=True):
+        kept[hard[better]] = value[better]
+    return result
+
+
+def _newton(
+    items: Items | OwnItems, mean: torch.Tensor, constant: torch.Tensor, start: torch.Tensor, radius: float
+) -> Nearest:
+    """Return as `nearest_states` what Newton's method finds from the start, if only after many steps.
+
+    Each step goes to the minimum of the quadratic model over the ball, or as far as the divergence falls.
     """
     result = Nearest(start.clone(), torch.full_like(constant, math.inf), torch.full_like(constant, math.inf))
     active = torch.arange(len(start))
-    states = start * (radius / start.norm(dim=1, keepdim=True).clamp(min=radius))
+    states = start * (radius / start.norm(dim=1, keepdim=True).clamp(min=max(radius, TINY)))
     logits = items.scores(states) + items.bias
     model = torch.zeros(*states.shape, states.shape[1], dtype=states.dtype)
     shift, near = torch.zeros_like(constant), torch.zeros(len(start), dtype=torch.bool)
@@ -136,7 +160,7 @@ def nearest_states(
         norm = logits.logsumexp(1)
         q = (logits - norm[:, None]).exp()
         gradient = items.mean(q) - mean
-        divergence = norm - (mean * states).sum(1) + constant
+        divergence = (norm - (mean * states).sum(1) + constant).clamp(min=0)
         certificate = torch.minimum((gradient * states).sum(1) + radius * gradient.norm(dim=1), divergence).clamp(min=0)
         better = certificate < result.certificate[active]
         for kept, value in zip(result, (states, divergence, certificate), strict=True):
@@ -154,7 +178,7 @@ def nearest_states(
             model[~near] = items.rows(~near).curvature(q[~near], exact)
             diagonal = model.diagonal(dim1=1, dim2=2)
             steep = DAMPED * items.reach * gradient.norm(dim=1)
-            diagonal[~near] += (RIDGE[exact] * diagonal.sum(1) + steep).clamp(min=1e-300)[~near, None]
+            diagonal[~near] += (RIDGE[exact] * diagonal.sum(1) + steep).clamp(min=TINY)[~near, None]
         step, shift = _best_in_ball(model, gradient, states, radius, shift)
         step -= states
         change = items.scores(step)
@@ -247,7 +271,7 @@ def _length(
 
 def _room(states: torch.Tensor, step: torch.Tensor, radius: float) -> torch.Tensor:
     """Return (B,) how often a step can be taken before it leaves the ball, 1 or more: t with ‖h + t · step‖ = R."""
-    square = step.square().sum(1).clamp(min=1e-300)
+    square = step.square().sum(1).clamp(min=TINY)
     half = (states * step).sum(1) / square
     rest = (radius**2 - states.square().sum(1)).clamp(min=0) / square
     return (((half**2 + rest).sqrt() - half) * (1 - 1e-12)).clamp(min=1)

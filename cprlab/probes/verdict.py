@@ -45,7 +45,7 @@ def loss_parts(cases: pd.DataFrame, wanted: np.ndarray, dial: pd.DataFrame | Non
     """Return what a model loses on whether to copy, in three parts, with 95% bootstrap intervals over cases.
 
     With the wanted share α and the copy probability P the expected loss on whether the next item is in the history is
-    H(α) + KL(α ‖ P), and KL(α ‖ P) is bottleneck + learning.
+    H(α) + KL(α ‖ P), and KL(α ‖ P) is bottleneck + learning. A floor counts less its certificate: what is proven.
 
     Args:
         cases: of `copy_probability`, or of `evaluation.evaluate`.
@@ -58,21 +58,25 @@ def loss_parts(cases: pd.DataFrame, wanted: np.ndarray, dial: pd.DataFrame | Non
         Rows `part, value, low, high, n`, in nats a case: "bottleneck" (no single state in the ball can remove it),
         "learning" (this model loses it, another state for the same item embeddings would not), "noise" (the entropy of
         repeating, as far as the model's copy probability foretells it), "lost" (bottleneck + learning), "left by a
-        context partition", and "copy excess" (the copy probability less the share of repeats; no nats).
+        context partition", and "copy excess" (the copy probability less the share of repeats; no nats). The interval
+        is NaN for a single case, and where a value is infinite.
     """
     p = cases["copy_probability"].to_numpy(float).clip(0, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         cross = -xlogy(wanted, p) - xlogy(1 - wanted, 1 - p)
     noise = -xlogy(wanted, wanted) - xlogy(1 - wanted, 1 - wanted)
-    lost = np.maximum(cross - noise, 0)
-    floor = np.zeros(len(cases)) if dial is None else np.minimum(dial["floor_ball"].to_numpy(), lost)
+    lost, floor = np.maximum(cross - noise, 0), np.zeros(len(cases))
+    if dial is not None:  # in double precision, where a P of single precision may round to 1
+        lost = dial["stay"].to_numpy()
+        floor = np.clip((dial["floor_ball"] - dial["certificate"]).to_numpy(), 0, lost)
     parts = {"bottleneck": floor, "learning": lost - floor, "noise": noise, "lost": lost}
     if dial is not None:
         parts["left by a context partition"] = np.minimum(dial["floor_context"].to_numpy(), lost)
     parts["copy excess"] = p - cases["repeat"].to_numpy(float)
     rows = []
     for part, values in parts.items():
-        bounds = interval(values, seed) if np.isfinite(values).all() else (np.nan, np.nan)
+        known = len(values) > 1 and np.isfinite(values).all()
+        bounds = interval(values, seed) if known else (np.nan, np.nan)
         rows.append((part, values.mean(), *bounds, len(values)))
     return pd.DataFrame(rows, columns=["part", "value", "low", "high", "n"])
 
@@ -113,18 +117,16 @@ def judge(parts: pd.DataFrame, repeats: float, own_state: bool = False) -> Verdi
         failure = "copies too much" if excess.value > 0 else "copies too little"
     bottleneck, learning = of.loc["bottleneck"], of.loc["learning"]
     words = f"This model {failure}: it puts {spent}. It loses {_nats(lost)}"
+    advice = ["remove the history at inference"] if repeats == 0 else []
     if own_state:
         words += "; it scores the history by a state of its own, so all of that is to be learned."
-        return Verdict(failure, ("better training",), words)
+        return Verdict(failure, (*advice, "better training"), words)
     share = bottleneck.value / lost.value
     left = of.loc["left by a context partition"]
     words += (
         f"; {1 - share:.0%} of that could be learned away with these item embeddings, {share:.0%} no single hidden "
         f"state in reach can remove ({_nats(bottleneck)}); a context partition would leave {left.value:.3f} nats."
     )
-    advice = []
-    if repeats == 0:
-        advice.append("remove the history at inference")
     if learning.value > bottleneck.value:
         advice.append("better training")
     if bottleneck.low > MATTERS and left.value < HALF * bottleneck.value:
@@ -133,4 +135,5 @@ def judge(parts: pd.DataFrame, repeats: float, own_state: bool = False) -> Verdi
 
 
 def _nats(part: pd.Series) -> str:
-    return f"{part.value:.3f} nats a case [{part.low:.3f}, {part.high:.3f}]"
+    bounds = "" if np.isnan(part.low) else f" [{part.low:.3f}, {part.high:.3f}]"
+    return f"{part.value:.3f} nats a case{bounds}"

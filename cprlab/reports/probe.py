@@ -2,7 +2,8 @@
 
 import json
 import platform
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -52,10 +53,10 @@ class ProbeConfig(ReportConfig):
     cases: int = pydantic.Field(300, ge=2)
 
     def subjects(self) -> list[Subject]:
-        """Open, or train, what is to be probed.
+        """Open, or train, what is to be probed; each of several with one name has its place among all behind it.
 
         Raises:
-            CprlabError: one of them cannot be, or two have the same name.
+            CprlabError: one of them cannot be, or is given twice.
         """
         sources = [source.strip() for source in self.models.split(";") if source.strip()]
         sequences = None
@@ -64,11 +65,14 @@ class ProbeConfig(ReportConfig):
         if not sources:
             trained = (train(sequences, config, self.runs, self.device) for config in self.run_configs().values())
             sources = [str(run.folder) for run in trained]
+        if len({Path(source).resolve() for source in sources}) < len(sources):
+            raise ConfigError(f"{max(sources, key=sources.count)} is given twice; give each model once.")
         subjects = [open_subject(source, sequences, self.data, self.histories) for source in sources]
-        names = [subject.name for subject in subjects]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"Two of the models are called {max(names, key=names.count)!r}; give each once.")
-        return subjects
+        names = Counter(subject.name for subject in subjects)
+        return [
+            replace(subject, name=f"{subject.name} ({place})") if names[subject.name] > 1 else subject
+            for place, subject in enumerate(subjects, 1)
+        ]
 
     @property
     def folder(self) -> Path:
@@ -104,7 +108,7 @@ class Findings:
     space: pd.DataFrame
 
     def picture(self, kind: str) -> tuple[str, pd.DataFrame] | None:
-        """Return a title and a map of the strongest case of a kind, None where there is none.
+        """Return a title and a map of the strongest case of a kind, None where there is none, or one dimension alone.
 
         Args:
             kind: "copy" for the case with the target in the history that the best single state copies worst; "exclude"
@@ -112,11 +116,11 @@ class Findings:
         """
         repeat = self.subject.cases["repeat"].to_numpy(bool)
         chosen = np.flatnonzero(repeat == (kind == "copy"))
-        if self.dial is None or not len(chosen):
+        snapshot = self.subject.snapshot
+        if self.dial is None or not len(chosen) or min(snapshot.item_embeddings.shape) < 2:
             return None
         end = self.dial[self.dial["alpha"] == float(kind == "copy")].set_index("case")
         case = int(end.loc[chosen, "floor_ball" if kind == "copy" else "stay"].idxmax())
-        snapshot = self.subject.snapshot
         title = snapshot.titles[snapshot.targets[case]]
         if kind == "exclude":
             lost = end.loc[case, "stay"]

@@ -115,6 +115,37 @@ def test_states_that_are_far_out_and_sure_of_other_items_are_no_worse_a_start():
     np.testing.assert_allclose(table["gap_free"], plan.floor(histories), atol=PROMISED)
 
 
+@pytest.mark.parametrize(("long", "far"), [(1, 1e4), (1e4, 1), (100, 100)])
+def test_softmaxes_that_are_saturated_are_no_dead_end(long, far):
+    plain = make(biased=False)
+    snapshot = Snapshot(long * plain.item_embeddings, far * plain.states, plain.histories, plain.targets)
+    table = bottleneck_gap(snapshot, progress=False)
+    assert table["certificate"].max() <= PROMISED
+    for case, history in enumerate(snapshot.distinct):
+        p = np.zeros(snapshot.n_items)
+        p[history] = 1 / len(history)
+        expected = least(p, plain.item_embeddings, 0)  # over all h, so the scale of W does not matter
+        if expected > 1e-3:
+            assert table["gap_free"][case] == pytest.approx(expected, abs=3e-6)
+        else:
+            assert table["gap_free"][case] <= expected + PROMISED
+    dial = copy_dial(snapshot, (0, 0.5, 1), progress=False)
+    assert dial["certificate"].max() <= PROMISED
+    assert dial[["floor_free", "floor_ball", "floor_context"]].min(axis=None) >= 0  # by rounding as well
+
+
+def test_where_all_states_are_zero_the_ball_holds_no_other():
+    plain = make()
+    snapshot = Snapshot(plain.item_embeddings, 0 * plain.states, plain.histories, plain.targets, plain.bias)
+    table = bottleneck_gap(snapshot, progress=False)
+    p = np.stack([np.isin(np.arange(40), history) / len(history) for history in snapshot.distinct])
+    np.testing.assert_allclose(table["gap_ball"], [divergence(row, plain.bias) for row in p], rtol=1e-12)
+    assert table["certificate"].max() <= PROMISED
+    dial = copy_dial(snapshot, (0, 0.5, 1), progress=False)
+    np.testing.assert_allclose(dial["floor_ball"], dial["stay"], rtol=1e-12)
+    np.testing.assert_allclose(dial["floor_context"], dial["stay"], rtol=1e-12)
+
+
 def test_interfering_items_are_those_above_the_lowest_of_the_history():
     snapshot = make(n=200, d=4, m=8, sizes=(5, 9))
     counts = bottleneck_gap(snapshot, progress=False)["interfering"]

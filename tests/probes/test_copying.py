@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import softmax
 
+from cprlab.errors import DataError
 from cprlab.evaluation import by_length, calibration, compare, evaluate, summarise
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.probes import Snapshot, copy_probability, copy_scores
@@ -183,3 +184,9 @@ def test_a_certain_forecast_that_is_wrong_costs_without_end():
     assert found["value"]["loss on the history"] == found["value"]["loss off the history"] == np.inf
     assert found.loc["loss on the history", ["low", "high"]].isna().all()
     assert found["value"]["Brier score"] == pytest.approx((1 + 1 + 0 + 0.25) / 4)
+
+
+def test_scores_that_overflow_are_refused():
+    weight = np.float32([[1e30, 1e30], [0, 1e30], [1e30, -1e30]])
+    with pytest.raises(DataError, match="case 0 overflow float32"):
+        copy_probability(Snapshot(weight, np.float32([[1e30, 0]] * 2), [[0], [1]], [0, 0]))

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from cprlab.probes import RULE, copy_dial, copy_probability, judge, loss_parts, wanted_share
+from cprlab.probes import RULE, Snapshot, copy_dial, copy_probability, judge, loss_parts, wanted_share
 from tests.probes.test_bottleneck import make
 
 PARTS = ["bottleneck", "learning", "noise", "lost", "left by a context partition", "copy excess"]
@@ -55,6 +55,33 @@ def test_a_head_that_never_copies_loses_without_end_where_users_repeat():
     parts = loss_parts(cases_of(np.zeros(50), np.arange(50) < 25), np.full(50, 0.5), None).set_index("part")
     assert np.isinf(parts.loc["lost", "value"])
     assert judge(parts.reset_index(), 0.5, own_state=True).failure == "copies too little"
+
+
+def test_a_copy_probability_that_rounds_to_one_loses_what_it_loses_in_double_precision():
+    single = Snapshot(np.float32([[40], [0], [1]]), np.float32([[1], [1]]), [[0], [0]], [0, 1])
+    cases, wanted = copy_probability(single), np.full(2, 0.5)
+    assert cases["copy_probability"].tolist() == [1, 1]
+    lost = loss_parts(cases, wanted, copy_dial(single, [wanted], progress=False)).set_index("part").loc["lost", "value"]
+    rest = np.log1p(np.e) - 40  # log of what is left for the other items, over what the history has
+    assert lost == pytest.approx(np.log(0.5) - 0.5 * rest, rel=1e-9)
+
+
+def test_a_bottleneck_is_what_the_certificate_leaves_of_the_floor():
+    dial = pd.DataFrame({"stay": [3.0, 3.0], "floor_ball": [2.0, 1.0], "floor_context": 0.0, "certificate": [0.5, 9.0]})
+    of = loss_parts(cases_of(np.full(2, 0.5), [True, False]), np.full(2, 0.5), dial).set_index("part")["value"]
+    assert (of["bottleneck"], of["learning"]) == (0.75, 2.25)
+
+
+def test_a_single_case_is_no_evidence():
+    parts = loss_parts(cases_of([0.1], [True]), np.ones(1), None)
+    assert parts["low"].isna().all()
+    assert judge(parts, 1.0, own_state=True).words.endswith("it loses 2.303 nats a case.")
+
+
+def test_a_head_with_a_state_of_its_own_need_not_learn_what_can_be_removed():
+    parts = loss_parts(cases_of(np.full(50, 0.3), np.zeros(50, bool)), np.zeros(50), None)
+    assert judge(parts, 0.0, own_state=True).advice == ("remove the history at inference", "better training")
+    assert judge(parts, 0.1, own_state=True).advice == ("better training",)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,23 @@ def test_histories_that_hold_every_item_are_left_out():
         Subject("whole", whole, copy_probability(whole), False).sample(10, 0)
 
 
+def test_models_of_the_same_name_are_told_apart_by_their_places(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        make(n=20, m=5).save(tmp_path / folder / "model.safetensors")
+    make(n=20, m=5).save(tmp_path / "other.safetensors")
+    paths = [tmp_path / name for name in ("one/model.safetensors", "other.safetensors", "two/model.safetensors")]
+    names = [subject.name for subject in ProbeConfig(models="; ".join(map(str, paths))).subjects()]
+    assert names == ["model.safetensors (1)", "other.safetensors", "model.safetensors (3)"]
+
+
+def test_a_model_of_one_dimension_has_findings_but_no_map():
+    snapshot = make(n=20, d=1, m=30)
+    found = examine(Subject("flat", snapshot, copy_probability(snapshot), False), ProbeConfig())
+    assert found.verdict.words
+    assert found.picture("exclude") is None
+
+
 def test_pictures_are_of_the_strongest_cases():
     snapshot = make(n=60, m=40, far=2)
     snapshot = Snapshot(
@@ -119,7 +136,7 @@ def test_models_that_cannot_be_probed_are_refused_in_a_sentence(probed, report, 
         open_subject("model.pth", None)
     with pytest.raises(DataError, match="not a whole run"):
         open_subject(str(tmp_path), config.sequences())
-    with pytest.raises(ConfigError, match="give each once"):
+    with pytest.raises(ConfigError, match="is given twice"):
         config.but(models=f"{run}; {run}").subjects()
     with pytest.raises(ConfigError, match="'cases'"):
         config.but(cases=1)
