@@ -109,9 +109,12 @@ def judge(parts: pd.DataFrame, repeats: float, own_state: bool = False) -> Verdi
     spent = (
         f"{excess.value + repeats:.1%} of its probability on the history, and {repeats:.1%} of the targets are in it"
     )
-    if not lost.low > MATTERS and not np.isinf(lost.value):
+    if not lost.low > MATTERS and np.isfinite(lost.value):
         words = f"No evidence of a failure: this model puts {spent}; it loses {_nats(lost)}."
         return Verdict("", (), words)
+    if np.isinf(lost.value):
+        words = f"This model copies too little: it puts {spent}, and gives some of these no probability at all."
+        return Verdict("copies too little", ("leave the history in at inference",), words)
     failure = "copies alike whether users repeat or not"
     if excess.low > 0 or excess.high < 0:
         failure = "copies too much" if excess.value > 0 else "copies too little"

@@ -5,7 +5,7 @@ from cprlab.reports.config import ReportConfig
 from cprlab.reports.figures import write_figures
 from cprlab.reports.page import to_page
 from cprlab.reports.planted import planted_answer, probe_plan
-from cprlab.reports.probe import Findings, ProbeConfig, examine, write_findings
+from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
 from cprlab.reports.run import run_probe, run_report, write_metrics
 from cprlab.reports.subjects import Subject, open_subject
 
@@ -22,6 +22,7 @@ __all__ = [
     "run_probe",
     "run_report",
     "to_page",
+    "verdicts",
     "write_figures",
     "write_findings",
     "write_metrics",

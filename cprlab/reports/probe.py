@@ -1,7 +1,9 @@
 """examine: all probes of one model, and what `cprlab probe` writes of them."""
 
+import html
 import json
 import platform
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -159,6 +161,12 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
         separable_share(snapshot.sample(SETS, config.seed), SIZES, config.seed, progress=False),
         space(snapshot),
     )
+
+
+def verdicts(findings: list[Findings]) -> str:
+    """Return the verdicts as Markdown; names, which may be of files from elsewhere, stay text."""
+    names = [re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(found.subject.name)) for found in findings]
+    return "\n".join(f"- **{name}.** {found.verdict.words}" for name, found in zip(names, findings, strict=True))
 
 
 def write_findings(findings: list[Findings], config: ProbeConfig) -> None:

@@ -54,7 +54,9 @@ def test_the_parts_add_up_to_the_expected_loss_on_whether_to_copy():
 def test_a_head_that_never_copies_loses_without_end_where_users_repeat():
     parts = loss_parts(cases_of(np.zeros(50), np.arange(50) < 25), np.full(50, 0.5), None).set_index("part")
     assert np.isinf(parts.loc["lost", "value"])
-    assert judge(parts.reset_index(), 0.5, own_state=True).failure == "copies too little"
+    verdict = judge(parts.reset_index(), 0.5, own_state=True)
+    assert (verdict.failure, verdict.advice) == ("copies too little", ("leave the history in at inference",))
+    assert "inf" not in verdict.words
 
 
 def test_a_copy_probability_that_rounds_to_one_loses_what_it_loses_in_double_precision():

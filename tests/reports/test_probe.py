@@ -1,6 +1,7 @@
 """`cprlab probe`: what it opens, what it writes, and what it refuses."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.probes import Snapshot, copy_dial, copy_probability, copy_scores, judge, loss_parts, wanted_share
-from cprlab.reports import ProbeConfig, Subject, examine, open_subject, run_probe
+from cprlab.reports import ProbeConfig, Subject, examine, open_subject, run_probe, verdicts
 from cprlab.training import Run
 from tests.probes.test_bottleneck import make
 
@@ -75,6 +76,11 @@ def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path)
     assert len(found.copyable) == len(found.gap) == 20
     assert set(found.dial["alpha"]) == {0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0}
     assert found.picture("copy") is None or found.picture("copy")[0].startswith("Should copy")
+
+
+def test_a_models_name_is_text_on_the_page():
+    found = SimpleNamespace(subject=SimpleNamespace(name="<i>x_1_*[a](b)`"), verdict=SimpleNamespace(words="Words."))
+    assert verdicts([found]) == r"- **&lt;i&gt;x\_1\_\*\[a\](b)\`.** Words."
 
 
 def test_histories_that_hold_every_item_are_left_out():
