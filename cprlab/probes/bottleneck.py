@@ -200,6 +200,7 @@ class _Dial:
         rest = logits.masked_fill(batch.inside(), -torch.inf)
         self.norms = of_history.logsumexp(1), rest.logsumexp(1)
         self.embedded = batch.items.weight[batch.codes] * batch.valid[..., None]  # (B, L, d)
+        self.inverse = torch.linalg.pinv(self.embedded)
         self.bias = bias[batch.codes].masked_fill(~batch.valid, -torch.inf)
         p_history, p_rest = (of_history - self.norms[0][:, None]).exp(), (rest - self.norms[1][:, None]).exp()
         self.means = (p_history[:, None] @ self.embedded)[:, 0], p_rest @ batch.items.weight
@@ -234,7 +235,7 @@ class _Dial:
         share = alpha.where(alpha > 0, -np.expm1(-NEAR)).where(alpha < 1, np.exp(-NEAR))
         shift = torch.logit(share) - (self.norms[0] - self.norms[1])
         scores = (self.embedded @ self.batch.states[..., None])[..., 0] + shift[:, None] * self.batch.valid
-        facet = torch.linalg.pinv(self.embedded) @ scores[..., None]
+        facet = self.inverse @ scores[..., None]
         reached = (self.embedded @ facet)[..., 0]
         exact = (reached - scores).abs().amax(1) <= 1e-6 * scores.abs().amax(1).clamp(min=1)
         return facet.norm(dim=1)[:, 0].where(exact, torch.inf)
