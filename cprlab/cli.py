@@ -16,26 +16,40 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+# Options that several commands have.
+User = Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")]
+Item = Annotated[str, typer.Option(help="The log's column of items.")]
+Time = Annotated[str, typer.Option(help="The log's column of times.")]
+Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
+Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
+Heads = Annotated[str, typer.Option(help="Heads to train, a semicolon between two.")]
+Epochs = Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")]
+Seed = Annotated[int, typer.Option(help="Makes the result repeatable.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="float32, float64, or bfloat16 for a GPU.")]
+Runs = Annotated[str, typer.Option(help="Where trained models are kept and found again.")]
+
+HEADS = "Softmax; Softmax + CPR:100 + Mi"
+DATA = "complete-journey-types"
+
 
 @app.command()
 def report(
     data: Annotated[
         str, typer.Option(help="A built-in log, a prepared folder, or a parquet, csv, tsv or .inter file.")
-    ] = ("complete-journey-types"),
+    ] = DATA,
     users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
-    encoder: Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")] = "GRU4Rec",
-    heads: Annotated[str, typer.Option(help="Heads to compare, a semicolon between two.")] = (
-        "Softmax; Softmax + CPR:100 + Mi"
-    ),
-    epochs: Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")] = 100,
-    seed: Annotated[int, typer.Option(help="Makes the result repeatable.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32, float64, or bfloat16 for a GPU.")] = "float32",
-    user: Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")] = "",
-    item: Annotated[str, typer.Option(help="The log's column of items.")] = "",
-    time: Annotated[str, typer.Option(help="The log's column of times.")] = "",
-    title: Annotated[str, typer.Option(help="The log's column of item titles.")] = "",
-    runs: Annotated[str, typer.Option(help="Where trained models are kept and found again.")] = "runs",
+    encoder: Encoder = "GRU4Rec",
+    heads: Heads = HEADS,
+    epochs: Epochs = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    user: User = "",
+    item: Item = "",
+    time: Time = "",
+    title: Title = "",
+    runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
 ) -> None:
     """Train heads on a log and write a page that shows where each copies and where it fails to."""
@@ -53,23 +67,21 @@ def probe(
     models: Annotated[
         list[str] | None, typer.Argument(help="Runs' folders, RecBole's .pth files, Snapshots (.safetensors, .npz).")
     ] = None,
-    data: Annotated[str, typer.Option(help="The log that runs, or RecBole, trained on; as for a report.")] = (
-        "complete-journey-types"
-    ),
+    data: Annotated[str, typer.Option(help="The log that runs, or RecBole, trained on; as for a report.")] = DATA,
     histories: Annotated[str, typer.Option(help="A Parquet file of histories and targets, for Snapshots.")] = "",
     cases: Annotated[int, typer.Option(help="How many cases the slower probes take.")] = 300,
     users: Annotated[int, typer.Option(help="As the report drew them; 0 takes all.")] = 0,
-    encoder: Annotated[str, typer.Option(help="To train where no model is given, as is what follows.")] = "GRU4Rec",
-    heads: Annotated[str, typer.Option(help="Heads, a semicolon between two.")] = "Softmax; Softmax + CPR:100 + Mi",
-    epochs: Annotated[int, typer.Option(help="At most so many epochs.")] = 100,
-    seed: Annotated[int, typer.Option(help="Makes the result repeatable.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32, float64, or bfloat16 for a GPU.")] = "float32",
-    user: Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")] = "",
-    item: Annotated[str, typer.Option(help="The log's column of items.")] = "",
-    time: Annotated[str, typer.Option(help="The log's column of times.")] = "",
-    title: Annotated[str, typer.Option(help="The log's column of item titles.")] = "",
-    runs: Annotated[str, typer.Option(help="Where trained models are kept and found again.")] = "runs",
+    encoder: Encoder = "GRU4Rec",
+    heads: Heads = HEADS,
+    epochs: Epochs = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    user: User = "",
+    item: Item = "",
+    time: Time = "",
+    title: Title = "",
+    runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
 ) -> None:
     """Say whether a trained model fails to copy or to exclude, by how much, and what would help."""
@@ -87,10 +99,10 @@ def probe(
 def prepare(
     file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file, of any size.")],
     folder: Annotated[Path, typer.Argument(help="Where the sequences go.")],
-    user: Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")] = "",
-    item: Annotated[str, typer.Option(help="The log's column of items.")] = "",
-    time: Annotated[str, typer.Option(help="The log's column of times.")] = "",
-    title: Annotated[str, typer.Option(help="The log's column of item titles.")] = "",
+    user: User = "",
+    item: Item = "",
+    time: Time = "",
+    title: Title = "",
     max_len: Annotated[int, typer.Option(help="How many items a model reads at the most.")] = 50,
     min_interactions: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 5,
     memory: Annotated[str, typer.Option(help="What sorting may take of it; it goes on on disk.")] = "2GB",

@@ -5,12 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cprlab.data import Sequences
@@ -19,10 +17,16 @@ from cprlab.errors import ConfigError, DataError
 from cprlab.files import whole
 from cprlab.models import Recommender
 from cprlab.models.recommender import HISTORIES_AT_ONCE, Histories, inference
-
-PAD = -1  # stands behind a shorter history in a file's table of histories
-ARRAYS = ("item_embeddings", "states", "histories", "targets", "bias", "item_ids", "titles")
-SUFFIXES = (".safetensors", ".npz")
+from cprlab.probes.arrays import (
+    ARRAYS,
+    PAD,
+    check_history,
+    check_names,
+    check_table,
+    check_targets,
+    read_arrays,
+    read_histories,
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class Snapshot:
     titles: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        weights = _table(self.item_embeddings, "item_embeddings", "items")
-        states = _table(self.states, "states", "cases")
+        weights = check_table(self.item_embeddings, "item_embeddings", "items")
+        states = check_table(self.states, "states", "cases")
         n, m = len(weights), len(states)
         if states.shape[1] != weights.shape[1]:
             raise DataError(
@@ -67,12 +71,12 @@ class Snapshot:
         checked = {
             "item_embeddings": weights,
             "states": states,
-            "histories": tuple(_history(case, history, n) for case, history in enumerate(self.histories)),
-            "targets": _targets(self.targets, m, n),
-            "bias": None if self.bias is None else _table(self.bias, "bias", "items", n),
-            "item_ids": np.arange(n) if self.item_ids is None else _names(self.item_ids, "item_ids", n),
+            "histories": tuple(check_history(case, history, n) for case, history in enumerate(self.histories)),
+            "targets": check_targets(self.targets, m, n),
+            "bias": None if self.bias is None else check_table(self.bias, "bias", "items", n),
+            "item_ids": np.arange(n) if self.item_ids is None else check_names(self.item_ids, "item_ids", n),
         }
-        titles = checked["item_ids"] if self.titles is None else _names(self.titles, "titles", n)
+        titles = checked["item_ids"] if self.titles is None else check_names(self.titles, "titles", n)
         checked["titles"] = np.array([str(title) for title in titles], dtype=object)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -170,7 +174,7 @@ class Snapshot:
         renumbered = np.where(kept, np.cumsum(kept) - 1, PAD)
         rows = zip(items.cpu().numpy(), recommender.valid(items).cpu().numpy(), strict=True)
         read = [renumbered[row[valid]] for row, valid in rows]
-        codes = _targets(targets, len(read), len(weight))
+        codes = check_targets(targets, len(read), len(weight))
         if not kept[codes].all():
             case = int(np.argmin(kept[codes]))
             raise DataError(f"The target of case {case} can never be recommended (its bias is −∞); leave it out.")
@@ -180,8 +184,8 @@ class Snapshot:
             [row[row != PAD] for row in read],
             renumbered[codes],
             None if bias is None else bias[kept],
-            np.flatnonzero(kept) if item_ids is None else _names(item_ids, "item_ids", len(weight))[kept],
-            None if titles is None else _names(titles, "titles", len(weight))[kept],
+            np.flatnonzero(kept) if item_ids is None else check_names(item_ids, "item_ids", len(weight))[kept],
+            None if titles is None else check_names(titles, "titles", len(weight))[kept],
         )
 
     @classmethod
@@ -237,11 +241,11 @@ class Snapshot:
         Raises:
             DataError: a file cannot be read, an array is missing, or what they hold is refused by the class.
         """
-        arrays = _read_arrays(Path(path))
+        arrays = read_arrays(Path(path))
         if unknown := arrays.keys() - set(ARRAYS):
             raise DataError(f"{path} holds {', '.join(sorted(unknown))}; a Snapshot has: {', '.join(ARRAYS)}.")
         if histories is not None:
-            arrays |= _read_histories(Path(histories), arrays.get("item_ids"))
+            arrays |= read_histories(Path(histories), arrays.get("item_ids"))
         if missing := [name for name in ARRAYS[:4] if name not in arrays]:
             raise DataError(f"{path} has no {' and no '.join(missing)}; a Snapshot needs: {', '.join(ARRAYS[:4])}.")
         rows = arrays["histories"]
@@ -253,115 +257,3 @@ class Snapshot:
             return cls(**arrays)
         except DataError as error:
             raise DataError(f"{path}{'' if histories is None else f' with {histories}'}: {error}") from None
-
-
-def _read_arrays(path: Path) -> dict[str, Any]:
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"{path} is no Snapshot; use a file that ends in {' or '.join(SUFFIXES)}.")
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        with safe_open(path, framework="numpy") as file:
-            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = file.metadata() or {}
-        return arrays | {name: _plain(json.loads(header[name])) for name in ("item_ids", "titles") if name in header}
-    except (OSError, EOFError, ValueError, LookupError, TypeError, SafetensorError, RuntimeError) as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read as arrays ({detail}).") from error
-    except Exception as error:  # zipfile and zlib raise kinds of their own for a damaged file
-        raise DataError(f"{path} cannot be read as arrays ({type(error).__name__}).") from error
-
-
-def _read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
-    if missing := {"history", "target"} - set(table.columns):
-        raise DataError(f"{path} has no column {' and no '.join(sorted(missing))}; it needs history and target.")
-    if item_ids is None:
-        return {"histories": list(table["history"]), "targets": table["target"].to_numpy()}
-    codes = pd.Index(item_ids)
-    if not codes.is_unique:
-        raise DataError(f"{path}: item_ids hold {codes[codes.duplicated()][0]!r} twice, so ids name no item.")
-    return {
-        "histories": [_lookup(codes, history, f"{path}, row {row}") for row, history in enumerate(table["history"])],
-        "targets": _lookup(codes, table["target"], f"{path}, column target"),
-    }
-
-
-def _lookup(codes: pd.Index, ids: Any, place: str) -> np.ndarray:
-    if not isinstance(ids, Sequence | np.ndarray | pd.Series) or isinstance(ids, str):
-        raise DataError(f"{place}: a history must be a list of item ids.")
-    found = codes.get_indexer(pd.Index(ids))
-    if (found < 0).any():
-        raise DataError(f"{place}: {np.asarray(ids)[found < 0][0]!r} is not among item_ids.")
-    return found
-
-
-def _plain(values: Any) -> np.ndarray:
-    array = np.array(values)
-    return array if array.ndim == 1 and array.dtype.kind == "i" else np.array(values, dtype=object)
-
-
-def _table(values: Any, name: str, rows: str, n: int | None = None) -> np.ndarray:
-    """Return a finite floating-point array (rows, columns), or (n,) where n is given."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.element_size() < 4 else values  # NumPy has no bfloat16
-    try:
-        array = np.asarray(values)
-        double = array.dtype.kind == "f" and array.itemsize > 4
-        array = array.astype(np.float64 if double else np.float32, casting="same_kind", copy=False)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} must be a table of numbers.") from error
-    if n is None and (array.ndim != 2 or not array.size):
-        raise DataError(f"{name} must have a row for each of the {rows} and a column a dimension, not {array.shape}.")
-    if n is not None and array.shape != (n,):
-        raise DataError(f"{name} must hold a number for each of the {n:,} {rows}, not {array.shape}.")
-    wrong = ~np.isfinite(array)
-    if wrong.any():
-        row = int(np.argwhere(wrong)[0][0])
-        raise DataError(f"{name} holds {array[wrong][0]} in row {row}; every number must be finite.")
-    return np.ascontiguousarray(array)
-
-
-def _whole(values: Any) -> np.ndarray | None:
-    """Return an int64 array of one dimension, and None for anything else."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        return None
-    return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
-
-
-def _history(case: int, values: Any, n: int) -> np.ndarray:
-    codes = _whole(values)
-    if codes is None or not len(codes):
-        raise DataError(f"The history of case {case} must be a list of one or more item codes.")
-    if codes.min() < 0 or codes.max() >= n:
-        wrong = codes[(codes < 0) | (codes >= n)][0]
-        raise DataError(f"The history of case {case} holds item {wrong}; codes go from 0 to {n - 1}.")
-    return codes
-
-
-def _targets(values: Any, m: int, n: int) -> np.ndarray:
-    codes = _whole(values)
-    if codes is None or len(codes) != m:
-        raise DataError(f"targets must be {m:,} item codes, one for each case.")
-    wrong = (codes < 0) | (codes >= n)
-    if wrong.any():
-        case = int(np.argmax(wrong))
-        raise DataError(f"The target of case {case} is item {codes[case]}; codes go from 0 to {n - 1}.")
-    return codes
-
-
-def _names(values: Any, name: str, n: int) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"{name} must have one for each of the {n:,} items, not lists of several lengths.") from error
-    if array.shape != (n,):
-        raise DataError(f"{name} must have one for each of the {n:,} items, not {array.shape}.")
-    return array

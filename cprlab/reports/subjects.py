@@ -14,7 +14,7 @@ from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.models import HeadConfig, Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
-from cprlab.probes.snapshot import SUFFIXES
+from cprlab.probes.arrays import SUFFIXES
 from cprlab.training import Run
 
 AT_ONCE = 512  # histories

@@ -1,0 +1,137 @@
+"""A Snapshot's arrays: read from files, of which nothing is run, and checked.
+
+All functions raise a DataError, which says what is wrong and where.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+
+from cprlab.errors import DataError
+
+PAD = -1  # stands behind a shorter history in a file's table of histories
+ARRAYS = ("item_embeddings", "states", "histories", "targets", "bias", "item_ids", "titles")
+SUFFIXES = (".safetensors", ".npz")
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Return the arrays of a `.npz` or `.safetensors` file by name, and what its header holds of ids and titles."""
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path} is no Snapshot; use a file that ends in {' or '.join(SUFFIXES)}.")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        with safe_open(path, framework="numpy") as file:
+            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = file.metadata() or {}
+        return arrays | {name: _plain(json.loads(header[name])) for name in ("item_ids", "titles") if name in header}
+    except (OSError, EOFError, ValueError, LookupError, TypeError, SafetensorError, RuntimeError) as error:
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} cannot be read as arrays ({detail}).") from error
+    except Exception as error:  # zipfile and zlib raise kinds of their own for a damaged file
+        raise DataError(f"{path} cannot be read as arrays ({type(error).__name__}).") from error
+
+
+def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
+    """Return `histories`, m lists of codes, and `targets` (m,) of a Parquet file, which may hold `item_ids` (n,)."""
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
+    if missing := {"history", "target"} - set(table.columns):
+        raise DataError(f"{path} has no column {' and no '.join(sorted(missing))}; it needs history and target.")
+    if item_ids is None:
+        return {"histories": list(table["history"]), "targets": table["target"].to_numpy()}
+    codes = pd.Index(item_ids)
+    if not codes.is_unique:
+        raise DataError(f"{path}: item_ids hold {codes[codes.duplicated()][0]!r} twice, so ids name no item.")
+    return {
+        "histories": [_lookup(codes, history, f"{path}, row {row}") for row, history in enumerate(table["history"])],
+        "targets": _lookup(codes, table["target"], f"{path}, column target"),
+    }
+
+
+def _lookup(codes: pd.Index, ids: Any, place: str) -> np.ndarray:
+    if not isinstance(ids, Sequence | np.ndarray | pd.Series) or isinstance(ids, str):
+        raise DataError(f"{place}: a history must be a list of item ids.")
+    found = codes.get_indexer(pd.Index(ids))
+    if (found < 0).any():
+        raise DataError(f"{place}: {np.asarray(ids)[found < 0][0]!r} is not among item_ids.")
+    return found
+
+
+def _plain(values: Any) -> np.ndarray:
+    array = np.array(values)
+    return array if array.ndim == 1 and array.dtype.kind == "i" else np.array(values, dtype=object)
+
+
+def check_table(values: Any, name: str, rows: str, n: int | None = None) -> np.ndarray:
+    """Return a finite floating-point array (rows, columns), or (n,) where n is given."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.element_size() < 4 else values  # NumPy has no bfloat16
+    try:
+        array = np.asarray(values)
+        double = array.dtype.kind == "f" and array.itemsize > 4
+        array = array.astype(np.float64 if double else np.float32, casting="same_kind", copy=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be a table of numbers.") from error
+    if n is None and (array.ndim != 2 or not array.size):
+        raise DataError(f"{name} must have a row for each of the {rows} and a column a dimension, not {array.shape}.")
+    if n is not None and array.shape != (n,):
+        raise DataError(f"{name} must hold a number for each of the {n:,} {rows}, not {array.shape}.")
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        row = int(np.argwhere(wrong)[0][0])
+        raise DataError(f"{name} holds {array[wrong][0]} in row {row}; every number must be finite.")
+    return np.ascontiguousarray(array)
+
+
+def _whole(values: Any) -> np.ndarray | None:
+    """Return an int64 array of one dimension, and None for anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return None
+    return array.astype(np.int64) if array.ndim == 1 and array.dtype.kind in "iu" else None
+
+
+def check_history(case: int, values: Any, n: int) -> np.ndarray:
+    """Return the history of a case as int64 codes of n items, at least one."""
+    codes = _whole(values)
+    if codes is None or not len(codes):
+        raise DataError(f"The history of case {case} must be a list of one or more item codes.")
+    if codes.min() < 0 or codes.max() >= n:
+        wrong = codes[(codes < 0) | (codes >= n)][0]
+        raise DataError(f"The history of case {case} holds item {wrong}; codes go from 0 to {n - 1}.")
+    return codes
+
+
+def check_targets(values: Any, m: int, n: int) -> np.ndarray:
+    """Return the targets of m cases as int64 codes of n items, (m,)."""
+    codes = _whole(values)
+    if codes is None or len(codes) != m:
+        raise DataError(f"targets must be {m:,} item codes, one for each case.")
+    wrong = (codes < 0) | (codes >= n)
+    if wrong.any():
+        case = int(np.argmax(wrong))
+        raise DataError(f"The target of case {case} is item {codes[case]}; codes go from 0 to {n - 1}.")
+    return codes
+
+
+def check_names(values: Any, name: str, n: int) -> np.ndarray:
+    """Return ids or titles, (n,)."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} must have one for each of the {n:,} items, not lists of several lengths.") from error
+    if array.shape != (n,):
+        raise DataError(f"{name} must have one for each of the {n:,} items, not {array.shape}.")
+    return array
