@@ -44,7 +44,7 @@ def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progres
     for batch in _batches(snapshot, progress, "bottleneck gap"):
         free, ball = batch.solve(*batch.wanted(wanted))
         certificate = torch.maximum(free.certificate, ball.certificate)
-        columns = (free.divergence, ball.divergence, certificate, batch.interfering(ball.states).sum(1))
+        columns = (free.divergence, ball.divergence, certificate, (batch.excess(ball.states) > 0).sum(1))
         rows.append(np.stack([column.double().numpy() for column in columns], axis=1))
     table = pd.DataFrame(np.concatenate(rows), columns=["gap_free", "gap_ball", "certificate", "interfering"])
     table.insert(0, "case", np.arange(len(table)))
@@ -61,8 +61,8 @@ def interference(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
     rows = []
     for batch in _batches(snapshot, progress, "interference"):
         _, ball = batch.solve(*batch.wanted(None), free=False)
-        excess = (batch.items.scores(ball.states) + batch.items.bias) - batch.lowest(ball.states)[:, None]
-        for case, item in batch.interfering(ball.states).nonzero().tolist():
+        excess = batch.excess(ball.states)
+        for case, item in (excess > 0).nonzero().tolist():
             rows.append((batch.start + case, item, snapshot.titles[item], float(excess[case, item])))
     table = pd.DataFrame(rows, columns=["case", "item", "title", "excess"])
     return table.sort_values(["case", "excess"], ascending=[True, False], ignore_index=True)
@@ -164,15 +164,11 @@ class _Batch(NamedTuple):
             return None, ball
         return nearest_states(self.items, mean, constant, ball.states, FREE * self.radius), ball
 
-    def lowest(self, states: torch.Tensor) -> torch.Tensor:
-        """Return (B,) the score of the history's lowest item."""
+    def excess(self, states: torch.Tensor) -> torch.Tensor:
+        """Return (B, n) by how much an item scores above the history's lowest; −∞ for the history's items."""
         scores = self.items.scores(states) + self.items.bias
-        return scores.gather(1, self.codes).masked_fill(~self.valid, torch.inf).amin(1)
-
-    def interfering(self, states: torch.Tensor) -> torch.Tensor:
-        """Return (B, n) bool: the item is outside the history, and scores above its lowest item."""
-        scores = self.items.scores(states) + self.items.bias
-        return (scores > self.lowest(states)[:, None]) & ~self.inside()
+        lowest = scores.gather(1, self.codes).masked_fill(~self.valid, torch.inf).amin(1, keepdim=True)
+        return (scores - lowest).masked_fill(self.inside(), -torch.inf)
 
 
 def _batches(snapshot: Snapshot, progress: bool, name: str) -> Iterator[_Batch]:
@@ -213,21 +209,20 @@ class _Dial:
         """Return p̄ (B, d) and the constant (B,) of α p_C + (1 − α) p_V."""
         mean = alpha[:, None] * self.means[0] + (1 - alpha)[:, None] * self.means[1]
         own = alpha * self.constants[0] + (1 - alpha) * self.constants[1]
-        return mean, own + torch.xlogy(alpha, alpha) + torch.xlogy(1 - alpha, 1 - alpha)
+        return mean, own - _entropy(alpha)
 
     def stay(self, alpha: torch.Tensor) -> torch.Tensor:
         """Return KL(α ‖ P_copy), all that is lost at the model's own state, (B,)."""
         norm = torch.logaddexp(*self.norms)
-        entropy = torch.xlogy(alpha, alpha) + torch.xlogy(1 - alpha, 1 - alpha)
-        return (entropy - alpha * (self.norms[0] - norm) - (1 - alpha) * (self.norms[1] - norm)).clamp(min=0)
+        cross = -alpha * (self.norms[0] - norm) - (1 - alpha) * (self.norms[1] - norm)
+        return (cross - _entropy(alpha)).clamp(min=0)
 
     def context(self, alpha: torch.Tensor) -> Nearest:
         """Return the best f_C in the ball: a softmax over the history's items and one item that stands for the rest."""
         rest = self.embedded.new_zeros(len(alpha), 1, self.embedded.shape[2])
         items = OwnItems(torch.cat([self.embedded, rest], 1), torch.cat([self.bias, self.norms[1][:, None]], 1))
         mean = alpha[:, None] * self.means[0]
-        constant = alpha * self.constants[0] - (1 - alpha) * self.norms[1]
-        constant = constant + torch.xlogy(alpha, alpha) + torch.xlogy(1 - alpha, 1 - alpha)
+        constant = alpha * self.constants[0] - (1 - alpha) * self.norms[1] - _entropy(alpha)
         return nearest_states(items, mean, constant, self.batch.states, self.batch.radius)
 
     def context_norm(self, alpha: torch.Tensor) -> torch.Tensor:
@@ -239,3 +234,8 @@ class _Dial:
         reached = (self.embedded @ facet)[..., 0]
         exact = (reached - scores).abs().amax(1) <= 1e-6 * scores.abs().amax(1).clamp(min=1)
         return facet.norm(dim=1)[:, 0].where(exact, torch.inf)
+
+
+def _entropy(alpha: torch.Tensor) -> torch.Tensor:
+    """Return H(α) of a choice between two, nats."""
+    return -torch.xlogy(alpha, alpha) - torch.xlogy(1 - alpha, 1 - alpha)

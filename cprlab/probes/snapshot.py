@@ -28,6 +28,8 @@ from cprlab.probes.arrays import (
     read_histories,
 )
 
+AT_ONCE = 256  # cases whose scores of all items are held
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -114,12 +116,12 @@ class Snapshot:
             targets=self.targets[cases],
         )
 
-    def log_probs(self, at_once: int = 256) -> Iterator[tuple[slice, torch.Tensor]]:
+    def log_probs(self) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield log-probabilities (b, n) of a few cases at a time, and of which, in the arrays' precision."""
         weights = torch.from_numpy(self.item_embeddings)
         bias = 0 if self.bias is None else torch.from_numpy(self.bias)
-        for start in range(0, len(self), at_once):
-            cases = slice(start, start + at_once)
+        for start in range(0, len(self), AT_ONCE):
+            cases = slice(start, start + AT_ONCE)
             yield cases, (torch.from_numpy(self.states[cases]).to(weights.dtype) @ weights.T + bias).log_softmax(1)
 
     @classmethod

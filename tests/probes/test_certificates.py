@@ -86,11 +86,25 @@ def test_no_margin_is_larger_than_what_a_no_says_and_a_tiny_gap_is_seen():
     assert list(table) == ["case", "size", "outcome", "margin", "seconds"]
 
 
-def test_what_the_tolerance_cannot_tell_is_undecided():
+def test_a_margin_below_the_tolerance_is_a_no_that_does_not_rule_it_out():
     weight = np.array([[1.0, 1.0], [1.0, -1.0], [1.0 - 1e-11, 0.0], [-3.0, 0.0]])
     (found,) = separable(Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0]), [[0, 1]], progress=False)
-    assert found.outcome in ("undecided", "no")
-    assert found.margin >= 1e-11 / 2  # it does not rule out the margin that is there
+    assert found.outcome == "no"
+    assert 1e-11 / 2 <= found.margin <= 1e-8
+
+
+def test_a_search_that_is_cut_short_is_undecided_and_bounds_the_margin(monkeypatch):
+    snapshot = make(n=2000, d=16, m=20, sizes=(5, 7))
+    whole = separable(snapshot, snapshot.distinct, progress=False)
+    monkeypatch.setattr("cprlab.probes.certificates.ROUNDS", 1)
+    short = separable(snapshot, snapshot.distinct, progress=False)
+    assert any(found.outcome == "undecided" for found in short)
+    for found, known in zip(short, whole, strict=True):
+        if found.outcome == "undecided":
+            assert found.witness is found.above is None
+            assert found.margin >= known.margin if known.outcome == "yes" else found.margin > 0
+        else:
+            assert found.outcome == known.outcome
 
 
 @pytest.mark.parametrize(
