@@ -1,5 +1,6 @@
 """Recommenders: an encoder that reads a history, and a head that turns its states into a distribution over items."""
 
+from cprlab.models.ablation import ablated
 from cprlab.models.encoders import EncoderConfig, GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.models.heads import Head
 from cprlab.models.names import HeadConfig, parse_head
@@ -17,5 +18,6 @@ __all__ = [
     "Parts",
     "Recommender",
     "SASRecConfig",
+    "ablated",
     "parse_head",
 ]

@@ -208,13 +208,23 @@ class Recommender(nn.Module):
         if not len(histories):
             raise ConfigError("There is no history; a prediction needs at least one.")
         items, at, users = self.collate(histories, users)
-        context, components, norms = Context(items, at, self.n_items), [], []
         with inference(self):
             facets = self(items, at, users)
+        return self.explain(facets, Context(items, at, self.n_items))
+
+    def explain(self, facets: Facets, context: Context) -> Parts:
+        """Return as `parts` what comes of given facets, which may have been moved by hand.
+
+        Args:
+            facets: what `forward` gave, for B histories and one position of each (T = 1).
+            context: the items read, and that position.
+        """
+        components, norms = [], []
+        with inference(self):
             log_probs = self.distribution(facets, context)[:, 0]
             for component in self.head.components:
                 names, logits = [], []
-                owner = np.full((len(histories), self.n_items + 1), 0 if component.vocabulary else -1)
+                owner = np.full((len(context.at), self.n_items + 1), 0 if component.vocabulary else -1)
                 for name, owned, z in self.head.stages(component, facets, self.outputs, context):
                     if owned is not None and name != Pointer.name:
                         np.put_along_axis(owner, owned[:, 0].cpu().numpy(), len(names), axis=1)
@@ -222,7 +232,7 @@ class Recommender(nn.Module):
                     logits.append(z[:, 0, :-1].cpu().numpy().copy())
                 components.append(ComponentParts(tuple(names), np.stack(logits), np.array([*names, ""])[owner[:, :-1]]))
                 norms.append(z[:, :, :-1].logsumexp(2))
-            weights = np.ones((len(histories), 1)) if len(components) == 1 else None
+            weights = np.ones((len(context.at), 1)) if len(components) == 1 else None
             if "mixture" in facets:
                 weights = self.head.log_weights(facets, torch.stack(norms, dim=2))[:, 0].exp().cpu().numpy()
         return Parts(log_probs.cpu().numpy(), weights, tuple(components))

@@ -1,7 +1,7 @@
 """Probes: does a trained softmax fail to copy or to exclude, where, by how much, and would a CPR head pay?"""
 
 from cprlab.probes.attribution import attribution, leave_one_out
-from cprlab.probes.bottleneck import bottleneck_gap, copy_dial, interference
+from cprlab.probes.bottleneck import bottleneck_gap, copy_dial, copying_states, interference
 from cprlab.probes.capacity import capacity, separable_share
 from cprlab.probes.certificates import Certificate, copyable, separable
 from cprlab.probes.copying import copy_probability, copy_scores
@@ -22,6 +22,7 @@ __all__ = [
     "copy_probability",
     "copy_scores",
     "copyable",
+    "copying_states",
     "facet_distances",
     "from_recbole",
     "from_rectools",

@@ -51,6 +51,15 @@ def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progres
     return table.astype({"interfering": int})
 
 
+def copying_states(snapshot: Snapshot, progress: bool = True) -> np.ndarray:
+    """Return the states in the ball ‖h‖ ≤ `snapshot.radius` nearest to a uniform copy of each history, (m, d) float64.
+
+    They are those behind `gap_ball` of `bottleneck_gap` and behind `interference`.
+    """
+    batches = _batches(snapshot, progress, "copying states")
+    return np.concatenate([batch.solve(*batch.wanted(None), free=False)[1].states.numpy() for batch in batches])
+
+
 def interference(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
     """Return the items that any good copier of a history must lift as well, with their titles.
 

@@ -31,7 +31,7 @@ def from_recbole(
     item: str = "",
     time: str = "",
     title: str = "",
-    facet: str = "V",
+    facet: str = "",
 ) -> Snapshot:
     """Take the states of a model that RecBole trained, on RecBole's own test cases (its split "LS: valid_and_test").
 

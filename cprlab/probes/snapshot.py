@@ -134,7 +134,7 @@ class Snapshot:
         users: Sequence[int] | None = None,
         item_ids: np.ndarray | None = None,
         titles: np.ndarray | None = None,
-        facet: str = "V",
+        facet: str = "",
     ) -> Self:
         """Take the states of a recommender, ours or from an adapter, behind given histories.
 
@@ -148,10 +148,11 @@ class Snapshot:
             users: a code for each history, for an encoder that learns a vector for each user.
             item_ids: (n,) as in the class, for the recommender's codes.
             titles: (n,) likewise.
-            facet: the hidden state to take: V scores the vocabulary; a CPR head has others, such as C and R100.
+            facet: the hidden state to take. V scores the vocabulary and is taken if none is named, but of a mixture one
+                must be named, V, V_2, …; a CPR head has others, such as C and R100.
 
         Raises:
-            ConfigError: a history is not one, or the head has no such state, or several of its kind.
+            ConfigError: a history is not one, or the head has no such state, or has several and none is named.
             DataError: as in the class.
         """
         items, at, codes = recommender.collate(histories, users)
@@ -160,15 +161,17 @@ class Snapshot:
             for start in range(0, len(items), HISTORIES_AT_ONCE):
                 rows = slice(start, start + HISTORIES_AT_ONCE)
                 facets = recommender(items[rows], at[rows], None if codes is None else codes[rows])
-                if "V_2" in facets:
+                own = {key: state for key, state in facets.items() if key not in ("L", "mixture", "repeat")}
+                if not facet and "V_2" in facets:
                     raise ConfigError(
-                        "A mixture of softmaxes has several hidden states for one prediction, so no single one can be "
-                        "probed; copy probability and attribution take the recommender itself."
+                        "A mixture of softmaxes has several hidden states for one prediction, so name the one "
+                        f"to be probed as the facet ({', '.join(own)}); copy probability and attribution take the "
+                        "recommender itself."
                     )
-                own = {name: state for name, state in facets.items() if name not in ("L", "mixture", "repeat")}
-                if facet not in own:
-                    raise ConfigError(f"This head has no hidden state {facet!r}; it has: {', '.join(own)}.")
-                states.append(own[facet][:, 0].cpu().numpy())
+                name = facet or "V"
+                if name not in own:
+                    raise ConfigError(f"This head has no hidden state {name!r}; it has: {', '.join(own)}.")
+                states.append(own[name][:, 0].cpu().numpy())
             weight, bias = (None if one is None else one[:-1].cpu().numpy() for one in recommender.outputs)
         if not states:
             raise DataError("There is no history, so there is nothing to probe.")
@@ -192,7 +195,7 @@ class Snapshot:
 
     @classmethod
     def from_sequences(
-        cls, recommender: Recommender, sequences: Sequences, split: Split = "test", facet: str = "V"
+        cls, recommender: Recommender, sequences: Sequences, split: Split = "test", facet: str = ""
     ) -> Self:
         """Take a recommender's states on the held-out cases of its log; see `from_recommender`."""
         windows = sequences.windows(split)

@@ -11,6 +11,7 @@ has a divergence below that of h by more than g · h + R ‖g‖, as the functio
 """
 
 import math
+from functools import cached_property
 from typing import NamedTuple, Self
 
 import torch
@@ -24,6 +25,7 @@ ALIKE = 0.5  # nats: a step that moves no difference of two logits by more keeps
 DOUBLINGS, HALVINGS, SHIFTS = 10, 40, 30
 TINY = 1e-300  # stands for 0 below a fraction
 WIDER = 4  # times, from one ball of the path to the next
+FEW = 8  # cases; fewer have their covariances sooner one by one than from products of coordinates
 PAIRS_HELD = 2**28  # products of coordinates that are kept, 1 GiB in single precision
 
 
@@ -54,9 +56,18 @@ class Items:
         self.centred = weight - weight.mean(0)  # has the same covariances, and single precision keeps them
         self.reach = self.centred.norm(dim=1).max()
         self.upper = torch.triu_indices(weight.shape[1], weight.shape[1])
-        held = len(weight) * self.upper.shape[1] <= PAIRS_HELD
-        single = self.centred.float().T.contiguous()
-        self.pairs = torch.cat([row * single[i:] for i, row in enumerate(single)]) if held else None  # (pairs, n)
+        self.held = len(weight) * self.upper.shape[1] <= PAIRS_HELD
+
+    @cached_property
+    def single(self) -> torch.Tensor:
+        """The centred embeddings in single precision, (n, d)."""
+        return self.centred.float()
+
+    @cached_property
+    def pairs(self) -> torch.Tensor:
+        """Products of the coordinates i ≤ j of each item, (d (d + 1) / 2, n); a few cases never need them."""
+        columns = self.single.T.contiguous()
+        return torch.cat([row * columns[i:] for i, row in enumerate(columns)])
 
     def rows(self, chosen: torch.Tensor) -> Self:
         """Return the items of some of the cases: all cases have the same."""
@@ -73,12 +84,13 @@ class Items:
     def curvature(self, q: torch.Tensor, exact: bool) -> torch.Tensor:
         """Return the covariance of w under q, (B, d, d), in double precision where `exact`, else from single.
 
-        In single precision all covariances come from one product of matrices, of the probabilities and of the products
-        of coordinates i ≤ j.
+        In single precision the covariances of many cases come from one product of matrices, of the probabilities and of
+        the products of coordinates i ≤ j.
         """
         mean = q @ self.centred
-        if exact or self.pairs is None:
-            second = torch.stack([(self.centred * row[:, None]).T @ self.centred for row in q])
+        if exact or not self.held or len(q) < FEW:
+            w = self.centred if exact or not self.held else self.single
+            second = torch.stack([(w * row[:, None]).T @ w for row in q.to(w.dtype)]).to(q.dtype)
         else:
             second = q.new_empty(*mean.shape, mean.shape[1])
             products = (q.float() @ self.pairs.T).to(q.dtype)

@@ -247,6 +247,25 @@ def test_parts_say_who_scored_what():
     assert set(only_2_added) == {1, 2}
 
 
+@pytest.mark.parametrize("head", ["Softmax", "Softmax + C (post)"])
+def test_a_facet_that_is_moved_is_explained_again(head):
+    history = [1, 2, 1]
+    recommender, facets, context = pieces(head, [history])
+    moved = facets["V"] + torch.linspace(-2, 2, 6, dtype=torch.float64)
+    parts = recommender.train().explain(facets | {"V": moved}, context)
+    weight = recommender.embedding.weight.detach().numpy()[:-1]
+    by_hand = np.array([sum(w * f for w, f in zip(row, moved[0, 0].tolist(), strict=True)) for row in weight])
+    (component,) = parts.components
+    np.testing.assert_allclose(component.logits[0, 0], by_hand, rtol=0, atol=1e-12)
+    if "C" in facets:
+        by_hand[[1, 2]] = -np.inf  # whatever C gives them, (post) takes away
+        np.testing.assert_allclose(
+            component.logits[1, 0, [1, 2]], weight[[1, 2]] @ facets["C"][0, 0].detach().numpy(), rtol=0, atol=1e-12
+        )
+    np.testing.assert_allclose(parts.log_probs[0], log_softmax(by_hand), rtol=0, atol=1e-12)
+    assert recommender.training
+
+
 def test_parts_of_repeatnet_are_a_repeat_and_an_explore_softmax():
     repeat, explore = build("RepeatNet").parts([[1, 2, 1]]).components
     assert set(np.flatnonzero(np.isfinite(repeat.logits[-1, 0]))) == {1, 2}

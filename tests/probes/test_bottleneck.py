@@ -5,7 +5,7 @@ from scipy.special import logsumexp, softmax
 
 from cprlab.data import ExcludingPlan
 from cprlab.errors import ConfigError
-from cprlab.probes import Snapshot, bottleneck_gap, copy_dial, interference
+from cprlab.probes import Snapshot, bottleneck_gap, copy_dial, copying_states, interference
 from cprlab.probes import bottleneck as module
 
 PROMISED = 1e-6  # nats
@@ -62,6 +62,19 @@ def test_gaps_are_those_that_scipy_finds(biased, far):
         assert row.gap_free <= row.gap_ball + PROMISED
         inside += row.gap_free > row.gap_ball - 1e-5
     assert inside < 6 if far < 1 else inside >= 4  # the ball matters in one, and hardly in the other
+
+
+@pytest.mark.parametrize("m", [1, 6, 70])
+def test_the_states_that_copy_best_have_the_gap_in_the_ball(m):
+    snapshot = make(m=m, far=0.3)
+    states = copying_states(snapshot, progress=False)
+    table = bottleneck_gap(snapshot, progress=False)
+    assert states.shape == snapshot.states.shape
+    assert np.linalg.norm(states, axis=1).max() <= snapshot.radius * (1 + 1e-9)
+    for state, history, gap in zip(states, snapshot.distinct, table["gap_ball"], strict=True):
+        p = np.zeros(snapshot.n_items)
+        p[history] = 1 / len(history)
+        assert divergence(p, snapshot.item_embeddings @ state + snapshot.bias) == pytest.approx(gap, abs=1e-9)
 
 
 def test_any_wanted_distribution_is_taken_and_what_a_state_says_already_costs_nothing():

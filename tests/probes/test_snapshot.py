@@ -111,6 +111,18 @@ def test_the_states_of_a_cpr_head_are_taken_by_name(sequences):
         Snapshot.from_recommender(model, histories, targets, facet="R5")
 
 
+def test_one_state_of_a_mixture_is_taken_by_name(sequences):
+    torch.manual_seed(0)
+    model = Recommender(GRU4RecConfig(d=6, hidden=5), parse_head("MoS:2 dynamic"), sequences.n_items).double()
+    items, at, _ = model.collate([[1, 2], [3]])
+    for facet in ("V", "V_2"):
+        snapshot = Snapshot.from_recommender(model, [[1, 2], [3]], [4, 5], facet=facet)
+        assert snapshot.states.tolist() == model(items, at)[facet][:, 0].tolist()
+    with pytest.raises(ConfigError, match=r"name the one to be probed as the facet \(V, V_2\)"):
+        Snapshot.from_sequences(model, sequences)
+    assert len(Snapshot.from_sequences(model, sequences, facet="V_2")) == sequences.n_users
+
+
 def test_what_a_recommender_cannot_give_is_refused(sequences):
     def model(head):
         return Recommender(GRU4RecConfig(d=6, hidden=5), parse_head(head), sequences.n_items)

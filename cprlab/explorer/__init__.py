@@ -1,0 +1,1 @@
+"""The explorer: widgets that edit a history and a head, and see what changes."""

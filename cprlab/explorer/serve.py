@@ -1,0 +1,52 @@
+"""serve: a notebook as a page of widgets on this machine alone, by Voilà, with no request to another host."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_path
+from jupyterlab_server.config import get_federated_extensions
+
+from cprlab.errors import ConfigError
+
+ADDRESS = "127.0.0.1"
+TEMPLATES = Path(__file__).parent  # holds voila/templates/cprlab
+# Voilà brings a JupyterLab of its own, which other extensions may not fit; it chooses among widget managers itself.
+EXTENSIONS = ("anywidget", "jupyterlab-plotly", "@jupyter-widgets/jupyterlab-manager")
+
+
+def serve(notebook: Path, port: int, open_browser: bool) -> None:
+    """Serve a notebook in the foreground, at http://localhost:PORT, until Ctrl-C.
+
+    Args:
+        notebook: the `.ipynb` file; each visitor has a kernel of their own, which runs all its cells.
+        port: where to listen.
+        open_browser: whether to show the page in the default browser.
+
+    Raises:
+        ConfigError: there is no such notebook, the port is taken, or Voilà ends with an error.
+    """
+    if not notebook.is_file():
+        raise ConfigError(f"There is no notebook {notebook}; name an .ipynb file.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what was just closed is free
+        try:
+            probe.bind((ADDRESS, port))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"The port {port} cannot be used ({error}); choose another one.") from None
+    denied = [name for name in get_federated_extensions(jupyter_path("labextensions")) if name not in EXTENSIONS]
+    options = [f"--port={port}", f"--Voila.ip={ADDRESS}", "--Voila.port_retries=0", "--template=cprlab"]
+    options += [f"--VoilaConfiguration.extension_denylist={denied}"] + ["--no-browser"] * (not open_browser)
+    paths = os.pathsep.join([str(TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])])
+    command = [sys.executable, "-m", "voila", str(notebook), *options]
+    process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths})
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()  # it then ends its kernels
+        process.wait()
+        return
+    if code:
+        raise ConfigError(f"Voilà could not serve {notebook} and ended with code {code}; its own words stand above.")

@@ -1,0 +1,106 @@
+"""ablated: a trained recommender with some partitions of its head switched off or changed, and nothing trained anew."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from cprlab.errors import ConfigError
+from cprlab.models.heads import Head, PartitionedSoftmax, build_head
+from cprlab.models.names import HeadConfig
+from cprlab.models.partitions import Reranker
+from cprlab.models.recommender import Recommender
+
+FIXED = ("repeatnet", "facets", "mixture", "projection_bias", "tied")  # options that say which weights there are
+
+
+def ablated(recommender: Recommender, head: HeadConfig) -> Recommender:
+    """Return the same model with another head, made of the weights that the trained head has.
+
+    C, P, rerankers and Mi may be taken away, (post) too or added, and a reranker's k, a merge or the pointer's norm may
+    be another. Rerankers pair in order of size; of fewer than were trained, those with the same k keep their weights,
+    and the others pair in order. Without Mi the maps read [h ; 0] in the place of [h ; GELU(…)]. RepeatNet may only
+    gain or lose (post).
+
+    Args:
+        recommender: the model. Its embeddings, encoder and linear maps are shared, not copied.
+        head: what the head shall be; it prints by this name.
+
+    Raises:
+        ConfigError: the trained head has no weights for what is asked, or a k is above the number of items.
+    """
+    head.check_items(recommender.n_items)
+    other = copy.copy(recommender)
+    other._modules = recommender._modules | {"head": _head(recommender.head, head)}
+    return other
+
+
+def _head(trained: Head, config: HeadConfig) -> Head:
+    own = trained.config
+    for option in (*FIXED, *("window", "depth") * (config.inputs and own.inputs)):
+        if getattr(config, option) != getattr(own, option):
+            raise ConfigError(
+                f"{config} cannot be made of the trained head {own}: {option} says which weights there are; "
+                f"keep {option}={getattr(own, option)}."
+            )
+    if not isinstance(trained, PartitionedSoftmax):
+        head = copy.copy(trained)
+        head.config = config
+        return head
+    with torch.device("meta"):  # its weights are never looked at
+        head = build_head(config, trained.width, trained.depth)
+    pairs = _pairs(config.rerank, own.rerank)
+    sources = {name: name for name in head.maps}
+    for component in head.components:
+        for reranker in _rerankers(component.partitions):
+            sources[reranker.facet] = reranker.facet.replace(str(reranker.k), str(pairs.get(reranker.k)), 1)
+    missing = [name for name, source in sources.items() if source not in trained.maps]
+    missing += ["Mi"] * (config.inputs and not own.inputs)
+    if missing:
+        there = [name for name in trained.maps if name not in ("L", "mixture")] + ["Mi"] * own.inputs
+        raise ConfigError(
+            f"{config} needs {', '.join(missing)}, for which the trained head {own} has no weights; possible are "
+            f"{', '.join(there)} or fewer of these, with another k or merge, and (post) or not."
+        )
+    narrow = own.inputs and not config.inputs
+    for name, source in sources.items():
+        head.maps[name] = _first_columns(trained.maps[source], trained.width) if narrow else trained.maps[source]
+    head.mix = trained.mix if config.inputs else None
+    if config.mixture == "static":
+        head.weights = trained.weights
+    head.training = trained.training
+    _order(head, trained, pairs)
+    return head
+
+
+def _pairs(asked: tuple[int, ...], trained: tuple[int, ...]) -> dict[int, int]:
+    """Return which trained k has the weights for each k asked for; none where more are asked for than there are."""
+    if len(asked) > len(trained):
+        return {}
+    kept = set(asked) & set(trained) if len(asked) < len(trained) else set()
+    rest = ([k for k in sizes if k not in kept] for sizes in (asked, trained))
+    return {k: k for k in kept} | dict(zip(*rest, strict=False))
+
+
+def _rerankers(partitions: tuple) -> list[Reranker]:
+    return [partition for partition in partitions if isinstance(partition, Reranker)]
+
+
+def _order(head: Head, trained: Head, pairs: dict[int, int]) -> None:
+    """Apply rerankers in the trained head's own order, where that is not the largest first (as in RecBole)."""
+    for index, (new, old) in enumerate(zip(head.components, trained.components, strict=True)):
+        sizes = [reranker.k for reranker in _rerankers(old.partitions)]
+        if sizes != sorted(sizes, reverse=True):
+            rerankers = _rerankers(new.partitions)
+            ordered = sorted(rerankers, key=lambda reranker: sizes.index(pairs[reranker.k]))
+            head.components[index] = replace(new, partitions=(*ordered, *new.partitions[len(rerankers) :]))
+
+
+def _first_columns(layer: nn.Linear, d: int) -> nn.Linear:
+    """Return a linear map that reads the first d numbers alone, in the memory of the same weights."""
+    with torch.device("meta"):
+        narrow = nn.Linear(d, layer.out_features, bias=False)
+    narrow.weight = nn.Parameter(layer.weight.detach()[:, :d], requires_grad=layer.weight.requires_grad)
+    narrow.bias = layer.bias
+    return narrow

@@ -1,0 +1,82 @@
+"""A notebook with a widget, served and shown in a browser."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from cprlab.errors import ConfigError
+from cprlab.explorer.serve import serve
+from tests.browser import needs_browser, open_page
+
+WIDGET = """
+import anywidget
+
+class Hello(anywidget.AnyWidget):
+    _esm = "export default { render({ el }) { el.className = 'hello'; el.textContent = `${6 * 7} items`; } }"
+
+Hello()
+"""
+PROGRAM = "import sys; from pathlib import Path; from cprlab.explorer.serve import serve; "
+PROGRAM += "serve(Path(sys.argv[1]), int(sys.argv[2]), False)"
+
+
+def listening(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    path = tmp_path / "hello.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(WIDGET)]), path)
+    return path
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.browser
+@needs_browser[1]
+def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(notebook), str(port)], stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    try:
+        end = time.monotonic() + 60
+        while not listening(port):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        with open_page() as (page, complaints):
+            page.goto(f"http://localhost:{port}")
+            page.wait_for_selector(".hello", timeout=60_000)
+            assert page.text_content(".hello") == "42 items"
+            page.wait_for_load_state("networkidle")
+            assert complaints == []
+    finally:
+        process.send_signal(signal.SIGINT)  # Ctrl-C
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    assert not listening(port)
+
+
+def test_what_cannot_be_served_is_refused(notebook, port):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        with pytest.raises(ConfigError, match=f"port {port} cannot be used .*; choose another one"):
+            serve(notebook, port, False)
+    with pytest.raises(ConfigError, match="no notebook nowhere"):
+        serve(Path("nowhere.ipynb"), port, False)
