@@ -21,7 +21,8 @@ const MAP_HELP = "Map of the items: arrow keys pan, + and − zoom, 0 fits all, 
 function mapView(root, app) {
   const eye = { x: 0, y: 0, scale: 1, whole: 1, width: 0, height: 0 }; // middle, px a unit, the same at "fit all", px
   const sets = new Map(); // of points, by projection and model
-  let points = mapPoints(), marks = [], lines = [], view = null, fitted = "", drag = null, asked = 0;
+  const none = mapPoints();
+  let points = none, marks = [], lines = [], view = null, fitted = "", drag = null, asked = 0;
 
   const choice = (key, read) => el("select", { onchange: (event) => app.set({ [key]: read(event.target.value) }) });
   const button = (text, act) => el("button", { type: "button", onclick: act }, text);
@@ -216,8 +217,9 @@ function mapView(root, app) {
 
   function usePoints() {
     const { projection: name, space: model } = view.state;
-    points = sets.get(`${name} ${model}`) ?? mapPoints();
-    painter.upload("all", points.places.every((c) => c === c) ? points.places : points.places.filter((c) => c === c));
+    const found = sets.get(`${name} ${model}`) ?? none;
+    if (found !== points) painter.upload("all", found.places.filter((c) => c === c));
+    points = found;
     progress.hidden = !points.pending;
     note.textContent = [view.map.note, points.note].filter(Boolean).join(" ");
     onSelect();
