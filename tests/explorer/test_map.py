@@ -56,11 +56,13 @@ window.ink = () => {  // the opacity of each of the canvas's pixels
   const canvas = root.querySelector("canvas"), flat = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
   flat.drawImage(canvas, 0, 0);
   const data = flat.getImageData(0, 0, canvas.width, canvas.height).data;
-  return {width: canvas.width, alpha: Array.from({length: data.length / 4}, (_, k) => data[4 * k + 3])};
+  let alpha = "";
+  for (let k = 3; k < data.length; k += 4) alpha += String.fromCharCode(data[k]);
+  return {width: canvas.width, alpha};
 };
 """
 CENTRES = """() => [...document.querySelectorAll(".cx-map-marks g[data-kind]")].map(node => {
-  const canvas = document.querySelector("canvas").getBoundingClientRect(), place = node.transform.baseVal[0].matrix;
+  const place = node.transform.baseVal[0].matrix;
   return [node.dataset.kind, place.e, place.f, node.getAttribute("display"), node.firstChild.getAttribute("display")];
 })"""
 
@@ -120,7 +122,7 @@ class Map:
 
     def ink(self):
         ink = self.page.evaluate("ink()")
-        return np.array(ink["alpha"]).reshape(-1, ink["width"])
+        return np.frombuffer(ink["alpha"].encode("latin-1"), np.uint8).reshape(-1, ink["width"])
 
     def click(self, place, **keys):
         self.page.mouse.click(*(self.box()[0] + place))
@@ -289,7 +291,7 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
         assert min(a[2], b[2]) - max(a[0], b[0]) < 1 or min(a[3], b[3]) - max(a[1], b[1]) < 1
     assert max(box[2] - box[0] for box in boxes) < 320
     at = shown.on_screen(spread)
-    for item in rng.permutation(np.arange(30, 13_000))[:200]:
+    for item in rng.permutation(np.arange(30, 13_000))[:40]:
         if np.sort(np.hypot(*(at - at[item]).T))[1] > 3 and np.hypot(*(shown.marks()[:2] - at[item]).T).min() > 20:
             page.mouse.move(*(shown.box()[0] + at[item]))
             tip = page.locator(".cx-map-tip")

@@ -124,7 +124,7 @@ function mapView(root, app) {
       const outside = x < 0 || y < 0 || x > eye.width || y > eye.height, held = outside && mark.kind === "hidden state";
       mark.at = held ? [eye.width / 2 + a / over, eye.height / 2 + b / over] : outside ? null : [x, y];
       mark.node.setAttribute("display", mark.at ? "inline" : "none");
-      if (mark.at) mark.node.setAttribute("transform", `translate(${mark.at.map((c) => c.toFixed(1)).join(" ")})`);
+      mark.node.setAttribute("transform", `translate(${(mark.at ?? [x, y]).map((c) => c.toFixed(1)).join(" ")})`);
       mark.arrow.setAttribute("display", held ? "inline" : "none");
       mark.arrow.setAttribute("transform", `rotate(${(Math.atan2(b, a) * 180) / Math.PI})`);
     }
