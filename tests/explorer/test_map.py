@@ -51,7 +51,7 @@ window.feed = (message, places) => {
   places.forEach((c, k) => bytes.setFloat32(4 * k, c, true));
   map.onPoints({type: "points", projection: "pca", model: 0, note: "", ...message}, places.length ? [bytes] : []);
 };
-window.settled = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))));
+window.settled = async () => { for (let k = 0; k < 3; k++) await new Promise(requestAnimationFrame) };
 window.ink = () => {  // the opacity of each of the canvas's pixels
   const canvas = root.querySelector("canvas"), flat = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
   flat.drawImage(canvas, 0, 0);
@@ -87,8 +87,8 @@ class Map:
         self.page, self.places = page, places
         page.set_content(
             f"<style>{(STATIC / 'map.css').read_text()} body {{margin: 13px; {style}}}</style>"
-            '<div class="cprlab-explorer" style="width: 900px"><section class="cx-map" aria-label="map"></section></div>'
-            f'<script type="module">{before}{EL}{(STATIC / "map.js").read_text()}{APP}</script>'
+            '<div class="cprlab-explorer" style="width: 900px"><section class="cx-map" aria-label="map"></section>'
+            f'</div><script type="module">{before}{EL}{(STATIC / "map.js").read_text()}{APP}</script>'
         )
         page.wait_for_function("Boolean(window.feed)")
         anchors = [
@@ -97,7 +97,13 @@ class Map:
         ]
         page.evaluate(
             "given => show(given)",
-            {"n": len(places), "titles": titles or {}, "marks": anchors + list(marks), "lines": list(lines), "note": "A note."},
+            {
+                "n": len(places),
+                "titles": titles or {},
+                "marks": anchors + list(marks),
+                "lines": list(lines),
+                "note": "A note.",
+            },
         )
         self.feed(places)
 
@@ -202,7 +208,7 @@ def test_all_points_are_drawn_and_zoom_and_keys_move_them(page, spread):
     before = shown.marks()
     page.mouse.move(*corner)
     page.mouse.down()
-    page.mouse.move(*(corner + [30, -45]))
+    page.mouse.move(*np.add(corner, [30, -45]))
     page.mouse.up()
     shown.settle()
     np.testing.assert_allclose(shown.marks() - before, [[30, -45]] * 2, atol=0.21)
@@ -271,7 +277,12 @@ def test_a_lasso_selects_what_lies_inside(page, spread):
 
 
 def test_titles_are_text_and_labels_stand_clear(page, spread):
-    hostile = ["<img src=x onerror=alert(1)><b>Bold</b>", "🎬🎬 film 🎬" * 9, "\u202eكتاب عن البحر הספר", "long " * 2000]
+    hostile = [
+        "<img src=x onerror=alert(1)><b>Bold</b>",
+        "🎬🎬 film 🎬" * 9,
+        "\u202eكتاب عن البحر הספר",
+        "long " * 2000,
+    ]
     rng = np.random.default_rng(5)
     marks = [
         {"item": 2 + k, "kind": kind, "label": hostile[k % 4], "model": 0}
@@ -283,17 +294,19 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
     shown = Map(page, spread, marks=marks, titles={k: hostile[k % 4] for k in range(2, 13_000)})
     assert page.evaluate("document.querySelectorAll('.cx-map img, .cx-map b').length") == 0
     boxes = page.evaluate(
-        "[...document.querySelectorAll('.cx-map-marks > g:nth-of-type(3) > text')].filter(t => t.getAttribute('display') !== 'none')"
+        "[...document.querySelectorAll('.cx-map-marks > g:nth-of-type(3) > text')]"
+        ".filter(t => t.getAttribute('display') !== 'none')"
         ".map(t => t.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
     )
     assert len(boxes) > 5
     for a, b in combinations(boxes, 2):
         assert min(a[2], b[2]) - max(a[0], b[0]) < 1 or min(a[3], b[3]) - max(a[1], b[1]) < 1
     assert max(box[2] - box[0] for box in boxes) < 320
-    at = shown.on_screen(spread)
+    at, hovered = shown.on_screen(spread), 0
     for item in rng.permutation(np.arange(30, 13_000))[:40]:
         if np.sort(np.hypot(*(at - at[item]).T))[1] > 3 and np.hypot(*(shown.marks()[:2] - at[item]).T).min() > 20:
             page.mouse.move(*(shown.box()[0] + at[item]))
+            hovered += 1
             tip = page.locator(".cx-map-tip")
             title = hostile[item % 4]
             assert tip.is_visible()
@@ -304,6 +317,7 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
             assert corner[0] <= box["x"]
             assert box["x"] + box["width"] <= corner[0] + size[0]
 
+    assert hovered > 3
     (state,) = (mark for mark in page.evaluate(CENTRES) if mark[0] == "hidden state")
     width, height = shown.box()[1]
     assert state[3:] == ["inline", "inline"]  # at the border, with an arrow
@@ -314,7 +328,9 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
     (state,) = (mark for mark in page.evaluate(CENTRES) if mark[0] == "hidden state")
     assert state[3:] == ["inline", "none"]
     legend = page.locator(".cx-map-legend").inner_text().split("\n")
-    assert {"other items", "history", "true next item", "interfering", "new among the top k", "hidden state"} < set(legend)
+    assert {"other items", "history", "true next item", "interfering", "new among the top k", "hidden state"} < set(
+        legend
+    )
 
 
 def test_controls_ask_for_another_projection_which_is_fitted_when_it_comes(page, spread):

@@ -388,7 +388,7 @@ function mapArrow(away) {
 
 function mapLine(kind, points) {
   const dash = kind === "states" ? { "stroke-dasharray": "4 3", "stroke-width": 1.5 } : { "stroke-width": 1, "stroke-opacity": 0.75 };
-  return mapSvg("polyline", { points, fill: "none", stroke: kind === "states" ? "#888" : "#0072B2", ...dash });
+  return mapSvg("polyline", { points, fill: "none", stroke: kind === "states" ? "#888" : "#2b8cc9", ...dash });
 }
 
 function mapSvg(tag, attributes = {}, ...children) {
