@@ -45,8 +45,10 @@ function render({ model, el: place }) {
   function makeView(name) {
     const [title, hint, view] = VIEWS[name];
     const section = el("section", { class: `cx-${name}`, "aria-label": title });
-    section.append(viewHeader(app, section, name, title, hint));
     views[name] = view(section, app);
+    const header = section.querySelector(":scope > header") ?? viewHeader(title, hint);
+    header.append(exportMenu(app, section, name, title));
+    section.prepend(header);
     return section;
   }
 

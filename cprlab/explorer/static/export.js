@@ -2,8 +2,11 @@
 
 const PIXELS = 2; // of a picture, for each CSS pixel
 
-/** Every view's head: its title, a hint, and the export menu. */
-function viewHeader(app, root, name, title, hint) {
+function viewHeader(title, hint) {
+  return el("header", {}, el("h3", {}, title), el("p", { class: "cx-hint", title: hint }, hint));
+}
+
+function exportMenu(app, root, name, title) {
   const menu = el("details", { class: "cx-export" });
   const entry = (label, save) =>
     button(label, () => {
@@ -22,7 +25,7 @@ function viewHeader(app, root, name, title, hint) {
   );
   menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.open = false));
   menu.addEventListener("focusout", (event) => !menu.contains(event.relatedTarget) && (menu.open = false));
-  return el("header", {}, el("h3", {}, title), el("p", { class: "cx-hint", title: hint }, hint), menu);
+  return menu;
 }
 
 async function guarded(app, save) {
