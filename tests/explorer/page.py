@@ -114,8 +114,8 @@ def open_explorer(page: Page, folder: Path, width: int = 1280, head: str = "") -
     (folder / "page.html").write_text(html, encoding="utf-8")
     page.set_viewport_size({"width": width, "height": 1000})
     page.goto((folder / "page.html").as_uri())
-    page.evaluate(f"{load}.then((module) => {{ window.explorer = module.default; window.dispose = open_(); }}); "
-                  "window.open_ = () => explorer.render({model, el: document.getElementById('place')})")  # fmt: skip
+    page.evaluate(f"{load}.then((module) => {{ window.explorer = module.default }})")
+    page.evaluate("() => { window.dispose = explorer.render({model, el: document.getElementById('place')}) }")
     page.wait_for_selector(".cprlab-explorer")
 
 

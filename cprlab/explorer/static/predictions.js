@@ -125,7 +125,7 @@ function modelColumn(app, index) {
     setTitle(name, app.base.models[index].name);
     setTitle(head, view.heads[index].name);
     gauge.render(prediction, app.base.observed);
-    const before = prediction.pinned ? ` (at the pin: rank ${integer(prediction.pinned.rank)})` : "";
+    const before = prediction.pinned ? ` (was ${integer(prediction.pinned.rank)})` : "";
     setText(truth, `★ true next: rank ${integer(prediction.rank)}, ${percent(prediction.target)}${before}`);
     fillList(bars, prediction.top, makeRow, (item, bar) => fillRow(item, bar, drawn, view));
     setAttribute(bars, "aria-label", clip(`Most probable items by ${app.base.models[index].name}`));
@@ -152,7 +152,7 @@ function copyGauge() {
   const node = el("div", { class: "cx-copy" }, said, track, observedSaid);
 
   function render({ copy, pinned }, observed) {
-    const before = pinned ? ` (at the pin: ${percent(pinned.copy)})` : "";
+    const before = pinned ? ` (was ${percent(pinned.copy)})` : "";
     setText(said, `● copy probability ${percent(copy)}${before}`);
     setAttribute(track, "aria-valuenow", (100 * copy).toFixed(1));
     setAttribute(track, "aria-label", `copy probability; observed repeats ${percent(observed)}`);
