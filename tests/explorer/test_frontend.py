@@ -7,8 +7,18 @@ import pytest
 
 from tests.browser import needs_browser, open_page
 from tests.explorer.page import (
-    DARK, HOSTILE, acts, answer, base, cases, emit, open_explorer, titles, verdict, view,
-)  # fmt: skip
+    DARK,
+    HOSTILE,
+    acts,
+    answer,
+    base,
+    cases,
+    emit,
+    open_explorer,
+    titles,
+    verdict,
+    view,
+)
 
 pytestmark = needs_browser
 CHIPS = ".cx-chips .cx-chip"
@@ -262,7 +272,7 @@ def test_csv_is_the_kernels_and_the_state_is_loaded(page):
     assert download.value.path().read_text() == "case\n7\n"
     page.get_by_role("button", name="State…").click()
     page.get_by_role("textbox", name="state as JSON").fill('{"case": 3}')
-    page.get_by_role("button", name="Load").click()
+    page.get_by_role("button", name="Load", exact=True).click()
     assert (acts(page)[-1]["command"], acts(page)[-1]["value"]) == ("load", '{"case": 3}')
 
 
@@ -283,7 +293,7 @@ def test_text_is_read_on_its_ground(tmp_path, head):
     with open_page() as (page, _):
         open_explorer(page, tmp_path, head=head)
         emit(page, base(titles()), view(), cases(), verdict())
-        colours = page.evaluate("""['h3', '.cx-hint', '.cx-p', '.cx-chip', '.cx-number', 'td', 'th button', 'legend'].map((name) => {
+        colours = page.evaluate("""['h3', '.cx-hint', '.cx-p', '.cx-chip', '.cx-number', 'td', 'legend'].map((name) => {
             const node = document.querySelector(`.cprlab-explorer ${name}`);
             let ground = node;
             while (/, 0\\)$/.test(getComputedStyle(ground).backgroundColor)) ground = ground.parentElement;
