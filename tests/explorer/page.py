@@ -16,7 +16,8 @@ HOSTILE = [
 ]
 MODELS = ["SASRec", "GRU4Rec", "MF", "a foreign model"]
 DARK = """<style>:root {--jp-layout-color1: #111; --jp-layout-color2: #2a2a2a; --jp-border-color2: #555;
---jp-content-font-color1: #f0f0f0; --jp-content-font-color2: #b8b8b8; --jp-brand-color1: #64b5f6} body {background: #111}</style>"""
+--jp-content-font-color1: #f0f0f0; --jp-content-font-color2: #b8b8b8;
+--jp-brand-color1: #64b5f6} body {background: #111}</style>"""
 MODEL = """
 window.sent = []; window.handlers = [];
 window.model = {
@@ -31,12 +32,13 @@ window.acts = () => sent.filter((content) => content.type === "act");
 
 def base(titles: list[str], models: int = 2) -> dict:
     options = {"C": True, "P": False, "R": [100], "Mi": True, "merges": ["replace", "add", "half"]}
+    options["rerankMerges"] = ["replace", "add"]
     trained = "Softmax + CPR:100 + Mi"
     return {
         "type": "base",
         "titles": titles,
         "models": [
-            {"name": name, "encodes": True, "trained": trained, "options": {**options, "rerankMerges": ["replace", "add"]}}
+            {"name": name, "encodes": True, "trained": trained, "options": options}
             for name in MODELS[:models]
         ],
         "kinds": {
