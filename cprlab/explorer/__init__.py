@@ -1,1 +1,1 @@
-"""The explorer: widgets that edit a history and a head, and see what changes."""
+"""The explorer: a widget in which a history is edited, a hidden state moved, and heads are seen to disagree."""

@@ -1,0 +1,250 @@
+// The widget: its layout, its status line, and the talk with the kernel (one act in flight, slow work when idle).
+
+const ANSWER_WITHIN = 10_000; // ms, after which the kernel is said not to answer
+const IDLE = 150; // ms without an act in flight, after which slow work is asked for
+const WAITING = "Waiting for the kernel; if nothing comes, run the notebook's cells (Run ▸ Run All Cells).";
+const SILENT =
+  "The kernel does not answer. Interrupt it or run the notebook's cells again; your next change tries anew, and nothing is lost.";
+const RESTORING = ["undo", "redo", "load"]; // commands after which the history is not known before the kernel answers
+
+const VIEWS = {
+  cases: ["Cases", "Enter or a click chooses a case", casesView],
+  history: ["History", "edit what the user did; oldest first", historyView],
+  predictions: ["Predictions", "all bars on one scale", predictionsView],
+  map: ["Map", "items near the hidden states", mapView],
+  states: ["States and heads", "move the hidden state, switch partitions", statesView],
+  verdict: ["Verdict", "what any hidden state could rank", verdictView],
+};
+const COLUMNS = [["cases"], ["history", "predictions"], ["map", "states"], ["verdict"]];
+
+function render({ model, el: place }) {
+  const root = el("div", { class: "cprlab-explorer", "data-lm-suppress-shortcuts": "true" });
+  const status = el("p", { class: "cx-status", role: "status" }, WAITING);
+  const alert = el("p", { class: "cx-alert", role: "alert", hidden: true });
+  const doing = el("p", { class: "cx-doing" });
+  const grid = el("div", { class: "cx-grid", hidden: true });
+  const talk = conversation(model, say);
+  const app = makeApp(talk, root, say, () => views);
+  const dialog = stateDialog(app);
+  const selection = selectionLine(app);
+  const views = {};
+  const bar = el(
+    "div",
+    { class: "cx-top" },
+    el("div", { class: "cx-said" }, status, alert),
+    doing,
+    el("div", { class: "cx-buttons" }, button("State…", dialog.open, { title: "copy, save or load the explorer's state" })),
+  );
+  for (const names of COLUMNS) {
+    grid.append(el("div", { class: "cx-column" }, ...names.map(makeView)));
+  }
+  root.append(bar, selection.node, grid, dialog.node);
+  root.addEventListener("keydown", onKey);
+  place.append(root);
+
+  function makeView(name) {
+    const [title, hint, view] = VIEWS[name];
+    const section = el("section", { class: `cx-${name}`, "aria-label": title });
+    views[name] = view(section, app);
+    const header = section.querySelector(":scope > header") ?? viewHeader(title, hint);
+    header.append(exportMenu(app, section, name, title));
+    section.prepend(header);
+    return section;
+  }
+
+  function say(text, { alert: failed = false } = {}) {
+    setText(status, failed ? "" : clip(text, 600));
+    setText(alert, failed ? `⚠ ${clip(text, 1000)}` : "");
+    status.hidden = failed;
+    alert.hidden = !failed;
+  }
+
+  function onKey(event) {
+    event.stopPropagation(); // the notebook's own shortcuts are not for the widget
+    const typing = event.target.matches("textarea, input:not([type=range], [type=checkbox])") && event.target.value;
+    if (typing || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+    event.preventDefault();
+    if (app.view?.[event.shiftKey ? "redo" : "undo"] || talk.busy()) app.command(event.shiftKey ? "redo" : "undo");
+  }
+
+  const all = (method, ...values) => Object.values(views).forEach((view) => view[method]?.(...values));
+  const drawView = () => {
+    grid.hidden = !app.base || !app.view;
+    if (grid.hidden) return;
+    selection.render();
+    all("render", app.view);
+  };
+  const on = {
+    base(message) {
+      app.base = message;
+      if (app.view?.predictions.length !== message.models.length) app.view = null; // of other models: its own view follows
+      all("onBase", message);
+      drawView();
+    },
+    view(message) {
+      talk.answered(message);
+      app.view = message;
+      drawView();
+      if (message.error) say(message.error, { alert: true });
+      else say(message.notice || "Ready.");
+    },
+    cases: (message) => all("onCases", message),
+    points: (message, buffers) => all("onPoints", message, buffers?.[0]),
+    verdict: (message) => app.view && all("onVerdict", message),
+    export: (message) => download(message.name, new Blob([message.text], { type: message.mime })),
+    slow(message) {
+      setText(doing, clip(message.more ? message.doing : ""));
+      talk.slowAnswered(message.more);
+    },
+  };
+  const onMessage = (message, buffers) => on[message.type]?.(message, buffers);
+  model.on("msg:custom", onMessage);
+  talk.send({ type: "hello" });
+
+  return () => {
+    model.off("msg:custom", onMessage);
+    talk.close();
+    all("dispose");
+    root.remove();
+  };
+}
+
+/** What the views know and may do. */
+function makeApp(talk, root, say, views) {
+  const app = {
+    base: null,
+    view: null,
+    draft: () => talk.draft(app.view.state),
+    set: (patch, { live = false } = {}) => {
+      talk.set(patch, live);
+      if ("selection" in patch) for (const view of Object.values(views())) view.onSelect?.(patch.selection);
+    },
+    command: (name, value) => talk.command(name, value),
+    send: (content) => talk.send(content),
+    title: (code) => app.base.titles[code] ?? `item ${code}`,
+    status: say,
+    focused: () => root.getRootNode().activeElement,
+    /** Whether the kernel has yet to say what the history is. */
+    unsettled: () => talk.unanswered().some((act) => RESTORING.includes(act.command) || act.set?.history === null),
+    select(codes, { add = false } = {}) {
+      const before = app.draft().selection;
+      const only = before.length === codes.length && codes.every((code) => before.includes(code));
+      let selection = codes;
+      if (add) {
+        const dropped = codes.filter((code) => before.includes(code));
+        selection = [...before, ...codes].filter((code) => !dropped.includes(code));
+      } else if (only) selection = [];
+      app.set({ selection });
+    },
+  };
+  return app;
+}
+
+/**
+ * The acts on their way to the kernel. At most one is in flight; patches made meanwhile are merged into one act,
+ * commands wait in order. An act that gets no answer stays first in line until the user's next action.
+ */
+function conversation(model, say) {
+  let acts = [];
+  let inFlight = false;
+  let slowAsked = false;
+  let slowWanted = true;
+  let silence = null;
+  let idle = null;
+  let nextId = Math.floor(Math.random() * 1e6) * 1e6; // the same model may be displayed twice: ids must not meet
+
+  function send(content) {
+    try {
+      model.send(content);
+    } catch (error) {
+      say(`Nothing can be sent to the kernel (${error.message}). ${WAITING}`, { alert: true });
+    }
+  }
+
+  function add(act) {
+    const last = acts.at(-1);
+    if (act.set && last?.set && !last.sent) {
+      last.set = { ...last.set, ...act.set };
+      last.live = last.live && act.live;
+    } else {
+      nextId += 1;
+      acts.push({ id: nextId, ...act });
+    }
+    pump();
+  }
+
+  function pump() {
+    if (inFlight || !acts.length) return;
+    clearTimeout(idle);
+    inFlight = true;
+    const [act] = acts;
+    act.sent = true;
+    const { sent, ...content } = act;
+    send({ type: "act", ...content });
+    silence = setTimeout(() => {
+      inFlight = false;
+      say(SILENT, { alert: true });
+    }, ANSWER_WITHIN);
+  }
+
+  function answered({ id }) {
+    const known = acts.findIndex((act) => act.sent && act.id === id);
+    if (known >= 0) {
+      acts = acts.toSpliced(known, 1);
+      clearTimeout(silence);
+      inFlight = false;
+    }
+    slowAsked = false;
+    slowWanted = true;
+    pump();
+    askSoon();
+  }
+
+  function slowAnswered(more) {
+    slowAsked = false;
+    slowWanted = more;
+    askSoon();
+  }
+
+  function askSoon() {
+    clearTimeout(idle);
+    if (inFlight || slowAsked || !slowWanted) return;
+    idle = setTimeout(() => {
+      slowAsked = true;
+      send({ type: "slow" });
+    }, IDLE);
+  }
+
+  return {
+    send,
+    set: (set, live) => add({ live, set }),
+    command: (command, value) => add(value === undefined ? { command } : { command, value }),
+    draft: (state) => acts.reduce((draft, act) => ({ ...draft, ...act.set }), state),
+    unanswered: () => acts,
+    busy: () => inFlight,
+    answered,
+    slowAnswered,
+    close() {
+      clearTimeout(silence);
+      clearTimeout(idle);
+    },
+  };
+}
+
+/** The line that says which items are selected and what share of each model's probability they have. */
+function selectionLine(app) {
+  const said = el("span");
+  const clear = button("clear", () => app.set({ selection: [] }));
+  const node = el("p", { class: "cx-selection", hidden: true }, said, clear);
+
+  function drawLine() {
+    const { selection } = app.view.state;
+    node.hidden = !selection.length;
+    const shares = app.view.selected.map((share, index) => `${clip(app.base.models[index].name, 40)} ${percent(share)}`);
+    setTitle(said, `${selection.length} ${selection.length === 1 ? "item" : "items"} selected: ${shares.join(", ")}`);
+  }
+
+  return { node, render: drawLine };
+}
+
+export default { render };

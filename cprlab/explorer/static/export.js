@@ -1,0 +1,166 @@
+// Taking a view out of the notebook: CSV (by the kernel), a page that stands alone, a picture; and the state as text.
+
+const PIXELS = 2; // of a picture, for each CSS pixel
+
+function viewHeader(title, hint) {
+  return el("header", {}, el("h3", {}, title), el("p", { class: "cx-hint", title: hint }, hint));
+}
+
+function exportMenu(app, root, name, title) {
+  const menu = el("details", { class: "cx-export" });
+  const entry = (label, save) =>
+    button(label, () => {
+      menu.open = false;
+      save();
+    });
+  menu.append(
+    el("summary", { "aria-label": `Export ${title}` }, "Export"),
+    el(
+      "div",
+      {},
+      entry("CSV", () => app.send({ type: "export", view: name, format: "csv" })),
+      entry("HTML", () => guarded(app, () => saveHtml(root, name, title))),
+      entry("PNG", () => guarded(app, () => savePng(root, name))),
+    ),
+  );
+  menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.open = false));
+  menu.addEventListener("focusout", (event) => !menu.contains(event.relatedTarget) && (menu.open = false));
+  return menu;
+}
+
+async function guarded(app, save) {
+  try {
+    await save();
+  } catch (error) {
+    app.status(`The view could not be exported: ${error.message}`, { alert: true });
+  }
+}
+
+function download(name, blob) {
+  const link = el("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+function saveHtml(root, name, title) {
+  const page = `<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>${title}</title></head>\n<body>\n${
+    standalone(root).outerHTML
+  }\n</body></html>\n`;
+  download(`explorer-${name}.html`, new Blob([page], { type: "text/html" }));
+}
+
+async function savePng(root, name) {
+  const { width, height } = root.getBoundingClientRect();
+  const xhtml = new XMLSerializer().serializeToString(standalone(root, width));
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}"><foreignObject width="100%" height="100%">${
+    forXml(xhtml)
+  }</foreignObject></svg>`;
+  const image = new Image();
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`; // a blob: URL would taint the canvas
+  await image.decode();
+  const canvas = el("canvas", { width: Math.ceil(PIXELS * width), height: Math.ceil(PIXELS * height) });
+  const context = canvas.getContext("2d");
+  context.scale(PIXELS, PIXELS);
+  context.drawImage(image, 0, 0);
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  if (!blob) throw new Error("the browser drew no picture");
+  download(`explorer-${name}.png`, blob);
+}
+
+/** Drop the characters that XML does not allow and titles may hold. */
+function forXml(text) {
+  return text.toWellFormed().replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "");
+}
+
+/** A copy of a view that needs nothing around it: its rules, the theme's colours, and pictures for the canvases. */
+function standalone(root, width) {
+  const copy = root.cloneNode(true);
+  const canvases = root.querySelectorAll("canvas");
+  copy.querySelectorAll("canvas").forEach((canvas, index) => {
+    const drawn = canvases[index];
+    const picture = el("img", { src: drawn.toDataURL(), alt: drawn.getAttribute("aria-label") ?? "", class: drawn.className });
+    picture.style.cssText = drawn.style.cssText;
+    picture.style.width = `${drawn.clientWidth}px`;
+    picture.style.height = `${drawn.clientHeight}px`;
+    canvas.replaceWith(picture);
+  });
+  keepValues(root, copy);
+  copy.querySelectorAll(".cx-export").forEach((menu) => menu.remove());
+  const css = explorerRules(root);
+  const page = el("div", { class: "cprlab-explorer cx-alone" }, el("style", {}, css), copy);
+  for (const name of new Set(css.match(/--(?:jp|cx)-[\w-]+/g))) {
+    page.style.setProperty(name, getComputedStyle(root).getPropertyValue(name));
+  }
+  page.style.boxSizing = "border-box";
+  if (width) page.style.width = `${width}px`;
+  return page;
+}
+
+/** Write what inputs hold, which a copy of the elements forgets, into the copy. */
+function keepValues(root, copy) {
+  const copies = copy.querySelectorAll("input, select");
+  root.querySelectorAll("input, select").forEach((control, index) => {
+    if (control.type === "checkbox") setAttribute(copies[index], "checked", control.checked);
+    else if (control.tagName === "INPUT") setAttribute(copies[index], "value", control.value);
+    else copies[index].querySelectorAll("option")[control.selectedIndex]?.setAttribute("selected", "");
+  });
+  root.querySelectorAll(".cx-scroll").forEach((box, index) => {
+    copy.querySelectorAll(".cx-scroll")[index].firstChild.style.marginTop = `${-box.scrollTop}px`;
+  });
+}
+
+function explorerRules(root) {
+  const sheets = [...document.styleSheets, ...(root.getRootNode().styleSheets ?? [])];
+  const rules = new Set(sheets.flatMap(readableRules).map((rule) => rule.cssText));
+  return [...rules].filter((text) => text.includes(".cprlab-explorer")).join("\n");
+}
+
+function readableRules(sheet) {
+  try {
+    return [...sheet.cssRules];
+  } catch {
+    return []; // a sheet of another host, which a page may not read
+  }
+}
+
+/** The dialog that shows the state as JSON, to be copied, saved, edited and loaded. */
+function stateDialog(app) {
+  const text = el("textarea", { "aria-label": "The explorer's state as JSON", spellcheck: "false", rows: 16 });
+  const close = () => node.close();
+  const node = el(
+    "dialog",
+    { "aria-label": "State" },
+    el("p", {}, "Copy this text to come back to what is shown now, or paste one and load it."),
+    text,
+    el(
+      "div",
+      { class: "cx-buttons" },
+      button("Copy", () => copyText(app, text)),
+      button("Download", () => download("explorer-state.json", new Blob([text.value], { type: "application/json" }))),
+      button("Load", () => {
+        app.command("load", text.value);
+        close();
+      }),
+      button("Close", close),
+    ),
+  );
+
+  function open() {
+    text.value = app.view ? JSON.stringify(app.view.state, null, 2) : "";
+    node.showModal();
+    text.focus();
+    text.select();
+  }
+
+  return { node, open };
+}
+
+async function copyText(app, area) {
+  try {
+    await navigator.clipboard.writeText(area.value);
+    app.status("The state's text is in the clipboard.");
+  } catch {
+    area.select();
+    app.status("The browser does not let a page copy; press Ctrl+C.", { alert: true });
+  }
+}

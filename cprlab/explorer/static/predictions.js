@@ -1,0 +1,167 @@
+// The models' predictions side by side: bars on one scale, the copy gauge, and how both have moved since the pin.
+
+const LENGTHS = [5, 10, 20];
+
+function predictionsView(root, app) {
+  let columns = [];
+  const colour = el(
+    "select",
+    { onchange: () => app.set({ colour: colour.value }) },
+    option("kind", "in the history or new"),
+    option("partition", "partition of the head"),
+  );
+  const k = el("select", { onchange: () => app.set({ k: Number(k.value) }) }, ...LENGTHS.map((n) => option(n)));
+  const pin = button("Pin", () => app.command(app.draft().pinned ? "unpin" : "pin"), {
+    title: "keep these predictions to compare the next ones with",
+  });
+  const legend = el("ul", { class: "cx-legend", "aria-label": "Legend" });
+  const grid = el("div", { class: "cx-models" });
+  root.append(
+    el("div", { class: "cx-controls" }, labelled("Colour", colour), labelled("Top", k), pin),
+    legend,
+    grid,
+  );
+
+  function drawLegend(view, colourOf) {
+    const pinned = view.state.pinned ? [["hollow", "at the pin"]] : [];
+    const partitions = view.state.colour === "partition" ? partitionsOf(view).map((name) => [name, name]) : [];
+    const kinds = Object.keys(GLYPHS).map((kind) => [kind, `${GLYPHS[kind]} ${KIND_LABELS[kind]}`]);
+    fillList(
+      legend,
+      [...kinds, ...partitions, ...pinned],
+      () => el("li", {}, el("span", { class: "cx-swatch" }), el("span")),
+      (node, [key, label]) => {
+        const plain = view.state.colour === "partition" && key in GLYPHS;
+        node.firstChild.hidden = plain;
+        setAttribute(node.firstChild, "class", `cx-swatch${key === "hollow" ? " cx-hollow" : ""}`);
+        node.firstChild.style.background = key === "hollow" ? "none" : colourOf(key);
+        setTitle(node.lastChild, label);
+      },
+    );
+  }
+
+  function render(view) {
+    const byPartition = view.state.colour === "partition";
+    const names = partitionsOf(view);
+    const colourOf = (key) =>
+      byPartition ? COLOURS[names.indexOf(key) % COLOURS.length] : app.base.kinds[key]?.[0] ?? COLOURS[0];
+    const barColour = (bar) => colourOf(byPartition ? bar.partition : bar.kind);
+    const scale = scaleOf(view);
+    colour.value = app.draft().colour;
+    k.value = app.draft().k;
+    setText(pin, app.draft().pinned ? "Unpin" : "Pin");
+    setAttribute(pin, "aria-pressed", String(Boolean(app.draft().pinned)));
+    setAttribute(grid, "data-scale", scale);
+    drawLegend(view, colourOf);
+    view.predictions.forEach((prediction, index) => columns[index]?.render(prediction, view, { barColour, scale }));
+    outline(root, app.draft().selection);
+  }
+
+  return {
+    onBase(base) {
+      columns = base.models.map((_, index) => modelColumn(app, index));
+      grid.replaceChildren(...columns.map((column) => column.node));
+    },
+    render,
+    onSelect: (selection) => outline(root, selection),
+  };
+}
+
+/** The largest probability that any bar shows, now or at the pin: all bars share its scale. */
+function scaleOf(view) {
+  const shown = view.predictions.flatMap(({ top }) => top.flatMap(({ p, was }) => [p, was ?? 0]));
+  return Math.max(...shown, Number.MIN_VALUE);
+}
+
+function partitionsOf(view) {
+  return [...new Set(view.predictions.flatMap(({ top }) => top.map(({ partition }) => partition)))].sort();
+}
+
+function modelColumn(app, index) {
+  const name = el("h4");
+  const head = el("p", { class: "cx-head-name" });
+  const gauge = copyGauge();
+  const truth = el("p", { class: "cx-truth" });
+  const bars = el("ol", { class: "cx-bars" });
+  const settled = el("p", { class: "cx-note" });
+  const node = el("article", {}, name, head, gauge.node, truth, bars, settled);
+
+  function makeRow() {
+    const row = el(
+      "button",
+      { type: "button", class: "cx-row", onclick: (event) => selectBy(app, row, event) },
+      el("span", { class: "cx-glyph" }),
+      el("bdi", { class: "cx-text" }),
+      el("span", { class: "cx-partition" }),
+      el("span", { class: "cx-moved" }),
+      el("span", { class: "cx-p" }),
+      el("span", { class: "cx-track" }, el("span", { class: "cx-bar" }), el("span", { class: "cx-was" })),
+    );
+    return el("li", {}, row);
+  }
+
+  function fillRow(item, bar, { barColour, scale }, view) {
+    const row = item.firstChild;
+    const [glyph, text, partition, moved, p, track] = row.children;
+    const title = app.title(bar.item);
+    setText(glyph, GLYPHS[bar.kind]);
+    setText(text, clip(title));
+    setText(partition, view.state.colour === "partition" ? clip(bar.partition, 20) : "");
+    setText(moved, view.state.pinned ? moveOf(bar) : "");
+    setText(p, percent(bar.p));
+    setAttribute(row, "data-code", bar.item);
+    const was = bar.was === null ? "" : `, ${percent(bar.was)} at the pin`;
+    setAttribute(row, "title", clip(`${title}\n${KIND_LABELS[bar.kind]}, partition ${bar.partition}${was}`, 600));
+    const [fill, outlineAtPin] = track.children;
+    setAttribute(fill, "data-item", bar.item);
+    setAttribute(fill, "data-p", bar.p);
+    fill.style.width = `${(100 * bar.p) / scale}%`;
+    fill.style.background = barColour(bar);
+    outlineAtPin.hidden = bar.was === null;
+    outlineAtPin.style.width = `${(100 * (bar.was ?? 0)) / scale}%`;
+  }
+
+  function render(prediction, view, drawn) {
+    setTitle(name, app.base.models[index].name);
+    setTitle(head, view.heads[index].name);
+    gauge.render(prediction, app.base.observed);
+    const before = prediction.pinned ? ` (was ${integer(prediction.pinned.rank)})` : "";
+    setText(truth, `★ true next: rank ${integer(prediction.rank)}, ${percent(prediction.target)}${before}`);
+    fillList(bars, prediction.top, makeRow, (item, bar) => fillRow(item, bar, drawn, view));
+    setAttribute(bars, "aria-label", clip(`Most probable items by ${app.base.models[index].name}`));
+    setText(settled, clip(prediction.settled, 600));
+  }
+
+  return { node, render };
+}
+
+function moveOf(bar) {
+  if (bar.moved === null) return "new";
+  if (bar.moved === 0) return "=";
+  return bar.moved > 0 ? `▲${bar.moved}` : `▼${-bar.moved}`;
+}
+
+/** How much of the probability lies on the history's items, with a tick where users do repeat. */
+function copyGauge() {
+  const fill = el("span", { class: "cx-fill" });
+  const was = el("span", { class: "cx-was" });
+  const tick = el("span", { class: "cx-tick" });
+  const track = el("div", { class: "cx-gauge", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100 }, fill, was, tick);
+  const said = el("span");
+  const observedSaid = el("span", { class: "cx-observed" });
+  const node = el("div", { class: "cx-copy" }, said, track, observedSaid);
+
+  function render({ copy, pinned }, observed) {
+    const before = pinned ? ` (was ${percent(pinned.copy)})` : "";
+    setText(said, `● copy probability ${percent(copy)}${before}`);
+    setAttribute(track, "aria-valuenow", (100 * copy).toFixed(1));
+    setAttribute(track, "aria-label", `copy probability; observed repeats ${percent(observed)}`);
+    fill.style.width = `${100 * copy}%`;
+    was.hidden = !pinned;
+    was.style.width = `${100 * (pinned?.copy ?? 0)}%`;
+    tick.style.left = `${100 * observed}%`;
+    setText(observedSaid, `┃ observed repeats ${percent(observed)}`);
+  }
+
+  return { node, render };
+}

@@ -1,0 +1,331 @@
+"""The explorer's front end in a real browser, with a model object that records what is sent: no kernel."""
+
+import struct
+import zlib
+
+import pytest
+
+from tests.browser import needs_browser, open_page
+from tests.explorer.page import (
+    DARK,
+    HOSTILE,
+    acts,
+    answer,
+    base,
+    cases,
+    emit,
+    open_explorer,
+    titles,
+    verdict,
+    view,
+)
+
+pytestmark = needs_browser
+CHIPS = ".cx-chips .cx-chip"
+COLOUR, TOP = (f".cx-predictions label:nth-of-type({place}) select" for place in (1, 2))
+
+
+@pytest.fixture
+def page(tmp_path):
+    with open_page() as (page, complaints):
+        open_explorer(page, tmp_path)
+        emit(page, base(titles()), view(), cases(titles=titles()[:9]), verdict())
+        yield page
+        assert complaints == []
+
+
+def focused(page) -> str:
+    return page.evaluate("document.activeElement.textContent")
+
+
+def test_until_the_kernel_speaks_the_widget_says_what_to_do(tmp_path):
+    with open_page() as (page, complaints):
+        open_explorer(page, tmp_path)
+        assert "Run All Cells" in page.get_by_role("status").inner_text()
+        assert page.evaluate("sent") == [{"type": "hello"}]
+        assert complaints == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "history", "then"),
+    [
+        (["Delete"], [1, 2, 3, 4], "1Film 1"),
+        (["ArrowRight", "Backspace"], [0, 2, 3, 4], "2Film 2"),
+        (["End", "Delete"], [0, 1, 2, 3], "4Film 3"),
+        (["Alt+ArrowRight"], [1, 0, 2, 3, 4], "2Film 0"),
+        (["End", "Shift+ArrowLeft"], [0, 1, 2, 4, 3], "4Film 4"),
+    ],
+)
+def test_keys_on_a_chip_edit_the_history_and_keep_the_focus(page, keys, history, then):
+    page.locator(CHIPS).first.focus()
+    for key in keys:
+        page.keyboard.press(key)
+    (act,) = acts(page)
+    assert act["set"] == {"history": history}
+    assert not act["live"]
+    answer(page, history=tuple(history))
+    assert focused(page).startswith(then)
+
+
+def test_enter_selects_and_control_adds(page):
+    page.locator(CHIPS).first.focus()
+    page.keyboard.press("Enter")
+    answer(page, selection=[0])
+    page.locator(CHIPS).nth(2).click(modifiers=["Control"])
+    assert [act["set"] for act in acts(page)] == [{"selection": [0]}, {"selection": [0, 2]}]
+    answer(page, selection=[0, 2])
+    assert page.locator(".cx-selection").inner_text().startswith("2 items selected: SASRec 3.1%, GRU4Rec 5.2%")
+    assert page.locator('[data-code="2"][aria-pressed="true"]').count() >= 3  # a chip, and a bar of each model
+
+
+def test_the_mouse_removes_and_drags(page):
+    page.locator(".cx-chips li").nth(1).hover()
+    page.get_by_role("button", name="Remove Film 1").click()
+    answer(page, history=(0, 2, 3, 4))
+    page.locator(".cx-chips li").nth(0).drag_to(page.locator(".cx-chips li").nth(2))
+    assert acts(page)[-1]["set"] == {"history": [2, 3, 0, 4]}
+
+
+def test_an_item_is_found_and_inserted_at_the_end(page):
+    box = page.get_by_role("combobox", name="Insert")
+    box.press_sequentially("FILM 99")
+    assert page.locator(".cx-box [role=option]:visible").count() == 11  # 99 and 990 to 999
+    box.press("ArrowDown")
+    box.press("Enter")
+    assert acts(page)[0]["set"] == {"history": [0, 1, 2, 3, 4, 990]}
+    assert page.locator(".cx-box [role=option]:visible").count() == 0
+
+
+def test_undo_redo_reset_and_an_edit_behind_an_undo(page):
+    for name in ("Undo", "Redo", "Reset"):
+        assert page.get_by_role("button", name=name, exact=True).is_disabled()
+    emit(page, view(undo=True, history=(0, 1, 2)))
+    page.locator(CHIPS).first.focus()
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Delete")  # of a history that the kernel has yet to send
+    assert [act.get("command") for act in acts(page)] == ["undo"]
+    answer(page, history=(5, 6, 7))
+    assert acts(page)[-1]["set"] == {"history": [6, 7]}
+
+
+def test_cases_are_asked_for_and_chosen(page):
+    page.get_by_role("button", name="copy").click()
+    answer(page)
+    assert acts(page)[-1]["set"]["query"]["sort"] == "copy"
+    page.get_by_role("searchbox").press_sequentially("alien")
+    page.wait_for_function("acts().length === 2")
+    assert acts(page)[-1]["set"]["query"]["search"] == "alien"
+    answer(page)
+    page.locator(".cx-cases tr[aria-selected=true]").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert acts(page)[-1]["set"] == {"case": 8, "history": None}
+    assert "200 of 1,234 cases" in page.locator(".cx-cases").inner_text()
+
+
+def test_while_an_act_is_in_flight_the_rest_become_one(page):
+    drag = """(value) => { const slider = document.querySelector('.cx-slider input');
+        slider.value = value; slider.dispatchEvent(new Event('input')); }"""
+    for value in (0.1, 0.2, 0.3, 0.4, 0.5):
+        page.evaluate(drag, value)
+    assert [act["set"]["settings"][0]["toward"] for act in acts(page)] == [0.1]
+    answer(page)
+    assert [act["set"]["settings"][0]["toward"] for act in acts(page)] == [0.1, 0.5]
+    assert acts(page)[1]["live"]
+    page.evaluate("document.querySelector('.cx-slider input').dispatchEvent(new Event('change'))")
+    emit(page, view(12345))  # of another display of the same model: answers nothing here
+    assert len(acts(page)) == 2
+    answer(page)
+    assert acts(page)[-1]["live"] is False
+
+
+def test_switches_of_a_head_are_commands(page):
+    page.get_by_role("checkbox", name="R: rerankers").click()
+    answer(page)
+    page.get_by_label("merge of C and P").first.select_option("add")
+    values = [act["value"] for act in acts(page)]
+    assert values == [{"model": 0, "R": []}, {"model": 0, "context_merge": "add"}]
+    pointer = page.get_by_role("checkbox", name="P: pointer")
+    assert pointer.is_disabled()
+    assert "trained without P" in page.locator("label", has=pointer).get_attribute("title")
+
+
+@pytest.mark.parametrize("models", [2, 3, 4])
+def test_bars_of_all_models_share_one_scale(page, models):
+    emit(page, base(titles(), models), view(models=models, pinned={"case": 7}))
+    bars = page.evaluate("""[...document.querySelectorAll('.cx-bar')].map((bar) => [Number(bar.dataset.p),
+        bar.getBoundingClientRect().width, bar.parentElement.getBoundingClientRect().width])""")
+    assert len(bars) == 10 * models
+    for p, width, available in bars:
+        assert width == pytest.approx(p / 0.21 * available, abs=0.6)
+    assert len({round(available) for _, _, available in bars}) == 1
+    moves = page.locator("article").first.locator(".cx-moved").all_inner_texts()
+    assert moves[:4] == ["new", "=", "▲3", "▼2"]
+
+
+def test_an_error_is_an_alert_and_the_control_goes_back(page):
+    page.locator(TOP).select_option("20")
+    answer(page, error="Item 4 is not in the catalogue; remove it.")
+    assert "Item 4 is not in the catalogue" in page.get_by_role("alert").inner_text()
+    assert page.locator(TOP).input_value() == "10"
+
+
+def test_a_kernel_that_is_silent_is_told_of_and_nothing_is_lost(tmp_path):
+    with open_page() as (page, _):
+        page.clock.install()
+        open_explorer(page, tmp_path)
+        emit(page, base(titles()), view())
+        page.locator(CHIPS).first.focus()
+        page.keyboard.press("Delete")
+        page.locator(TOP).select_option("20")
+        page.clock.run_for(9_000)
+        assert page.get_by_role("alert").count() == 0
+        page.clock.run_for(1_500)
+        assert "does not answer" in page.get_by_role("alert").inner_text()
+        page.locator(COLOUR).select_option("partition")
+        first, again = acts(page)
+        assert first == again
+        answer(page, history=(1, 2, 3, 4))
+        assert acts(page)[-1]["set"] == {"k": 20, "colour": "partition"}
+
+
+def test_slow_work_is_asked_for_when_idle_until_there_is_no_more(page):
+    asked = "sent.filter((content) => content.type === 'slow').length"
+    page.wait_for_function(f"{asked} === 1")
+    emit(page, {"type": "slow", "more": True, "doing": "certificates: 350 of 2,000"})
+    assert page.locator(".cx-doing").inner_text() == "certificates: 350 of 2,000"
+    page.wait_for_function(f"{asked} === 2")
+    emit(page, {"type": "slow", "more": False, "doing": ""})
+    page.wait_for_timeout(400)
+    assert page.evaluate(asked) == 2
+
+
+def test_a_verdict_of_an_older_view_is_busy(page):
+    panel = page.locator(".cx-verdict")
+    assert panel.get_attribute("aria-busy") == "false"
+    emit(page, view(5))
+    assert panel.get_attribute("aria-busy") == "true"
+    emit(page, verdict(5))
+    assert "No hidden state" in panel.inner_text()
+    assert panel.get_attribute("aria-busy") == "false"
+
+
+@pytest.mark.parametrize("width", [850, 1800])
+def test_hostile_titles_are_text_and_overflow_nothing(tmp_path, width):
+    with open_page() as (page, complaints):
+        open_explorer(page, tmp_path, width)
+        named = base(titles(HOSTILE), 2)
+        named["models"][0]["name"] = HOSTILE[3]
+        named["models"][1]["trained"] = HOSTILE[0]
+        emit(page, named, view(notice=HOSTILE[3], selection=[3]), cases(titles=HOSTILE), verdict(title=HOSTILE[3]))
+        assert page.evaluate("window.hacked") is None
+        assert page.locator(CHIPS).first.inner_text().endswith(HOSTILE[0])
+        assert page.evaluate("document.querySelectorAll('.cprlab-explorer :is(img, script)').length") == 0
+        too_wide = """[document.documentElement, ...document.querySelectorAll('.cprlab-explorer, section, article')]
+            .filter((node) => node.scrollWidth > node.clientWidth).map((node) => node.className)"""
+        assert page.evaluate(too_wide) == []
+        assert complaints == []
+
+
+@pytest.mark.parametrize("name", ["history", "predictions", "states", "map"])
+def test_a_view_is_exported_as_a_picture(tmp_path, name):
+    with open_page() as (page, complaints):
+        open_explorer(page, tmp_path, head=DARK)
+        emit(page, base(titles(HOSTILE)), view(), cases(titles=HOSTILE))
+        page.locator(f".cx-{name} summary").click()
+        with page.expect_download() as download:
+            page.locator(f".cx-{name}").get_by_role("button", name="PNG").click()
+        pixels = _pixels(download.value.path().read_bytes())
+        assert len(set(pixels[:: max(1, len(pixels) // 200_000)])) > 20
+        assert complaints == []
+
+
+def _pixels(png: bytes) -> bytes:
+    """The filtered bytes of a PNG: a blank picture has next to no different ones."""
+    assert png.startswith(b"\x89PNG")
+    place, data = 8, b""
+    while place < len(png):
+        (size,), kind = struct.unpack(">I", png[place : place + 4]), png[place + 4 : place + 8]
+        data += png[place + 8 : place + 8 + size] if kind == b"IDAT" else b""
+        place += size + 12
+    return zlib.decompress(data)
+
+
+def test_a_view_is_exported_as_a_page_that_stands_alone(page, tmp_path):
+    page.locator(".cx-predictions summary").click()
+    with page.expect_download() as download:
+        page.locator(".cx-predictions").get_by_role("button", name="HTML").click()
+    (tmp_path / "alone.html").write_bytes(download.value.path().read_bytes())
+    page.goto((tmp_path / "alone.html").as_uri())
+    widths = page.evaluate("[...document.querySelectorAll('.cx-bar')].map((bar) => bar.getBoundingClientRect().width)")
+    assert len(widths) == 20
+    assert widths[1] == pytest.approx(widths[0] / 2, abs=1)
+
+
+def test_csv_is_the_kernels_and_the_state_is_loaded(page):
+    page.locator(".cx-cases summary").click()
+    page.locator(".cx-cases").get_by_role("button", name="CSV").click()
+    assert page.evaluate("sent.at(-1)") == {"type": "export", "view": "cases", "format": "csv"}
+    with page.expect_download() as download:
+        emit(page, {"type": "export", "name": "cases.csv", "mime": "text/csv", "text": "case\n7\n"})
+    assert download.value.suggested_filename == "cases.csv"
+    assert download.value.path().read_text() == "case\n7\n"
+    page.get_by_role("button", name="State…").click()
+    page.get_by_role("textbox", name="state as JSON").fill('{"case": 3}')
+    page.get_by_role("button", name="Load", exact=True).click()
+    assert (acts(page)[-1]["command"], acts(page)[-1]["value"]) == ("load", '{"case": 3}')
+
+
+def test_every_control_is_reached_by_the_keyboard(page):
+    """Tab goes through all views; what Tab skips is reached by arrows, or has its key (a chip's cross: Delete)."""
+    reached = set()
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.closest('section')?.className ?? ''"))
+    assert reached >= {"cx-cases", "cx-history", "cx-predictions", "cx-map", "cx-states", "cx-verdict"}
+    unnamed = """[...document.querySelectorAll('.cprlab-explorer :is(button, input, select, textarea, summary)')]
+        .filter((node) => !(node.ariaLabel || node.textContent.trim() || node.labels?.length)).length"""
+    assert page.evaluate(unnamed) == 0
+
+
+@pytest.mark.parametrize("head", ["", DARK], ids=["light", "dark"])
+def test_text_is_read_on_its_ground(tmp_path, head):
+    with open_page() as (page, _):
+        open_explorer(page, tmp_path, head=head)
+        emit(page, base(titles()), view(), cases(), verdict())
+        colours = page.evaluate("""['h3', '.cx-hint', '.cx-p', '.cx-chip', '.cx-number', 'td', 'legend'].map((name) => {
+            const node = document.querySelector(`.cprlab-explorer ${name}`);
+            let ground = node;
+            while (/, 0\\)$/.test(getComputedStyle(ground).backgroundColor)) ground = ground.parentElement;
+            const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+            return [name, numbers(getComputedStyle(node).color), numbers(getComputedStyle(ground).backgroundColor)];
+        })""")
+        for name, text, ground in colours:
+            assert _contrast(text, ground) >= 4.5, name
+
+
+def _contrast(text: list[float], ground: list[float]) -> float:
+    """WCAG 2's contrast ratio of a colour (with its opacity) on an opaque ground."""
+    opacity = text[3] if len(text) == 4 else 1
+    mixed = [opacity * t + (1 - opacity) * g for t, g in zip(text[:3], ground[:3], strict=True)]
+
+    def luminance(colour):
+        parts = [c / 255 for c in colour]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(mixed), luminance(ground[:3])), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_closed_widget_listens_no_more_and_can_be_opened_twice(page):
+    page.evaluate("dispose()")
+    assert page.evaluate("[handlers.length, document.querySelectorAll('.cprlab-explorer').length]") == [0, 0]
+    page.evaluate("[1, 2].forEach(() => explorer.render({model, el: document.getElementById('place')}))")
+    emit(page, base(titles()), view(), cases())
+    assert page.locator(CHIPS).count() == 10
+    page.locator(CHIPS).first.press("Delete")
+    answer(page, history=(1, 2, 3, 4))
+    assert page.locator(CHIPS).count() == 8
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((node) => node.id)")
+    assert len(ids) == len(set(ids))
