@@ -283,7 +283,6 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
         "\u202eكتاب عن البحر הספר",
         "long " * 2000,
     ]
-    rng = np.random.default_rng(5)
     marks = [
         {"item": 2 + k, "kind": kind, "label": hostile[k % 4], "model": 0}
         | dict(zip("xy", map(float, spread[2 + k]), strict=True))
