@@ -283,7 +283,6 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
         "\u202eكتاب عن البحر הספר",
         "long " * 2000,
     ]
-    rng = np.random.default_rng(5)
     marks = [
         {"item": 2 + k, "kind": kind, "label": hostile[k % 4], "model": 0}
         | dict(zip("xy", map(float, spread[2 + k]), strict=True))
@@ -291,7 +290,7 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
     ]
     far = 40 * np.abs(spread).max()
     marks.append({"item": -1, "kind": "hidden state", "label": hostile[0], "x": float(far), "y": 0.0, "model": 0})
-    shown = Map(page, spread, marks=marks, titles={k: hostile[k % 4] for k in range(2, 13_000)})
+    shown = Map(page, spread, marks=marks, titles={k: hostile[k % 4] for k in range(2, 400)})
     assert page.evaluate("document.querySelectorAll('.cx-map img, .cx-map b').length") == 0
     boxes = page.evaluate(
         "[...document.querySelectorAll('.cx-map-marks > g:nth-of-type(3) > text')]"
@@ -303,7 +302,7 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
         assert min(a[2], b[2]) - max(a[0], b[0]) < 1 or min(a[3], b[3]) - max(a[1], b[1]) < 1
     assert max(box[2] - box[0] for box in boxes) < 320
     at, hovered = shown.on_screen(spread), 0
-    for item in rng.permutation(np.arange(30, 13_000))[:40]:
+    for item in range(30, 400):
         if np.sort(np.hypot(*(at - at[item]).T))[1] > 3 and np.hypot(*(shown.marks()[:2] - at[item]).T).min() > 20:
             page.mouse.move(*(shown.box()[0] + at[item]))
             hovered += 1
@@ -317,7 +316,7 @@ def test_titles_are_text_and_labels_stand_clear(page, spread):
             assert corner[0] <= box["x"]
             assert box["x"] + box["width"] <= corner[0] + size[0]
 
-    assert hovered > 3
+    assert hovered > 5
     (state,) = (mark for mark in page.evaluate(CENTRES) if mark[0] == "hidden state")
     width, height = shown.box()[1]
     assert state[3:] == ["inline", "inline"]  # at the border, with an arrow
