@@ -51,24 +51,34 @@ def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progres
     return table.astype({"interfering": int})
 
 
-def copying_states(snapshot: Snapshot, progress: bool = True) -> np.ndarray:
-    """Return the states in the ball ‖h‖ ≤ `snapshot.radius` nearest to a uniform copy of each history, (m, d) float64.
+def copying_states(snapshot: Snapshot, progress: bool = True, radius: float | None = None) -> np.ndarray:
+    """Return the states in the ball ‖h‖ ≤ ρ nearest to a uniform copy of each history, (m, d) float64.
 
     They are those behind `gap_ball` of `bottleneck_gap` and behind `interference`.
+
+    Args:
+        snapshot: W, b, and the histories.
+        progress: whether to show a bar.
+        radius: ρ, as of the snapshot from which these cases were taken; `snapshot.radius` if None.
     """
-    batches = _batches(snapshot, progress, "copying states")
+    batches = _batches(snapshot, progress, "copying states", radius)
     return np.concatenate([batch.solve(*batch.wanted(None), free=False)[1].states.numpy() for batch in batches])
 
 
-def interference(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
+def interference(snapshot: Snapshot, progress: bool = True, radius: float | None = None) -> pd.DataFrame:
     """Return the items that any good copier of a history must lift as well, with their titles.
+
+    Args:
+        snapshot: W, b, and the histories.
+        progress: whether to show a bar.
+        radius: as in `copying_states`.
 
     Returns:
         A row for each case and interfering item, the strongest first: `case, item, title, excess` (nats by which the
         item scores above the history's lowest, at the state in the ball that best copies the history uniformly).
     """
     rows = []
-    for batch in _batches(snapshot, progress, "interference"):
+    for batch in _batches(snapshot, progress, "interference", radius):
         _, ball = batch.solve(*batch.wanted(None), free=False)
         excess = batch.excess(ball.states)
         for case, item in (excess > 0).nonzero().tolist():
@@ -78,7 +88,10 @@ def interference(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
 
 
 def copy_dial(
-    snapshot: Snapshot, alphas: Sequence[float | np.ndarray] = (0, 0.5, 1), progress: bool = True
+    snapshot: Snapshot,
+    alphas: Sequence[float | np.ndarray] = (0, 0.5, 1),
+    progress: bool = True,
+    radius: float | None = None,
 ) -> pd.DataFrame:
     """Turn the share of probability on the history, and return what a single state loses that a partition does not.
 
@@ -89,6 +102,7 @@ def copy_dial(
         snapshot: W, b, states and histories.
         alphas: wanted copy shares from 0 to 1, each the same for all cases, or (m,).
         progress: whether to show a bar.
+        radius: of the ball, as in `copying_states`.
 
     Returns:
         A row a case and α: `case`, `alpha`, `stay` (nats lost at the model's own state), `floor_free` and `floor_ball`
@@ -107,7 +121,7 @@ def copy_dial(
     if any(len(history) == snapshot.n_items for history in snapshot.distinct):
         raise ConfigError("A history holds every item there is, so nothing is left for the other end of the dial.")
     rows = []
-    for batch in _batches(snapshot, progress, "copy dial"):
+    for batch in _batches(snapshot, progress, "copy dial", radius):
         dial = _Dial(batch)
         for share in shares:
             alpha = torch.from_numpy(share[batch.cases].copy())
@@ -180,7 +194,8 @@ class _Batch(NamedTuple):
         return (scores - lowest).masked_fill(self.inside(), -torch.inf)
 
 
-def _batches(snapshot: Snapshot, progress: bool, name: str) -> Iterator[_Batch]:
+def _batches(snapshot: Snapshot, progress: bool, name: str, radius: float | None = None) -> Iterator[_Batch]:
+    radius = snapshot.radius if radius is None else radius
     weight = torch.from_numpy(snapshot.item_embeddings).double()
     bias = torch.zeros(len(weight)) if snapshot.bias is None else torch.from_numpy(snapshot.bias)
     items = Items(weight, bias.double())
@@ -190,7 +205,7 @@ def _batches(snapshot: Snapshot, progress: bool, name: str) -> Iterator[_Batch]:
             histories = [torch.from_numpy(history) for history in snapshot.distinct[start : start + AT_ONCE]]
             codes = torch.nn.utils.rnn.pad_sequence(histories, batch_first=True, padding_value=-1)
             now = states[start : start + AT_ONCE]
-            yield _Batch(items, start, now, codes.clamp(min=0), codes >= 0, snapshot.radius)
+            yield _Batch(items, start, now, codes.clamp(min=0), codes >= 0, radius)
             bar.update(len(now))
 
 

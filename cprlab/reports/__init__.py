@@ -7,10 +7,11 @@ from cprlab.reports.page import to_page
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
 from cprlab.reports.run import run_probe, run_report, write_metrics
-from cprlab.reports.subjects import Subject, open_subject
+from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
 
 __all__ = [
     "Findings",
+    "ModelsConfig",
     "ProbeConfig",
     "ReportConfig",
     "Subject",

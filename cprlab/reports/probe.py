@@ -4,8 +4,7 @@ import html
 import json
 import platform
 import re
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pandas as pd
 import pydantic
 
 from cprlab.data import BUILTIN
-from cprlab.errors import ConfigError
 from cprlab.files import whole
 from cprlab.probes import (
     Verdict,
@@ -30,9 +28,7 @@ from cprlab.probes import (
     space,
     wanted_share,
 )
-from cprlab.reports.config import ReportConfig
-from cprlab.reports.subjects import Subject, open_subject
-from cprlab.training import train
+from cprlab.reports.subjects import ModelsConfig, Subject
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the dial's curve
 SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50)  # of the sets that are to be separated
@@ -40,41 +36,14 @@ SETS = 100  # of each size
 MARKED = 8  # interfering items on a map
 
 
-class ProbeConfig(ReportConfig):
-    """The parameters of `notebooks/02_probe.ipynb`; those of a report say what to train where no model is given.
+class ProbeConfig(ModelsConfig):
+    """The parameters of `notebooks/02_probe.ipynb`.
 
     Attributes:
-        models: runs' folders, RecBole checkpoints and Snapshots, a semicolon between two; if empty, the heads of a
-            report on `data` are trained, or read back.
-        histories: a Parquet file of histories for Snapshots that hold none.
         cases: how many of a model's cases the slower probes take, drawn at random.
     """
 
-    models: str = ""
-    histories: str = ""
     cases: int = pydantic.Field(300, ge=2)
-
-    def subjects(self) -> list[Subject]:
-        """Open, or train, what is to be probed; each of several with one name has its place among all behind it.
-
-        Raises:
-            CprlabError: one of them cannot be, or is given twice.
-        """
-        sources = [source.strip() for source in self.models.split(";") if source.strip()]
-        sequences = None
-        if not sources or any(Path(source).is_dir() for source in sources):
-            sequences = self.sequences()
-        if not sources:
-            trained = (train(sequences, config, self.runs, self.device) for config in self.run_configs().values())
-            sources = [str(run.folder) for run in trained]
-        if len({Path(source).resolve() for source in sources}) < len(sources):
-            raise ConfigError(f"{max(sources, key=sources.count)} is given twice; give each model once.")
-        subjects = [open_subject(source, sequences, self.data, self.histories) for source in sources]
-        names = Counter(subject.name for subject in subjects)
-        return [
-            replace(subject, name=f"{subject.name} ({place})") if names[subject.name] > 1 else subject
-            for place, subject in enumerate(subjects, 1)
-        ]
 
     @property
     def folder(self) -> Path:

@@ -1,7 +1,8 @@
-"""What `cprlab probe` is given: runs, RecBole checkpoints and Snapshots, opened as subjects of the same probes."""
+"""Models to look at: runs, RecBole checkpoints and Snapshots, opened as subjects of the same probes and views."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +16,72 @@ from cprlab.evaluation import evaluate
 from cprlab.models import HeadConfig, Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
 from cprlab.probes.arrays import SUFFIXES
-from cprlab.training import Run
+from cprlab.reports.config import ReportConfig
+from cprlab.training import Run, train
 
 AT_ONCE = 512  # histories
 
 
+class ModelsConfig(ReportConfig):
+    """Which models to look at; those of a report say what to train where none is given.
+
+    Attributes:
+        models: runs' folders, RecBole checkpoints and Snapshots, a semicolon between two; if empty, the heads of a
+            report on `data` are trained, or read back.
+        histories: a Parquet file of histories for Snapshots that hold none.
+    """
+
+    models: str = ""
+    histories: str = ""
+
+    def subjects(self, facet: str = "") -> "list[Subject]":
+        """Open, or train, the models; each of several with one name has its place among all behind it.
+
+        Args:
+            facet: as in `open_subject`.
+
+        Raises:
+            CprlabError: one of them cannot be, or is given twice.
+        """
+        sources = [source.strip() for source in self.models.split(";") if source.strip()]
+        sequences = None
+        if not sources or any(Path(source).is_dir() for source in sources):
+            sequences = self.sequences()
+        if not sources:
+            trained = (train(sequences, config, self.runs, self.device) for config in self.run_configs().values())
+            sources = [str(run.folder) for run in trained]
+        if len({Path(source).resolve() for source in sources}) < len(sources):
+            raise ConfigError(f"{max(sources, key=sources.count)} is given twice; give each model once.")
+        subjects = [open_subject(source, sequences, self.data, self.histories, facet) for source in sources]
+        names = Counter(subject.name for subject in subjects)
+        return [
+            replace(subject, name=f"{subject.name} ({place})") if names[subject.name] > 1 else subject
+            for place, subject in enumerate(subjects, 1)
+        ]
+
+
 @dataclass(frozen=True)
 class Subject:
-    """A model under the probes.
+    """A model to look at.
 
     Attributes:
         name: what to call it.
         snapshot: W and the states that score the vocabulary.
         cases: a row for each case of the snapshot, what the whole head does there (see `copy_probability`).
         own_state: the head scores the history otherwise than by the one state and W, so the copy dial does not apply.
+        recommender: what gave the states, with the items in the same order, in RecBole's behind its padding; None for
+            a Snapshot from a file.
+        users: (cases,) the recommender's codes of the users, where it has any.
+        user_ids: (cases,) who they are, where that is known.
     """
 
     name: str
     snapshot: Snapshot
     cases: pd.DataFrame
     own_state: bool
+    recommender: Recommender | None = None
+    users: np.ndarray | None = None
+    user_ids: np.ndarray | None = None
 
     def sample(self, cases: int, seed: int) -> "Subject":
         """Return the subject on `cases` of its cases, drawn at random; all if there are no more.
@@ -48,12 +95,18 @@ class Subject:
         if not len(open_):
             raise DataError(f"{self.name}: every history holds every item there is, so nothing can be excluded.")
         drawn = np.sort(np.random.default_rng(seed).choice(open_, min(cases, len(open_)), replace=False))
-        return Subject(
-            self.name, self.snapshot.take(drawn), self.cases.iloc[drawn].reset_index(drop=True), self.own_state
+        return replace(
+            self,
+            snapshot=self.snapshot.take(drawn),
+            cases=self.cases.iloc[drawn].reset_index(drop=True),
+            users=None if self.users is None else self.users[drawn],
+            user_ids=None if self.user_ids is None else self.user_ids[drawn],
         )
 
 
-def open_subject(source: str, sequences: Sequences | None, data: str = "", histories: str = "") -> Subject:
+def open_subject(
+    source: str, sequences: Sequences | None, data: str = "", histories: str = "", facet: str = ""
+) -> Subject:
     """Open a run's folder, a checkpoint of RecBole's (`.pth`) or a Snapshot (`.safetensors`, `.npz`).
 
     Args:
@@ -61,28 +114,30 @@ def open_subject(source: str, sequences: Sequences | None, data: str = "", histo
         sequences: the log, for a run.
         data: the log's file, for a RecBole checkpoint.
         histories: a Parquet file of histories, for a Snapshot's arrays.
+        facet: the hidden state to take of a run or checkpoint, as in `Snapshot.from_recommender`.
 
     Raises:
-        CprlabError: it cannot be read, the log is not the one that it was trained on, or its head is a mixture.
+        CprlabError: it cannot be read, the log is not the one that it was trained on, or its head is a mixture, of
+            which a facet must be named.
     """
     path = Path(source)
     if path.is_dir():
-        return _of_run(path, sequences)
+        return _of_run(path, sequences, facet)
     if path.suffix == ".pth":
         if not data or data in BUILTIN:
             raise ConfigError(f"{path} holds no histories; give the log that RecBole read as --data.")
         recommender = recbole.load(path)
-        snapshot = from_recbole(recommender, data)
+        snapshot = from_recbole(recommender, data, facet=facet)
         plain = recommender.head.config == HeadConfig()
         cases = copy_probability(snapshot, None if plain else _whole(recommender, snapshot))
-        return Subject(path.name, snapshot, cases, not plain)
+        return Subject(path.name, snapshot, cases, not plain, recommender)
     if path.suffix in SUFFIXES:
         snapshot = Snapshot.load(path, histories or None)
         return Subject(path.name, snapshot, copy_probability(snapshot), False)
     raise DataError(f"{path} is no run's folder, no .pth checkpoint and no Snapshot ({' or '.join(SUFFIXES)}).")
 
 
-def _of_run(folder: Path, sequences: Sequences | None) -> Subject:
+def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
     run = Run.load(folder)
     if sequences is None:
         raise ConfigError(f"{folder} holds no histories; give the log that it was trained on as --data.")
@@ -91,10 +146,19 @@ def _of_run(folder: Path, sequences: Sequences | None) -> Subject:
             f"{folder} was trained on other data ({run.record['data']['name']}) than {sequences.name}; give that log, "
             "with the same --users."
         )
-    snapshot = Snapshot.from_sequences(run.recommender, sequences)
+    snapshot = Snapshot.from_sequences(run.recommender, sequences, facet=facet)
     head = run.recommender.head.config
-    plain = not (head.repeatnet or head.context or head.pointer or head.rerank or head.post)
-    return Subject(f"{run.config.encoder.name}, {head}", snapshot, evaluate(run.recommender, sequences), not plain)
+    plain = not (head.repeatnet or head.context or head.pointer or head.rerank or head.post or head.facets > 1)
+    users = sequences.windows("test").user
+    return Subject(
+        f"{run.config.encoder.name}, {head}",
+        snapshot,
+        evaluate(run.recommender, sequences),
+        not plain,
+        run.recommender,
+        users,
+        sequences.user_ids[users],
+    )
 
 
 def _whole(recommender: Recommender, snapshot: Snapshot) -> Iterator[tuple[slice, torch.Tensor]]:
