@@ -16,6 +16,7 @@ IN_HISTORY, NEW, TRUE_NEXT, TRUTH = "#56B4E9", "#BBBBBB", "#D55E00", "#444444"
 DASHES = ("solid", "dash", "dot", "dashdot")
 KINDS = {  # of a map's points, the most telling last: colour, symbol and size, which grey print keeps apart
     "other": (NEW, "circle", 5),
+    "new": ("#009E73", "diamond", 9),
     "history": ("#0072B2", "circle", 9),
     "interfering": ("#E69F00", "triangle-up", 12),
     "target": (TRUE_NEXT, "star", 17),
@@ -221,6 +222,8 @@ def neighbourhood(table: pd.DataFrame, title: str) -> go.Figure:
     figure, labelled = go.Figure(), _labelled(table)
     for kind, (colour, symbol, size) in KINDS.items():
         rows = labelled[labelled["kind"] == kind]
+        if rows.empty:
+            continue
         figure.add_scatter(
             x=rows["x"], y=rows["y"], name=kind, mode="markers+text", cliponaxis=False, hoverinfo="text",
             text=rows["label"], textposition=rows["side"], textfont_size=LABEL,

@@ -25,6 +25,15 @@ EXAMPLES = (
 )
 
 
+OPTIONS_OF = {  # each part that has options: its name, and these
+    "facets": ("several facets (MoS)", ("mixture", "context_facets", "rerank_facets")),
+    "context": ("the context partition (C)", ("context_merge", "context_facets")),
+    "pointer": ("the pointer partition (P)", ("context_norm",)),
+    "rerank": ("a reranker partition (R)", ("rerank_merge", "rerank_facets")),
+    "inputs": ("multiple input hidden states (Mi)", ("window", "depth")),
+}
+
+
 class HeadConfig(Config):
     """Which partitions a head has (Chang et al., WSDM 2024, section 3), and what it reads.
 
@@ -80,20 +89,28 @@ class HeadConfig(Config):
             changed = self._changed(set(type(self).model_fields) - {"repeatnet", "post"})
             if changed:
                 raise ValueError(f"RepeatNet is a head of its own and has no {changed[0]}")
-        for part, there, options in (
-            ("several facets (MoS)", self.facets > 1, ("mixture", "context_facets", "rerank_facets")),
-            ("the context partition (C)", self.context, ("context_merge", "context_facets")),
-            ("the pointer partition (P)", self.pointer, ("context_norm",)),
-            ("a reranker partition (R)", bool(self.rerank), ("rerank_merge", "rerank_facets")),
-            ("multiple input hidden states (Mi)", self.inputs, ("window", "depth")),
-        ):
+        for part, (name, options) in OPTIONS_OF.items():
             changed = self._changed(options)
-            if changed and not there:
-                raise ValueError(f"{changed[0]} is an option of {part}, which this head does not have")
+            if changed and not self._has(part):
+                raise ValueError(f"{changed[0]} is an option of {name}, which this head does not have")
         for option in ("context_facets", "rerank_facets"):
             if (getattr(self, option) or 0) > self.facets:
                 raise ValueError(f"{option} must not be above the number of facets, {self.facets}")
         return self
+
+    def switched(self, **changes: Any) -> Self:
+        """Return a copy with some values changed, and without the options of parts that it has no longer.
+
+        Raises:
+            ConfigError: as for a new one.
+        """
+        other = self.model_copy(update=changes)
+        fields = type(self).model_fields
+        lost = [option for part, (_, options) in OPTIONS_OF.items() if not other._has(part) for option in options]
+        return self.but(**(changes | {option: fields[option].default for option in lost}))
+
+    def _has(self, part: str) -> bool:
+        return self.facets > 1 if part == "facets" else bool(getattr(self, part))
 
     def _changed(self, options: Any) -> list[str]:
         fields = type(self).model_fields

@@ -1,0 +1,410 @@
+"""Explorer: a state, what was done and undone, and the tables that every view shows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from cprlab.errors import ConfigError
+from cprlab.explorer.cases import Cases
+from cprlab.explorer.maps import Plane, Tsne, local
+from cprlab.explorer.model import KEPT, Model, Prediction
+from cprlab.explorer.state import ExplorerState, Setting
+from cprlab.explorer.verdict import COLUMNS, CaseVerdict, case_verdict, row, sentence
+from cprlab.models import HeadConfig
+from cprlab.probes.geometry import NO_ITEM
+from cprlab.reports import ModelsConfig, Subject
+
+UNDOABLE = ("case", "history", "settings", "pinned")
+MOST = 4  # models
+SWITCHED = ("context", "pointer", "rerank", "inputs", "post", "context_merge", "rerank_merge")  # fields of a head
+
+
+class ExplorerConfig(ModelsConfig):
+    """The parameters of `notebooks/explorer.ipynb` and of `notebooks/04_case.ipynb`.
+
+    Attributes:
+        state: what to show at first, a line of `ExplorerState.to_json`; a case that tells something if empty.
+    """
+
+    state: str = ""
+
+
+def explore(config: ExplorerConfig) -> "Explorer":
+    """Open, or train, the models of a configuration in an explorer, which shows itself as a widget in a notebook.
+
+    Raises:
+        CprlabError: a model or the log cannot be read, the models are not of one log, or the state is not of them.
+    """
+    return Explorer(config.subjects(facet="V"), config.state, config.data)
+
+
+class Explorer:
+    """One to four models of one log, and a state that says what is shown of them.
+
+    Args:
+        subjects: the models, as `open_subject` opens them.
+        state: as `ExplorerConfig.state`.
+        data: what to call the log in the state.
+
+    Raises:
+        ConfigError: there are none or too many models, they are not of one log, or the state is not of them.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], state: str = "", data: str = "") -> None:
+        if not 1 <= len(subjects) <= MOST:
+            raise ConfigError(f"The explorer shows from one to {MOST} models side by side, not {len(subjects)}.")
+        self.models = [Model(subject) for subject in subjects]
+        users = next((subject.user_ids for subject in subjects if subject.user_ids is not None), None)
+        self.cases = Cases(self.models, users)
+        self.titles = subjects[0].snapshot.titles
+        self.changed: list[Callable[[], None]] = []  # called when the state was changed from Python
+        self._predict = lru_cache(KEPT)(self._predict)
+        self._tsne = Tsne()
+        self._verdicts: dict[tuple, CaseVerdict] = {}
+        self._past: list[ExplorerState] = []
+        self._future: list[ExplorerState] = []
+        self._dragging = False
+        self._widget = None
+        names = tuple(model.name for model in self.models)
+        self._state = ExplorerState(data=data, models=names, case=self._telling(), settings=(Setting(),) * len(names))
+        if state:
+            self._state = self._checked(ExplorerState.from_json(state))
+            self.predicted(), self.pinned()  # refuses heads that cannot be
+
+    # What is shown, for Python
+
+    @property
+    def state(self) -> ExplorerState:
+        """What is shown; another one may be set, and can be undone."""
+        return self._state
+
+    @state.setter
+    def state(self, state: ExplorerState) -> None:
+        self.change(state)
+        for changed in self.changed:
+            changed()
+
+    @property
+    def selection(self) -> pd.DataFrame:
+        """The selected items: `item` (code), `id`, `title`, and for each model, by its name, their probability."""
+        items = list(self._state.selection)
+        columns = {"item": items, "id": self.models[0].snapshot.item_ids[items], "title": self.titles[items]}
+        for model, prediction in zip(self.models, self.predicted(), strict=True):
+            columns[model.name] = np.nan if prediction is None else np.exp(prediction.log_probs[items])
+        return pd.DataFrame(columns)
+
+    def predictions(self) -> pd.DataFrame:
+        """Return the k most probable items of each model.
+
+        Returns:
+            Rows `model, place` (from 1), `item` (code), `title, probability, kind` ("history", "new", or "target" for
+            the true next item), `partition` (that scored it last), and with a pin `pinned_probability, pinned_place`.
+        """
+        rows = []
+        for model, prediction, pinned in zip(self.models, self.predicted(), self.pinned(), strict=True):
+            if prediction is None:
+                continue
+            top = prediction.top(self._state.k)
+            before = (
+                {}
+                if pinned is None
+                else {"pinned_probability": np.exp(pinned.log_probs[top]), "pinned_place": pinned.ranks(top)}
+            )
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "model": model.name,
+                        "place": np.arange(1, len(top) + 1),
+                        "item": top,
+                        "title": self.titles[top],
+                        "probability": np.exp(prediction.log_probs[top]),
+                        "kind": self.kinds(top),
+                        "partition": prediction.partitions[top],
+                    }
+                    | before
+                )
+            )
+        columns = ["model", "place", "item", "title", "probability", "kind", "partition"]
+        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+
+    def table(self, view: str) -> pd.DataFrame:
+        """Return what a view shows as a table.
+
+        Args:
+            view: "cases", "history", "predictions", "map", "states" or "verdict"; the verdict is worked out, which may
+                take a second.
+
+        Raises:
+            ConfigError: there is no such view.
+        """
+        tables = {
+            "cases": lambda: self.cases.find(self._state.query),
+            "history": self._history,
+            "predictions": self.predictions,
+            "map": self.marks,
+            "states": self._settings,
+            "verdict": self._verdict,
+        }
+        if view not in tables:
+            raise ConfigError(f"There is no view {view!r}; possible are {', '.join(tables)}.")
+        return tables[view]()
+
+    # The case shown
+
+    @property
+    def history(self) -> tuple[int, ...]:
+        """The item codes shown, oldest first: the case's own, or the edited ones."""
+        edited = self._state.history
+        return tuple(self.cases.histories[self._state.case].tolist()) if edited is None else edited
+
+    @property
+    def target(self) -> int:
+        """The code of the true next item."""
+        return int(self.cases.targets[self._state.case])
+
+    def predicted(self) -> list[Prediction | None]:
+        """Return each model's prediction; None for an empty history."""
+        return self._predictions(self.history, self._state.settings)
+
+    def pinned(self) -> list[Prediction | None]:
+        """Return each model's pinned prediction, None where nothing is pinned."""
+        pin = self._state.pinned
+        return self._predictions(pin.history if pin else (), pin.settings if pin else self._state.settings)
+
+    def kinds(self, items: Sequence[int]) -> np.ndarray:
+        """Return for each item "target", "history" or "new"."""
+        items = np.asarray(items, dtype=np.int64)
+        return np.where(items == self.target, "target", np.where(np.isin(items, self.history), "history", "new"))
+
+    def heads(self) -> list[HeadConfig]:
+        """Return each model's head as it is now."""
+        settings = zip(self.models, self._state.settings, strict=True)
+        return [model.head(setting.head).head.config for model, setting in settings]
+
+    # Changes
+
+    def change(self, state: ExplorerState, live: bool = False) -> None:
+        """Show another state, which can be undone; nothing happens where it cannot be shown.
+
+        Args:
+            state: to be shown.
+            live: one of many on the way of a slider; all of them are undone at once.
+
+        Raises:
+            CprlabError: it cannot be shown.
+        """
+        before, self._state = self._state, self._checked(state)
+        try:
+            self.predicted(), self.pinned()
+        except Exception:
+            self._state = before
+            raise
+        if any(getattr(state, name) != getattr(before, name) for name in UNDOABLE):
+            if not self._dragging:
+                self._past.append(before)
+            self._future.clear()
+        self._dragging = live
+
+    def patch(self, changes: dict, live: bool = False) -> None:
+        """Change some attributes of the state.
+
+        Raises:
+            CprlabError: one is not possible.
+        """
+        self.change(self._state.patched(changes), live)
+
+    def undo(self) -> None:
+        """Take back the last change of case, history, settings or pin."""
+        self._step(self._past, self._future)
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        self._step(self._future, self._past)
+
+    @property
+    def undoable(self) -> tuple[bool, bool]:
+        """Whether there is something to undo, and to redo."""
+        return bool(self._past), bool(self._future)
+
+    def pin(self) -> None:
+        """Keep the predictions shown to compare the next ones with."""
+        self.patch({"pinned": {"history": self.history, "settings": self._state.settings}})
+
+    def switch(self, model: int, **options: object) -> None:
+        """Change the head of a model.
+
+        Args:
+            model: its place.
+            options: new values of `HeadConfig`'s fields.
+
+        Raises:
+            ConfigError: there is no such head, or the model has no weights for it.
+        """
+        head, trained = self.heads()[model], self.models[model].recommender.head.config
+        if options.get("context") is False:
+            options["pointer"] = False
+        if options.get("pointer"):
+            options["context"] = True
+        for part, merge in (("context", "context_merge"), ("rerank", "rerank_merge")):
+            if options.get(part) and not getattr(head, part):  # switched on again: as it was trained
+                options.setdefault(merge, getattr(trained, merge))
+        name = str(trained.switched(**({field: getattr(head, field) for field in SWITCHED} | options)))
+        settings = list(self._state.settings)
+        settings[model] = settings[model].but(head="" if name == str(trained) else name)
+        self.patch({"settings": settings})
+
+    # Slow work, in small steps
+
+    def verdict(self) -> Iterator[None]:
+        """Work out the verdicts on the case shown, and give way between their parts; `verdicts` then has them."""
+        for place, prediction in enumerate(self.predicted()):
+            key = place, self._state.case, self.history
+            if prediction is not None and key not in self._verdicts and self.open:
+                model, state = self.models[place], self._plain(place).states["V"]
+                self._verdicts[key] = yield from case_verdict(model, *key[1:], state)
+                yield
+
+    @property
+    def open(self) -> bool:
+        """Whether there is an item that is not in the history, so that there is something to tell apart."""
+        return 0 < len(set(self.history)) < len(self.titles)
+
+    def verdicts(self) -> list[CaseVerdict | None]:
+        """Return each model's verdict on the case shown, None where it has not been worked out."""
+        return [self._verdicts.get((place, self._state.case, self.history)) for place in range(len(self.models))]
+
+    def sentence(self) -> str:
+        """Return what the verdicts say, in a sentence for each model; "" as long as one is missing."""
+        found = list(zip(self.models, self.verdicts(), self.predicted(), strict=True))
+        if not self.history:
+            return "The history is empty, so there is nothing to copy or to exclude."
+        if not self.open:
+            return "The history holds every item there is, so there is nothing to tell it apart from."
+        if any(verdict is None for _, verdict, _ in found):
+            return ""
+        return " ".join(sentence(*one, self.target in self.history) for one in found)
+
+    def plane(self) -> Plane | None:
+        """Return the map's plane; None as long as a t-SNE is being made.
+
+        Raises:
+            ConfigError: there are too few items or dimensions for one.
+        """
+        place, weights = self._state.space, self.models[self._state.space].snapshot.item_embeddings
+        if min(weights.shape) < 2:
+            raise ConfigError("A map needs two or more items, with embeddings of two or more dimensions.")
+        if self._state.projection == "tsne":
+            return self._tsne.plane(place, weights)
+        if self._state.projection == "pca" or not self.history:
+            return self.models[place].plane
+        return local(weights, self.history, list(self._kinds()))
+
+    @property
+    def map_key(self) -> tuple:
+        """What the map's points are made from: others mean other points."""
+        state = self._state
+        own = (self.history, *self._kinds()) if state.projection == "local" else ()
+        return state.projection, state.space, own
+
+    def marks(self) -> pd.DataFrame:
+        """Return what the map marks, the most telling last.
+
+        Returns:
+            Rows `item` (code; −1 for a hidden state), `title` (of a hidden state, the partition), `kind` ("new" among
+            the top k, "history", "interfering", "target", "hidden state"), `x`, `y` (NaN where the map has no place
+            for it, or is still being made).
+        """
+        model, prediction = self.models[self._state.space], self.predicted()[self._state.space]
+        rows, plane = self._kinds(), self.plane()
+        states = {} if prediction is None else prediction.states
+        weights = model.snapshot.item_embeddings
+        vectors = np.stack([*weights[list(rows)], *states.values()])
+        if plane is None:
+            places = np.full((len(vectors), 2), np.nan)
+        else:
+            places = np.concatenate([plane.points[list(rows)], plane.place(vectors[len(rows) :])])
+        return pd.DataFrame(
+            {
+                "item": [*rows, *[NO_ITEM] * len(states)],
+                "title": [*self.titles[list(rows)], *(f"hidden state {name}" for name in states)],
+                "kind": [*rows.values(), *["hidden state"] * len(states)],
+                "x": places[:, 0],
+                "y": places[:, 1],
+            }
+        )
+
+    # Private parts
+
+    def _kinds(self) -> dict[int, str]:
+        """Return the items that the map marks, and as what."""
+        prediction, verdict = self.predicted()[self._state.space], self.verdicts()[self._state.space]
+        kinds = {
+            "new": () if prediction is None else np.setdiff1d(prediction.top(self._state.k), self.history).tolist(),
+            "interfering": verdict.interfering if verdict else (),
+            "history": self.history,
+            "target": (self.target,),
+        }
+        return {item: kind for kind, items in kinds.items() for item in items}  # the last kind of an item counts
+
+    def _history(self) -> pd.DataFrame:
+        items = list(self.history)
+        ids = self.models[0].snapshot.item_ids[items]
+        table = pd.DataFrame({"item": items, "id": ids, "title": self.titles[items]})
+        table.insert(0, "place", np.arange(1, len(items) + 1))
+        return table.assign(next=table["item"] == self.target)
+
+    def _settings(self) -> pd.DataFrame:
+        """Return a row a model: what was done to it, and what came of it."""
+        rows = []
+        for model, setting, head, prediction in zip(
+            self.models, self._state.settings, self.heads(), self.predicted(), strict=True
+        ):
+            known = {} if prediction is None else prediction.outcome(self.target)
+            rows.append({"model": model.name} | dict(setting) | {"head": str(head)} | known)
+        return pd.DataFrame(rows)
+
+    def _verdict(self) -> pd.DataFrame:
+        for _ in self.verdict():
+            pass
+        found = zip(self.models, self.verdicts(), self.predicted(), strict=True)
+        return pd.DataFrame([row(*one) for one in found if one[1] is not None], columns=COLUMNS)
+
+    def _predictions(self, history: tuple[int, ...], settings: tuple[Setting, ...]) -> list[Prediction | None]:
+        if not history:
+            return [None] * len(self.models)
+        return [self._predict(place, self._state.case, history, setting) for place, setting in enumerate(settings)]
+
+    def _predict(self, place: int, case: int, history: tuple[int, ...], setting: Setting) -> Prediction:
+        return self.models[place].predict(case, history, setting)
+
+    def _plain(self, place: int) -> Prediction:
+        return self._predict(place, self._state.case, self.history, Setting())
+
+    def _telling(self) -> int:
+        """Return a case worth to begin with: the models are furthest apart on it."""
+        return int(self.cases.table["apart" if len(self.models) > 1 else "off"].argmax())
+
+    def _step(self, source: list[ExplorerState], other: list[ExplorerState]) -> None:
+        if not source:
+            return
+        self._dragging = False
+        other.append(self._state)
+        past = source.pop()
+        self._state = self._state.but(**{name: getattr(past, name) for name in UNDOABLE})
+
+    def _checked(self, state: ExplorerState) -> ExplorerState:
+        names, n_items = tuple(model.name for model in self.models), len(self.titles)
+        if state.models != names:
+            raise ConfigError(
+                f"The state is of {' and '.join(state.models)}, and these models are {' and '.join(names)}; "
+                "open those models, or leave the state out."
+            )
+        if state.case >= len(self.cases.targets):
+            raise ConfigError(f"There is no case {state.case}; cases go from 0 to {len(self.cases.targets) - 1}.")
+        pinned = state.pinned.history if state.pinned else ()
+        if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
+            raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")
+        self.cases.find(state.query)
+        return state

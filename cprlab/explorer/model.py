@@ -1,0 +1,187 @@
+"""Model: a subject whose history is edited, whose hidden state is moved and whose partitions are switched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from sklearn.decomposition import PCA
+
+from cprlab.explorer.maps import Plane, pca
+from cprlab.explorer.state import Setting
+from cprlab.models import Context, HeadConfig, Recommender, ablated, parse_head
+from cprlab.models.encoders import MFConfig
+from cprlab.models.partitions import Facets
+from cprlab.models.recommender import inference
+from cprlab.probes import Snapshot, copying_states
+from cprlab.reports import Subject
+
+AXES = 3
+KEPT = 64  # predictions, and copying states
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of a history.
+
+    Attributes:
+        log_probs: (n,).
+        partitions: (n,) str, which partition scored each item last; of a mixture, in its heaviest component.
+        states: by partition, V first, what scores it: (d,) each, those of the size of the item embeddings.
+        history: the codes of the items read, each once.
+    """
+
+    log_probs: np.ndarray
+    partitions: np.ndarray
+    states: dict[str, np.ndarray]
+    history: np.ndarray
+
+    @property
+    def copy(self) -> float:
+        """The copy probability, all of it that lies on the history's items."""
+        return float(np.exp(self.log_probs[self.history]).sum())
+
+    def outcome(self, target: int) -> dict[str, float]:
+        """Return the copy probability, and the target's rank and probability."""
+        rank, probability = int(self.ranks([target])[0]), float(np.exp(self.log_probs[target]))
+        return {"copy": self.copy, "rank": rank, "target": probability}
+
+    def ranks(self, items: Sequence[int]) -> np.ndarray:
+        """Return the items' ranks, 1 is best; ties count against an item."""
+        ordered = np.sort(self.log_probs)
+        return len(ordered) - np.searchsorted(ordered, self.log_probs[list(items)], side="left")
+
+    def top(self, k: int) -> np.ndarray:
+        """Return the codes of the k most probable items, best first."""
+        k = min(k, len(self.log_probs))
+        best = np.argpartition(-self.log_probs, k - 1)[:k]
+        return best[np.lexsort((best, -self.log_probs[best]))]
+
+
+class Recorded(Recommender):
+    """A Snapshot without an encoder as a recommender: the "user" is the case, and says which state was recorded.
+
+    Args:
+        snapshot: W, b and the states.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        longest = max(map(len, snapshot.histories))
+        sizes = MFConfig(d=snapshot.states.shape[1])
+        super().__init__(sizes, HeadConfig(), snapshot.n_items, n_users=len(snapshot), max_len=longest)
+        self.states = torch.from_numpy(snapshot.states)
+        padded = [
+            np.pad(one, [(0, 1), *[(0, 0)] * (one.ndim - 1)])
+            for one in (snapshot.item_embeddings, snapshot.bias)
+            if one is not None
+        ]
+        self.embedding = torch.nn.Embedding.from_pretrained(torch.from_numpy(padded[0]))
+        if len(padded) > 1:
+            self.item_bias = torch.nn.Parameter(torch.from_numpy(padded[1]).to(self.states.dtype), requires_grad=False)
+
+    def forward(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> Facets:
+        """Return the states of the cases `users`, whatever the items."""
+        return {"V": self.states[users][:, None]}
+
+
+class Model:
+    """A subject of the explorer.
+
+    Args:
+        subject: what was opened; a Snapshot without an encoder keeps the hidden state of its case under all edits.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.name, self.snapshot, self.cases = subject.name, subject.snapshot, subject.cases
+        self.encodes = subject.recommender is not None
+        self.recommender = subject.recommender or Recorded(subject.snapshot)
+        self.users = subject.users if self.encodes else np.arange(len(subject.snapshot))
+        self.padding = self.recommender.n_items - self.snapshot.n_items  # what RecBole's codes begin with
+        self.head = lru_cache(KEPT)(self.head)
+        self._copying_state = lru_cache(KEPT)(self._copying_state)
+        self.radius = self.snapshot.radius
+
+    @property
+    def max_len(self) -> int:
+        """Of a longer history the last so many items are read."""
+        return self.recommender.max_len
+
+    @cached_property
+    def plane(self) -> Plane:
+        """The map of all item embeddings by their principal components."""
+        return pca(self.snapshot.item_embeddings)
+
+    @cached_property
+    def axes(self) -> np.ndarray:
+        """The item embeddings' first principal axes, (3, d), fewer where there are fewer."""
+        weights = self.snapshot.item_embeddings.astype(np.float64)
+        return PCA(min(AXES, *weights.shape), svd_solver="covariance_eigh").fit(weights).components_
+
+    def head(self, name: str) -> Recommender:
+        """Return the model with another head, of the same weights; "" is the one that was trained.
+
+        Raises:
+            ConfigError: the name is none, or the trained head has no weights for it.
+        """
+        return ablated(self.recommender, parse_head(name)) if name else self.recommender
+
+    def read(self, history: Sequence[int]) -> np.ndarray:
+        """Return the part of a history that the model reads."""
+        return np.asarray(history, dtype=np.int64)[-self.max_len :]
+
+    def predict(self, case: int, history: Sequence[int], setting: Setting) -> Prediction:
+        """Return the prediction for an edited history of a case.
+
+        Args:
+            case: whose user, or recorded state, is meant.
+            history: item codes, oldest first, at least one.
+            setting: which head, and how its first vocabulary facet f_V is moved.
+
+        Raises:
+            ConfigError: the head cannot be, or a code is no item's.
+        """
+        recommender = self.head(setting.head)
+        users = None if self.users is None else self.users[[case]]
+        items, at, users = recommender.collate([np.asarray(history, dtype=np.int64) + self.padding], users)
+        with inference(recommender):
+            facets = recommender(items, at, users)
+        state = facets["V"][0, 0]
+        moved = self._moved(state.double().cpu().numpy(), case, history, setting)
+        facets["V"] = torch.from_numpy(moved).to(state)[None, None]
+        parts = recommender.explain(facets, Context(items, at, recommender.n_items))
+        component = 0 if parts.weights is None else int(parts.weights[0].argmax())
+        log_probs = parts.log_probs[0, self.padding :].astype(np.float64)
+        if setting.temperature != 1:
+            log_probs = log_softmax(log_probs / setting.temperature)
+        width = self.snapshot.item_embeddings.shape[1]
+        hidden = {
+            name: facet[0, 0].cpu().numpy() for name, facet in facets.items() if name not in ("L", "repeat", "mixture")
+        }
+        return Prediction(
+            log_probs,
+            parts.components[component].owner[0, self.padding :],
+            {name: one for name, one in hidden.items() if len(one) == width},
+            np.unique(self.read(history)),
+        )
+
+    def case(self, case: int, history: Sequence[int], state: np.ndarray | None = None) -> Snapshot:
+        """Return a Snapshot of one case with another history, and maybe another hidden state, for the probes."""
+        return replace(
+            self.snapshot,
+            states=self.snapshot.states[[case]] if state is None else state[None],
+            histories=[self.read(history)],
+            targets=self.snapshot.targets[[case]],
+        )
+
+    def _moved(self, state: np.ndarray, case: int, history: Sequence[int], setting: Setting) -> np.ndarray:
+        """Return s (h + t (mean w − h) + ‖h‖ Σ a_j u_j), with h the state, or the one that best copies the history."""
+        if setting.best:
+            state = self._copying_state(case, tuple(self.read(history)))
+        mean = self.snapshot.item_embeddings[np.unique(self.read(history))].mean(0)
+        along = np.asarray(setting.axes[: len(self.axes)]) @ self.axes
+        return setting.scale * (state + setting.toward * (mean - state) + np.linalg.norm(state) * along)
+
+    def _copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
+        return copying_states(self.case(case, history), progress=False, radius=self.radius)[0]

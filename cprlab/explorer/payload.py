@@ -1,0 +1,211 @@
+"""What the page is told: the Explorer's tables as plain values for JSON, clipped, with nothing but text from the data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cprlab.errors import CprlabError
+from cprlab.explorer.app import Explorer
+from cprlab.explorer.cases import SHOWN
+from cprlab.explorer.model import Model, Prediction
+from cprlab.explorer.state import PRESETS, PROJECTIONS
+from cprlab.explorer.verdict import COLUMNS, row
+from cprlab.models import HeadConfig
+from cprlab.plots import KINDS
+
+CLIPPED = 200  # characters of a title
+NAMED = 12  # items that can never be separated
+SWITCHES = {"C": "context", "P": "pointer", "R": "rerank", "Mi": "inputs", "post": "post"}  # the page's names of fields
+MERGES = {"merges": ("replace", "add", "half"), "rerankMerges": ("replace", "add")}
+LABELS = {
+    "next": "next item",
+    "length": "items",
+    "repeat": "again",
+    "apart": "models apart",
+    "off": "off the truth",
+    "copyable": "one state can copy",
+}
+FORMATS = {
+    "case": "int",
+    "length": "int",
+    "rank": "int",
+    "repeat": "flag",
+    "copy": "percent",
+    "apart": "percent",
+    "off": "percent",
+}
+
+
+def base(app: Explorer) -> dict[str, Any]:
+    """Return what stays as it is: titles, models, and what there is to choose from."""
+    return {
+        "type": "base",
+        "titles": [title[:CLIPPED] for title in app.titles],
+        "models": [_model(model) for model in app.models],
+        "kinds": {kind: [colour, symbol] for kind, (colour, symbol, _) in KINDS.items()},
+        "observed": app.cases.observed,
+        "dimensions": app.models[0].snapshot.item_embeddings.shape[1],
+        "presets": PRESETS,
+        "projections": list(PROJECTIONS.items()),
+    }
+
+
+def _model(model: Model) -> dict[str, Any]:
+    head = model.recommender.head.config
+    has = {"merges": head.context, "rerankMerges": bool(head.rerank)}
+    options = {key: getattr(head, field) for key, field in SWITCHES.items() if key != "post"}
+    options |= {name: values if has[name] else () for name, values in MERGES.items()}
+    return {"name": model.name, "encodes": model.encodes, "trained": str(head), "options": options}
+
+
+def view(app: Explorer, notice: str, error: str) -> dict[str, Any]:
+    """Return what all views show but the table of cases, the map's points and the verdict."""
+    state, predicted, pinned = app.state, app.predicted(), app.pinned()
+    undo, redo = app.undoable
+    selected = [0.0 if one is None else float(np.exp(one.log_probs[list(state.selection)]).sum()) for one in predicted]
+    return {
+        "type": "view",
+        "state": state.model_dump(),
+        "undo": undo,
+        "redo": redo,
+        "error": error,
+        "notice": notice,
+        "case": _case(app),
+        "history": app.history,
+        "predictions": [_prediction(app, *one) for one in zip(app.models, predicted, pinned, strict=True)],
+        "heads": [_head(head) for head in app.heads()],
+        "selected": selected,
+        "map": _map(app),
+    }
+
+
+def _case(app: Explorer) -> dict[str, Any]:
+    state, length, longest = app.state, len(app.history), max(model.max_len for model in app.models)
+    note = ""
+    if not length:
+        note = "The history is empty, so nothing can be predicted: insert an item, undo or reset."
+    elif length > longest:
+        note = f"The models read the last {longest} of these {length} items."
+    return {
+        "user": app.cases.users[state.case],
+        "target": app.target,
+        "length": length,
+        "repeat": app.target in app.history,
+        "edited": state.history is not None,
+        "note": note,
+    }
+
+
+def _prediction(app: Explorer, model: Model, now: Prediction | None, pinned: Prediction | None) -> dict[str, Any]:
+    if now is None:
+        return {"rank": None, "copy": None, "target": None, "top": [], "pinned": None, "settled": ""}
+    top = now.top(app.state.k)
+    moved = [None] * len(top) if pinned is None else (pinned.ranks(top) - now.ranks(top)).tolist()
+    was = [None] * len(top) if pinned is None else np.exp(pinned.log_probs[top]).tolist()
+    columns = (top.tolist(), np.exp(now.log_probs[top]).tolist(), app.kinds(top).tolist(), now.partitions[top].tolist())
+    names = ("item", "p", "kind", "partition", "moved", "was")
+    return now.outcome(app.target) | {
+        "top": [dict(zip(names, values, strict=True)) for values in zip(*columns, moved, was, strict=True)],
+        "pinned": None if pinned is None else pinned.outcome(app.target),
+        "settled": ""
+        if model.encodes
+        else "No encoder came with these states, so the hidden state stays as it is under edits.",
+    }
+
+
+def _head(head: HeadConfig) -> dict[str, Any]:
+    switches = {key: getattr(head, field) for key, field in SWITCHES.items()}
+    return switches | {"context_merge": head.context_merge, "rerank_merge": head.rerank_merge, "name": str(head)}
+
+
+def _map(app: Explorer) -> dict[str, Any]:
+    try:
+        table = app.marks()
+    except CprlabError as error:
+        return {"marks": [], "lines": [], "note": str(error)}
+    table = table[np.isfinite(table["x"])]
+    marks = [
+        {"item": item, "kind": kind, "label": title[:CLIPPED], "x": x, "y": y, "model": app.state.space}
+        for item, title, kind, x, y in table.itertuples(index=False)
+    ]
+    places = {mark["item"]: [mark["x"], mark["y"]] for mark in marks if mark["item"] >= 0}
+    lines = {
+        "history": [places[item] for item in app.history if item in places],
+        "states": [[mark["x"], mark["y"]] for mark in marks if mark["item"] < 0],
+    }
+    return {
+        "marks": marks,
+        "lines": [{"kind": kind, "points": points} for kind, points in lines.items() if len(points) > 1],
+        "note": "",
+    }
+
+
+def points(app: Explorer) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the message with the map's points, and its buffers: none as long as they are being made."""
+    state = app.state
+    message = {"type": "points", "projection": state.projection, "model": state.space, "note": ""}
+    try:
+        plane = app.plane()
+    except CprlabError as error:
+        return message | {"note": str(error)}, []
+    if plane is None:
+        note = f"The t-SNE of {len(app.titles):,} items is being made; about half a minute for each 10,000."
+        return message | {"note": note, "pending": True}, []
+    return message | {"note": plane.note}, [plane.points.tobytes()]
+
+
+def cases(app: Explorer) -> dict[str, Any]:
+    """Return the table of cases as the query lists them."""
+    found = app.cases.find(app.state.query)
+    shown = found.head(SHOWN)
+    letters = "; ".join(f"{letter} is {model.name}" for letter, model in app.cases.lettered())
+    note = f"{letters}. copy is the probability on the history, rank that of the next item."
+    if app.state.query.preset == "cannot be copied by one hidden state":
+        note = f"{(app.cases.table['copyable'] != '').sum():,} cases have been looked at. {note}"
+    return {
+        "type": "cases",
+        "columns": [
+            {"key": key, "label": LABELS.get(key, key), "format": FORMATS.get(key.split()[0], "text")} for key in shown
+        ],
+        "rows": [[_plain(value) for value in values] for values in shown.itertuples(index=False)],
+        "total": len(app.cases.table),
+        "shown": len(shown),
+        "found": len(found),
+        "note": note,
+    }
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return value[:CLIPPED] if isinstance(value, str) else value
+
+
+def verdict(app: Explorer) -> dict[str, Any]:
+    """Return the verdict on the case shown, as far as it has been worked out."""
+    found = [
+        one
+        for one in zip(app.models, app.verdicts(), app.predicted(), strict=True)
+        if one[1] is not None and one[2] is not None
+    ]
+    blamed = {item: share for _, one, _ in found for item, share in (one.copying.below or {}).items()}
+    never = sorted(blamed, key=blamed.get, reverse=True)[:NAMED]
+    return {
+        "type": "verdict",
+        "sentence": app.sentence(),
+        "columns": COLUMNS,
+        "rows": [row(*one) for one in found],
+        "never": [{"item": item, "title": app.titles[item][:CLIPPED]} for item in never],
+    }
+
+
+def notice(app: Explorer, before: Sequence[dict | None], now: Sequence[dict | None]) -> str:
+    """Return a line on what changed of the models' outcomes (`Prediction.outcome`)."""
+    said = []
+    for model, old, new in zip(app.models, before, now, strict=True):
+        if old and new and old != new:
+            said.append(
+                f"{model.name}: copy probability {old['copy']:.1%} → {new['copy']:.1%}, the next item's rank "
+                f"{old['rank']:,} → {new['rank']:,}"
+            )
+    return "; ".join(said)

@@ -1,0 +1,94 @@
+"""The verdict on one case: can one hidden state copy this history, can it exclude it, and what does each head lose?"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cprlab.explorer.model import Model, Prediction
+from cprlab.probes import Certificate, copy_dial, interference, separable
+
+NAMED = 8  # interfering items
+COLUMNS = (
+    "model",
+    "one state can copy all",
+    "one state can exclude all",
+    "P(history)",
+    "lost where it should copy",
+    "least by one state",
+    "lost where it should exclude",
+    "least by one state",
+)
+
+
+@dataclass(frozen=True)
+class CaseVerdict:
+    """What any single hidden state can do about a history, with a model's item embeddings.
+
+    Attributes:
+        copying: can it rank the history above all other items?
+        excluding: can it rank all other items above the history?
+        least_copying: nats that the best state in the ball loses where all probability is wanted on the history.
+        least_excluding: the same where none is.
+        interfering: the items that the best copier lifts above the history's lowest, the strongest first.
+    """
+
+    copying: Certificate
+    excluding: Certificate
+    least_copying: float
+    least_excluding: float
+    interfering: tuple[int, ...]
+
+
+def case_verdict(
+    model: Model, case: int, history: Sequence[int], state: np.ndarray
+) -> Generator[None, None, CaseVerdict]:
+    """Work on the verdict, give way between its parts, and return it.
+
+    Args:
+        model: whose item embeddings; not all of them are in the history.
+        case: which case was edited.
+        history: item codes, oldest first.
+        state: (d,) the hidden state that the model has for them.
+    """
+    one = model.case(case, history, state)
+    copying = separable(one, one.distinct, progress=False)[0]
+    yield
+    # A state that ranks the history lowest is the negative of one that ranks it highest where biases are negated.
+    mirrored = one if one.bias is None else replace(one, bias=-one.bias)
+    excluding = separable(mirrored, one.distinct, progress=False)[0]
+    yield
+    interfering = interference(one, progress=False, radius=model.radius)["item"]
+    yield
+    least = [copy_dial(one, [share], progress=False, radius=model.radius)["floor_ball"].item() for share in (1.0, 0.0)]
+    return CaseVerdict(copying, excluding, *least, tuple(interfering.tolist()[:NAMED]))
+
+
+def losses(prediction: Prediction) -> tuple[float, float]:
+    """Return −log P and −log(1 − P) of the copy probability P, nats; infinite where a head is certain and wrong."""
+    others = np.delete(prediction.log_probs, prediction.history)
+    with np.errstate(divide="ignore"):
+        copied, rest = prediction.copy, np.exp(others).sum()
+        return max(0.0, -float(np.log(copied))), max(0.0, -float(np.log(rest)))
+
+
+def row(model: Model, verdict: CaseVerdict, prediction: Prediction) -> list[str]:
+    """Return a model's row of the verdict's table, by `COLUMNS`."""
+    on, off = losses(prediction)
+    nats = (on, verdict.least_copying, off, verdict.least_excluding)
+    can = (verdict.copying.outcome, verdict.excluding.outcome)
+    return [model.name, *can, f"{prediction.copy:.1%}", *(f"{value:.2f} nats" for value in nats)]
+
+
+def sentence(model: Model, verdict: CaseVerdict, prediction: Prediction, repeat: bool) -> str:
+    """Return what the verdict says of a model."""
+    size = len(prediction.history)
+    says = {"yes": "one hidden state can", "no": "no hidden state can", "undecided": "it is undecided whether one can"}
+    lost = losses(prediction)[not repeat]
+    least = verdict.least_copying if repeat else verdict.least_excluding
+    return (
+        f"{model.name}: {says[verdict.copying.outcome]} rank {f'all {size} items' if size > 1 else 'the item'} above "
+        f"everything else, {says[verdict.excluding.outcome]} rank {'them' if size > 1 else 'it'} below. The next item "
+        f"is {'in the history' if repeat else 'new'}: the head loses {lost:.2f} nats on that, the best single state "
+        f"would lose {least:.2f}."
+    )

@@ -1,0 +1,138 @@
+"""ExplorerWidget: what the page and the Explorer say to each other.
+
+The page sends what its user does, one act at a time, and draws what it is told; it asks for slow work when nobody waits. So
+nothing queues up here. An act that comes twice, as after a pause in the connection, is done once.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import anywidget
+
+from cprlab.errors import CprlabError
+from cprlab.explorer import payload
+from cprlab.explorer.app import Explorer
+from cprlab.explorer.frontend import script, style
+from cprlab.explorer.state import ExplorerState
+
+TABLE_EVERY = 2.0  # seconds, while certificates come in
+FAULT = "Something went wrong that should not have ({}: {}); nothing was changed. Please report it."
+
+
+class ExplorerWidget(anywidget.AnyWidget):
+    """The widget of an Explorer.
+
+    Args:
+        app: what it shows.
+    """
+
+    _esm = script()
+    _css = style()
+
+    def __init__(self, app: Explorer) -> None:
+        super().__init__()
+        self._app = app
+        self._act_done: int | None = None
+        self._sent: dict[str, Any] = {}  # by kind of message: what it was made from
+        self._outcomes: list[dict | None] = [None] * len(app.models)  # of the last view
+        self._verdict: Iterator[None] = iter(())
+        self._certificates = app.cases.certify()
+        self._certified: int | None = 0  # cases; None when there are no more to look at
+        self._table_due = 0.0
+        app.changed.append(self._show)
+        self.on_msg(self._receive)
+
+    def _receive(self, widget: Any, content: dict, buffers: list) -> None:
+        actions = {"hello": self._hello, "act": self._act, "slow": self._slow, "export": self._export}
+        try:
+            actions[content["type"]](content)
+        except Exception as error:  # what is raised here, nobody sees
+            known = isinstance(error, CprlabError)
+            self._show(str(error) if known else FAULT.format(type(error).__name__, error))
+
+    def _hello(self, content: dict) -> None:
+        self._sent.clear()
+        self.send(payload.base(self._app))
+        self._show()
+
+    def _act(self, content: dict) -> None:
+        if content["id"] != self._act_done:
+            self._act_done = content["id"]
+            if "set" in content:
+                self._app.patch(content["set"], bool(content.get("live")))
+            else:
+                self._command(content["command"], content.get("value"))
+        self._show()
+
+    def _command(self, name: str, value: Any) -> None:
+        app = self._app
+        if name == "head":
+            options = {payload.SWITCHES.get(key, key): one for key, one in value.items() if key != "model"}
+            app.switch(value["model"], **options)
+        elif name == "load":
+            app.change(ExplorerState.from_json(value))
+        elif name == "unpin":
+            app.patch({"pinned": None})
+        else:
+            {"undo": app.undo, "redo": app.redo, "pin": app.pin}[name]()
+
+    def _export(self, content: dict) -> None:
+        name = content["view"]
+        text = self._app.table(name).to_csv(index=False)
+        self.send({"type": "export", "name": f"explorer-{name}.csv", "mime": "text/csv", "text": text})
+
+    def _show(self, error: str = "") -> None:
+        """Send the view, and with it the points, the cases and the verdict where there are others than were sent."""
+        app, began = self._app, time.perf_counter()
+        self._send_points()
+        self._send_cases()
+        outcomes = [None if one is None else one.outcome(app.target) for one in app.predicted()]
+        known = self._sent.get("case") == app.state.case
+        notice = payload.notice(app, self._outcomes, outcomes) if known else ""
+        self._sent["case"], self._outcomes = app.state.case, outcomes
+        view = payload.view(app, notice, error)
+        self.send(view | {"id": self._act_done, "seconds": time.perf_counter() - began})
+        if app.sentence():
+            self.send(payload.verdict(app) | {"id": self._act_done})
+
+    def _send_points(self) -> None:
+        key = self._app.map_key
+        if key == self._sent.get("points"):
+            return
+        message, buffers = payload.points(self._app)
+        self._sent["points"] = None if message.get("pending") else key
+        self.send(message, buffers)
+
+    def _send_cases(self) -> None:
+        key = self._app.state.query, self._certified
+        if key != self._sent.get("cases"):
+            self._sent["cases"] = key
+            self.send(payload.cases(self._app))
+
+    def _slow(self, content: dict) -> None:
+        doing = self._work()
+        self.send({"type": "slow", "more": bool(doing), "doing": doing})
+
+    def _work(self) -> str:
+        """Do a little of what nobody waits for and say what it is; "" where there is nothing left to do."""
+        app = self._app
+        shown = app.state.case, app.history
+        if shown != self._sent.get("verdict"):
+            self._sent["verdict"], self._verdict = shown, app.verdict()
+        if next(self._verdict, self._verdict) is None:
+            if app.sentence():
+                self._show()  # the map marks what interferes from now on
+            return "the verdict on this case"
+        if app.state.projection == "tsne" and self._sent.get("points") is None:
+            if app.plane() is not None:
+                self._show()
+            return f"t-SNE of {len(app.titles):,} items"
+        if self._certified is not None:
+            self._certified = next(self._certificates, None)
+            if self._certified is None or time.monotonic() > self._table_due:
+                self._table_due = time.monotonic() + TABLE_EVERY
+                self._send_cases()
+        return (
+            "" if self._certified is None else f"certificates: {self._certified:,} of {len(app.cases.targets):,} cases"
+        )
