@@ -335,6 +335,13 @@ class Explorer:
             }
         )
 
+    def _repr_mimebundle_(self, **options: object) -> object:
+        """Show the widget, where a notebook shows this."""
+        from cprlab.explorer.widget import ExplorerWidget  # which needs this module
+
+        self._widget = self._widget or ExplorerWidget(self)
+        return self._widget._repr_mimebundle_(**options)
+
     # Private parts
 
     def _kinds(self) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""What the page is told: the Explorer's tables as plain values for JSON, clipped, with nothing but text from the data."""
+"""What the page is told: the Explorer's tables as plain values for JSON; what comes from the data is clipped."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """ExplorerWidget: what the page and the Explorer say to each other.
 
-The page sends what its user does, one act at a time, and draws what it is told; it asks for slow work when nobody waits. So
-nothing queues up here. An act that comes twice, as after a pause in the connection, is done once.
+The page sends what its user does, one act at a time, and draws what it is told; it asks for slow work when nobody
+waits. So nothing queues up here. An act that comes twice, as after a pause in the connection, is done once.
 """
 
 import time

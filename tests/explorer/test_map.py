@@ -49,7 +49,7 @@ window.show = ({n, titles, marks, lines, note}) => {
 window.feed = (message, places) => {
   const bytes = new DataView(new ArrayBuffer(4 * places.length + 3), 3);  // not at a multiple of four
   places.forEach((c, k) => bytes.setFloat32(4 * k, c, true));
-  map.onPoints({type: "points", projection: "pca", model: 0, note: "", ...message}, places.length ? [bytes] : []);
+  map.onPoints({type: "points", projection: "pca", model: 0, note: "", ...message}, places.length ? bytes : undefined);
 };
 window.settled = async () => { for (let k = 0; k < 3; k++) await new Promise(requestAnimationFrame) };
 window.ink = () => {  // the opacity of each of the canvas's pixels

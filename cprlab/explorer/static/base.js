@@ -1,6 +1,6 @@
 // What every view builds on: elements whose text is text, formats, glyphs and colours.
 
-const GLYPHS = { history: "●", new: "○", target: "★" };
+const GLYPHS = { history: "●", new: "◆", target: "★" };
 const KIND_LABELS = { history: "in the history", new: "new", target: "true next" };
 // Okabe and Ito's colours: told apart with any colour vision.
 const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"];

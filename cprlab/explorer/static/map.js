@@ -269,8 +269,8 @@ function mapView(root, app) {
       projection.replaceChildren(...base.projections.map(([name, label]) => el("option", { value: name }, label)));
       space.replaceChildren(...base.models.map((model, code) => el("option", { value: String(code) }, model.name)));
     },
-    onPoints(message, buffers) {
-      sets.set(`${message.projection} ${message.model}`, mapPoints(message, buffers?.[0]));
+    onPoints(message, buffer) {
+      sets.set(`${message.projection} ${message.model}`, mapPoints(message, buffer));
       if (view) usePoints();
     },
     onSelect,
