@@ -10,7 +10,7 @@ from cprlab.errors import ConfigError
 from cprlab.explorer.cases import Cases
 from cprlab.explorer.maps import Plane, Tsne, local
 from cprlab.explorer.model import KEPT, Model, Prediction
-from cprlab.explorer.state import ExplorerState, Setting
+from cprlab.explorer.state import ExplorerState, Query, Setting
 from cprlab.explorer.verdict import COLUMNS, CaseVerdict, case_verdict, row, sentence
 from cprlab.models import HeadConfig
 from cprlab.probes.geometry import NO_ITEM
@@ -68,7 +68,9 @@ class Explorer:
         self._dragging = False
         self._widget = None
         names = tuple(model.name for model in self.models)
-        self._state = ExplorerState(data=data, models=names, case=self._telling(), settings=(Setting(),) * len(names))
+        most = Query(sort="apart" if len(names) > 1 else "off", descending=True)  # the cases that tell most stand first
+        case = int(self.cases.find(most)["case"].iloc[0])
+        self._state = ExplorerState(data=data, models=names, case=case, settings=(Setting(),) * len(names), query=most)
         if state:
             self._state = self._checked(ExplorerState.from_json(state))
             self.predicted(), self.pinned()  # refuses heads that cannot be
@@ -388,10 +390,6 @@ class Explorer:
 
     def _plain(self, place: int) -> Prediction:
         return self._predict(place, self._state.case, self.history, Setting())
-
-    def _telling(self) -> int:
-        """Return a case worth to begin with: the models are furthest apart on it."""
-        return int(self.cases.table["apart" if len(self.models) > 1 else "off"].argmax())
 
     def _step(self, source: list[ExplorerState], other: list[ExplorerState]) -> None:
         if not source:

@@ -19,12 +19,12 @@ class Cases:
     """All test cases of the models, which are of one log.
 
     Attributes:
-        table: a row a case: `case`, `user`, `next` (title of the next item), `length` (items read), `repeat` (the next
-            item is among them), for each model `copy A`, `copy B`, … (its copy probability) and `rank A`, … (of the
-            next item), `apart` (largest less smallest copy probability of the models), `off` (the largest distance of
-            a copy probability to the truth, 1 for a repeat and 0 for a new item), `copyable` (whether a single hidden
-            state can rank the history above all else: "yes" for every model, "no" for one, "undecided", or "" as
-            long as nobody has looked).
+        table: a row a case: `case`, `user`, `next` (title of the next item), `repeat` (it is among the items read), for
+            each model `copy A`, `copy B`, … (its copy probability), `apart` (largest less smallest copy probability of
+            the models), `off` (the largest distance of a copy probability to the truth, 1 for a repeat and 0 for a new
+            item), for each model `rank A`, … (of the next item), `length` (items read), `copyable` (whether a single
+            hidden state can rank the history above all else: "yes" for every model, "no" for one, "undecided", or ""
+            as long as nobody has looked).
         histories: each case's item codes, oldest first.
         targets: (cases,) codes.
 
@@ -49,16 +49,14 @@ class Cases:
     def _table(self, titles: np.ndarray) -> pd.DataFrame:
         lengths = [len(history) for history in self.histories]
         repeat = self.models[0].cases["repeat"].to_numpy(bool)
-        columns = {"case": np.arange(len(lengths)), "user": self.users, "next": titles[self.targets]}
-        columns |= {"length": lengths, "repeat": repeat}
         copied = {f"copy {letter}": model.cases["copy_probability"] for letter, model in self.lettered()}
-        ranks = {f"rank {letter}": model.cases["rank"] for letter, model in self.lettered()}
-        table = pd.DataFrame({name: np.asarray(column) for name, column in (columns | copied | ranks).items()})
-        shares = table[list(copied)].clip(0, 1).astype(float)
-        table["apart"] = shares.max(axis=1) - shares.min(axis=1)
-        table["off"] = shares.sub(repeat.astype(float), axis=0).abs().max(axis=1)
-        table["copyable"] = ""
-        return table
+        shares = pd.DataFrame({name: np.asarray(column, dtype=float) for name, column in copied.items()}).clip(0, 1)
+        columns = {"case": np.arange(len(lengths)), "user": self.users, "next": titles[self.targets], "repeat": repeat}
+        columns |= dict(shares)
+        columns["apart"] = shares.max(axis=1) - shares.min(axis=1)
+        columns["off"] = shares.sub(repeat.astype(float), axis=0).abs().max(axis=1)
+        columns |= {f"rank {letter}": np.asarray(model.cases["rank"]) for letter, model in self.lettered()}
+        return pd.DataFrame(columns | {"length": lengths, "copyable": ""})
 
     def lettered(self) -> Iterator[tuple[str, Model]]:
         """Yield each model and the letter that the columns call it by."""

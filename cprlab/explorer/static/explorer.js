@@ -23,7 +23,7 @@ function render({ model, el: place }) {
   const alert = el("p", { class: "cx-alert", role: "alert", hidden: true });
   const doing = el("p", { class: "cx-doing" });
   const grid = el("div", { class: "cx-grid", hidden: true });
-  const talk = conversation(model, say);
+  const talk = conversation(model, say, (busy) => setAttribute(grid, "aria-busy", String(busy)));
   const app = makeApp(talk, root, say, () => views);
   const dialog = stateDialog(app);
   const selection = selectionLine(app);
@@ -144,7 +144,7 @@ function makeApp(talk, root, say, views) {
  * The acts on their way to the kernel. At most one is in flight; patches made meanwhile are merged into one act,
  * commands wait in order. An act that gets no answer stays first in line until the user's next action.
  */
-function conversation(model, say) {
+function conversation(model, say, busy) {
   let acts = [];
   let inFlight = false;
   let slowAsked = false;
@@ -177,6 +177,7 @@ function conversation(model, say) {
     if (inFlight || !acts.length) return;
     clearTimeout(idle);
     inFlight = true;
+    busy(true);
     const [act] = acts;
     act.sent = true;
     const { sent, ...content } = act;
@@ -197,6 +198,7 @@ function conversation(model, say) {
     slowAsked = false;
     slowWanted = true;
     pump();
+    busy(inFlight);
     askSoon();
   }
 

@@ -1,0 +1,78 @@
+"""JupyterLab and Voilà, started as a user would, on notebooks in a folder of their own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are drawn, seen or not
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+SERVE = "import sys; from pathlib import Path; from cprlab.explorer.serve import serve; "
+SERVE += "serve(Path(sys.argv[1]), int(sys.argv[2]), False)"
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[str]:
+    """Start JupyterLab on `folder / "notebooks"`; give an address with {} for a notebook's name."""
+    for plugin, values in SETTINGS.items():
+        file = folder / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    port, token = free_port(), "for-the-test"
+    command = [str(Path(sys.executable).with_name("jupyter")), "lab", "notebooks", "--no-browser", "--allow-root"]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    environment = {
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+    }
+    with _started(command, port, folder, environment):
+        yield f"http://localhost:{port}/lab/tree/{{}}?token={token}"
+
+
+@contextmanager
+def voila(notebook: Path) -> Iterator[str]:
+    """Serve a notebook by `cprlab.explorer.serve`; give its address."""
+    port = free_port()
+    with _started([sys.executable, "-c", SERVE, str(notebook), str(port)], port, notebook.parent, {}):
+        yield f"http://localhost:{port}"
+
+
+@contextmanager
+def _started(command: list[str], port: int, folder: Path, environment: dict) -> Iterator[None]:
+    """Run a server until it is asked to stop by Ctrl-C, or made to."""
+    with open(folder / "server.log", "w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log)
+        try:
+            end = time.monotonic() + 90
+            while not _listening(port):
+                assert server.poll() is None, (folder / "server.log").read_text()
+                assert time.monotonic() < end, "the server does not listen"
+                time.sleep(0.2)
+            yield
+        finally:
+            server.send_signal(signal.SIGTERM)
+            try:
+                server.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
