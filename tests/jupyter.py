@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from playwright.sync_api import Page, TimeoutError
 
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are drawn, seen or not
@@ -40,7 +43,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }
-    with _started(command, port, folder, environment):
+    with _started(command, port, folder, environment, signal.SIGTERM):
         yield f"http://localhost:{port}/lab/tree/{{}}?token={token}"
 
 
@@ -48,13 +51,13 @@ def jupyterlab(folder: Path) -> Iterator[str]:
 def voila(notebook: Path) -> Iterator[str]:
     """Serve a notebook by `cprlab.explorer.serve`; give its address."""
     port = free_port()
-    with _started([sys.executable, "-c", SERVE, str(notebook), str(port)], port, notebook.parent, {}):
+    with _started([sys.executable, "-c", SERVE, str(notebook), str(port)], port, notebook.parent, {}, signal.SIGINT):
         yield f"http://localhost:{port}"
 
 
 @contextmanager
-def _started(command: list[str], port: int, folder: Path, environment: dict) -> Iterator[None]:
-    """Run a server until it is asked to stop by Ctrl-C, or made to."""
+def _started(command: list[str], port: int, folder: Path, environment: dict, stop: signal.Signals) -> Iterator[None]:
+    """Run a server until it is asked to stop, or made to."""
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log)
         try:
@@ -65,7 +68,7 @@ def _started(command: list[str], port: int, folder: Path, environment: dict) -> 
                 time.sleep(0.2)
             yield
         finally:
-            server.send_signal(signal.SIGTERM)
+            server.send_signal(stop)
             try:
                 server.wait(timeout=30)
             except subprocess.TimeoutExpired:
@@ -76,3 +79,15 @@ def _started(command: list[str], port: int, folder: Path, environment: dict) -> 
 def _listening(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run_all(page: Page) -> None:
+    """Run all cells of the notebook that JupyterLab shows."""
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
+    started = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]+\]"))
+    for _ in range(5):  # the menu may not listen yet
+        page.get_by_role("menuitem", name="Run").first.click()
+        page.get_by_text("Run All Cells", exact=True).first.click()
+        with suppress(TimeoutError):
+            return started.first.wait_for(timeout=5_000)
+    raise AssertionError("JupyterLab runs no cell")
