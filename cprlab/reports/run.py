@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import textwrap
 from pathlib import Path
 
 import nbformat
@@ -96,7 +95,7 @@ def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: 
         except (OSError, ValueError, LookupError, TypeError):
             about = "something that cannot be read"
         if about != getattr(config, subject):
-            about = textwrap.shorten(str(about), 80, placeholder="…")
+            about = f"{about}"[:79] + "…" * (len(f"{about}") > 79)
             raise DataError(f"{out} holds the report on {about}; choose another folder with --out, or remove it.")
 
 
