@@ -1,4 +1,5 @@
 # make report   train two heads on real purchases and write reports/quickstart/index.html
+# make explore  open these two heads in the browser, to edit histories and see them disagree
 # make test     run the tests
 # make lab      open the notebooks in JupyterLab
 # ARGS="…"      is added to what any of these runs, as in: make report ARGS="--seed 1"
@@ -7,10 +8,13 @@ BIN := .venv/bin
 ARGS ?=
 READY := .venv/.ready
 
-.PHONY: report test lab setup figures notebooks lock clean
+.PHONY: report explore test lab setup figures notebooks lock clean
 
 report: setup
 	$(BIN)/cprlab report --epochs 3 --out reports/quickstart $(ARGS)
+
+explore: setup
+	$(BIN)/cprlab explore --epochs 3 $(ARGS)
 
 test: setup
 	$(BIN)/ruff check .
@@ -24,12 +28,12 @@ lab: setup
 figures: report
 	$(BIN)/cprlab figures reports/quickstart figures
 
-# Run the committed notebooks again, in place, at the settings that stand in them.
+# Run the numbered notebooks again, in place, at the settings that stand in them; the explorer's widget is not kept.
 notebooks: setup
 	rm -rf notebooks/runs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
-	$(BIN)/jupyter nbconvert --to notebook --inplace --CoalesceStreamsPreprocessor.enabled=True notebooks/*.ipynb
+	  --ExecutePreprocessor.record_timing=False notebooks/[0-9]*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --inplace --CoalesceStreamsPreprocessor.enabled=True notebooks/[0-9]*.ipynb
 	rm -rf notebooks/runs
 
 setup: $(READY)

@@ -29,6 +29,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="float32, float64, or bfloat16 for a GPU.")]
 Runs = Annotated[str, typer.Option(help="Where trained models are kept and found again.")]
 
+# What the commands have that look at models.
+Models = Annotated[
+    list[str] | None, typer.Argument(help="Runs' folders, RecBole's .pth files, Snapshots (.safetensors, .npz).")
+]
+ModelsData = Annotated[str, typer.Option("--data", help="The log that runs, or RecBole, trained on; as for a report.")]
+Histories = Annotated[str, typer.Option(help="A Parquet file of histories and targets, for Snapshots.")]
+State = "The explorer's state: a line of JSON, or a .json file that holds it"
+
 HEADS = "Softmax; Softmax + CPR:100 + Mi"
 DATA = "complete-journey-types"
 
@@ -64,11 +72,9 @@ def report(
 
 @app.command()
 def probe(
-    models: Annotated[
-        list[str] | None, typer.Argument(help="Runs' folders, RecBole's .pth files, Snapshots (.safetensors, .npz).")
-    ] = None,
-    data: Annotated[str, typer.Option(help="The log that runs, or RecBole, trained on; as for a report.")] = DATA,
-    histories: Annotated[str, typer.Option(help="A Parquet file of histories and targets, for Snapshots.")] = "",
+    models: Models = None,
+    data: ModelsData = DATA,
+    histories: Histories = "",
     cases: Annotated[int, typer.Option(help="How many cases the slower probes take.")] = 300,
     users: Annotated[int, typer.Option(help="As the report drew them; 0 takes all.")] = 0,
     encoder: Encoder = "GRU4Rec",
@@ -93,6 +99,71 @@ def probe(
         user=user, item=item, time=time, title=title, runs=runs,
     )  # fmt: skip
     print(run_probe(config, out or config.folder))
+
+
+@app.command()
+def explore(
+    models: Models = None,
+    state: Annotated[str, typer.Option(help=f"{State}; what to show first.")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where on this machine the page is served.")] = 8866,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Show the page in the browser.")] = True,
+    data: ModelsData = DATA,
+    histories: Histories = "",
+    users: Annotated[int, typer.Option(help="As the report drew them; 0 takes all.")] = 0,
+    encoder: Encoder = "GRU4Rec",
+    heads: Heads = HEADS,
+    epochs: Epochs = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    user: User = "",
+    item: Item = "",
+    time: Time = "",
+    title: Title = "",
+    runs: Runs = "runs",
+) -> None:
+    """Edit histories, move hidden states and switch partitions in the browser, and watch the heads disagree."""
+    from cprlab.explorer import ExplorerConfig
+    from cprlab.explorer.run import read_state, run_explorer
+
+    config = ExplorerConfig(
+        models="; ".join(models or ()), state=read_state(state), data=data, histories=histories, users=users,
+        encoder=encoder, heads=heads, epochs=epochs, seed=seed, device=device, precision=precision,
+        user=user, item=item, time=time, title=title, runs=runs,
+    )  # fmt: skip
+    run_explorer(config, port, browser)
+
+
+@app.command()
+def case(
+    state: Annotated[str, typer.Argument(help=f"{State}.")],
+    models: Models = None,
+    data: ModelsData = DATA,
+    histories: Histories = "",
+    users: Annotated[int, typer.Option(help="As the report drew them; 0 takes all.")] = 0,
+    encoder: Encoder = "GRU4Rec",
+    heads: Heads = HEADS,
+    epochs: Epochs = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    user: User = "",
+    item: Item = "",
+    time: Time = "",
+    title: Title = "",
+    runs: Runs = "runs",
+    out: Annotated[str, typer.Option(help="Where the page goes; reports/case-MODEL-CASE when empty.")] = "",
+) -> None:
+    """Write what the explorer shows in a state as a page."""
+    from cprlab.explorer import ExplorerConfig
+    from cprlab.explorer.run import read_state, run_case
+
+    config = ExplorerConfig(
+        models="; ".join(models or ()), state=read_state(state), data=data, histories=histories, users=users,
+        encoder=encoder, heads=heads, epochs=epochs, seed=seed, device=device, precision=precision,
+        user=user, item=item, time=time, title=title, runs=runs,
+    )  # fmt: skip
+    print(run_case(config, out))
 
 
 @app.command()

@@ -22,6 +22,7 @@ KINDS = {  # of a map's points, the most telling last: colour, symbol and size, 
     "target": (TRUE_NEXT, "star", 17),
     "hidden state": ("#000000", "x", 12),
 }
+GLYPHS = {"history": "●", "new": "◆", "target": "★"}  # of the kinds of items that may come next
 MAP = (900, 520)  # pixels within which a map keeps its labels apart; where there are more, there is only more room
 LABEL = 11  # pixels, the size of a map's labels
 SIDES = {  # on which a label may stand of its point: right and up
@@ -219,22 +220,87 @@ def neighbourhood(table: pd.DataFrame, title: str) -> go.Figure:
 
     All but the other items are labelled, as far as there is room; every title shows under the pointer.
     """
+    items = table[table["item"] >= 0]
+    drawn, missed = (items[["x", "y"]] ** 2).to_numpy().sum(), (items["off_plane"] ** 2).sum()
+    note = f"principal components 1 and 2: {drawn / (drawn + missed):.0%} of these items' variance"
+    return item_map(table, note, title).update_layout(meta={"name": "neighbourhood"})
+
+
+def item_map(table: pd.DataFrame, note: str, title: str) -> go.Figure:
+    """Draw items and hidden states on a plane, each kind of `KINDS` with a colour and a symbol of its own.
+
+    All but the other items are labelled, as far as there is room; every title shows under the pointer.
+
+    Args:
+        table: rows `item` (code; negative for a hidden state), `title`, `kind`, `x`, `y`.
+        note: what the plane is, below the map.
+        title: above it.
+    """
     figure, labelled = go.Figure(), _labelled(table)
     for kind, (colour, symbol, size) in KINDS.items():
         rows = labelled[labelled["kind"] == kind]
         if rows.empty:
             continue
         figure.add_scatter(
-            x=rows["x"], y=rows["y"], name=kind, mode="markers+text", cliponaxis=False, hoverinfo="text",
-            text=rows["label"], textposition=rows["side"], textfont_size=LABEL,
+            x=rows["x"], y=rows["y"], name=kind, mode="markers+text" if rows["label"].any() else "markers",
+            cliponaxis=False, hoverinfo="text", text=rows["label"], textposition=rows["side"], textfont_size=LABEL,
             hovertext=[_short(name, 80) for name in rows["title"]],
             marker={"color": colour, "symbol": symbol, "size": size, "line": {"color": "white", "width": 1}},
         )  # fmt: skip
-    items = table[table["item"] >= 0]
-    drawn, missed = (items[["x", "y"]] ** 2).to_numpy().sum(), (items["off_plane"] ** 2).sum()
-    figure.update_xaxes(title=f"principal components 1 and 2: {drawn / (drawn + missed):.0%} of these items' variance")
-    figure.update_yaxes(scaleanchor="x", zeroline=False).update_xaxes(zeroline=False)
-    return _styled(figure, "neighbourhood", _short(title, 110), MAP[1] + 170).update_layout(legend_y=-0.13)
+    figure.update_xaxes(title=_short(note, 140), zeroline=False).update_yaxes(scaleanchor="x", zeroline=False)
+    return _styled(figure, "item_map", _short(title, 110), MAP[1] + 170).update_layout(legend_y=-0.13)
+
+
+def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, colour: str = "kind") -> go.Figure:
+    """Draw each model's most probable next items as bars, side by side and on one scale.
+
+    Args:
+        table: rows as of `Explorer.predictions`; pinned probabilities are drawn as lines across the bars.
+        heads: by model, the lines to write above its bars.
+        title: above them all.
+        colour: what the bars' colours tell: the items' "kind", which a glyph tells as well, or the "partition".
+    """
+    columns = min(2, len(heads))
+    panels = ["<br>".join(_short(line, 60) for line in lines) for lines in heads.values()]
+    figure = make_subplots(
+        -(-len(heads) // columns), columns, subplot_titles=panels, horizontal_spacing=0.25, vertical_spacing=0.3
+    )
+    values = [value for value in KINDS if value in set(table["kind"])]
+    colours = {kind: KINDS[kind][0] for kind in values}
+    if colour == "partition":
+        values = sorted(set(table["partition"]))
+        colours = dict(zip(values, cycle(COLOURS), strict=False))
+    pinned = "pinned_probability" in table.columns
+    for place, model in enumerate(heads):
+        cell = {"row": 1 + place // columns, "col": 1 + place % columns}
+        rows = table[table["model"] == model]
+        for value in values:
+            bars = rows[rows[colour] == value]
+            figure.add_bar(
+                x=bars["probability"], y=bars["place"], orientation="h", showlegend=False, marker_color=colours[value],
+                customdata=np.column_stack(
+                    [[_short(text, 80) for text in bars[column]] for column in ("title", "kind", "partition")]
+                ),
+                hovertemplate="%{customdata[0]}: %{x:.2%}, %{customdata[1]}, partition %{customdata[2]}<extra></extra>",
+                **cell,
+            )  # fmt: skip
+        if pinned:
+            figure.add_scatter(
+                x=rows["pinned_probability"], y=rows["place"], mode="markers", showlegend=False,
+                marker={"symbol": "line-ns-open", "size": 16, "color": TRUTH, "line_width": 2},
+                hovertemplate="at the pin: %{x:.2%}<extra></extra>", **cell,
+            )  # fmt: skip
+        labels = [f"{_short(row.title, 30)} {GLYPHS[row.kind]}" for row in rows.itertuples()]
+        figure.update_yaxes(tickvals=rows["place"], ticktext=labels, autorange="reversed", showgrid=False, **cell)
+    largest = table[["probability", *["pinned_probability"] * pinned]].to_numpy().max()
+    figure.update_xaxes(title="probability", tickformat=".1~%", range=[0, 1.05 * largest], nticks=5)
+    for value in values:  # the legend, the same for all models
+        name = f"{GLYPHS[value]} {value}" if colour == "kind" else _short(value, 40)
+        marker = {"color": colours[value], "symbol": "square", "size": 11}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+    height = (150 + 21 * table["place"].max()) * -(-len(heads) // columns) + 60
+    figure = _styled(figure, "predictions", _short(title, 110), height).update_layout(barmode="overlay")
+    return figure.update_layout(margin_l=230, margin_t=100).update_annotations(font_size=13)
 
 
 def leave_one_out(table: pd.DataFrame, titles: np.ndarray) -> go.Figure:

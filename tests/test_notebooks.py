@@ -13,10 +13,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from cprlab.explorer import ExplorerConfig
 from tests.browser import FIGURES, needs_browser, open_page
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))  # numbered: executed; the explorer's is not
+EXPLORER = ROOT / "notebooks" / "explorer.ipynb"
 IGNORED = "nbval-ignore-output"
 
 
@@ -77,6 +79,22 @@ def test_nbval_finds_the_committed_outputs_again_and_a_changed_one_wrong(path, t
     done = nbval(copy)  # the runs that the first check trained are read back
     assert done.returncode == 1
     assert f"1 failed, {len(code_cells(notebook)) - 1} passed" in done.stdout
+
+
+def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make_report_trains():
+    assert {EXPLORER, *NOTEBOOKS} == set((ROOT / "notebooks").glob("*.ipynb"))
+    notebook = nbformat.read(EXPLORER, as_version=4)
+    nbformat.validate(notebook)
+    cells = code_cells(notebook)
+    assert all(cell.execution_count is None and cell.outputs == [] for cell in cells)
+    assert cells[0].metadata["tags"] == ["parameters"]
+    parameters = {}
+    exec(cells[0].source, parameters)
+    config = ExplorerConfig(**{name: parameters[name] for name in ExplorerConfig.model_fields})
+    recipe = re.search(r"\ncprlab report (.*)", (ROOT / "Makefile").read_text().replace("\t$(BIN)/", "")).group(1)
+    epochs = int(re.search(r"--epochs (\d+)", recipe).group(1))
+    assert config == ExplorerConfig(epochs=epochs, runs="../runs")  # all else as in any report
+    assert set(recipe.split()) == {"--epochs", str(epochs), "--out", "reports/quickstart", "$(ARGS)"}
 
 
 @pytest.fixture

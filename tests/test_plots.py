@@ -68,3 +68,83 @@ def test_leave_one_out_has_a_bar_an_item_with_its_title():
     assert [list(trace.x) for trace in figure.data] == [[0.1, -0.2, 0.3], [1, 2, -3]]
     assert list(figure.layout.yaxis.ticktext) == ["&lt;b&gt;Bold&lt;/b&gt;", "plain", "&lt;b&gt;Bold&lt;/b&gt;"]
     assert len(plots.leave_one_out(table.assign(target_change=np.nan), titles).data) == 1
+
+
+@pytest.fixture
+def predicted():
+    """Two models' five best: what `Explorer.predictions` returns."""
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame({"model": ["one"] * 5 + ["<b>two</b>"] * 5, "place": [*range(1, 6)] * 2})
+    table["probability"] = [0.3, 0.2, 0.1, 0.05, 0.04, 0.6, 0.1, 0.05, 0.02, 0.01]
+    return table.assign(
+        item=rng.permutation(10),
+        title=["<i>first</i>", *"bcdefghij"],
+        kind=["target", "history", "new", "new", "history"] * 2,
+        partition=["V", "C", "R:5", "V", "C"] * 2,
+    )
+
+
+HEADS = {"one": ["one", "copy 3%"], "<b>two</b>": ["<b>two</b>"]}
+
+
+def bars(figure):
+    """Return each bar of a figure: its axis, place, length, colour and what it says."""
+    return {
+        (trace.xaxis, place): (length, trace.marker.color, *said)
+        for trace in figure.data
+        if trace.type == "bar"
+        for place, length, said in zip(trace.y, trace.x, trace.customdata, strict=True)
+    }
+
+
+def test_predictions_are_bars_on_one_scale_with_a_colour_and_a_glyph_a_kind(predicted):
+    figure = plots.predictions(predicted, HEADS, "A <u>user</u>")
+    drawn = bars(figure)
+    assert len(drawn) == len(predicted)
+    for row in predicted.itertuples():
+        length, colour, title, kind, partition = drawn["x" if row.model == "one" else "x2", row.place]
+        assert (length, kind, partition) == (row.probability, row.kind, row.partition)
+        assert colour == plots.KINDS[row.kind][0]
+        assert title == row.title.replace("<", "&lt;").replace(">", "&gt;")
+    assert figure.layout.yaxis.ticktext == ("&lt;i&gt;first&lt;/i&gt; ★", "b ●", "c ◆", "d ◆", "e ●")
+    assert figure.layout.xaxis.range == figure.layout.xaxis2.range
+    assert 0.6 < figure.layout.xaxis.range[1] < 0.7
+    assert [note.text for note in figure.layout.annotations] == ["one<br>copy 3%", "&lt;b&gt;two&lt;/b&gt;"]
+    assert figure.layout.title.text == "A &lt;u&gt;user&lt;/u&gt;"
+    assert [trace.name for trace in figure.data if trace.showlegend is None] == ["◆ new", "● history", "★ target"]
+
+
+def test_predictions_may_be_coloured_by_partition_and_show_the_pin(predicted):
+    table = predicted.assign(pinned_probability=predicted["probability"] + 0.2)
+    figure = plots.predictions(table, HEADS, "pinned", "partition")
+    colours = {}
+    for _, colour, _, _, partition in bars(figure).values():
+        colours.setdefault(partition, set()).add(colour)
+    assert sorted(colours) == ["C", "R:5", "V"]
+    assert len(set().union(*colours.values())) == 3
+    assert {len(found) for found in colours.values()} == {1}
+    pins = [trace for trace in figure.data if trace.type == "scatter" and trace.x[0] is not None]
+    np.testing.assert_allclose(np.concatenate([trace.x for trace in pins]), table["pinned_probability"])
+    assert figure.layout.xaxis.range[1] > 0.8
+
+
+def test_predictions_of_four_models_stand_two_by_two(predicted):
+    table = pd.concat([predicted.assign(model=f"{pair}{half}") for pair in "ab" for half in "xy"])
+    figure = plots.predictions(
+        table.drop_duplicates(["model", "place"]), {name: [name] for name in set(table["model"])}, "four"
+    )
+    assert {trace.xaxis for trace in figure.data if trace.type == "bar"} == {"x", "x2", "x3", "x4"}
+    assert figure.layout.yaxis.domain[0] > figure.layout.yaxis3.domain[1]
+
+
+def test_an_item_map_draws_its_table_and_takes_no_note_for_markup():
+    table = pd.DataFrame({"item": [4, 5, -1], "title": ["a", "<b>b</b>", "hidden state V"]})
+    table = table.assign(kind=["other", "new", "hidden state"], x=[0.0, 1.0, 2.0], y=[1.0, -1.0, 0.5])
+    figure = plots.item_map(table, "a <b>plane</b>", "whose")
+    assert figure.layout.meta["name"] == "item_map"
+    assert figure.layout.xaxis.title.text == "a &lt;b&gt;plane&lt;/b&gt;"
+    drawn = {trace.name: (trace.x[0], trace.y[0], trace.hovertext[0]) for trace in figure.data}
+    assert drawn == {
+        "other": (0, 1, "a"), "new": (1, -1, "&lt;b&gt;b&lt;/b&gt;"), "hidden state": (2, 0.5, "hidden state V"),
+    }  # fmt: skip
+    assert len(plots.item_map(table[:0], "There is no map.", "whose").data) == 0

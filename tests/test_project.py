@@ -1,10 +1,14 @@
 """The project's own promises: the pins agree, and the README's commands run."""
 
+import json
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +38,7 @@ COMMANDS = [
 # What each make target is given so that it is quick here: a small report, tests that are only collected, and so on.
 QUICK = {
     "make report": "--users 60 --epochs 1 --out {tmp}/report --runs {tmp}/runs",
+    "make explore": "--help",
     "make test": "-n 0 --collect-only -q",
     "make lab": "--version",
 }
@@ -50,6 +55,30 @@ def test_the_readme_shows_the_main_commands():
     assert any("cprlab report --data" in command for command in COMMANDS)
 
 
+def explored(arguments, folder, environment):
+    """Serve the explorer until something listens where it says, and stop it as Ctrl-C does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*arguments, "--no-browser", "--port", str(port)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+    try:
+        assert process.stdout.readline() == f"http://localhost:{port}/ (Ctrl-C ends it)\n"
+        end = time.monotonic() + 60
+        while True:
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_runs(command, tmp_path):
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE", "MFLAGS"))}
@@ -63,13 +92,18 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
         (tmp_path / "my_log.csv").write_text(LOG)
         weights, states = np.eye(9, 4), np.ones((12, 4))
         np.savez(tmp_path / "my_model.npz", item_embeddings=weights, states=states)
+        state = {"models": ["my_model.npz"], "settings": [{"toward": 1}], "case": 3, "history": [2, 5]}
+        (tmp_path / "my_state.json").write_text(json.dumps(state))
         cases = pd.DataFrame({"history": [[1, 2, 3]] * 12, "target": [2, 4] * 6})
         cases.to_parquet(tmp_path / "my_cases.parquet")
         if rest[0] in ("report", "probe") and "--data" in rest:
             arguments += ["--heads", "Softmax; Softmax + C", "--epochs", "1"]
+    if "explore" in arguments and arguments[0] != "make":
+        explored(arguments, folder, environment)
+        return
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    if {"report", "probe"} & set(arguments) and "--help" not in arguments:
+    if {"report", "probe", "case"} & set(arguments) and "--help" not in arguments:
         assert Path(folder, done.stdout.splitlines()[-1]).is_file()
 
 

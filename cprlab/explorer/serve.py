@@ -30,15 +30,13 @@ def serve(notebook: Path, port: int, open_browser: bool) -> None:
     """
     if not notebook.is_file():
         raise ConfigError(f"There is no notebook {notebook}; name an .ipynb file.")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what was just closed is free
-        try:
-            probe.bind((ADDRESS, port))
-        except (OSError, OverflowError) as error:
-            raise ConfigError(f"The port {port} cannot be used ({error}); choose another one.") from None
+    check_port(port)
     denied = [name for name in get_federated_extensions(jupyter_path("labextensions")) if name not in EXTENSIONS]
     options = [f"--port={port}", f"--Voila.ip={ADDRESS}", "--Voila.port_retries=0", "--template=cprlab"]
-    options += [f"--VoilaConfiguration.extension_denylist={denied}"] + ["--no-browser"] * (not open_browser)
+    options += [f"--VoilaConfiguration.extension_denylist={name}" for name in denied]
+    if os.name == "posix":  # a kernel is then talked to through files that only this user can open
+        options += ["--KernelManager.transport=ipc"]
+    options += ["--Voila.log_level=ERROR"] + ["--no-browser"] * (not open_browser)
     paths = os.pathsep.join([str(TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])])
     command = [sys.executable, "-m", "voila", str(notebook), *options]
     process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths})
@@ -50,3 +48,13 @@ def serve(notebook: Path, port: int, open_browser: bool) -> None:
         return
     if code:
         raise ConfigError(f"Voilà could not serve {notebook} and ended with code {code}; its own words stand above.")
+
+
+def check_port(port: int) -> None:
+    """Raise a ConfigError if nobody can listen at a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what was just closed is free
+        try:
+            probe.bind((ADDRESS, port))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"The port {port} cannot be used ({error}); choose another one.") from None

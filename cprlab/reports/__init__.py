@@ -3,7 +3,7 @@
 from cprlab.reports.answer import answer
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.figures import write_figures
-from cprlab.reports.page import to_page
+from cprlab.reports.page import as_text, to_page
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
 from cprlab.reports.run import run_probe, run_report, write_metrics
@@ -16,6 +16,7 @@ __all__ = [
     "ReportConfig",
     "Subject",
     "answer",
+    "as_text",
     "examine",
     "open_subject",
     "planted_answer",

@@ -1,19 +1,12 @@
 """examine: all probes of one model, and what `cprlab probe` writes of them."""
 
-import html
-import json
-import platform
-import re
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pydantic
 
-from cprlab.data import BUILTIN
-from cprlab.files import whole
 from cprlab.probes import (
     Verdict,
     bottleneck_gap,
@@ -28,6 +21,8 @@ from cprlab.probes import (
     space,
     wanted_share,
 )
+from cprlab.reports.numbers import write_numbers
+from cprlab.reports.page import as_text
 from cprlab.reports.subjects import ModelsConfig, Subject
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the dial's curve
@@ -48,8 +43,7 @@ class ProbeConfig(ModelsConfig):
     @property
     def folder(self) -> Path:
         """Where the page goes when nobody says where: `reports/probe-` and the name of the first model or the data."""
-        first = self.models.split(";")[0].strip() or self.data
-        return Path("reports") / f"probe-{first if first in BUILTIN else Path(first).stem}"
+        return Path("reports") / f"probe-{self.stem}"
 
 
 @dataclass(frozen=True)
@@ -134,14 +128,11 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
 
 def verdicts(findings: list[Findings]) -> str:
     """Return the verdicts as Markdown; names, which may be of files from elsewhere, stay text."""
-    names = [re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(found.subject.name)) for found in findings]
-    return "\n".join(f"- **{name}.** {found.verdict.words}" for name, found in zip(names, findings, strict=True))
+    return "\n".join(f"- **{as_text(found.subject.name)}.** {found.verdict.words}" for found in findings)
 
 
 def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
     """Write `probe.json` to `config.out`, if any: verdicts, and the tables behind them as rows."""
-    if not config.out:
-        return
     models = {}
     for found in findings:
         tables = {"copying": found.scores, "parts": found.parts, "space": found.space, "separable": found.separable}
@@ -155,22 +146,4 @@ def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
             "cases": len(found.subject.cases),
             "copyable": found.copyable["outcome"].value_counts().to_dict(),
         } | {name: table.to_dict("records") for name, table in tables.items()}
-    content = {
-        "settings": config.model_dump(exclude={"out"}),
-        "versions": {name: metadata.version(name) for name in ("cprlab", "torch", "numpy", "scipy")}
-        | {"python": platform.python_version()},
-        "models": models,
-    }
-    with whole(Path(config.out) / "probe.json") as file:
-        file.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _plain(value: object) -> object:
-    """Return what JSON can hold: a number that is not finite becomes null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    write_numbers("probe.json", config, {"models": models})

@@ -9,6 +9,8 @@ import nbformat
 import pandas as pd
 import papermill
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from traitlets.config import Config
 
 import cprlab
@@ -39,10 +41,10 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
     Raises:
         CprlabError: a parameter, the data or the place is not usable.
     """
-    _refuse_to_overwrite(Path(out), config, "metrics.json", "data")
+    refuse_to_overwrite(Path(out), config, "metrics.json", "data")
     for note in config.check().notes:
         print(note, file=sys.stderr)
-    return _publish("01_report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
+    return publish("01_report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
 
 
 def run_probe(config: ProbeConfig, out: Path | str) -> Path:
@@ -51,11 +53,16 @@ def run_probe(config: ProbeConfig, out: Path | str) -> Path:
     Raises:
         CprlabError: a parameter, a model, the data or the place is not usable.
     """
-    _refuse_to_overwrite(Path(out), config, "probe.json", "models")
-    return _publish("02_probe.ipynb", config, Path(out), f"cprlab: probe of {config.models or config.data}")
+    refuse_to_overwrite(Path(out), config, "probe.json", "models")
+    return publish("02_probe.ipynb", config, Path(out), f"cprlab: probe of {config.models or config.data}")
 
 
-def _publish(notebook: str, config: ReportConfig, out: Path, title: str) -> Path:
+def publish(notebook: str, config: ReportConfig, out: Path, title: str) -> Path:
+    """Execute a notebook of the project, write its page and itself to the folder `out`, and return the page's path.
+
+    Raises:
+        CprlabError: what the notebook raised, or the place is not usable.
+    """
     with whole(out) as new:
         new.mkdir()
         executed = execute(notebook, dict(config.but(out=str(new))))
@@ -64,8 +71,12 @@ def _publish(notebook: str, config: ReportConfig, out: Path, title: str) -> Path
     return out / PAGE
 
 
-def _refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: str) -> None:
-    """Let a report replace nothing but an earlier one with the same `numbers` file and the same parameter `subject`."""
+def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: str) -> None:
+    """Let a report replace nothing but an earlier one with the same `numbers` file and the same parameter `subject`.
+
+    Raises:
+        DataError: there is something else.
+    """
     make_folder(out.parent)
     here, runs = out.resolve(), Path(config.runs).resolve()
     if here == runs or here in runs.parents or runs in here.parents:
@@ -84,6 +95,7 @@ def _refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject:
         except (OSError, ValueError, LookupError, TypeError):
             about = "something that cannot be read"
         if about != getattr(config, subject):
+            about = f"{about}"[:79] + "…" * (len(f"{about}") > 79)
             raise DataError(f"{out} holds the report on {about}; choose another folder with --out, or remove it.")
 
 
@@ -94,14 +106,10 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
         ConfigError: the notebook has no parameter of that name.
         CprlabError: what the notebook raised, if it was one.
     """
-    notebook = find_notebook(name)
-    known = papermill.inspect_notebook(str(notebook))
-    for parameter in parameters:
-        if parameter not in known:
-            raise ConfigError(f"{name} has no parameter {parameter!r}: {suggestion(parameter, known)}")
+    notebook = _checked(name, parameters)
     try:
         executed = papermill.execute_notebook(
-            str(notebook), None, parameters, progress_bar=False, stderr_file=sys.stderr, config=LOCAL_SOCKETS
+            notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=LOCAL_SOCKETS
         )
     except papermill.PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)
@@ -110,6 +118,25 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
         raise
     executed, _ = CoalesceStreamsPreprocessor()(executed, {})  # of a progress bar, only its last state is kept
     return executed
+
+
+def parameterised(name: str, parameters: dict) -> nbformat.NotebookNode:
+    """Return one of the project's notebooks with parameters, not executed.
+
+    Raises:
+        ConfigError: the notebook has no parameter of that name.
+    """
+    return parameterize_notebook(load_notebook_node(_checked(name, parameters)), parameters)
+
+
+def _checked(name: str, parameters: dict) -> str:
+    """Return where a notebook of the project stands, which has these parameters."""
+    notebook = str(find_notebook(name))
+    known = papermill.inspect_notebook(notebook)
+    for parameter in parameters:
+        if parameter not in known:
+            raise ConfigError(f"{name} has no parameter {parameter!r}: {suggestion(parameter, known)}")
+    return notebook
 
 
 def find_notebook(name: str) -> Path:

@@ -34,6 +34,12 @@ class ModelsConfig(ReportConfig):
     models: str = ""
     histories: str = ""
 
+    @property
+    def stem(self) -> str:
+        """What to call a page on the models: the name of the first, or of the data."""
+        first = self.models.split(";")[0].strip() or self.data
+        return first if first in BUILTIN else Path(first).stem
+
     def subjects(self, facet: str = "") -> "list[Subject]":
         """Open, or train, the models; each of several with one name has its place among all behind it.
 

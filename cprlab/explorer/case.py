@@ -1,0 +1,113 @@
+"""What a page on a single case shows that needs more than a table of the Explorer's, and the numbers behind it."""
+
+import time
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cprlab.errors import ConfigError
+from cprlab.explorer import payload
+from cprlab.explorer.app import Explorer, ExplorerConfig
+from cprlab.explorer.state import PRESETS
+from cprlab.reports import as_text
+from cprlab.reports.numbers import write_numbers
+
+SHOWN = 10  # cases
+OTHERS = 10_000  # items of a map's background; a browser draws more of them slowly
+POLL = 0.2  # seconds
+CERTIFIED = PRESETS[3]  # lists none before certificates have been looked for
+
+
+def finish(app: Explorer) -> None:
+    """Do all that the widget does while nobody waits, as far as the views show it: verdict, t-SNE, certificates."""
+    for _ in app.verdict():
+        pass
+    if app.state.query.preset == CERTIFIED:
+        with tqdm(total=len(app.cases.targets), desc="certificates", unit=" cases") as bar:
+            for done in app.cases.certify():
+                bar.update(done - bar.n)
+    try:
+        while app.plane() is None:
+            time.sleep(POLL)
+    except ConfigError:
+        pass  # there is no map, which `picture` says
+
+
+def title(app: Explorer) -> str:
+    """Return a figure's title: whose case it is, and what comes next."""
+    user = app.cases.users[app.state.case]
+    return f"{f'User {user}' if user else f'Case {app.state.case:,}'} next takes {app.titles[app.target]}"
+
+
+def about(app: Explorer) -> str:
+    """Return as Markdown whose case it is, what was done to it, and what the verdicts are."""
+    case, items, length = app.state.case, app.titles, len(app.history)
+    user = as_text(app.cases.users[case])
+    said = f"**Case {case:,}{f', user {user}' if user else ''}.** The history has {length:,} items"
+    said += " and was edited" if app.state.history is not None else ""
+    said += f". The next item is **{as_text(items[app.target])}**, which is "
+    said += "among them. " if app.target in app.history else "new. "
+    longest = max(model.max_len for model in app.models)
+    if length > longest:
+        said += f"The models read the last {longest} items. "
+    return said + as_text(app.sentence())
+
+
+def heads(app: Explorer) -> dict[str, list[str]]:
+    """Return by model, in lines, its name, its present head if it was switched, and what its prediction comes to."""
+    told = {}
+    for model, setting, prediction in zip(app.models, app.state.settings, app.predicted(), strict=True):
+        told[model.name] = [model.name, f"now {setting.head}"] if setting.head else [model.name]
+        if prediction:
+            known = prediction.outcome(app.target)
+            told[model.name].append(f"copy probability {known['copy']:.1%}, ★ at rank {known['rank']:,}")
+    return told
+
+
+def inseparable(app: Explorer) -> pd.DataFrame:
+    """Return the items, `item` and `title`, of which whatever hidden state puts one above some item of the history."""
+    return pd.DataFrame(payload.verdict(app)["never"], columns=["item", "title"])
+
+
+def listed(app: Explorer) -> pd.DataFrame:
+    """Return the first cases that the state's query lists."""
+    found = app.table("cases")
+    if not app.cases.table["copyable"].any():
+        found = found.drop(columns="copyable")  # nobody has looked
+    return found.head(SHOWN)
+
+
+def picture(app: Explorer) -> tuple[pd.DataFrame, str]:
+    """Return what the map shows, as `plots.item_map` takes it, and what it is; the marks' neighbours are behind them.
+
+    Of a large vocabulary some items are left out, evenly by their codes, and the note says so.
+    """
+    try:
+        plane, marks = app.plane(), app.marks()
+    except ConfigError as error:
+        return pd.DataFrame(columns=["item", "title", "kind", "x", "y"]), str(error)
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(plane.points[:, 0])), marks["item"])
+    drawn = others[:: -(-len(others) // OTHERS)] if len(others) else others
+    x, y = plane.points[drawn].T
+    behind = pd.DataFrame({"item": drawn, "title": app.titles[drawn], "kind": "other", "x": x, "y": y})
+    left_out = f" {len(drawn):,} of {len(others):,} other items are drawn." if len(drawn) < len(others) else ""
+    return pd.concat([behind, marks[np.isfinite(marks["x"])]], ignore_index=True), plane.note + left_out
+
+
+def write_case(app: Explorer, config: ExplorerConfig) -> None:
+    """Write `case.json` to `config.out`, if any: the state, the verdicts, and the page's tables as rows."""
+    verdicts = {
+        model.name: {
+            "one state can copy all": verdict.copying.outcome,
+            "one state can exclude all": verdict.excluding.outcome,
+            "least lost where it should copy": verdict.least_copying,
+            "least lost where it should exclude": verdict.least_excluding,
+            "interfering": verdict.interfering,
+        }
+        for model, verdict in zip(app.models, app.verdicts(), strict=True)
+        if verdict
+    }
+    tables = {view: app.table(view).to_dict("records") for view in ("history", "predictions", "states")}
+    content = {"state": app.state.model_dump(), "sentence": app.sentence(), "verdicts": verdicts}
+    write_numbers("case.json", config, content | tables)

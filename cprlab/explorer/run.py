@@ -1,0 +1,82 @@
+"""run_explorer and run_case: the explorer as a page of widgets, and its view as a page on disk."""
+
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from cprlab.data import BUILTIN
+from cprlab.errors import DataError
+from cprlab.explorer.app import ExplorerConfig, explore
+from cprlab.explorer.serve import check_port, serve
+from cprlab.explorer.state import ExplorerState
+from cprlab.reports.run import parameterised, publish, refuse_to_overwrite
+
+NOTEBOOK = "explorer.ipynb"
+
+
+def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
+    """Serve `explorer.ipynb` at http://localhost:PORT until Ctrl-C.
+
+    The models are opened, or trained, before: what is wrong with them is then said here, and not on the page.
+
+    Args:
+        config: what to open.
+        port: where to listen.
+        open_browser: whether to show the page in the default browser.
+
+    Raises:
+        CprlabError: a parameter, a model, the data, the state or the port is not usable.
+    """
+    check_port(port)
+    explore(config)
+    with tempfile.TemporaryDirectory(prefix="cprlab-explorer-") as folder:
+        notebook = Path(folder) / NOTEBOOK
+        nbformat.write(parameterised(NOTEBOOK, dict(_anywhere(config))), notebook)
+        print(f"http://localhost:{port}/ (Ctrl-C ends it)", flush=True)
+        serve(notebook, port, open_browser)
+
+
+def run_case(config: ExplorerConfig, out: Path | str = "") -> Path:
+    """Execute `04_case.ipynb` and write `index.html`, `case.json` and `report.ipynb`; as `run_report`.
+
+    Args:
+        config: what to show.
+        out: the page's folder; if empty, `reports/case-`, the name of the first model or the data, and the case.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        CprlabError: a parameter, a model, the data, the state or the place is not usable.
+    """
+    case = f"-{ExplorerState.from_json(config.state).case}" if config.state else ""
+    out = Path(out or Path("reports") / f"case-{config.stem}{case}")
+    refuse_to_overwrite(out, config, "case.json", "state")
+    return publish("04_case.ipynb", config, out, f"cprlab: a case of {config.models or config.data}")
+
+
+def read_state(text: str) -> str:
+    """Return a state as a line of JSON, from such a line or from a `.json` file that holds one; "" stays "".
+
+    Raises:
+        CprlabError: the file cannot be read, or it is no state.
+    """
+    if text.endswith(".json"):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise DataError(f"The state {text} cannot be read ({error}); name the file that was saved.") from None
+    return ExplorerState.from_json(text).to_json() if text else ""
+
+
+def _anywhere(config: ExplorerConfig) -> ExplorerConfig:
+    """Return the configuration with paths that mean the same in whatever folder they are read."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute()) if path else ""
+
+    models = [absolute(source.strip()) for source in config.models.split(";")]
+    data = config.data if config.data in BUILTIN else absolute(config.data)
+    paths = {"data": data, "histories": absolute(config.histories), "runs": absolute(config.runs)}
+    return config.but(models="; ".join(filter(None, models)), **paths)

@@ -1,0 +1,152 @@
+"""`cprlab explore` and `cprlab case`: what they open and write, from where, and what they refuse before."""
+
+import json
+import sys
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlab import cli
+from cprlab.errors import ConfigError
+from cprlab.explorer import ExplorerConfig, ExplorerState, case, explore, run
+from cprlab.plots import item_map
+
+STATE = {"models": ["my_model.npz"], "settings": [{"temperature": 2}], "case": 3, "history": [2, 5]}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a Snapshot and a state, in which the command is given."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "my_model.npz", item_embeddings=rng.normal(size=(9, 4)), states=rng.normal(size=(12, 4)))
+    histories = [[1, 2, 3]] * 11 + [list(range(9))]
+    pd.DataFrame({"history": histories, "target": [2, 4] * 6}).to_parquet(tmp_path / "my_cases.parquet")
+    (tmp_path / "my_state.json").write_text(json.dumps(STATE))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["cprlab", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code, capsys.readouterr()
+
+
+def opened(state=""):
+    return explore(ExplorerConfig(models="my_model.npz", histories="my_cases.parquet", state=state))
+
+
+def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, tmp_path_factory, monkeypatch, capsys):
+    served = []
+
+    def fake(notebook, port, open_browser):
+        served.append((nbformat.read(notebook, as_version=4), notebook, port, open_browser))
+
+    monkeypatch.setattr(run, "serve", fake)
+    options = ["my_model.npz", "--histories", "my_cases.parquet", "--state", "my_state.json", "--no-browser"]
+    code, printed = command(monkeypatch, capsys, "explore", *options, "--port", "18899")
+    assert code == 0
+    assert printed.out == "http://localhost:18899/ (Ctrl-C ends it)\n"
+    ((notebook, path, port, browser),) = served
+    assert (port, browser) == (18899, False)
+    assert not path.exists()  # gone with its folder
+    parameters = {}
+    for cell in notebook.cells:
+        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+            exec(cell.source, parameters)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    app = explore(ExplorerConfig(**{name: parameters[name] for name in ExplorerConfig.model_fields}))
+    assert app.state == ExplorerState(**STATE)
+    assert parameters["runs"] == str(folder / "runs")
+    assert parameters["data"] == "complete-journey-types"  # a name, not a file
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["explore", "missing.npz"], "missing.npz"),
+        (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", "missing.json"], "missing.json"),
+        (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", "{"], "no JSON"),
+        (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", json.dumps(STATE | {"case": 12})],
+         "There is no case 12"),
+        (["explore", "--port", "0"], "--port"),
+        (["explore", "--data", "missing.csv"], "missing.csv is not a file"),
+        (["case", "missing.json"], "missing.json"),
+        (["case", "my_state.json", "missing.npz"], "missing.npz"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_the_terminal_and_nothing_is_served(folder, monkeypatch, capsys, arguments, said):
+    monkeypatch.setattr(run, "serve", lambda *_: pytest.fail("served"))
+    code, printed = command(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+    assert not (folder / "reports" / "case-my_model-3").exists()
+
+
+def test_a_case_is_a_page_with_its_numbers_and_replaces_no_other_state(folder, monkeypatch, capsys):
+    options = ["my_model.npz", "--histories", "my_cases.parquet"]
+    code, printed = command(monkeypatch, capsys, "case", "my_state.json", *options)
+    assert code == 0
+    assert printed.out.splitlines()[-1] == "reports/case-my_model-3/index.html"
+    out = folder / "reports" / "case-my_model-3"
+    assert sorted(path.name for path in out.iterdir()) == ["case.json", "index.html", "report.ipynb"]
+    told = json.loads((out / "case.json").read_text())
+    assert ExplorerState(**told["state"]) == ExplorerState(**STATE)
+    model = np.load("my_model.npz")
+    scores = model["item_embeddings"] @ model["states"][3] / 2  # temperature 2
+    expected = np.exp(scores) / np.exp(scores).sum()
+    assert [row["item"] for row in told["predictions"]] == np.argsort(-expected).tolist()
+    np.testing.assert_allclose([row["probability"] for row in told["predictions"]], np.sort(expected)[::-1])
+    assert told["states"][0]["copy"] == pytest.approx(expected[[2, 5]].sum())
+    assert told["sentence"] in (out / "index.html").read_text().replace("\\", "")
+    code, printed = command(monkeypatch, capsys, "case", json.dumps(STATE | {"k": 4}), *options)
+    assert code == 2
+    assert "holds the report on" in printed.err
+
+
+def test_what_a_case_page_shows_of_an_empty_history_and_of_one_that_holds_everything(folder):
+    for state, said in (
+        (STATE | {"history": []}, "The history is empty"),
+        (STATE | {"case": 11, "history": None}, "holds every item there is"),
+    ):
+        app = opened(json.dumps(state))
+        case.finish(app)
+        assert said in case.about(app)
+        assert case.inseparable(app).empty
+        table, note = case.picture(app)
+        assert item_map(table, note, case.title(app)).data
+
+
+def test_the_map_has_all_items_once_or_evenly_drawn_ones_and_says_so(folder, monkeypatch):
+    app = opened(json.dumps(STATE | {"k": 1}))
+    table, note = case.picture(app)
+    assert sorted(table.loc[table["item"] >= 0, "item"]) == list(range(9))
+    assert "drawn" not in note
+    monkeypatch.setattr(case, "OTHERS", 2)
+    table, note = case.picture(app)
+    others = (table["kind"] == "other").sum()
+    assert 0 < others <= 2
+    assert f"{others} of " in note
+
+
+def test_cases_that_cannot_be_copied_are_looked_for_before_they_are_listed(folder):
+    preset = {"query": {"preset": "cannot be copied by one hidden state"}}
+    app = opened(json.dumps(STATE | preset))
+    assert case.listed(app).empty
+    case.finish(app)
+    assert set(case.listed(app).get("copyable", [])) <= {"no"}
+    assert (app.cases.table["copyable"][:11] != "").all()
+    assert "copyable" in case.listed(app)
+    assert "copyable" not in case.listed(opened(json.dumps(STATE)))
+
+
+def test_a_state_is_read_as_it_stands_or_from_a_file(folder):
+    line = ExplorerState(**STATE).to_json()
+    assert run.read_state("my_state.json") == run.read_state(json.dumps(STATE, indent=2)) == line
+    assert run.read_state("") == ""
+    with pytest.raises(ConfigError, match="JSON object"):
+        run.read_state("[]")
