@@ -61,7 +61,8 @@ def report(
     out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
 ) -> None:
     """Train heads on a log and write a page that shows where each copies and where it fails to."""
-    from cprlab.reports import ReportConfig, run_report
+    from cprlab.reports import ReportConfig
+    from cprlab.reports.run import run_report
 
     config = ReportConfig(
         data=data, users=users, encoder=encoder, heads=heads, epochs=epochs, seed=seed, device=device,
@@ -91,7 +92,8 @@ def probe(
     out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
 ) -> None:
     """Say whether a trained model fails to copy or to exclude, by how much, and what would help."""
-    from cprlab.reports import ProbeConfig, run_probe
+    from cprlab.reports import ProbeConfig
+    from cprlab.reports.run import run_probe
 
     config = ProbeConfig(
         models="; ".join(models or ()), data=data, histories=histories, cases=cases, users=users, encoder=encoder,
@@ -195,7 +197,7 @@ def figures(
     folder: Annotated[Path, typer.Argument(help="Where the PNG files go.")] = Path("figures"),
 ) -> None:
     """Write a report's figures as PNG files."""
-    from cprlab.reports import write_figures
+    from cprlab.reports.figures import write_figures
 
     for path in write_figures(report, folder):
         print(path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ def explore(config: ExplorerConfig) -> "Explorer":
     Raises:
         CprlabError: a model or the log cannot be read, the models are not of one log, or the state is not of them.
     """
-    return Explorer(config.subjects(facet="V"), config.state, config.data)
+    return Explorer(config.subjects(facet="V"), config.state, Path(config.data).name)
 
 
 class Explorer:

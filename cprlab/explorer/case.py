@@ -10,8 +10,7 @@ from cprlab.errors import ConfigError
 from cprlab.explorer import payload
 from cprlab.explorer.app import Explorer, ExplorerConfig
 from cprlab.explorer.state import PRESETS
-from cprlab.reports import as_text
-from cprlab.reports.numbers import write_numbers
+from cprlab.reports.numbers import as_text, write_numbers
 
 SHOWN = 10  # cases
 OTHERS = 10_000  # items of a map's background; a browser draws more of them slowly

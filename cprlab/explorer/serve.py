@@ -1,6 +1,7 @@
 """serve: a notebook as a page of widgets on this machine alone, by Voilà, with no request to another host."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def serve(notebook: Path, port: int, open_browser: bool) -> None:
     options += ["--Voila.log_level=ERROR"] + ["--no-browser"] * (not open_browser)
     paths = os.pathsep.join([str(TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])])
     command = [sys.executable, "-m", "voila", str(notebook), *options]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, as by Ctrl-C: Voilà has to end as well
     process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths})
     try:
         code = process.wait()

@@ -1,12 +1,14 @@
-"""Batch reports: a notebook with parameters becomes one page, its numbers and its figures."""
+"""Batch reports: a notebook with parameters becomes one page, its numbers and its figures.
+
+Here is what the notebooks need. What runs notebooks and draws pages (`cprlab.reports.run`, `page` and `figures`) is not
+imported with it: that takes as long again as all the rest, and every kernel would wait.
+"""
 
 from cprlab.reports.answer import answer
 from cprlab.reports.config import ReportConfig
-from cprlab.reports.figures import write_figures
-from cprlab.reports.page import as_text, to_page
+from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
-from cprlab.reports.run import run_probe, run_report, write_metrics
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
 
 __all__ = [
@@ -16,16 +18,11 @@ __all__ = [
     "ReportConfig",
     "Subject",
     "answer",
-    "as_text",
     "examine",
     "open_subject",
     "planted_answer",
     "probe_plan",
-    "run_probe",
-    "run_report",
-    "to_page",
     "verdicts",
-    "write_figures",
     "write_findings",
     "write_metrics",
 ]

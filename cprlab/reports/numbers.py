@@ -1,15 +1,19 @@
-"""write_numbers: what a page shows, as JSON, with the settings and the versions that it came from."""
+"""What a page shows, as JSON and as Markdown, in which words from elsewhere stay words."""
 
+import html
 import json
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from cprlab.files import whole
 from cprlab.reports.config import ReportConfig
 
+MARKUP = re.compile(r"([\\`*_\[\]#|~$])")
 VERSIONS = ("cprlab", "torch", "numpy", "scipy")
 
 
@@ -23,6 +27,23 @@ def write_numbers(name: str, config: ReportConfig, content: dict[str, object]) -
     }
     with whole(Path(config.out) / name) as file:
         file.write_text(json.dumps(_plain(about | content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_metrics(summary: pd.DataFrame, config: ReportConfig) -> None:
+    """Write `evaluation.summarise`'s rows, with the data and the encoder, to `metrics.json` in `config.out`, if any."""
+    if not config.out:
+        return
+    rows = summary.assign(data=Path(config.data).name, encoder=config.encoder)
+    columns = ["data", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
+    with whole(Path(config.out) / "metrics.json") as file:
+        file.write_text(
+            json.dumps(rows[columns].to_dict("records"), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def as_text(words: str) -> str:
+    """Return Markdown that shows words, which may be of files from elsewhere, as they are, on one line."""
+    return MARKUP.sub(r"\\\1", html.escape(" ".join(words.split())))
 
 
 def _plain(value: object) -> object:

@@ -1,8 +1,5 @@
 """to_page: an executed notebook becomes one self-contained HTML page that shows its figures offline."""
 
-import html
-import re
-
 import nbformat
 import plotly.io as pio
 import plotly.offline
@@ -11,7 +8,6 @@ from nbconvert.preprocessors import Preprocessor
 from traitlets.config import Config
 
 PLOTLY = "application/vnd.plotly.v1+json"
-MARKUP = re.compile(r"([\\`*_\[\]#|~$])")
 
 
 def to_page(notebook: nbformat.NotebookNode, title: str) -> str:
@@ -34,11 +30,6 @@ def to_page(notebook: nbformat.NotebookNode, title: str) -> str:
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     script = f"<script>window.PlotlyConfig = {{MathJaxConfig: 'local'}};{plotly.offline.get_plotlyjs()}</script>"
     return page.replace("</head>", script + "</head>", 1)
-
-
-def as_text(words: str) -> str:
-    """Return Markdown that shows words, which may be of files from elsewhere, as they are, on one line."""
-    return MARKUP.sub(r"\\\1", html.escape(" ".join(words.split())))
 
 
 class _Outputs(Preprocessor):

@@ -21,8 +21,7 @@ from cprlab.probes import (
     space,
     wanted_share,
 )
-from cprlab.reports.numbers import write_numbers
-from cprlab.reports.page import as_text
+from cprlab.reports.numbers import as_text, write_numbers
 from cprlab.reports.subjects import ModelsConfig, Subject
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the dial's curve

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import papermill
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.iorw import load_notebook_node
@@ -146,15 +145,3 @@ def find_notebook(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ConfigError(f"The notebook {name} is not installed with cprlab; reinstall cprlab.")
-
-
-def write_metrics(summary: pd.DataFrame, config: ReportConfig) -> None:
-    """Write `evaluation.summarise`'s rows, with the data and the encoder, to `metrics.json` in `config.out`, if any."""
-    if not config.out:
-        return
-    rows = summary.assign(data=Path(config.data).name, encoder=config.encoder)
-    columns = ["data", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
-    with whole(Path(config.out) / "metrics.json") as file:
-        file.write_text(
-            json.dumps(rows[columns].to_dict("records"), indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from cprlab.reports import ProbeConfig, ReportConfig, run_probe, run_report
+from cprlab.reports import ProbeConfig, ReportConfig
+from cprlab.reports.run import run_probe, run_report
 from cprlab.training import train
 from tests.conftest import random_log
 

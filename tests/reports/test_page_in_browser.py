@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from cprlab.reports import write_figures
+from cprlab.reports.figures import write_figures
 from tests.browser import FIGURES, needs_browser, open_page
 from tests.reports.conftest import HOSTILE
 

@@ -10,7 +10,8 @@ import pytest
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.probes import Snapshot, copy_dial, copy_probability, copy_scores, judge, loss_parts, wanted_share
-from cprlab.reports import ProbeConfig, Subject, examine, open_subject, run_probe, verdicts
+from cprlab.reports import ProbeConfig, Subject, examine, open_subject, verdicts
+from cprlab.reports.run import run_probe
 from cprlab.training import Run
 from tests.probes.test_bottleneck import make
 

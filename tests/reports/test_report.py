@@ -8,8 +8,9 @@ import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
-from cprlab.reports import ReportConfig, run_report, to_page
-from cprlab.reports.run import execute
+from cprlab.reports import ReportConfig
+from cprlab.reports.page import to_page
+from cprlab.reports.run import execute, run_report
 from cprlab.training import train
 
 
