@@ -26,8 +26,8 @@ COLOUR, TOP = (f".cx-predictions label:nth-of-type({place}) select" for place in
 
 
 @pytest.fixture
-def page(tmp_path):
-    with open_page() as (page, complaints):
+def page(browser, tmp_path):
+    with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path)
         emit(page, base(titles()), view(), cases(titles=titles()[:9]), verdict())
         yield page
@@ -38,8 +38,8 @@ def focused(page) -> str:
     return page.evaluate("document.activeElement.textContent")
 
 
-def test_until_the_kernel_speaks_the_widget_says_what_to_do(tmp_path):
-    with open_page() as (page, complaints):
+def test_until_the_kernel_speaks_the_widget_says_what_to_do(browser, tmp_path):
+    with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path)
         assert "Run All Cells" in page.get_by_role("status").inner_text()
         assert page.evaluate("sent") == [{"type": "hello"}]
@@ -170,8 +170,8 @@ def test_an_error_is_an_alert_and_the_control_goes_back(page):
     assert page.locator(TOP).input_value() == "10"
 
 
-def test_a_kernel_that_is_silent_is_told_of_and_nothing_is_lost(tmp_path):
-    with open_page() as (page, _):
+def test_a_kernel_that_is_silent_is_told_of_and_nothing_is_lost(browser, tmp_path):
+    with open_page(browser) as (page, _):
         page.clock.install()
         open_explorer(page, tmp_path)
         emit(page, base(titles()), view())
@@ -211,8 +211,8 @@ def test_a_verdict_of_an_older_view_is_busy(page):
 
 
 @pytest.mark.parametrize("width", [850, 1800])
-def test_hostile_titles_are_text_and_overflow_nothing(tmp_path, width):
-    with open_page() as (page, complaints):
+def test_hostile_titles_are_text_and_overflow_nothing(browser, tmp_path, width):
+    with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path, width)
         named = base(titles(HOSTILE), 2)
         named["models"][0]["name"] = HOSTILE[3]
@@ -228,8 +228,8 @@ def test_hostile_titles_are_text_and_overflow_nothing(tmp_path, width):
 
 
 @pytest.mark.parametrize("name", ["history", "predictions", "states", "map"])
-def test_a_view_is_exported_as_a_picture(tmp_path, name):
-    with open_page() as (page, complaints):
+def test_a_view_is_exported_as_a_picture(browser, tmp_path, name):
+    with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path, head=DARK)
         emit(page, base(titles(HOSTILE)), view(), cases(titles=HOSTILE))
         page.locator(f".cx-{name} summary").click()
@@ -289,8 +289,8 @@ def test_every_control_is_reached_by_the_keyboard(page):
 
 
 @pytest.mark.parametrize("head", ["", DARK], ids=["light", "dark"])
-def test_text_is_read_on_its_ground(tmp_path, head):
-    with open_page() as (page, _):
+def test_text_is_read_on_its_ground(browser, tmp_path, head):
+    with open_page(browser) as (page, _):
         open_explorer(page, tmp_path, head=head)
         emit(page, base(titles()), view(), cases(), verdict())
         colours = page.evaluate("""['h3', '.cx-hint', '.cx-p', '.cx-chip', '.cx-number', 'td', 'legend'].map((name) => {
