@@ -54,10 +54,11 @@ class Prediction:
         return len(ordered) - np.searchsorted(ordered, self.log_probs[list(items)], side="left")
 
     def top(self, k: int) -> np.ndarray:
-        """Return the codes of the k most probable items, best first."""
+        """Return the codes of the k most probable items, best first; of equal ones, the lowest codes first."""
         k = min(k, len(self.log_probs))
-        best = np.argpartition(-self.log_probs, k - 1)[:k]
-        return best[np.lexsort((best, -self.log_probs[best]))]
+        least = np.partition(self.log_probs, -k)[-k]
+        best = np.flatnonzero(self.log_probs >= least)
+        return best[np.argsort(-self.log_probs[best], kind="stable")[:k]]
 
 
 class Recorded(Recommender):
@@ -71,15 +72,13 @@ class Recorded(Recommender):
         longest = max(map(len, snapshot.histories))
         sizes = MFConfig(d=snapshot.states.shape[1])
         super().__init__(sizes, HeadConfig(), snapshot.n_items, n_users=len(snapshot), max_len=longest)
-        self.states = torch.from_numpy(snapshot.states)
-        padded = [
-            np.pad(one, [(0, 1), *[(0, 0)] * (one.ndim - 1)])
-            for one in (snapshot.item_embeddings, snapshot.bias)
-            if one is not None
-        ]
-        self.embedding = torch.nn.Embedding.from_pretrained(torch.from_numpy(padded[0]))
-        if len(padded) > 1:
-            self.item_bias = torch.nn.Parameter(torch.from_numpy(padded[1]).to(self.states.dtype), requires_grad=False)
+        # As in `Snapshot.log_probs`, all is of the precision of the item embeddings.
+        weights = torch.from_numpy(np.pad(snapshot.item_embeddings, [(0, 1), (0, 0)]))
+        self.embedding = torch.nn.Embedding.from_pretrained(weights)
+        self.states = torch.from_numpy(snapshot.states).to(weights)
+        if snapshot.bias is not None:
+            bias = torch.from_numpy(np.pad(snapshot.bias, (0, 1))).to(weights)
+            self.item_bias = torch.nn.Parameter(bias, requires_grad=False)
 
     def forward(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> Facets:
         """Return the states of the cases `users`, whatever the items."""
