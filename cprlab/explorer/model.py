@@ -152,7 +152,7 @@ class Model:
         parts = recommender.explain(facets, Context(items, at, recommender.n_items))
         component = 0 if parts.weights is None else int(parts.weights[0].argmax())
         log_probs = parts.log_probs[0, self.padding :].astype(np.float64)
-        if setting.temperature != 1:
+        if setting.temperature != 1 and np.isfinite(log_probs).any():  # (post) may leave nothing
             log_probs = log_softmax(log_probs / setting.temperature)
         width = self.snapshot.item_embeddings.shape[1]
         hidden = {

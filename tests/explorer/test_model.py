@@ -1,5 +1,6 @@
 """A model under edits against NumPy: softmaxes, principal axes and partitions made once more from its weights."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -109,6 +110,22 @@ def test_the_temperature_divides_all_log_probabilities(subject, head, temperatur
     found = Model(one).predict(0, EDITED, Setting(temperature=temperature)).log_probs
     close(found[expected > -500], expected[expected > -500], 1e-8)
     assert (found[expected <= -500] < -499).all()
+
+
+def test_where_nothing_is_left_all_probabilities_are_0_at_any_temperature(subject):
+    model = Model(subject("Softmax (post)"))
+    every = range(model.snapshot.n_items)
+    one = Model(replace(subject("Softmax (post)"), recommender=_reads_all(model.recommender)))
+    for temperature in (1, 2):
+        prediction = one.predict(0, every, Setting(temperature=temperature))
+        assert (prediction.log_probs == -np.inf).all()
+        assert prediction.outcome(3) == {"copy": 0, "rank": len(every), "target": 0}
+
+
+def _reads_all(recommender):
+    other = copy(recommender)
+    other.max_len = recommender.n_items
+    return other
 
 
 @pytest.mark.parametrize(
