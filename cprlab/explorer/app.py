@@ -201,11 +201,12 @@ class Explorer:
         except Exception:
             self._state = before
             raise
-        if any(getattr(state, name) != getattr(before, name) for name in UNDOABLE):
+        changed = any(getattr(state, name) != getattr(before, name) for name in UNDOABLE)
+        if changed:
             if not self._dragging:
                 self._past.append(before)
             self._future.clear()
-        self._dragging = live
+        self._dragging = live and (changed or self._dragging)
 
     def patch(self, changes: dict, live: bool = False) -> None:
         """Change some attributes of the state.
@@ -284,7 +285,7 @@ class Explorer:
             return "The history holds every item there is, so there is nothing to tell it apart from."
         if any(verdict is None for _, verdict, _ in found):
             return ""
-        return " ".join(sentence(*one, self.target in self.history) for one in found)
+        return " ".join(sentence(*one, self.target in one[2].history) for one in found)
 
     def plane(self) -> Plane | None:
         """Return the map's plane; None as long as a t-SNE is being made.
