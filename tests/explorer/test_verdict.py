@@ -121,8 +121,8 @@ def test_sentences(model):
     )
     single = Prediction(np.log([0.2, 0.8]), np.full(2, "V"), {}, np.array([0]))
     assert sentence(model, judged("yes", "undecided"), single, repeat=False) == (
-        "<b>GRU4Rec</b>: one hidden state can rank the item above everything else, it is undecided whether one can rank "
-        "it below. The next item is new: the head loses 0.22 nats on that, the best single state would lose 0.25."
+        "<b>GRU4Rec</b>: one hidden state can rank the item above everything else, it is undecided whether one can "
+        "rank it below. The next item is new: the head loses 0.22 nats on that, the best single state would lose 0.25."
     )
     certainly = certain(-np.inf, -np.inf, 0.0)
     assert "loses inf nats" in sentence(model, judged("no", "no"), certainly, repeat=True)
