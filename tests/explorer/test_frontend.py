@@ -15,6 +15,7 @@ from tests.explorer.page import (
     cases,
     emit,
     open_explorer,
+    pin,
     titles,
     verdict,
     view,
@@ -121,6 +122,8 @@ def test_cases_are_asked_for_and_chosen(page):
     page.keyboard.press("Enter")
     assert acts(page)[-1]["set"] == {"case": 8, "history": None}
     assert "200 of 1,234 cases" in page.locator(".cx-cases").inner_text()
+    emit(page, cases(rows=30, found=57))
+    assert "30 of 57 found among 1,234 cases" in page.locator(".cx-cases").inner_text()
 
 
 def test_while_an_act_is_in_flight_the_rest_become_one(page):
@@ -152,7 +155,7 @@ def test_switches_of_a_head_are_commands(page):
 
 @pytest.mark.parametrize("models", [2, 3, 4])
 def test_bars_of_all_models_share_one_scale(page, models):
-    emit(page, base(titles(), models), view(models=models, pinned={"case": 7}))
+    emit(page, base(titles(), models), view(models=models, pinned=pin(models)))
     bars = page.evaluate("""[...document.querySelectorAll('.cx-bar')].map((bar) => [Number(bar.dataset.p),
         bar.getBoundingClientRect().width, bar.parentElement.getBoundingClientRect().width])""")
     assert len(bars) == 10 * models
