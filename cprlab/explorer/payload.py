@@ -88,7 +88,7 @@ def _case(app: Explorer) -> dict[str, Any]:
     elif length > longest:
         note = f"The models read the last {longest} of these {length} items."
     return {
-        "user": app.cases.users[state.case],
+        "user": app.cases.users[state.case][:CLIPPED],
         "target": app.target,
         "length": length,
         "repeat": app.target in app.history,

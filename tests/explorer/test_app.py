@@ -225,7 +225,7 @@ def test_a_switch_is_undone_and_an_impossible_one_refused(subject):
     assert app.state.settings == (Setting(), Setting())
 
 
-def test_predictions_with_a_pin_say_what_was(app):
+def test_predictions_with_a_pin_say_what_was(app, subject):
     app.patch({"history": HISTORY, "k": 6})
     app.patch(moved(app, 0, temperature=0.5))
     app.pin()
@@ -246,17 +246,10 @@ def test_predictions_with_a_pin_say_what_was(app):
             assert row.pinned_place == (before[place] >= before[place][row.item] - 1e-12).sum()
             assert row.kind == ("target" if row.item == app.target else "history" if row.item == 8 else "new")
             assert row.title == str(app.titles[row.item])
-    assert "pinned_place" not in Explorer([app_subject(app)]).predictions()
+    assert "pinned_place" not in Explorer([subject()]).predictions()
     app.patch({"case": 1 if app.state.case != 1 else 2})
     assert app.state.pinned is None
     assert app.pinned() == [None, None]
-
-
-def app_subject(app):
-    from cprlab.reports import Subject
-
-    model = app.models[0]
-    return Subject(model.name, model.snapshot, model.cases, False, model.recommender)
 
 
 def test_selected_items_have_each_models_probability(app):
@@ -369,7 +362,7 @@ def test_the_map_marks_what_matters_and_what_interferes_once_it_is_known(app, mo
     assert app.table("map")["x"].isna().all()  # it is being made
 
 
-def test_the_verdict_is_on_the_models_own_state_whatever_was_moved(app):
+def test_the_verdict_is_on_the_models_own_state_whatever_was_moved(app, subject):
     app.patch({"case": 3, "history": HISTORY})
     app.table("verdict")
     plain = app.verdicts()
@@ -380,7 +373,7 @@ def test_the_verdict_is_on_the_models_own_state_whatever_was_moved(app):
     app.patch({"history": (3,)})
     assert app.verdicts() == [None, None]
     assert app.sentence() == ""
-    other = Explorer([replace(app_subject(app), name=name) for name in ("one", "two")])
+    other = Explorer([replace(subject(), name=name) for name in ("one", "two")])
     other.patch({"case": 3, "history": HISTORY} | moved(other, 0, toward=1))
     other.table("verdict")
     assert [one.least_excluding for one in other.verdicts()] == [plain[0].least_excluding] * 2
