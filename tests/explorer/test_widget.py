@@ -228,7 +228,9 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page):
     assert len(verdict["never"]) == min(12, len(never)) > 0
     assert views(answers)[-1]["id"] == page.id
     assert "interfering" in {mark["kind"] for mark in views(answers)[-1]["map"]["marks"]}
-    last = [one for one in answers if one["type"] == "cases"][-1]
+    tables = [one for one in answers if one["type"] == "cases"]
+    assert len(tables) == 2  # after the first certificates, as no other table is due for a while, and after the last
+    last = tables[-1]
     column = [one["key"] for one in last["columns"]].index("copyable")
     assert {row[column] for row in last["rows"]} <= {"yes", "no", "undecided"}
     assert types(page.say(type="slow")) == ["slow"]
@@ -236,6 +238,13 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page):
     assert "verdict" not in types(known)
     assert "verdict" in types(page.work())
     assert only(page.act(command="undo"), "verdict")["id"] == page.id  # of a case that is known at once
+
+
+def test_an_edit_amid_the_certificates_brings_no_other_table(page):
+    page.set(case=5)
+    while "certificates" not in page.say(type="slow")[-1]["doing"]:
+        pass
+    assert "cases" not in types(page.act(set={"history": [7, 1]}))
 
 
 def test_another_case_amid_the_verdict_on_one_has_its_own(page, subject):
@@ -322,6 +331,13 @@ def test_a_state_set_from_python_is_shown(page):
     (view,) = views(page.listen())
     assert view["history"] == [9, 8]
     assert view["id"] == page.id
+
+
+def test_an_explorer_shows_one_widget_however_often(subject):
+    app = Explorer([subject()])
+    shown = [app._repr_mimebundle_() for _ in range(2)]
+    assert "application/vnd.jupyter.widget-view+json" in str(shown[0])
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.parametrize("name", VIEWS)
