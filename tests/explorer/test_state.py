@@ -64,6 +64,7 @@ def changed(**changes):
         (changed(settings=[{"scale": -0.1}, {}]), "'scale' cannot be -0.1"),
         (changed(history=[1, -2]), "'history.1' cannot be -2"),
         (changed(k=51), "'k' cannot be 51"),
+        (changed(self=1), "Unknown setting 'self'"),
         (changed(colours="kind"), "Unknown setting 'colours': did you mean 'colour'"),
     ],
 )
