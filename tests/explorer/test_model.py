@@ -11,7 +11,7 @@ from scipy.special import log_softmax, logsumexp, rel_entr, softmax
 from cprlab.errors import ConfigError
 from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import Setting
-from cprlab.models import GRU4RecConfig, Recommender, ablated, parse_head
+from cprlab.models import GRU4RecConfig, MFConfig, Recommender, ablated, parse_head
 from cprlab.probes import Snapshot, copy_probability
 from cprlab.reports import Subject
 
@@ -41,6 +41,20 @@ def test_what_is_not_moved_is_the_models_own_prediction(subject, head):
         read = set(list(history)[-20:])  # the last `max_len`
         assert prediction.history.tolist() == sorted(read)
         assert prediction.copy == pytest.approx(sum(np.exp(prediction.log_probs[list(read)])), abs=1e-12)
+
+
+def test_an_encoder_that_learns_users_reads_the_cases_own(sequences):
+    torch.manual_seed(1)
+    sizes, users = MFConfig(d=6), sequences.windows("test").user
+    recommender = Recommender(sizes, parse_head("Softmax + C"), 40, n_users=30, max_len=20).double().eval()
+    with torch.no_grad():
+        recommender.encoder.users.weight.normal_()
+    snapshot = Snapshot.from_sequences(recommender, sequences)
+    model = Model(Subject("MF", snapshot, copy_probability(snapshot), False, recommender, users))
+    for case in (0, 17):
+        found = model.predict(case, EDITED, Setting()).log_probs
+        close(found, recommender.log_probs([EDITED], users=[users[case]])[0])
+        assert np.abs(found - recommender.log_probs([EDITED], users=[(users[case] + 1) % 30])[0]).max() > 0.01
 
 
 def test_partitions_and_states_are_those_of_the_head(subject):
