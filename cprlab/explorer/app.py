@@ -414,5 +414,6 @@ class Explorer:
         pinned = state.pinned.history if state.pinned else ()
         if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
             raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")
-        self.cases.find(state.query)
+        if state.query != self._state.query:  # as looking takes some time
+            self.cases.find(state.query)
         return state

@@ -151,6 +151,15 @@ def test_what_cannot_be_shown_changes_nothing(app, changes, sentence):
     assert app.history == (5,)
 
 
+def test_cases_are_looked_for_only_where_others_are_asked_for(app, monkeypatch):
+    asked = []
+    monkeypatch.setattr(app.cases, "find", asked.append)
+    app.patch({"history": HISTORY, "case": 5})
+    assert asked == []
+    app.patch({"query": {"search": "1"}})
+    assert asked == [app.state.query]
+
+
 def test_an_error_of_another_kind_changes_nothing_either(app, monkeypatch):
     def fail(*_):
         raise RuntimeError("out of memory")

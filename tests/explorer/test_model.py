@@ -177,6 +177,9 @@ def test_the_best_state_copies_better_and_stays_in_the_ball(subject):
         others *= np.minimum(1, radius / np.linalg.norm(others, axis=1, keepdims=True))
         scores = log_softmax(others @ one.snapshot.item_embeddings.T, axis=1)
         assert reached <= min(diluted(row, best.history) for row in scores) + 1e-6
+    longest = int(np.linalg.norm(one.snapshot.item_embeddings, axis=1).argmax())
+    far = model.predict(0, [longest], Setting(best=True)).states["V"]  # further out would copy even better
+    assert np.linalg.norm(far) == pytest.approx(radius, rel=1e-6)
     half = model.predict(0, EDITED, Setting(best=True, scale=0.5)).states["V"]
     close(half, model.predict(0, EDITED, Setting(best=True)).states["V"] / 2)
 
