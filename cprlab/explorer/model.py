@@ -14,7 +14,7 @@ from cprlab.explorer.state import Setting
 from cprlab.models import Context, HeadConfig, Recommender, ablated, parse_head
 from cprlab.models.encoders import MFConfig
 from cprlab.models.partitions import Facets
-from cprlab.models.recommender import inference
+from cprlab.models.recommender import Parts, inference
 from cprlab.probes import Snapshot, copying_states
 from cprlab.reports import Subject
 
@@ -28,7 +28,7 @@ class Prediction:
 
     Attributes:
         log_probs: (n,).
-        partitions: (n,) str, which partition scored each item last; of a mixture, in its heaviest component.
+        partitions: (n,) str, which partition scored each item last; of a mixture, in the component that gives it most.
         states: by partition, V first, what scores it: (d,) each, those of the size of the item embeddings.
         history: the codes of the items read, each once.
     """
@@ -150,7 +150,6 @@ class Model:
         moved = self._moved(state.double().cpu().numpy(), case, history, setting)
         facets["V"] = torch.from_numpy(moved).to(state)[None, None]
         parts = recommender.explain(facets, Context(items, at, recommender.n_items))
-        component = 0 if parts.weights is None else int(parts.weights[0].argmax())
         log_probs = parts.log_probs[0, self.padding :].astype(np.float64)
         if setting.temperature != 1 and np.isfinite(log_probs).any():  # (post) may leave nothing
             log_probs = log_softmax(log_probs / setting.temperature)
@@ -160,7 +159,7 @@ class Model:
         }
         return Prediction(
             log_probs,
-            parts.components[component].owner[0, self.padding :],
+            _owners(parts)[self.padding :],
             {name: one for name, one in hidden.items() if len(one) == width},
             np.unique(self.read(history)),
         )
@@ -184,3 +183,14 @@ class Model:
 
     def _copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
         return copying_states(self.case(case, history), progress=False, radius=self.radius)[0]
+
+
+def _owners(parts: Parts) -> np.ndarray:
+    """Return which partition scored each item last, in the component that gives it most, for one history, (n,)."""
+    owners = np.stack([component.owner[0] for component in parts.components])
+    scores = np.stack([component.logits[-1, 0] for component in parts.components])
+    if parts.weights is not None:
+        with np.errstate(divide="ignore"):
+            scores = log_softmax(scores, axis=1) + np.log(parts.weights[0])[:, None]
+    most = np.nanargmax(scores, axis=0)  # NaN: a component of RepeatNet's that has no items
+    return np.take_along_axis(owners, most[None], axis=0)[0]

@@ -69,6 +69,27 @@ def test_partitions_and_states_are_those_of_the_head(subject):
     assert {name: state.shape for name, state in repeatnet.states.items()} == {"V": (12,)}
 
 
+def test_of_a_mixture_the_component_that_gives_an_item_most_names_its_partition(subject):
+    gates = []
+    for seed in range(6):  # RepeatNet shares out the items, whichever of its decoders is the heavier
+        model = Model(subject("RepeatNet", seed=seed))
+        owner = model.predict(0, EDITED, Setting()).partitions
+        assert (owner[[1, 3, 7]] == "repeat").all()
+        assert (np.delete(owner, [1, 3, 7]) == "V").all()
+        gates.append(model.recommender.parts([EDITED]).weights[0].argmax())
+        assert (model.predict(0, range(40), Setting()).partitions[20:] == "repeat").all()
+    assert set(gates) == {0, 1}
+    for head in ("MoS:2 dynamic + R:5", "MoS:2 + R:5"):
+        one = subject(head)
+        parts, owner = one.recommender.parts([EDITED]), Model(one).predict(0, EDITED, Setting()).partitions
+        logits = [component.logits[-1, 0] for component in parts.components]
+        if parts.weights is not None:  # of the dynamic one alone; the other has one softmax over the largest logits
+            logits = [np.log(w * softmax(z)) for w, z in zip(parts.weights[0], logits, strict=True)]
+        first, second = (component.owner[0] for component in parts.components)
+        assert owner.tolist() == np.where(logits[0] >= logits[1], first, second).tolist()
+        assert (first != second).any()
+
+
 SETTINGS = [
     Setting(toward=1),
     Setting(toward=-0.5, scale=3),
