@@ -184,6 +184,9 @@ def test_a_saved_state_is_shown_by_another_explorer(app, subject):
         Explorer([subject(seed=1), subjects[1]], app.state.to_json())
     with pytest.raises(ConfigError, match="needs C"):
         Explorer(subjects, app.state.but(**moved(app, 0, head="Softmax + C")).to_json())
+    pinned = {"history": HISTORY, "settings": moved(app, 0, head="Softmax + C")["settings"]}
+    with pytest.raises(ConfigError, match="needs C"):
+        Explorer(subjects, app.state.but(pinned=pinned).to_json())
 
 
 def switched(subject, trained, *options):
