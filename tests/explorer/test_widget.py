@@ -353,7 +353,7 @@ def test_a_view_is_exported_as_its_table(page, name):
 
 
 def hostile(one):
-    titles = [fake.HOSTILE[item % len(fake.HOSTILE)] * (1 + item % 2) for item in range(one.snapshot.n_items)]
+    titles = [fake.HOSTILE[item % len(fake.HOSTILE)] + "W" * 10_000 for item in range(one.snapshot.n_items)]
     named = replace(one.snapshot, titles=np.array(titles, dtype=object))
     ids = np.array([fake.HOSTILE[user % len(fake.HOSTILE)] for user in range(len(one.snapshot))], dtype=object)
     return replace(one, snapshot=named, user_ids=ids, name=f"<b>{one.name}</b>")
@@ -391,6 +391,8 @@ def test_all_that_is_said_is_json_whatever_is_shown(subject, foreign, monkeypatc
             answers += page.say(type="slow")
         for name in VIEWS[:-1]:  # the verdict takes its time
             page.say(type="export", view=name, format="csv")
+    page.act(set={"projection": "pca"})
+    answers += page.work()
     said = views(answers)
     assert {one["error"] for one in said} <= {
         "",
