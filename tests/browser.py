@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = [
@@ -30,10 +30,23 @@ FIGURES = """() => [...document.querySelectorAll('.js-plotly-plot')].map(figure 
 
 
 @contextmanager
-def open_page(**context) -> Iterator[tuple[Page, list[str]]]:
-    """Give a page, and a list to which its console errors and requests to other hosts are added."""
+def open_browser() -> Iterator[Browser]:
+    """Give a browser. Until it is closed, nothing else in this thread may run an event loop, nor open another one."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=False)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def open_page(browser: Browser | None = None, **context) -> Iterator[tuple[Page, list[str]]]:
+    """Give a page, and a list to which its console errors and requests to other hosts are added.
+
+    Its browser is new unless one is given; of that one the page shares nothing with others.
+    """
+    with nullcontext(browser) if browser else open_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 1000}, **context)
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
@@ -52,4 +65,4 @@ def open_page(**context) -> Iterator[tuple[Page, list[str]]]:
         try:
             yield page, complaints
         finally:
-            browser.close()
+            page.close()  # and with it the context, which is its own

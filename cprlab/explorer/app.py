@@ -204,11 +204,12 @@ class Explorer:
         except Exception:
             self._state = before
             raise
-        if any(getattr(state, name) != getattr(before, name) for name in UNDOABLE):
+        changed = any(getattr(state, name) != getattr(before, name) for name in UNDOABLE)
+        if changed:
             if not self._dragging:
                 self._past.append(before)
             self._future.clear()
-        self._dragging = live
+        self._dragging = live and (changed or self._dragging)
 
     def patch(self, changes: dict, live: bool = False) -> None:
         """Change some attributes of the state.
@@ -287,7 +288,7 @@ class Explorer:
             return "The history holds every item there is, so there is nothing to tell it apart from."
         if any(verdict is None for _, verdict, _ in found):
             return ""
-        return " ".join(sentence(*one, self.target in self.history) for one in found)
+        return " ".join(sentence(*one, self.target in one[2].history) for one in found)
 
     def plane(self) -> Plane | None:
         """Return the map's plane; None as long as a t-SNE is being made.
@@ -412,5 +413,6 @@ class Explorer:
         pinned = state.pinned.history if state.pinned else ()
         if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
             raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")
-        self.cases.find(state.query)
+        if state.query != self._state.query:  # as looking takes some time
+            self.cases.find(state.query)
         return state

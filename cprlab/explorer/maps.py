@@ -76,18 +76,16 @@ class Tsne:
             ConfigError: the other process could not make it.
         """
         if place not in self.asked:
-            # Spawned, not forked: a fork of a process with threads may hang.
+            # Spawned, not forked: a fork of a process with threads may hang. What it runs is sklearn's alone, so that
+            # it need not import this package, and PyTorch with it.
             executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-            self.asked[place] = executor.submit(_tsne, weights)
+            made = TSNE(perplexity=min(PERPLEXITY, (len(weights) - 1) / 3), init="pca", random_state=0)
+            self.asked[place] = executor.submit(made.fit_transform, weights)
             executor.shutdown(wait=False)
         if not self.asked[place].done():
             return None
         if error := self.asked[place].exception():
-            raise ConfigError(f"The t-SNE could not be made ({error}); choose another projection.")
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"The t-SNE could not be made ({reason}); choose another projection.")
         note = "t-SNE keeps neighbours together; its distances mean little, and hidden states have no place on it."
-        return Plane(self.asked[place].result(), None, note)
-
-
-def _tsne(weights: np.ndarray) -> np.ndarray:
-    perplexity = min(PERPLEXITY, (len(weights) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(weights).astype(np.float32)
+        return Plane(self.asked[place].result().astype(np.float32), None, note)

@@ -14,7 +14,7 @@ from cprlab.explorer.state import Setting
 from cprlab.models import Context, HeadConfig, Recommender, ablated, parse_head
 from cprlab.models.encoders import MFConfig
 from cprlab.models.partitions import Facets
-from cprlab.models.recommender import inference
+from cprlab.models.recommender import Parts, inference
 from cprlab.probes import Snapshot, copying_states
 from cprlab.reports import Subject
 
@@ -28,7 +28,7 @@ class Prediction:
 
     Attributes:
         log_probs: (n,).
-        partitions: (n,) str, which partition scored each item last; of a mixture, in its heaviest component.
+        partitions: (n,) str, which partition scored each item last; of a mixture, in the component that gives it most.
         states: by partition, V first, what scores it: (d,) each, those of the size of the item embeddings.
         history: the codes of the items read, each once.
     """
@@ -54,10 +54,11 @@ class Prediction:
         return len(ordered) - np.searchsorted(ordered, self.log_probs[list(items)], side="left")
 
     def top(self, k: int) -> np.ndarray:
-        """Return the codes of the k most probable items, best first."""
+        """Return the codes of the k most probable items, best first; of equal ones, the lowest codes first."""
         k = min(k, len(self.log_probs))
-        best = np.argpartition(-self.log_probs, k - 1)[:k]
-        return best[np.lexsort((best, -self.log_probs[best]))]
+        least = np.partition(self.log_probs, -k)[-k]
+        best = np.flatnonzero(self.log_probs >= least)
+        return best[np.argsort(-self.log_probs[best], kind="stable")[:k]]
 
 
 class Recorded(Recommender):
@@ -71,15 +72,13 @@ class Recorded(Recommender):
         longest = max(map(len, snapshot.histories))
         sizes = MFConfig(d=snapshot.states.shape[1])
         super().__init__(sizes, HeadConfig(), snapshot.n_items, n_users=len(snapshot), max_len=longest)
-        self.states = torch.from_numpy(snapshot.states)
-        padded = [
-            np.pad(one, [(0, 1), *[(0, 0)] * (one.ndim - 1)])
-            for one in (snapshot.item_embeddings, snapshot.bias)
-            if one is not None
-        ]
-        self.embedding = torch.nn.Embedding.from_pretrained(torch.from_numpy(padded[0]))
-        if len(padded) > 1:
-            self.item_bias = torch.nn.Parameter(torch.from_numpy(padded[1]).to(self.states.dtype), requires_grad=False)
+        # As in `Snapshot.log_probs`, all is of the precision of the item embeddings.
+        weights = torch.from_numpy(np.pad(snapshot.item_embeddings, [(0, 1), (0, 0)]))
+        self.embedding = torch.nn.Embedding.from_pretrained(weights)
+        self.states = torch.from_numpy(snapshot.states).to(weights)
+        if snapshot.bias is not None:
+            bias = torch.from_numpy(np.pad(snapshot.bias, (0, 1))).to(weights)
+            self.item_bias = torch.nn.Parameter(bias, requires_grad=False)
 
     def forward(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> Facets:
         """Return the states of the cases `users`, whatever the items."""
@@ -151,9 +150,8 @@ class Model:
         moved = self._moved(state.double().cpu().numpy(), case, history, setting)
         facets["V"] = torch.from_numpy(moved).to(state)[None, None]
         parts = recommender.explain(facets, Context(items, at, recommender.n_items))
-        component = 0 if parts.weights is None else int(parts.weights[0].argmax())
         log_probs = parts.log_probs[0, self.padding :].astype(np.float64)
-        if setting.temperature != 1:
+        if setting.temperature != 1 and np.isfinite(log_probs).any():  # (post) may leave nothing
             log_probs = log_softmax(log_probs / setting.temperature)
         width = self.snapshot.item_embeddings.shape[1]
         hidden = {
@@ -161,7 +159,7 @@ class Model:
         }
         return Prediction(
             log_probs,
-            parts.components[component].owner[0, self.padding :],
+            _owners(parts)[self.padding :],
             {name: one for name, one in hidden.items() if len(one) == width},
             np.unique(self.read(history)),
         )
@@ -185,3 +183,14 @@ class Model:
 
     def _copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
         return copying_states(self.case(case, history), progress=False, radius=self.radius)[0]
+
+
+def _owners(parts: Parts) -> np.ndarray:
+    """Return which partition scored each item last, in the component that gives it most, for one history, (n,)."""
+    owners = np.stack([component.owner[0] for component in parts.components])
+    scores = np.stack([component.logits[-1, 0] for component in parts.components])
+    if parts.weights is not None:
+        with np.errstate(divide="ignore"):
+            scores = log_softmax(scores, axis=1) + np.log(parts.weights[0])[:, None]
+    most = np.nanargmax(scores, axis=0)  # NaN: a component of RepeatNet's that has no items
+    return np.take_along_axis(owners, most[None], axis=0)[0]

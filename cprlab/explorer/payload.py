@@ -88,7 +88,7 @@ def _case(app: Explorer) -> dict[str, Any]:
     elif length > longest:
         note = f"The models read the last {longest} of these {length} items."
     return {
-        "user": app.cases.users[state.case],
+        "user": app.cases.users[state.case][:CLIPPED],
         "target": app.target,
         "length": length,
         "repeat": app.target in app.history,
@@ -168,7 +168,7 @@ def cases(app: Explorer) -> dict[str, Any]:
         "columns": [
             {"key": key, "label": LABELS.get(key, key), "format": FORMATS.get(key.split()[0], "text")} for key in shown
         ],
-        "rows": [[_plain(value) for value in values] for values in shown.itertuples(index=False)],
+        "rows": [[_clipped(value) for value in values] for values in shown.itertuples(index=False)],
         "total": len(app.cases.table),
         "shown": len(shown),
         "found": len(found),
@@ -176,8 +176,7 @@ def cases(app: Explorer) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
+def _clipped(value: Any) -> Any:
     return value[:CLIPPED] if isinstance(value, str) else value
 
 

@@ -86,7 +86,8 @@ class ExplorerWidget(anywidget.AnyWidget):
         """Send the view, and with it the points, the cases and the verdict where there are others than were sent."""
         app, began = self._app, time.perf_counter()
         self._send_points()
-        self._send_cases()
+        if app.state.query != self._sent.get("cases"):
+            self._send_cases()
         outcomes = [None if one is None else one.outcome(app.target) for one in app.predicted()]
         known = self._sent.get("case") == app.state.case
         notice = payload.notice(app, self._outcomes, outcomes) if known else ""
@@ -105,10 +106,8 @@ class ExplorerWidget(anywidget.AnyWidget):
         self.send(message, buffers)
 
     def _send_cases(self) -> None:
-        key = self._app.state.query, self._certified
-        if key != self._sent.get("cases"):
-            self._sent["cases"] = key
-            self.send(payload.cases(self._app))
+        self._sent["cases"] = self._app.state.query
+        self.send(payload.cases(self._app))
 
     def _slow(self, content: dict) -> None:
         doing = self._work()

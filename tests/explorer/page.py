@@ -50,11 +50,18 @@ def base(titles: list[str], models: int = 2) -> dict:
     }  # fmt: skip
 
 
+def setting() -> dict:
+    return {"head": "", "temperature": 1, "toward": 0, "axes": [0, 0, 0], "scale": 1, "best": False}
+
+
+def pin(models: int = 2) -> dict:
+    return {"history": [0, 1, 2], "settings": [setting()] * models}
+
+
 def state(models: int = 2, **changes) -> dict:
-    setting = {"head": "", "temperature": 1, "toward": 0, "axes": [0, 0, 0], "scale": 1, "best": False}
     query = {"preset": "all", "search": "", "sort": "case", "descending": False}
     plain = {
-        "data": "ml-1m", "models": MODELS[:models], "case": 7, "history": None, "settings": [setting] * models,
+        "data": "ml-1m", "models": MODELS[:models], "case": 7, "history": None, "settings": [setting()] * models,
         "pinned": None, "selection": [], "query": query, "projection": "pca", "space": 0, "colour": "kind", "k": 10,
     }  # fmt: skip
     return {**plain, **changes}
@@ -74,7 +81,7 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
         for item, kind in zip(range(10), ["history"] * 5 + ["new", "target"] + ["new"] * 3, strict=True)
     ]  # fmt: skip
     prediction = {"rank": 7, "copy": 0.52, "target": 0.03, "top": top, "settled": ""}
-    prediction["pinned"] = {"rank": 9, "copy": 0.31} if pinned else None
+    prediction["pinned"] = {"rank": 9, "copy": 0.31, "target": 0.02} if pinned else None
     head = {"C": True, "P": False, "R": [100], "Mi": True, "post": False, "name": "Softmax + CPR:100 + Mi"}
     marks = [{"item": i, "kind": "history", "label": "label", "x": i, "y": i * i % 5, "model": 0} for i in range(5)]
     return {
@@ -83,11 +90,12 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
         "history": list(history), "predictions": [prediction] * models,
         "heads": [{**head, "context_merge": "replace", "rerank_merge": "replace"}] * models,
         "selected": [0.031, 0.052, 0.01, 0.2][:models],
-        "map": {"marks": marks, "lines": [], "note": ""}, "seconds": 0.01, **changes,
+        "map": {"marks": marks, "lines": [{"kind": "history", "points": [[0, 0], [1, 1]]}], "note": ""},
+        "seconds": 0.01, **changes,
     }  # fmt: skip
 
 
-def cases(rows: int = 200, titles: list[str] | None = None) -> dict:
+def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -> dict:
     columns = [
         ("case", "int"),
         ("user", "text"),
@@ -99,7 +107,8 @@ def cases(rows: int = 200, titles: list[str] | None = None) -> dict:
     table = [[i, f"u{i}", (titles or ["item"])[i % len(titles or [1])], 12, i % 2 == 0, 0.31] for i in range(rows)]
     described = [{"key": key, "label": key, "format": form} for key, form in columns]
     note = "Shown are the first 200."
-    return {"type": "cases", "columns": described, "rows": table, "total": 1234, "shown": rows, "note": note}
+    counts = {"total": 1234, "found": found, "shown": rows}
+    return {"type": "cases", "columns": described, "rows": table, "note": note, **counts}
 
 
 def verdict(answers: int = 0, title: str = "Alien") -> dict:

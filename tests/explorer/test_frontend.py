@@ -15,6 +15,7 @@ from tests.explorer.page import (
     cases,
     emit,
     open_explorer,
+    pin,
     titles,
     verdict,
     view,
@@ -26,8 +27,8 @@ COLOUR, TOP = (f".cx-predictions label:nth-of-type({place}) select" for place in
 
 
 @pytest.fixture
-def page(tmp_path):
-    with open_page() as (page, complaints):
+def page(browser, tmp_path):
+    with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path)
         emit(page, base(titles()), view(), cases(titles=titles()[:9]), verdict())
         yield page
@@ -38,8 +39,8 @@ def focused(page) -> str:
     return page.evaluate("document.activeElement.textContent")
 
 
-def test_until_the_kernel_speaks_the_widget_says_what_to_do(tmp_path):
-    with open_page() as (page, complaints):
+def test_until_the_kernel_speaks_the_widget_says_what_to_do(browser, tmp_path):
+    with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path)
         assert "Run All Cells" in page.get_by_role("status").inner_text()
         assert page.evaluate("sent") == [{"type": "hello"}]
@@ -121,6 +122,8 @@ def test_cases_are_asked_for_and_chosen(page):
     page.keyboard.press("Enter")
     assert acts(page)[-1]["set"] == {"case": 8, "history": None}
     assert "200 of 1,234 cases" in page.locator(".cx-cases").inner_text()
+    emit(page, cases(rows=30, found=57))
+    assert "30 of 57 found among 1,234 cases" in page.locator(".cx-cases").inner_text()
 
 
 def test_while_an_act_is_in_flight_the_rest_become_one(page):
@@ -152,7 +155,7 @@ def test_switches_of_a_head_are_commands(page):
 
 @pytest.mark.parametrize("models", [2, 3, 4])
 def test_bars_of_all_models_share_one_scale(page, models):
-    emit(page, base(titles(), models), view(models=models, pinned={"case": 7}))
+    emit(page, base(titles(), models), view(models=models, pinned=pin(models)))
     bars = page.evaluate("""[...document.querySelectorAll('.cx-bar')].map((bar) => [Number(bar.dataset.p),
         bar.getBoundingClientRect().width, bar.parentElement.getBoundingClientRect().width])""")
     assert len(bars) == 10 * models
@@ -170,8 +173,8 @@ def test_an_error_is_an_alert_and_the_control_goes_back(page):
     assert page.locator(TOP).input_value() == "10"
 
 
-def test_a_kernel_that_is_silent_is_told_of_and_nothing_is_lost(tmp_path):
-    with open_page() as (page, _):
+def test_a_kernel_that_is_silent_is_told_of_and_nothing_is_lost(browser, tmp_path):
+    with open_page(browser) as (page, _):
         page.clock.install()
         open_explorer(page, tmp_path)
         emit(page, base(titles()), view())
@@ -211,8 +214,8 @@ def test_a_verdict_of_an_older_view_is_busy(page):
 
 
 @pytest.mark.parametrize("width", [850, 1800])
-def test_hostile_titles_are_text_and_overflow_nothing(tmp_path, width):
-    with open_page() as (page, complaints):
+def test_hostile_titles_are_text_and_overflow_nothing(browser, tmp_path, width):
+    with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path, width)
         named = base(titles(HOSTILE), 2)
         named["models"][0]["name"] = HOSTILE[3]
@@ -228,8 +231,8 @@ def test_hostile_titles_are_text_and_overflow_nothing(tmp_path, width):
 
 
 @pytest.mark.parametrize("name", ["history", "predictions", "states", "map"])
-def test_a_view_is_exported_as_a_picture(tmp_path, name):
-    with open_page() as (page, complaints):
+def test_a_view_is_exported_as_a_picture(browser, tmp_path, name):
+    with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path, head=DARK)
         emit(page, base(titles(HOSTILE)), view(), cases(titles=HOSTILE))
         page.locator(f".cx-{name} summary").click()
@@ -289,8 +292,8 @@ def test_every_control_is_reached_by_the_keyboard(page):
 
 
 @pytest.mark.parametrize("head", ["", DARK], ids=["light", "dark"])
-def test_text_is_read_on_its_ground(tmp_path, head):
-    with open_page() as (page, _):
+def test_text_is_read_on_its_ground(browser, tmp_path, head):
+    with open_page(browser) as (page, _):
         open_explorer(page, tmp_path, head=head)
         emit(page, base(titles()), view(), cases(), verdict())
         colours = page.evaluate("""['h3', '.cx-hint', '.cx-p', '.cx-chip', '.cx-number', 'td', 'legend'].map((name) => {

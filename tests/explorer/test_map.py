@@ -74,8 +74,8 @@ def places():
 
 
 @pytest.fixture
-def page():
-    with open_page() as (page, complaints):
+def page(browser):
+    with open_page(browser) as (page, complaints):
         yield page
         assert complaints == []
 

@@ -75,7 +75,9 @@ function casesView(root, app) {
         setAttribute(cell, "class", `cx-${format}`);
       });
     });
-    setText(count, `${integer(cases.shown)} of ${integer(cases.total)} cases`);
+    const { shown, found, total } = cases;
+    const among = found < total ? ` found among ${integer(total)}` : "";
+    setText(count, `${integer(shown)} of ${integer(found)}${among} cases`);
     setTitle(note, cases.note);
     mark();
   }

@@ -1,0 +1,59 @@
+"""Shared by the tests of the explorer: one browser for all tests of a file, and small untrained models to look at."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from cprlab.evaluation import evaluate
+from cprlab.models import GRU4RecConfig, Recommender, parse_head
+from cprlab.probes import Snapshot, copy_probability
+from cprlab.reports import Subject
+from tests.browser import open_browser
+
+
+@pytest.fixture(scope="module")  # no longer: a test of another file may run an event loop, or a browser of its own
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def subject(sequences):
+    """Give a model with random weights in double precision, on the test cases of the small log."""
+
+    @cache
+    def build(head="Softmax", d=6, seed=0, name=""):
+        torch.manual_seed(seed)
+        sizes = GRU4RecConfig(d=d, hidden=8)
+        recommender = Recommender(sizes, parse_head(head), sequences.n_items, max_len=sequences.max_len).double()
+        with torch.no_grad():
+            for weight in recommender.parameters():
+                weight.normal_(std=0.7)
+        recommender.eval()
+        snapshot = Snapshot.from_sequences(recommender, sequences, facet="V")
+        cases = evaluate(recommender, sequences)
+        ids = sequences.user_ids[sequences.windows("test").user]
+        return Subject(name or f"{head}, seed {seed}", snapshot, cases, False, recommender, user_ids=ids)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def foreign(subject):
+    """Give a Snapshot without an encoder, of the same cases, with random states and, if asked, biases."""
+
+    @cache
+    def build(bias=True, dtype="float64", name="foreign"):
+        rng, known = np.random.default_rng(2), subject().snapshot
+        snapshot = replace(
+            known,
+            item_embeddings=rng.normal(size=(known.n_items, 6)),
+            states=rng.normal(size=(len(known), 6)).astype(dtype),
+            bias=rng.normal(size=known.n_items) if bias else None,
+        )
+        return Subject(name, snapshot, copy_probability(snapshot), False)
+
+    return build

@@ -1,0 +1,416 @@
+"""An Explorer's state: what is done and undone, refused, pinned and switched, and the tables of all views."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlab.errors import ConfigError
+from cprlab.explorer import Explorer, ExplorerState
+from cprlab.explorer.state import Setting
+from cprlab.explorer.verdict import COLUMNS
+
+HISTORY = (3, 3, 7, 1, 7)
+TRAINED = "Softmax + CPR:10 (context_merge=half, rerank_merge=add)"
+
+
+@pytest.fixture
+def app(subject):
+    return Explorer([subject(), subject("Softmax + CPR:5,10 + Mi")], data="random")
+
+
+def moved(app, place=0, **changes):
+    settings = list(app.state.settings)
+    settings[place] = settings[place].but(**changes)
+    return {"settings": settings}
+
+
+def log_probs(app, history=HISTORY):
+    return [model.recommender.log_probs([list(history)])[0] for model in app.models]
+
+
+def test_it_begins_where_the_models_are_furthest_apart_or_off_the_truth(app, subject):
+    copied = [subject(head).cases["copy_probability"] for head in ("Softmax", "Softmax + CPR:5,10 + Mi")]
+    assert app.state.case == np.abs(copied[0] - copied[1]).argmax()
+    assert app.state.models == ("Softmax, seed 0", "Softmax + CPR:5,10 + Mi, seed 0")
+    assert app.state.data == "random"
+    assert app.undoable == (False, False)
+    repeat = subject().cases["repeat"].to_numpy()
+    alone = Explorer([subject()])
+    assert alone.state.case == np.abs(copied[0].to_numpy() - repeat).argmax()
+    assert alone.history == tuple(subject().snapshot.histories[alone.state.case])
+    assert alone.target == subject().snapshot.targets[alone.state.case]
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_of_one_to_four_models(subject, count):
+    with pytest.raises(ConfigError, match=f"from one to 4 models side by side, not {count}"):
+        Explorer([subject()] * count)
+
+
+def test_an_edit_is_undone_and_done_again(app):
+    states = [app.state]
+    for changes in (
+        {"history": HISTORY},
+        {"case": 3},
+        moved(app, 1, toward=0.5),
+        {"history": ()},
+        {"case": 5, "history": (2,)},
+    ):
+        app.patch(changes)
+        states.append(app.state)
+    assert states[2].history is None  # the other case's own
+    for state in states[-2::-1]:
+        app.undo()
+        assert app.state == state
+    assert app.undoable == (False, True)
+    app.undo()
+    assert app.state == states[0]
+    for state in states[1:]:
+        app.redo()
+        assert app.state == state
+    assert app.undoable == (True, False)
+    app.redo()
+    assert app.state == states[-1]
+    app.undo()
+    app.patch({"history": (9,)})
+    assert app.undoable == (True, False)  # what was undone is gone
+
+
+def test_looks_are_neither_undone_nor_lost_by_an_undo(app):
+    app.patch({"history": HISTORY})
+    app.undo()
+    looks = {"selection": (1, 2), "k": 4, "projection": "local", "space": 1, "colour": "partition"}
+    looks["query"] = {"preset": "next item is new", "sort": "rank A", "descending": True}
+    app.patch(looks)
+    assert app.undoable == (False, True)
+    app.redo()
+    assert app.state.history == HISTORY
+    assert (app.state.k, app.state.selection, app.state.query.sort) == (4, (1, 2), "rank A")
+
+
+def test_a_drag_is_undone_at_once(app):
+    before = app.state
+    for value in (0.1, 0.2, 0.3):
+        app.patch(moved(app, toward=value), live=True)
+    app.patch(moved(app, toward=0.3))  # the slider is let go
+    dragged = app.state
+    for value in (1.5, 2):
+        app.patch(moved(app, scale=value), live=True)
+    app.patch(moved(app, scale=2.5))
+    app.undo()
+    assert app.state == dragged
+    app.undo()
+    assert app.state == before
+    app.redo()
+    assert app.state == dragged
+
+
+def test_a_drag_that_begins_with_no_change_or_is_refused_can_be_undone(app):
+    before = app.state
+    app.patch(moved(app, toward=0), live=True)
+    app.patch(moved(app, toward=0.5), live=True)
+    with pytest.raises(ConfigError):
+        app.patch({"history": (999,)})
+    app.patch(moved(app, toward=0.6), live=False)
+    dragged = app.state
+    app.patch({"history": HISTORY})
+    app.undo()
+    assert app.state == dragged
+    app.undo()
+    assert app.state == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"history": (1, 40)}, "no item 40; codes go from 0 to 39"),
+        ({"selection": (41,)}, "no item 41"),
+        ({"case": 30}, "no case 30; cases go from 0 to 29"),
+        ({"pinned": {"history": (40,), "settings": ({}, {})}}, "no item 40"),
+        ({"pinned": {"history": (1,), "settings": ({"head": "Softmax + C"}, {})}}, "needs C"),
+        ({"settings": ({"head": "Softmax + CP"}, {})}, "needs C, P"),
+        ({"settings": ({"head": "Hardmax"}, {})}, "Unknown head 'Hardmax'"),
+        ({"settings": ({},)}, "a setting for each of the 2 models"),
+        ({"query": {"sort": "copy D"}}, "no column 'copy D'"),
+        ({"models": ("one", "two")}, "The state is of one and two, and these models are Softmax, seed 0 and"),
+        ({"cases": 3}, "Unknown setting 'cases'"),
+    ],
+)
+def test_what_cannot_be_shown_changes_nothing(app, changes, sentence):
+    app.patch({"history": HISTORY})
+    app.patch({"history": (5,)})
+    app.undo()
+    before, undoable = app.state, app.undoable
+    with pytest.raises(ConfigError, match=sentence):
+        app.patch(changes)
+    assert app.state == before
+    assert app.undoable == undoable == (True, True)
+    app.redo()
+    assert app.history == (5,)
+
+
+def test_cases_are_looked_for_only_where_others_are_asked_for(app, monkeypatch):
+    asked = []
+    monkeypatch.setattr(app.cases, "find", asked.append)
+    app.patch({"history": HISTORY, "case": 5})
+    assert asked == []
+    app.patch({"query": {"search": "1"}})
+    assert asked == [app.state.query]
+
+
+def test_an_error_of_another_kind_changes_nothing_either(app, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    before = app.state
+    monkeypatch.setattr(app.models[1], "predict", fail)
+    with pytest.raises(RuntimeError):
+        app.patch({"history": HISTORY})
+    assert app.state == before
+    assert app.undoable == (False, False)
+
+
+def test_a_saved_state_is_shown_by_another_explorer(app, subject):
+    app.patch({"case": 4})
+    app.patch({"history": HISTORY} | moved(app, 1, head="Softmax + C", temperature=2))
+    app.pin()
+    subjects = [subject(), subject("Softmax + CPR:5,10 + Mi")]
+    other = Explorer(subjects, app.state.to_json())
+    assert other.state == app.state
+    pd.testing.assert_frame_equal(other.predictions(), app.predictions())
+    with pytest.raises(ConfigError, match="Softmax, seed 1 and"):
+        Explorer([subject(seed=1), subjects[1]], app.state.to_json())
+    with pytest.raises(ConfigError, match="needs C"):
+        Explorer(subjects, app.state.but(**moved(app, 0, head="Softmax + C")).to_json())
+    pinned = {"history": HISTORY, "settings": moved(app, 0, head="Softmax + C")["settings"]}
+    with pytest.raises(ConfigError, match="needs C"):
+        Explorer(subjects, app.state.but(pinned=pinned).to_json())
+
+
+def switched(subject, trained, *options):
+    app = Explorer([subject(trained)])
+    for option in options:
+        app.switch(0, **option)
+    return app.state.settings[0].head
+
+
+def test_partitions_are_switched_off_and_on_as_they_were_trained(subject):
+    def names(*options):
+        return switched(subject, TRAINED, *options)
+
+    no_c = "Softmax + R:10 (rerank_merge=add)"
+    assert names({"context": False}) == no_c
+    assert names({"context": False}, {"context": True}) == "Softmax + CR:10 (context_merge=half, rerank_merge=add)"
+    assert names({"context": False}, {"pointer": True}) == ""
+    assert names({"rerank": []}) == "Softmax + CP (context_merge=half)"
+    assert names({"rerank": []}, {"rerank": [10]}) == ""
+    assert names({"rerank": []}, {"rerank": [4]}) == "Softmax + CPR:4 (context_merge=half, rerank_merge=add)"
+    assert names({"context": False}, {"context": True, "context_merge": "add"}).startswith("Softmax + CR:10 (context_")
+    assert "context_merge=add" in names({"context": False}, {"context": True, "context_merge": "add"})
+    assert names({"context_merge": "add"}, {"context": False}, {"pointer": True}) == ""
+    assert names({"post": True}) == TRAINED.replace("(", "(post, ")
+    assert names({"post": True}, {"post": False}) == ""
+    assert switched(subject, "MoS:2 dynamic + CP (context_facets=1)", {"context": False}) == "MoS:2 dynamic"
+    back = switched(subject, "MoS:2 dynamic + CP (context_facets=1)", {"context": False}, {"pointer": True})
+    assert back == ""
+    assert switched(subject, "RepeatNet", {"post": True}) == "RepeatNet (post)"
+
+
+def test_a_switch_is_undone_and_an_impossible_one_refused(subject):
+    app = Explorer([subject("RepeatNet"), subject("Softmax + C")])
+    app.switch(1, context=False)
+    assert str(app.heads()[1]) == "Softmax"
+    app.undo()
+    assert app.state.settings == (Setting(), Setting())
+    for model, options, sentence in [
+        (0, {"context": True}, "RepeatNet is a head of its own"),
+        (1, {"pointer": True}, "needs P"),
+        (1, {"rerank": [41]}, "must not be above the number of items, 40"),
+        (1, {"rerank": [0]}, "at least 1"),
+        (1, {"facets": 2}, "facets"),
+        (1, {"contexts": True}, "contexts"),
+    ]:
+        with pytest.raises(ConfigError, match=sentence):
+            app.switch(model, **options)
+    assert app.state.settings == (Setting(), Setting())
+
+
+def test_predictions_with_a_pin_say_what_was(app, subject):
+    app.patch({"history": HISTORY, "k": 6})
+    app.patch(moved(app, 0, temperature=0.5))
+    app.pin()
+    app.patch({"history": (8,)} | moved(app, 0, temperature=1))
+    table, before, now = app.predictions(), log_probs(app), log_probs(app, (8,))
+    before[0] = before[0] / 0.5 - np.log(np.exp(before[0] / 0.5).sum())
+    assert table.columns.tolist() == [
+        "model", "place", "item", "title", "probability", "kind", "partition", "pinned_probability", "pinned_place",
+    ]  # fmt: skip
+    assert len(table) == 12
+    for place, (model, rows) in enumerate(table.groupby("model", sort=False)):
+        assert model == app.state.models[place]
+        assert rows["place"].tolist() == list(range(1, 7))
+        assert rows["item"].tolist() == sorted(range(40), key=lambda code: -now[place][code])[:6]
+        for row in rows.itertuples():
+            assert row.probability == pytest.approx(np.exp(now[place][row.item]))
+            assert row.pinned_probability == pytest.approx(np.exp(before[place][row.item]))
+            assert row.pinned_place == (before[place] >= before[place][row.item] - 1e-12).sum()
+            assert row.kind == ("target" if row.item == app.target else "history" if row.item == 8 else "new")
+            assert row.title == str(app.titles[row.item])
+    assert "pinned_place" not in Explorer([subject()]).predictions()
+    app.patch({"case": 1 if app.state.case != 1 else 2})
+    assert app.state.pinned is None
+    assert app.pinned() == [None, None]
+
+
+def test_selected_items_have_each_models_probability(app):
+    app.patch({"history": HISTORY, "selection": (7, 0)})
+    table, known = app.selection, log_probs(app)
+    assert table["item"].tolist() == [7, 0]
+    assert table["id"].tolist() == [app.models[0].snapshot.item_ids[7], app.models[0].snapshot.item_ids[0]]
+    for name, one in zip(app.state.models, known, strict=True):
+        np.testing.assert_allclose(table[name], np.exp(one[[7, 0]]), rtol=1e-9)
+    app.patch({"history": ()})
+    assert app.selection[list(app.state.models)].isna().all(axis=None)
+    app.patch({"selection": ()})
+    assert len(app.selection) == 0
+
+
+VIEWS = ("cases", "history", "predictions", "map", "states", "verdict")
+
+
+def test_an_empty_history_has_no_prediction_and_breaks_no_view(app):
+    app.patch({"history": ()})
+    assert app.predicted() == [None, None]
+    assert {view: len(app.table(view)) for view in VIEWS} == {
+        "cases": 30, "history": 0, "predictions": 0, "map": 1, "states": 2, "verdict": 0,
+    }  # fmt: skip
+    assert app.table("map")["kind"].tolist() == ["target"]
+    assert "history is empty" in app.sentence()
+    app.pin()
+    app.patch({"history": HISTORY})
+    assert app.pinned() == [None, None]
+    app.undo()
+    app.undo()
+    assert app.state.history == ()
+    assert app.state.pinned is None
+
+
+def test_a_history_of_every_item_has_no_verdict(subject):
+    every = tuple(range(40))
+    app = Explorer([subject("Softmax (post)"), subject("RepeatNet")])
+    app.patch({"history": every})
+    assert app.table("verdict").empty
+    assert list(app.verdict()) == []
+    assert "every item there is" in app.sentence()
+    assert len(app.table("predictions")) == 20
+    assert len(app.table("history")) == 40
+
+
+def test_a_state_set_from_python_is_told_and_can_be_undone(app):
+    told, before = [], app.state
+    app.changed.append(lambda: told.append(app.state))
+    app.state = app.state.but(history=HISTORY)
+    assert told == [app.state]
+    assert app.history == HISTORY
+    with pytest.raises(ConfigError):
+        app.state = app.state.but(history=(99,))
+    assert len(told) == 1
+    app.undo()
+    assert app.state == before
+
+
+def test_the_tables_of_history_and_states(app):
+    app.patch({"case": 2, "history": (5, app.cases.targets[2], 5)} | moved(app, 1, head="Softmax + C", axes=(0, 1, 0)))
+    history, target = app.table("history"), int(app.cases.targets[2])
+    assert history["place"].tolist() == [1, 2, 3]
+    assert history["item"].tolist() == [5, target, 5]
+    assert history["next"].tolist() == [target == 5, True, target == 5]
+    states = app.table("states")
+    assert states["head"].tolist() == ["Softmax", "Softmax + C"]
+    assert states["axes"].tolist() == [(0, 0, 0), (0, 1, 0)]
+    p = np.exp(log_probs(app, (5, target, 5))[0])
+    assert states.loc[0, "copy"] == pytest.approx(p[[5, target]].sum())
+    assert states.loc[0, "target"] == pytest.approx(p[target])
+    assert states.loc[0, "rank"] == (p >= p[target]).sum()
+
+
+def test_the_table_of_cases_is_the_querys(app):
+    app.patch({"query": {"preset": "next item is new", "sort": "off", "descending": True}})
+    table = app.table("cases")
+    assert not table["repeat"].any()
+    assert table["off"].is_monotonic_decreasing
+    with pytest.raises(ConfigError, match="no view 'maps'; possible are cases, history"):
+        app.table("maps")
+
+
+def test_the_map_marks_what_matters_and_what_interferes_once_it_is_known(app, monkeypatch):
+    app.patch({"history": HISTORY, "k": 5, "space": 1})
+    before = app.table("map")
+    model, p = app.models[1], log_probs(app)[1]
+    top = {item for item in np.argsort(-p)[:5].tolist() if item not in HISTORY}
+    assert dict(zip(before["item"], before["kind"], strict=True)) == (
+        dict.fromkeys(top, "new") | dict.fromkeys({1, 3, 7}, "history") | {app.target: "target", -1: "hidden state"}
+    )
+    table = app.table("verdict")
+    assert table["model"].tolist() == list(app.state.models)
+    assert table.columns.tolist() == list(COLUMNS)
+    marks = app.table("map")
+    interfering = set(app.verdicts()[1].interfering) - {app.target}
+    assert interfering
+    assert set(marks[marks["kind"] == "interfering"]["item"]) == interfering
+    weights = model.snapshot.item_embeddings
+    mean = weights.mean(0)
+    axes = np.linalg.svd(weights - mean, full_matrices=False)[2][:2]
+    states = marks[marks["item"] < 0]
+    assert states["title"].tolist() == [f"hidden state {name}" for name in app.predicted()[1].states]
+    vectors = np.stack([*weights[marks["item"][marks["item"] >= 0]], *app.predicted()[1].states.values()])
+    np.testing.assert_allclose(np.abs(marks[["x", "y"]]), np.abs((vectors - mean) @ axes.T), atol=1e-5)
+    app.patch({"projection": "local"})
+    assert np.isfinite(app.table("map")[["x", "y"]]).all(axis=None)
+    monkeypatch.setattr(app._tsne, "plane", lambda *_: None)
+    app.patch({"projection": "tsne"})
+    assert app.table("map")["x"].isna().all()  # it is being made
+
+
+def test_the_verdict_is_on_the_models_own_state_whatever_was_moved(app, subject):
+    app.patch({"case": 3, "history": HISTORY})
+    app.table("verdict")
+    plain = app.verdicts()
+    assert app.sentence().count("The next item is") == 2
+    app.patch(moved(app, 0, toward=1, temperature=3))
+    assert app.verdicts() == plain  # known already
+    assert list(app.verdict()) == []
+    app.patch({"history": (3,)})
+    assert app.verdicts() == [None, None]
+    assert app.sentence() == ""
+    other = Explorer([replace(subject(), name=name) for name in ("one", "two")])
+    other.patch({"case": 3, "history": HISTORY} | moved(other, 0, toward=1))
+    other.table("verdict")
+    assert [one.least_excluding for one in other.verdicts()] == [plain[0].least_excluding] * 2
+
+
+def test_what_no_model_reads_is_not_in_the_history(app):
+    app.patch({"case": 3})
+    others = [item for item in range(40) if item != app.target]
+    app.patch({"history": (app.target, *others[:19])})
+    app.table("verdict")
+    assert app.sentence().count("The next item is in the history") == 2
+    app.patch({"history": (app.target, *others[:20])})  # of which the last 20 are read
+    app.table("verdict")
+    assert app.sentence().count("The next item is new") == 2
+
+
+def test_a_map_needs_two_items_and_two_dimensions(subject):
+    app = Explorer([subject(d=1)])
+    with pytest.raises(ConfigError, match="two or more dimensions"):
+        app.table("map")
+    app.patch({"history": HISTORY} | moved(app, axes=(1, 0, 0)))
+    assert len(app.predictions()) == 10
+
+
+def test_states_are_values(app):
+    assert ExplorerState.from_json(app.state.to_json()) == app.state
+    with pytest.raises(ValueError, match="frozen"):
+        app.state.case = 3

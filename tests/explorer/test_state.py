@@ -1,0 +1,82 @@
+"""The state of an explorer: a line of text and back, and what is none."""
+
+import json
+
+import pytest
+
+from cprlab.errors import ConfigError
+from cprlab.explorer import ExplorerState
+from cprlab.explorer.state import Pin, Query, Setting
+
+PLAIN = ExplorerState(models=("one", "two"), settings=(Setting(), Setting()))
+FULL = ExplorerState(
+    data="log.csv",
+    models=("Softmax, 1", "‮שלום <b>"),
+    case=7,
+    history=(3, 3, 0),
+    settings=(
+        Setting(head="Softmax + CP", temperature=0.25, toward=-0.5, axes=(1e-9, 2, -3), scale=0, best=True),
+        Setting(),
+    ),
+    pinned=Pin(history=(1,), settings=(Setting(best=True), Setting(scale=3))),
+    selection=(5, 6),
+    query=Query(preset="next item is new", search="“Alien” \n", sort="rank A", descending=True),
+    projection="local",
+    space=1,
+    colour="partition",
+    k=50,
+)
+
+
+@pytest.mark.parametrize("state", [PLAIN, FULL], ids=["plain", "full"])
+def test_a_line_of_text_holds_a_state(state):
+    text = state.to_json()
+    assert "\n" not in text
+    assert ExplorerState.from_json(text) == state
+    assert json.loads(text)["settings"][0]["axes"] == list(state.settings[0].axes)
+
+
+def changed(**changes):
+    return json.dumps(json.loads(FULL.to_json()) | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "The explorer's state is no JSON"),
+        ('{"models": ["one"]', "is no JSON .*; paste the whole text that was saved"),
+        ("[1, 2]", "must be a JSON object"),
+        ("{}", "'models' is missing"),
+        (changed(settings=[{}]), "a setting for each of the 2 models"),
+        (changed(pinned={"history": [1], "settings": [{}]}), "the pin must have a setting for each of the 2 models"),
+        (changed(space=2), "the place of one of the 2 models"),
+        (changed(space=-1), "'space' cannot be -1"),
+        (
+            changed(query={"preset": "next item is old"}),
+            "Unknown preset 'next item is old': did you mean 'next item is new'",
+        ),
+        (changed(projection="umap"), "Unknown projection 'umap': .*pca, tsne, local"),
+        (changed(colour="blue"), "Unknown colour 'blue'"),
+        (changed(settings=[{"toward": float("nan")}, {}]), "'toward' cannot be nan"),
+        (changed(settings=[{"axes": [0, float("inf"), 0]}, {}]), "'axes.1' cannot be inf"),
+        (changed(settings=[{"axes": [0, 0]}, {}]), "'axes.2' is missing"),
+        (changed(settings=[{"temperature": 0}, {}]), "'temperature' cannot be 0"),
+        (changed(settings=[{"scale": -0.1}, {}]), "'scale' cannot be -0.1"),
+        (changed(history=[1, -2]), "'history.1' cannot be -2"),
+        (changed(k=51), "'k' cannot be 51"),
+        (changed(self=1), "Unknown setting 'self'"),
+        (changed(colours="kind"), "Unknown setting 'colours': did you mean 'colour'"),
+    ],
+)
+def test_what_is_no_state_is_refused_in_a_sentence(text, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        ExplorerState.from_json(text)
+
+
+def test_another_case_starts_with_its_own_history_and_nothing_pinned():
+    assert FULL.patched({"case": 8}) == FULL.but(case=8, history=None, pinned=None)
+    assert FULL.patched({"case": 8, "history": [2]}).history == (2,)
+    assert FULL.patched({"case": 7, "k": 3}) == FULL.but(k=3)
+    assert FULL.patched({"history": []}) == FULL.but(history=())
+    with pytest.raises(ConfigError, match="Unknown setting 'cases'"):
+        FULL.patched({"cases": 8})

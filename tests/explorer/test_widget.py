@@ -1,0 +1,453 @@
+"""What the kernel answers to the page: every message a test's page gets is JSON, and shaped like those of page.py."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cprlab.errors import ConfigError
+from cprlab.explorer import Explorer
+from cprlab.explorer.maps import Plane
+from cprlab.explorer.widget import ExplorerWidget
+from tests.explorer import page as fake
+
+EVERY = list(range(40))
+VIEWS = ("cases", "history", "predictions", "map", "states", "verdict")
+HEADS = ["Softmax", "Softmax + CPR:10 + Mi"]
+
+
+class Page:
+    """The other side of a widget: says something, and returns what is answered, by type."""
+
+    def __init__(self, subjects, **options):
+        self.app = Explorer(subjects, **options)
+        self.widget = ExplorerWidget(self.app)
+        self.heard = []
+        self.widget.send = lambda content, buffers=None: self.heard.append((content, buffers or []))
+        self.id = 100
+
+    def say(self, **content):
+        self.widget._receive(self.widget, content, [])
+        return self.listen()
+
+    def listen(self):
+        heard, self.heard = self.heard, []
+        answers = [json.loads(json.dumps(content, allow_nan=False)) for content, _ in heard]
+        assert not [one for one in answers if one["type"] == "view" and "went wrong" in one["error"]]
+        self.buffers = {content["type"]: buffers for content, buffers in heard}
+        return answers
+
+    def act(self, live=False, **content):
+        self.id += 1
+        answers = self.say(type="act", id=self.id, live=live, **content)
+        assert views(answers)[-1]["id"] == self.id
+        return answers
+
+    def set(self, **changes):
+        return views(self.act(set=changes))[-1]
+
+    def work(self):
+        """Ask for slow work until there is no more."""
+        answers = []
+        for _ in range(200):
+            answers += self.say(type="slow")
+            assert answers[-1]["type"] == "slow"
+            if not answers[-1]["more"]:
+                return answers
+        raise AssertionError("the slow work has no end")
+
+
+def types(answers):
+    return [one["type"] for one in answers]
+
+
+def views(answers):
+    return [one for one in answers if one["type"] == "view"]
+
+
+def only(answers, kind):
+    (one,) = (one for one in answers if one["type"] == kind)
+    return one
+
+
+@pytest.fixture
+def page(subject):
+    page = Page([subject(head) for head in HEADS], data="random")
+    page.say(type="hello")
+    return page
+
+
+def test_a_page_that_says_hello_is_told_all_and_again(subject):
+    page = Page([subject(head) for head in HEADS])
+    for _ in range(2):
+        answers = page.say(type="hello")
+        assert sorted(types(answers)) == ["base", "cases", "points", "view"]
+        assert answers[0]["type"] == "base"
+        base = answers[0]
+        assert base["titles"] == [str(title) for title in page.app.titles]
+        assert [model["trained"] for model in base["models"]] == HEADS
+        assert base["models"][0]["options"] == {
+            "C": False, "P": False, "R": [], "Mi": False, "merges": [], "rerankMerges": [],
+        }  # fmt: skip
+        assert base["models"][1]["options"] == {
+            "C": True, "P": True, "R": [10], "Mi": True,
+            "merges": ["replace", "add", "half"], "rerankMerges": ["replace", "add"],
+        }  # fmt: skip
+        (points,) = page.buffers["points"]
+        np.testing.assert_array_equal(np.frombuffer(points, np.float32).reshape(40, 2), page.app.models[0].plane.points)
+        cases = only(answers, "cases")
+        assert cases["columns"][0]["key"] == "case"
+        assert (cases["total"], cases["shown"], len(cases["rows"])) == (30, 30, 30)
+        (view,) = views(answers)
+        assert view["history"] == list(page.app.history)
+        assert view["case"]["user"] == page.app.cases.users[page.app.state.case]
+        assert (view["id"], view["notice"], view["error"]) == (None, "", "")
+    assert page.widget._msg_callbacks.callbacks == [page.widget._receive]
+
+
+def test_an_edit_is_answered_with_what_came_of_it(page):
+    before = page.set(case=3)
+    view = page.set(history=[7, 1, 1], selection=[7, 2], k=4)
+    assert view["history"] == [7, 1, 1]
+    assert (view["undo"], view["redo"], view["case"]["edited"]) == (True, False, True)
+    for place, model in enumerate(page.app.models):
+        p, prediction = np.exp(model.recommender.log_probs([[7, 1, 1]])[0]), view["predictions"][place]
+        target = page.app.target
+        assert prediction["rank"] == (p >= p[target]).sum()
+        assert prediction["copy"] == pytest.approx(p[[7, 1]].sum())
+        assert prediction["target"] == pytest.approx(p[target])
+        assert [bar["item"] for bar in prediction["top"]] == np.argsort(-p)[:4].tolist()
+        assert [bar["p"] for bar in prediction["top"]] == pytest.approx(np.sort(p)[:-5:-1])
+        assert view["selected"][place] == pytest.approx(p[[7, 2]].sum())
+        was = before["predictions"][place]
+        assert (
+            f"copy probability {was['copy']:.1%} → {prediction['copy']:.1%}, the next item's rank {was['rank']} → "
+            f"{prediction['rank']}"
+        ) in view["notice"]
+    assert page.set(case=4)["notice"] == ""
+    assert page.set(k=5)["notice"] == ""
+
+
+def test_commands(page):
+    view = page.set(history=[7, 1])
+    view = views(page.act(command="undo"))[-1]
+    assert (view["state"]["history"], view["undo"], view["redo"]) == (None, False, True)
+    view = views(page.act(command="redo"))[-1]
+    assert view["history"] == [7, 1]
+    view = views(page.act(command="pin"))[-1]
+    assert view["state"]["pinned"]["history"] == [7, 1]
+    view = page.set(history=[1])
+    pinned = [np.exp(model.recommender.log_probs([[7, 1]])[0]) for model in page.app.models]
+    now = [np.exp(model.recommender.log_probs([[1]])[0]) for model in page.app.models]
+    for p, q, prediction in zip(now, pinned, view["predictions"], strict=True):
+        for bar in prediction["top"]:
+            place, was = (sum(one >= one[bar["item"]]) for one in (p, q))
+            assert bar["moved"] == was - place
+            assert bar["was"] == pytest.approx(q[bar["item"]])
+        assert prediction["pinned"]["copy"] == pytest.approx(q[[7, 1]].sum())
+    assert views(page.act(command="unpin"))[-1]["state"]["pinned"] is None
+    view = views(page.act(command="head", value={"model": 1, "R": [4], "Mi": False, "context_merge": "add"}))[-1]
+    assert view["heads"][1] == {
+        "C": True, "P": True, "R": [4], "Mi": False, "post": False, "context_merge": "add",
+        "rerank_merge": "replace", "name": "Softmax + CPR:4 (context_merge=add)",
+    }  # fmt: skip
+    saved = page.app.state.but(case=9, history=None).to_json()
+    view = views(page.act(command="load", value=saved))[-1]
+    assert (view["state"]["case"], view["heads"][1]["name"]) == (9, "Softmax + CPR:4 (context_merge=add)")
+    assert "is no JSON" in views(page.act(command="load", value="{"))[-1]["error"]
+
+
+def test_a_drag_is_undone_at_once(page):
+    setting = page.app.state.settings[0].model_dump()
+    for toward in (0.1, 0.2):
+        page.act(live=True, set={"settings": [setting | {"toward": toward}, setting]})
+    page.act(live=False, set={"settings": [setting | {"toward": 0.3}, setting]})
+    assert views(page.act(command="undo"))[-1]["state"]["settings"][0]["toward"] == 0
+
+
+def test_an_act_that_comes_twice_is_done_once(page):
+    page.set(history=[7, 1, 2])
+    page.set(history=[7, 1])
+    for _ in range(2):
+        answers = page.say(type="act", id=7, command="undo")
+        assert views(answers)[-1]["history"] == [7, 1, 2]
+        assert views(answers)[-1]["id"] == 7
+    page.say(type="act", id=8, command="undo")
+    assert page.app.state.history is None
+
+
+def test_what_is_refused_is_said_and_changes_nothing(page):
+    page.set(history=[7])
+    before = page.app.state
+    for content, sentence in [
+        ({"set": {"history": [7, 40]}}, "There is no item 40"),
+        ({"set": {"colours": "kind"}}, "Unknown setting 'colours'"),
+        ({"set": {"query": {"sort": "copy C"}}}, "no column 'copy C'"),
+        ({"command": "head", "value": {"model": 0, "C": True}}, "needs C"),
+        ({"command": "head", "value": {"model": 0, "R": [99]}}, "number of items"),
+    ]:
+        view = views(page.act(**content))[-1]
+        assert sentence in view["error"]
+        assert view["history"] == [7]
+        assert view["undo"]
+        assert page.app.state == before
+    assert page.set(k=3)["error"] == ""
+
+
+@pytest.mark.parametrize("content", [{"set": {"k": 3}}, {"command": "undo"}, {"command": "none"}, {}])
+def test_a_fault_is_a_sentence_and_changes_nothing(page, monkeypatch, content):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    before = page.app.state
+    monkeypatch.setattr(page.app, "patch", fail)
+    monkeypatch.setattr(page.app, "undo", fail)
+    page.widget._receive(page.widget, {"type": "act", "id": 5} | content, [])
+    view = page.heard[-1][0]
+    assert view["type"] == "view"
+    assert view["id"] == 5
+    assert "Something went wrong that should not have" in view["error"]
+    assert "nothing was changed" in view["error"]
+    assert page.app.state == before
+
+
+def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
+    monkeypatch.setattr("cprlab.explorer.widget.TABLE_EVERY", 1e9)
+    page.set(case=5)
+    answers = page.work()
+    doings = [one["doing"] for one in answers if one["type"] == "slow"]
+    assert doings[0] == "the verdict on this case"
+    assert "certificates: 4 of 30 cases" in doings
+    assert doings[-1] == ""
+    verdict = only(answers, "verdict")
+    assert verdict["id"] == page.id
+    assert verdict["sentence"] == page.app.sentence()
+    assert [row[0] for row in verdict["rows"]] == list(page.app.state.models)
+    never = {item for one in page.app.verdicts() for item in (one.copying.below or {})}
+    assert {one["item"] for one in verdict["never"]} <= never
+    assert len(verdict["never"]) == min(12, len(never)) > 0
+    assert views(answers)[-1]["id"] == page.id
+    assert "interfering" in {mark["kind"] for mark in views(answers)[-1]["map"]["marks"]}
+    tables = [one for one in answers if one["type"] == "cases"]
+    assert len(tables) == 2  # after the first certificates and after the last; no other was due
+    last = tables[-1]
+    column = [one["key"] for one in last["columns"]].index("copyable")
+    assert {row[column] for row in last["rows"]} <= {"yes", "no", "undecided"}
+    assert types(page.say(type="slow")) == ["slow"]
+    known = page.act(set={"history": page.app.history[:3], "k": 3})
+    assert "verdict" not in types(known)
+    assert "verdict" in types(page.work())
+    assert only(page.act(command="undo"), "verdict")["id"] == page.id  # of a case that is known at once
+
+
+def test_an_edit_amid_the_certificates_brings_no_other_table(page):
+    page.set(case=5)
+    while "certificates" not in page.say(type="slow")[-1]["doing"]:
+        pass
+    assert "cases" not in types(page.act(set={"history": [7, 1]}))
+
+
+def test_another_case_amid_the_verdict_on_one_has_its_own(page, subject):
+    page.set(case=5)
+    page.say(type="slow")
+    page.set(case=6)
+    verdict = only(page.work(), "verdict")
+    other = Explorer([subject(head) for head in HEADS])
+    other.patch({"case": 6})
+    other.table("verdict")
+    assert verdict["sentence"] == other.sentence()
+
+
+def test_a_fault_in_slow_work_is_said_once_and_ends_it(page, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no memory")
+        yield
+
+    monkeypatch.setattr("cprlab.explorer.app.case_verdict", fail)
+    page.widget._receive(page.widget, {"type": "slow"}, [])
+    errors = [content["error"] for content, _ in page.heard if content["type"] == "view"]
+    assert "no memory" in errors[0]
+    page.heard.clear()
+    assert page.work()[-1]["doing"] == ""
+
+
+def test_points_are_sent_where_they_are_others(page):
+    assert "points" not in types(page.act(set={"history": [7, 1]}))
+    assert only(page.act(set={"space": 1}), "points")["model"] == 1
+    assert only(page.act(set={"projection": "local"}), "points")["projection"] == "local"
+    first = np.frombuffer(page.buffers["points"][0], np.float32)
+    assert len(first) == 80
+    assert "points" not in types(page.act(set={"colour": "partition"}))
+    assert "points" in types(page.act(set={"history": [7, 2]}))
+    assert "points" in types(page.act(set={"projection": "pca"}))
+
+
+def test_a_tsne_is_awaited(page, monkeypatch):
+    planes = {}
+    monkeypatch.setattr(page.app._tsne, "plane", lambda place, _: planes.get(place))
+    answers = page.act(set={"projection": "tsne", "history": [7, 1]})
+    assert only(answers, "points")["pending"]
+    assert page.buffers["points"] == []
+    assert views(answers)[-1]["map"]["marks"] == []
+    for _ in range(10):
+        answers = page.say(type="slow")
+    assert (answers[-1]["more"], answers[-1]["doing"]) == (True, "t-SNE of 40 items")
+    planes[0] = Plane(np.arange(80, dtype=np.float32).reshape(40, 2), None, "A note.")
+    answers = page.say(type="slow")
+    points = only(answers, "points")
+    assert "pending" not in points
+    assert points["note"] == "A note."
+    assert len(page.buffers["points"][0]) == 320
+    marks = {mark["item"]: (mark["x"], mark["y"]) for mark in views(answers)[-1]["map"]["marks"]}
+    assert marks[7] == (14, 15)
+    assert -1 not in marks  # hidden states have no place there
+    page.work()
+
+
+def test_a_tsne_that_fails_is_a_note(page, monkeypatch):
+    def fail(*_):
+        raise ConfigError("The t-SNE could not be made (x); choose another projection.")
+
+    monkeypatch.setattr(page.app._tsne, "plane", fail)
+    answers = page.act(set={"projection": "tsne"})
+    assert "could not be made" in only(answers, "points")["note"]
+    assert "could not be made" in views(answers)[-1]["map"]["note"]
+    page.work()
+
+
+def test_a_query_is_answered_with_its_cases(page):
+    query = {"preset": "next item is new", "search": "", "sort": "rank A", "descending": True}
+    cases = only(page.act(set={"query": query}), "cases")
+    expected = page.app.table("cases")
+    assert [row[0] for row in cases["rows"]] == expected["case"].tolist()
+    assert cases["found"] == len(expected) < 30
+    assert "A is Softmax, seed 0; B is Softmax + CPR" in cases["note"]
+    assert "cases" not in types(page.act(set={"k": 5}))
+
+
+def test_a_state_set_from_python_is_shown(page):
+    page.set(k=3)
+    page.app.state = page.app.state.but(history=(9, 8))
+    (view,) = views(page.listen())
+    assert view["history"] == [9, 8]
+    assert view["id"] == page.id
+
+
+def test_an_explorer_shows_one_widget_however_often(subject):
+    app = Explorer([subject()])
+    shown = [app._repr_mimebundle_() for _ in range(2)]
+    assert "application/vnd.jupyter.widget-view+json" in str(shown[0])
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_is_exported_as_its_table(page, name):
+    page.set(history=[7, 1, 7])
+    (answer,) = page.say(type="export", view=name, format="csv")
+    assert (answer["name"], answer["mime"]) == (f"explorer-{name}.csv", "text/csv")
+    lines = answer["text"].splitlines()
+    table = page.app.table(name)
+    assert lines[0] == ",".join(table.columns)
+    assert len(lines) == 1 + len(table)
+
+
+def hostile(one):
+    titles = [fake.HOSTILE[item % len(fake.HOSTILE)] + "W" * 10_000 for item in range(one.snapshot.n_items)]
+    named = replace(one.snapshot, titles=np.array(titles, dtype=object))
+    ids = np.array([fake.HOSTILE[user % len(fake.HOSTILE)] for user in range(len(one.snapshot))], dtype=object)
+    return replace(one, snapshot=named, user_ids=ids, name=f"<b>{one.name}</b>")
+
+
+SITUATIONS = {
+    "hostile titles": lambda subject, _: [hostile(subject("Softmax + C"))],
+    "post": lambda subject, _: [subject("Softmax (post)"), subject("Softmax + CP (post)")],
+    "repeats alone": lambda subject, _: [subject("RepeatNet"), subject("MoS:2 dynamic + CP")],
+    "four": lambda subject, foreign: [foreign(), foreign(False, name="plain"), subject(), subject("RepeatNet")],
+    "one dimension": lambda subject, _: [subject(d=1)],
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_all_that_is_said_is_json_whatever_is_shown(subject, foreign, monkeypatch, situation):
+    page = Page(SITUATIONS[situation](subject, foreign))
+    monkeypatch.setattr(page.app._tsne, "plane", lambda *_: None)
+    answers = page.say(type="hello")
+    models = len(page.app.models)
+    settings = [{"temperature": 0.01, "toward": 50, "axes": [9, 0, 0], "scale": 100, "best": True}] * models
+    for changes in (
+        {"history": [7, 1], "selection": [7]},
+        {"projection": "local"},
+        {"settings": settings},
+        {"history": []},
+        {"history": EVERY},
+        {"settings": [{"temperature": 100, "scale": 0}] * models},
+        {"history": [3] * 60, "projection": "tsne"},
+        {"case": 3},
+    ):
+        answers += page.act(set=changes)
+        answers += page.act(command="pin")
+        for _ in range(2):
+            answers += page.say(type="slow")
+        for name in VIEWS[:-1]:  # the verdict takes its time
+            page.say(type="export", view=name, format="csv")
+    page.act(set={"projection": "pca"})
+    answers += page.work()
+    said = views(answers)
+    assert {one["error"] for one in said} <= {
+        "",
+        "A map needs two or more items, with embeddings of two or more dimensions.",
+    }
+    empty = [one for one in said if not one["history"]]
+    assert empty[-1]["predictions"][0]["rank"] is None
+    assert empty[-1]["predictions"][0]["top"] == []
+    assert "nothing can be predicted" in empty[-1]["case"]["note"]
+    assert "read the last" in "".join(one["case"]["note"] for one in said)
+    assert longest({"answers": answers}) <= 1500  # four verdicts are as long
+
+
+def longest(value):
+    if isinstance(value, dict):
+        return max(map(longest, value.values()), default=0)
+    if isinstance(value, list):
+        return max(map(longest, value), default=0)
+    return len(value) if isinstance(value, str) else 0
+
+
+def test_what_does_not_follow_the_edits_is_said(foreign):
+    page = Page([foreign()])
+    assert page.say(type="hello")[0]["models"][0]["encodes"] is False
+    assert "stays as it is under edits" in page.set(history=[3])["predictions"][0]["settled"]
+
+
+def keys(value):
+    """The shape of a message: of dictionaries their keys, of a list that of all its values together."""
+    if isinstance(value, dict):
+        return {key: keys(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return merged([keys(one) for one in value])
+    return None
+
+
+def merged(shapes):
+    known = [shape for shape in shapes if shape is not None]
+    if not known:
+        return None
+    return {key: merged([shape.get(key) for shape in known]) for key in {key for shape in known for key in shape}}
+
+
+def test_the_messages_of_page_py_are_shaped_like_the_kernels(page):
+    page.set(case=3)
+    page.act(command="pin")
+    page.act(set={"history": [7, 1, 2]})
+    answers = {one["type"]: one for one in page.say(type="hello")}
+    answers |= {one["type"]: one for one in page.work()}
+    titles = fake.titles()
+    made = {
+        "base": fake.base(titles),
+        "view": fake.view(pinned=fake.pin()),
+        "cases": fake.cases(),
+        "verdict": fake.verdict(),
+    }
+    for kind, message in made.items():
+        assert keys(message) == keys(answers[kind]), kind
