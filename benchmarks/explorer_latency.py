@@ -44,6 +44,7 @@ for head in ("Softmax + CPR:100 + Mi", "Softmax + CPR:20,100,500 + Mi"):
     subjects.append(Subject(head, snapshot, cases, True, model, users, sequences.user_ids[users]))
 Explorer(subjects, data="complete-journey")
 """
+PAUSE = 0.2, 2.0  # seconds between two actions, in which slow work goes on
 # From an event on the page to the frame in which the bars it changes are on the screen.
 MEASURE = """async (act) => {
     const bars = document.querySelector('.cx-models');
@@ -75,7 +76,7 @@ def actions(times: int, rng: np.random.Generator) -> list[tuple[str, str]]:
     done = []
     for turn in range(times):
         done += [
-            ("choose a case", f"document.querySelectorAll('.cx-cases tbody tr')[{rng.integers(1, 150)}].click()"),
+            ("choose a case", f"document.querySelectorAll('.cx-cases tbody tr')[{rng.integers(1, 45)}].click()"),
             ("remove an item", CHIP.format(1 + turn % 5)),
             ("undo", BUTTON.format("Undo")),
             ("drag a slider", SLIDER.format("toward", round(rng.uniform(-1, 2), 3), "input")),
@@ -91,7 +92,6 @@ def actions(times: int, rng: np.random.Generator) -> list[tuple[str, str]]:
 def main(
     table: Annotated[Path | None, typer.Option(help="Where the table is written as Markdown.")] = None,
     times: Annotated[int, typer.Option(help="How often each action is done.")] = 20,
-    pause: Annotated[float, typer.Option(help="Seconds between two actions, in which slow work goes on.")] = 0.3,
 ) -> None:
     """Drive the explorer in JupyterLab and in Voilà and print a table."""
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +100,7 @@ def main(
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         cells = [nbformat.v4.new_code_cell(KERNEL)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), notebook)
-        measured = [row for lab in (True, False) for row in drive(notebook, lab, times, pause)]
+        measured = [row for lab in (True, False) for row in drive(notebook, lab, times)]
     frame = pd.DataFrame(measured, columns=["in", "action", "ms"])
     rows = pd.concat([frame, frame.assign(action="all")]).groupby(["in", "action"])["ms"]
     summary = rows.quantile([0.5, 0.95]).unstack().set_axis(["median", "95th percentile"], axis=1)
@@ -114,7 +114,7 @@ def main(
             file.write_text(text, encoding="utf-8")
 
 
-def drive(notebook: Path, lab: bool, times: int, pause: float) -> list[tuple[str, str, float]]:
+def drive(notebook: Path, lab: bool, times: int) -> list[tuple[str, str, float]]:
     """Return the times of all actions."""
     rows = []
     with jupyterlab(notebook.parent.parent) if lab else voila(notebook) as address, open_page() as (page, complaints):
@@ -123,9 +123,10 @@ def drive(notebook: Path, lab: bool, times: int, pause: float) -> list[tuple[str
             run_all(page)
         page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=300_000)
         page.wait_for_timeout(3_000)
-        for name, act in actions(times, np.random.default_rng(0)):
+        rng = np.random.default_rng(0)
+        for name, act in actions(times, rng):
             rows.append(("JupyterLab" if lab else "Voilà", name, page.evaluate(MEASURE, act)))
-            page.wait_for_timeout(1000 * pause)
+            page.wait_for_timeout(1000 * rng.uniform(*PAUSE))
             assert page.locator(".cx-alert").is_hidden(), (name, page.locator(".cx-alert").inner_text())
         assert complaints == [], json.dumps(complaints)
     return rows

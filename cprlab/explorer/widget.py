@@ -6,9 +6,11 @@ waits. So nothing queues up here. An act that comes twice, as after a pause in t
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anywidget
+import torch
 
 from cprlab.errors import CprlabError
 from cprlab.explorer import payload
@@ -46,7 +48,8 @@ class ExplorerWidget(anywidget.AnyWidget):
     def _receive(self, widget: Any, content: dict, buffers: list) -> None:
         actions = {"hello": self._hello, "act": self._act, "slow": self._slow, "export": self._export}
         try:
-            actions[content["type"]](content)
+            with _one_thread():
+                actions[content["type"]](content)
         except Exception as error:  # what is raised here, nobody sees
             known = isinstance(error, CprlabError)
             self._show(str(error) if known else FAULT.format(type(error).__name__, error))
@@ -135,3 +138,14 @@ class ExplorerWidget(anywidget.AnyWidget):
         return (
             "" if self._certified is None else f"certificates: {self._certified:,} of {len(app.cases.targets):,} cases"
         )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread: a single history is too little to share out, which takes a third longer."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

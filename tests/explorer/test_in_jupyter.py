@@ -144,7 +144,9 @@ def test_cases_are_searched_and_sorted_by_a_preset(explored):
     repeats = explored.subjects[0].cases["repeat"]
     explored.page.get_by_label("Preset").select_option("next item is in the history")
     explored.settle()
-    assert explored.page.locator(".cx-count").inner_text() == f"{repeats.sum()} of {len(repeats)} cases"
+    assert explored.page.locator(".cx-count").inner_text() == (
+        f"{repeats.sum()} of {repeats.sum()} found among {len(repeats)} cases"
+    )
     explored.page.get_by_label("Preset").select_option("all")
     explored.page.get_by_role("searchbox").fill("U17")
     explored.page.wait_for_function("document.querySelector('.cx-count').textContent.startsWith('1 of')")

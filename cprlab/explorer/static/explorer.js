@@ -1,7 +1,8 @@
 // The widget: its layout, its status line, and the talk with the kernel (one act in flight, slow work when idle).
 
 const ANSWER_WITHIN = 10_000; // ms, after which the kernel is said not to answer
-const IDLE = 150; // ms without an act in flight, after which slow work is asked for
+const IDLE = 400; // ms without an act in flight, after which slow work is asked for
+const BETWEEN = 100; // ms from one piece of slow work to the next, in which an act finds the kernel free
 const WAITING = "Waiting for the kernel; if nothing comes, run the notebook's cells (Run ▸ Run All Cells).";
 const SILENT =
   "The kernel does not answer. Interrupt it or run the notebook's cells again; your next change tries anew, and nothing is lost.";
@@ -199,22 +200,22 @@ function conversation(model, say, busy) {
     slowWanted = true;
     pump();
     busy(inFlight);
-    askSoon();
+    askIn(IDLE);
   }
 
   function slowAnswered(more) {
     slowAsked = false;
     slowWanted = more;
-    askSoon();
+    askIn(BETWEEN);
   }
 
-  function askSoon() {
+  function askIn(delay) {
     clearTimeout(idle);
     if (inFlight || slowAsked || !slowWanted) return;
     idle = setTimeout(() => {
       slowAsked = true;
       send({ type: "slow" });
-    }, IDLE);
+    }, delay);
   }
 
   return {

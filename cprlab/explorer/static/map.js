@@ -22,7 +22,7 @@ function mapView(root, app) {
   const eye = { x: 0, y: 0, scale: 1, whole: 1, width: 0, height: 0 }; // middle, px a unit, the same at "fit all", px
   const sets = new Map(); // of points, by projection and model
   const none = mapPoints();
-  let points = none, marks = [], lines = [], view = null, fitted = "", drag = null, asked = 0;
+  let points = none, marks = [], lines = [], view = null, fitted = "", drag = null, asked = 0, painted = "", ringed = "";
 
   const choice = (key, read) => el("select", { onchange: (event) => app.set({ [key]: read(event.target.value) }) });
   const button = (text, act) => el("button", { type: "button", onclick: act }, text);
@@ -47,7 +47,10 @@ function mapView(root, app) {
       button("Fit all", () => fit(everything())), button("Fit the case", () => fit(marks.flatMap((mark) => [mark.x, mark.y])))),
     stage, el("div", { class: "cx-map-notes" }, progress, note), legend,
   );
-  const painter = mapPainter(canvas, redraw);
+  const painter = mapPainter(canvas, () => {
+    painted = "";
+    redraw();
+  });
 
   function redraw() {
     asked ||= requestAnimationFrame(frame);
@@ -65,9 +68,18 @@ function mapView(root, app) {
       fit(all);
       eye.whole = eye.scale;
     }
-    const dot = Math.min(7, Math.max(2, 500 / Math.sqrt(points.places.length / 2)));
-    painter.draw(eye, dot * Math.min(2.5, Math.max(1, eye.scale / eye.whole) ** 0.3));
+    const now = Object.values(eye).join();
+    if (now !== painted) {
+      painted = now; // a new history moves marks, not points, and points take 20 ms where no GPU paints them
+      const dot = Math.min(7, Math.max(2, 500 / Math.sqrt(points.places.length / 2)));
+      painter.draw(eye, dot * Math.min(2.5, Math.max(1, eye.scale / eye.whole) ** 0.3));
+    }
     drawMarks();
+  }
+
+  function upload(name, places) {
+    painter.upload(name, places);
+    painted = "";
   }
 
   const toScreen = (x, y) => [eye.width / 2 + (x - eye.x) * eye.scale, eye.height / 2 - (y - eye.y) * eye.scale];
@@ -218,17 +230,21 @@ function mapView(root, app) {
   function usePoints() {
     const { projection: name, space: model } = view.state;
     const found = sets.get(`${name} ${model}`) ?? none;
-    if (found !== points) painter.upload("all", found.places.filter((c) => c === c));
+    if (found !== points) upload("all", found.places.filter((c) => c === c));
+    const others = found !== points;
     points = found;
     progress.hidden = !points.pending;
     note.textContent = [view.map.note, points.note].filter(Boolean).join(" ");
-    onSelect();
+    onSelect(app.draft().selection, others);
   }
 
-  function onSelect() {
-    const chosen = new Set(app.draft().selection);
-    const at = [...chosen].flatMap((code) => [...points.places.subarray(2 * code, 2 * code + 2)]).filter((c) => c === c);
-    painter.upload("chosen", new Float32Array(at));
+  function onSelect(selection, others = false) {
+    const chosen = new Set(selection);
+    if (others || selection.join() !== ringed) {
+      ringed = selection.join();
+      const at = selection.flatMap((code) => [...points.places.subarray(2 * code, 2 * code + 2)]).filter((c) => c === c);
+      upload("chosen", new Float32Array(at));
+    }
     for (const mark of marks) mark.ring.setAttribute("display", chosen.has(mark.item) ? "inline" : "none");
     drawLegend(chosen.size);
     redraw();
