@@ -73,7 +73,17 @@ function render({ model, el: place }) {
     grid.hidden = !app.base || !app.view;
     if (grid.hidden) return;
     selection.render();
-    all("render", app.view);
+    for (const [name, view] of Object.entries(views)) if (name !== "map") view.render(app.view);
+    drawMapSoon();
+  };
+  let mapWaits = false;
+  const drawMapSoon = () => {
+    if (mapWaits) return;
+    mapWaits = true; // labels take some 10 ms, for which the bars shall not wait: they are painted first
+    requestAnimationFrame(() => setTimeout(() => {
+      mapWaits = false;
+      if (app.view) views.map.render(app.view);
+    }));
   };
   const on = {
     base(message) {
