@@ -35,6 +35,8 @@ def serve(notebook: Path, port: int, open_browser: bool) -> None:
     denied = [name for name in get_federated_extensions(jupyter_path("labextensions")) if name not in EXTENSIONS]
     options = [f"--port={port}", f"--Voila.ip={ADDRESS}", "--Voila.port_retries=0", "--template=cprlab"]
     options += [f"--VoilaConfiguration.extension_denylist={name}" for name in denied]
+    # A page that is left ends its kernel by a request without a token; one from another host is refused by its origin.
+    options += ["--Voila.tornado_settings={'disable_check_xsrf': True}"]
     if os.name == "posix":  # a kernel is then talked to through files that only this user can open
         options += ["--KernelManager.transport=ipc"]
     options += ["--Voila.log_level=ERROR"] + ["--no-browser"] * (not open_browser)

@@ -10,11 +10,11 @@ from scipy.special import log_softmax
 
 from cprlab.explorer import ExplorerConfig
 from cprlab.models import ablated, parse_head
+from cprlab.reports.run import find_notebook
 from tests.browser import needs_browser, open_page
 from tests.conftest import random_log
 from tests.explorer.page import HOSTILE
 from tests.jupyter import jupyterlab, run_all, voila
-from tests.test_notebooks import NOTEBOOKS
 
 pytestmark = needs_browser
 HEADS = ("Softmax", "Softmax + CPR:5 + Mi")
@@ -99,7 +99,7 @@ def notebook(config, tmp_path_factory):
     """The committed notebook with other parameters, in a folder of its own."""
     folder = tmp_path_factory.mktemp("lab") / "notebooks"
     folder.mkdir()
-    (source,) = (path for path in NOTEBOOKS if path.name == "explorer.ipynb")
+    source = find_notebook("explorer.ipynb")
     cells = nbformat.read(source, as_version=4)
     parameters = next(cell for cell in cells.cells if "parameters" in cell.metadata.get("tags", []))
     parameters.source = "\n".join(f"{name} = {value!r}" for name, value in config.model_dump().items())

@@ -29,7 +29,11 @@ const state = {case: 0, selection: [], projection: "pca", space: 0};
 const app = {
   draft: () => state, title: code => app.base.titles[code], status() {},
   set(patch) { calls.set.push(patch); Object.assign(state, patch) },
-  select(codes, options) { calls.select.push([codes, Boolean(options?.add)]); state.selection = codes; map.onSelect() },
+  select(codes, options) {
+    calls.select.push([codes, Boolean(options?.add)]);
+    state.selection = codes;
+    map.onSelect(codes);
+  },
 };
 const root = document.querySelector(".cx-map");
 const map = mapView(root, app);
