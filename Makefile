@@ -24,9 +24,10 @@ test: setup
 lab: setup
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
-# The figures of the README, from the report's executed notebook.
+# The figures of the README: the report's, and a picture of the explorer, which takes Chromium.
 figures: report
 	$(BIN)/cprlab figures reports/quickstart figures
+	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png
 
 # Run the numbered notebooks again, in place, at the settings that stand in them; the explorer's widget is not kept.
 notebooks: setup

@@ -15,9 +15,9 @@ COLUMNS = (
     "one state can exclude all",
     "P(history)",
     "lost where it should copy",
-    "least by one state",
+    "least where it should copy",
     "lost where it should exclude",
-    "least by one state",
+    "least where it should exclude",
 )
 
 

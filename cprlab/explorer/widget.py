@@ -38,6 +38,7 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._act_done: int | None = None
         self._sent: dict[str, Any] = {}  # by kind of message: what it was made from
         self._outcomes: list[dict | None] = [None] * len(app.models)  # of the last view
+        self._notice = ""  # what the last change changed
         self._verdict: Iterator[None] = iter(())
         self._certificates = app.cases.certify()
         self._certified: int | None = 0  # cases; None when there are no more to look at
@@ -93,9 +94,10 @@ class ExplorerWidget(anywidget.AnyWidget):
             self._send_cases()
         outcomes = [None if one is None else one.outcome(app.target) for one in app.predicted()]
         known = self._sent.get("case") == app.state.case
-        notice = payload.notice(app, self._outcomes, outcomes) if known else ""
+        if not known or outcomes != self._outcomes:
+            self._notice = payload.notice(app, self._outcomes, outcomes) if known else ""
         self._sent["case"], self._outcomes = app.state.case, outcomes
-        view = payload.view(app, notice, error)
+        view = payload.view(app, self._notice, error)
         self.send(view | {"id": self._act_done, "seconds": time.perf_counter() - began})
         if app.sentence():
             self.send(payload.verdict(app) | {"id": self._act_done})

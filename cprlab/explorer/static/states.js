@@ -75,7 +75,7 @@ function modelPanel(app, model, index) {
       {},
       el("legend", {}, "Hidden state"),
       ...sliders.map((one) => one.node),
-      el("div", { class: "cx-buttons" }, el("label", { class: "cx-check" }, best, "where it best copies"), reset),
+      el("div", { class: "cx-buttons" }, el("label", { class: "cx-check" }, best, "where it best copies all alike"), reset),
     ),
     partitions.node,
   );
