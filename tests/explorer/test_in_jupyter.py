@@ -326,7 +326,7 @@ def test_an_empty_history_says_what_to_do(explored):
     explored.begin(case=2)
 
 
-def test_a_page_that_is_loaded_again_shows_the_same_state_or_begins_anew(explored):
+def test_a_page_that_is_loaded_again_shows_the_same_state_or_begins_anew(explored, notebook):
     explored.begin(case=6, k=5)
     before = explored.state()
     lab = "/lab/" in explored.page.url
@@ -336,6 +336,7 @@ def test_a_page_that_is_loaded_again_shows_the_same_state_or_begins_anew(explore
         explored.page.wait_for_selector(
             ".jp-mod-current:not(.jp-mod-dirty)[data-type=document-title]", state="attached"
         )
+        assert 5_000 < notebook.stat().st_size < 1_000_000
     explored.page.reload()
     explored.page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=60_000)
     explored.settle()
