@@ -47,7 +47,7 @@ Explorer(subjects, data="complete-journey")
 HEADING = """# From a click in the explorer to the painted bars
 
 Made by `PYTHONPATH=. python benchmarks/explorer_latency.py --table docs/latency.md`: two GRU4Rec models with CPR heads,
-all 13,343 items of complete-journey, in Chromium without a GPU. An action follows the one before after 0.2 to 2 seconds,
+all 13,343 items of complete-journey, Chromium without a GPU. An action follows the one before after 0.2 to 2 seconds,
 in which the kernel works on verdicts and certificates.
 """
 PAUSE = 0.2, 2.0  # seconds between two actions, in which slow work goes on
