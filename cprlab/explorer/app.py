@@ -60,7 +60,7 @@ class Explorer:
         users = next((subject.user_ids for subject in subjects if subject.user_ids is not None), None)
         self.cases = Cases(self.models, users)
         self.titles = subjects[0].snapshot.titles
-        self.changed: list[Callable[[], None]] = []  # called when the state was changed from Python
+        self.changed: list[Callable[[], None]] = []  # called after each change of the state
         self._predict = lru_cache(KEPT)(self._predict)
         self._tsne = Tsne()
         self._verdicts: dict[tuple, CaseVerdict] = {}
@@ -86,8 +86,6 @@ class Explorer:
     @state.setter
     def state(self, state: ExplorerState) -> None:
         self.change(state)
-        for changed in self.changed:
-            changed()
 
     @property
     def selection(self) -> pd.DataFrame:
@@ -204,12 +202,13 @@ class Explorer:
         except Exception:
             self._state = before
             raise
-        changed = any(getattr(state, name) != getattr(before, name) for name in UNDOABLE)
-        if changed:
+        other = any(getattr(state, name) != getattr(before, name) for name in UNDOABLE)
+        if other:
             if not self._dragging:
                 self._past.append(before)
             self._future.clear()
-        self._dragging = live and (changed or self._dragging)
+        self._dragging = live and (other or self._dragging)
+        self._tell()
 
     def patch(self, changes: dict, live: bool = False) -> None:
         """Change some attributes of the state.
@@ -272,8 +271,8 @@ class Explorer:
 
     @property
     def open(self) -> bool:
-        """Whether there is an item that is not in the history, so that there is something to tell apart."""
-        return 0 < len(set(self.history)) < len(self.titles)
+        """Whether there is an item that is not in what is read of the history, so that they can be told apart."""
+        return all(0 < len(np.unique(model.read(self.history))) < len(self.titles) for model in self.models)
 
     def verdicts(self) -> list[CaseVerdict | None]:
         """Return each model's verdict on the case shown, None where it has not been worked out."""
@@ -400,6 +399,11 @@ class Explorer:
         other.append(self._state)
         past = source.pop()
         self._state = self._state.but(**{name: getattr(past, name) for name in UNDOABLE})
+        self._tell()
+
+    def _tell(self) -> None:
+        for changed in self.changed:
+            changed()
 
     def _checked(self, state: ExplorerState) -> ExplorerState:
         names, n_items = tuple(model.name for model in self.models), len(self.titles)

@@ -190,7 +190,7 @@ def _owners(parts: Parts) -> np.ndarray:
     owners = np.stack([component.owner[0] for component in parts.components])
     scores = np.stack([component.logits[-1, 0] for component in parts.components])
     if parts.weights is not None:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             scores = log_softmax(scores, axis=1) + np.log(parts.weights[0])[:, None]
     most = np.nanargmax(scores, axis=0)  # NaN: a component of RepeatNet's that has no items
     return np.take_along_axis(owners, most[None], axis=0)[0]

@@ -43,7 +43,8 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._certificates = app.cases.certify()
         self._certified: int | None = 0  # cases; None when there are no more to look at
         self._table_due = 0.0
-        app.changed.append(self._show)
+        self._acting = False  # on an act, which is answered once when it is done
+        app.changed.append(lambda: self._acting or self._show())
         self.on_msg(self._receive)
 
     def _receive(self, widget: Any, content: dict, buffers: list) -> None:
@@ -62,11 +63,14 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _act(self, content: dict) -> None:
         if content["id"] != self._act_done:
-            self._act_done = content["id"]
-            if "set" in content:
-                self._app.patch(content["set"], bool(content.get("live")))
-            else:
-                self._command(content["command"], content.get("value"))
+            self._act_done, self._acting = content["id"], True
+            try:
+                if "set" in content:
+                    self._app.patch(content["set"], bool(content.get("live")))
+                else:
+                    self._command(content["command"], content.get("value"))
+            finally:
+                self._acting = False
         self._show()
 
     def _command(self, name: str, value: Any) -> None:

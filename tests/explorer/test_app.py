@@ -297,8 +297,13 @@ def test_an_empty_history_has_no_prediction_and_breaks_no_view(app):
     assert app.state.pinned is None
 
 
-def test_a_history_of_every_item_has_no_verdict(subject):
+def test_a_history_of_every_item_has_no_verdict(subject, monkeypatch):
     every = tuple(range(40))
+    app = Explorer([subject("Softmax (post)"), subject("RepeatNet")])
+    app.patch({"history": every})
+    assert len(app.table("verdict")) == 2  # the models read the last 20 of them
+    for model in app.models:
+        monkeypatch.setattr(model.recommender, "max_len", 40)
     app = Explorer([subject("Softmax (post)"), subject("RepeatNet")])
     app.patch({"history": every})
     assert app.table("verdict").empty
@@ -318,7 +323,9 @@ def test_a_state_set_from_python_is_told_and_can_be_undone(app):
         app.state = app.state.but(history=(99,))
     assert len(told) == 1
     app.undo()
-    assert app.state == before
+    assert told[1:] == [app.state] == [before]
+    app.pin()
+    assert len(told) == 3
 
 
 def test_the_tables_of_history_and_states(app):
