@@ -60,7 +60,7 @@ def _model(model: Model) -> dict[str, Any]:
 
 
 def view(app: Explorer, notice: str, error: str) -> dict[str, Any]:
-    """Return what all views show but the table of cases, the map's points and the verdict."""
+    """Return what all views show but the table of cases, the map and the verdict."""
     state, predicted, pinned = app.state, app.predicted(), app.pinned()
     undo, redo = app.undoable
     selected = [0.0 if one is None else float(np.exp(one.log_probs[list(state.selection)]).sum()) for one in predicted]
@@ -76,7 +76,6 @@ def view(app: Explorer, notice: str, error: str) -> dict[str, Any]:
         "predictions": [_prediction(app, *one) for one in zip(app.models, predicted, pinned, strict=True)],
         "heads": [_head(head) for head in app.heads()],
         "selected": selected,
-        "map": _map(app),
     }
 
 
@@ -119,23 +118,25 @@ def _head(head: HeadConfig) -> dict[str, Any]:
     return switches | {"context_merge": head.context_merge, "rerank_merge": head.rerank_merge, "name": str(head)}
 
 
-def _map(app: Explorer) -> dict[str, Any]:
+def marks(app: Explorer) -> dict[str, Any]:
+    """Return what the map marks."""
     try:
         table = app.marks()
     except CprlabError as error:
-        return {"marks": [], "lines": [], "note": str(error)}
+        return {"type": "marks", "marks": [], "lines": [], "note": str(error)}
     table = table[np.isfinite(table["x"])]
-    marks = [
+    found = [
         {"item": item, "kind": kind, "label": title[:CLIPPED], "x": x, "y": y, "model": app.state.space}
         for item, title, kind, x, y in table.itertuples(index=False)
     ]
-    places = {mark["item"]: [mark["x"], mark["y"]] for mark in marks if mark["item"] >= 0}
+    places = {mark["item"]: [mark["x"], mark["y"]] for mark in found if mark["item"] >= 0}
     lines = {
         "history": [places[item] for item in app.history if item in places],
-        "states": [[mark["x"], mark["y"]] for mark in marks if mark["item"] < 0],
+        "states": [[mark["x"], mark["y"]] for mark in found if mark["item"] < 0],
     }
     return {
-        "marks": marks,
+        "type": "marks",
+        "marks": found,
         "lines": [{"kind": kind, "points": points} for kind, points in lines.items() if len(points) > 1],
         "note": "",
     }

@@ -91,11 +91,8 @@ class ExplorerWidget(anywidget.AnyWidget):
         self.send({"type": "export", "name": f"explorer-{name}.csv", "mime": "text/csv", "text": text})
 
     def _show(self, error: str = "") -> None:
-        """Send the view, and with it the points, the cases and the verdict where there are others than were sent."""
+        """Send the view, then what may come later: the map, the cases and the verdict, as far as they changed."""
         app, began = self._app, time.perf_counter()
-        self._send_points()
-        if app.state.query != self._sent.get("cases"):
-            self._send_cases()
         outcomes = [None if one is None else one.outcome(app.target) for one in app.predicted()]
         known = self._sent.get("case") == app.state.case
         if not known or outcomes != self._outcomes:
@@ -103,6 +100,10 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._sent["case"], self._outcomes = app.state.case, outcomes
         view = payload.view(app, self._notice, error)
         self.send(view | {"id": self._act_done, "seconds": time.perf_counter() - began})
+        self._send_points()
+        self.send(payload.marks(app))
+        if app.state.query != self._sent.get("cases"):
+            self._send_cases()
         if app.sentence():
             self.send(payload.verdict(app) | {"id": self._act_done})
 

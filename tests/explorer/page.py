@@ -83,16 +83,24 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
     prediction = {"rank": 7, "copy": 0.52, "target": 0.03, "top": top, "settled": ""}
     prediction["pinned"] = {"rank": 9, "copy": 0.31, "target": 0.02} if pinned else None
     head = {"C": True, "P": False, "R": [100], "Mi": True, "post": False, "name": "Softmax + CPR:100 + Mi"}
-    marks = [{"item": i, "kind": "history", "label": "label", "x": i, "y": i * i % 5, "model": 0} for i in range(5)]
     return {
         "type": "view", "id": answers, "state": present, "undo": False, "redo": False, "error": "", "notice": "Case 7.",
         "case": {"user": "u7", "target": 6, "length": 5, "repeat": False, "edited": False, "note": ""},
         "history": list(history), "predictions": [prediction] * models,
         "heads": [{**head, "context_merge": "replace", "rerank_merge": "replace"}] * models,
         "selected": [0.031, 0.052, 0.01, 0.2][:models],
-        "map": {"marks": marks, "lines": [{"kind": "history", "points": [[0, 0], [1, 1]]}], "note": ""},
         "seconds": 0.01, **changes,
     }  # fmt: skip
+
+
+def marks() -> dict:
+    found = [{"item": i, "kind": "history", "label": "label", "x": i, "y": i * i % 5, "model": 0} for i in range(5)]
+    return {
+        "type": "marks",
+        "marks": found,
+        "lines": [{"kind": "history", "points": [[0, 0], [1, 1]]}],
+        "note": "",
+    }
 
 
 def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -> dict:

@@ -14,6 +14,7 @@ from tests.explorer.page import (
     base,
     cases,
     emit,
+    marks,
     open_explorer,
     pin,
     titles,
@@ -30,7 +31,7 @@ COLOUR, TOP = (f".cx-predictions label:nth-of-type({place}) select" for place in
 def page(browser, tmp_path):
     with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path)
-        emit(page, base(titles()), view(), cases(titles=titles()[:9]), verdict())
+        emit(page, base(titles()), view(), marks(), cases(titles=titles()[:9]), verdict())
         yield page
         assert complaints == []
 
@@ -234,7 +235,7 @@ def test_hostile_titles_are_text_and_overflow_nothing(browser, tmp_path, width):
 def test_a_view_is_exported_as_a_picture(browser, tmp_path, name):
     with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path, head=DARK)
-        emit(page, base(titles(HOSTILE)), view(), cases(titles=HOSTILE))
+        emit(page, base(titles(HOSTILE)), view(), marks(), cases(titles=HOSTILE))
         page.locator(f".cx-{name} summary").click()
         with page.expect_download() as download:
             page.locator(f".cx-{name}").get_by_role("button", name="PNG").click()
@@ -295,7 +296,7 @@ def test_every_control_is_reached_by_the_keyboard(page):
 def test_text_is_read_on_its_ground(browser, tmp_path, head):
     with open_page(browser) as (page, _):
         open_explorer(page, tmp_path, head=head)
-        emit(page, base(titles()), view(), cases(), verdict())
+        emit(page, base(titles()), view(), marks(), cases(), verdict())
         colours = page.evaluate("""['h3', '.cx-hint', '.cx-p', '.cx-chip', '.cx-number', 'td', 'legend'].map((name) => {
             const node = document.querySelector(`.cprlab-explorer ${name}`);
             let ground = node;
@@ -325,7 +326,7 @@ def test_a_closed_widget_listens_no_more_and_can_be_opened_twice(page):
     page.evaluate("dispose()")
     assert page.evaluate("[handlers.length, document.querySelectorAll('.cprlab-explorer').length]") == [0, 0]
     page.evaluate("[1, 2].forEach(() => explorer.render({model, el: document.getElementById('place')}))")
-    emit(page, base(titles()), view(), cases())
+    emit(page, base(titles()), view(), marks(), cases())
     assert page.locator(CHIPS).count() == 10
     page.locator(CHIPS).first.press("Delete")
     answer(page, history=(1, 2, 3, 4))

@@ -66,6 +66,10 @@ def views(answers):
     return [one for one in answers if one["type"] == "view"]
 
 
+def last_marks(answers):
+    return [one for one in answers if one["type"] == "marks"][-1]
+
+
 def only(answers, kind):
     (one,) = (one for one in answers if one["type"] == kind)
     return one
@@ -82,7 +86,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
     page = Page([subject(head) for head in HEADS])
     for _ in range(2):
         answers = page.say(type="hello")
-        assert sorted(types(answers)) == ["base", "cases", "points", "view"]
+        assert sorted(types(answers)) == ["base", "cases", "marks", "points", "view"]
         assert answers[0]["type"] == "base"
         base = answers[0]
         assert base["titles"] == [str(title) for title in page.app.titles]
@@ -204,8 +208,7 @@ def test_a_fault_is_a_sentence_and_changes_nothing(page, monkeypatch, content):
     monkeypatch.setattr(page.app, "patch", fail)
     monkeypatch.setattr(page.app, "undo", fail)
     page.widget._receive(page.widget, {"type": "act", "id": 5} | content, [])
-    view = page.heard[-1][0]
-    assert view["type"] == "view"
+    view = views([one for one, _ in page.heard])[-1]
     assert view["id"] == 5
     assert "Something went wrong that should not have" in view["error"]
     assert "nothing was changed" in view["error"]
@@ -228,7 +231,7 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
     assert {one["item"] for one in verdict["never"]} <= never
     assert len(verdict["never"]) == min(12, len(never)) > 0
     assert views(answers)[-1]["id"] == page.id
-    assert "interfering" in {mark["kind"] for mark in views(answers)[-1]["map"]["marks"]}
+    assert "interfering" in {mark["kind"] for mark in last_marks(answers)["marks"]}
     tables = [one for one in answers if one["type"] == "cases"]
     assert len(tables) == 2  # after the first certificates and after the last; no other was due
     last = tables[-1]
@@ -289,7 +292,7 @@ def test_a_tsne_is_awaited(page, monkeypatch):
     answers = page.act(set={"projection": "tsne", "history": [7, 1]})
     assert only(answers, "points")["pending"]
     assert page.buffers["points"] == []
-    assert views(answers)[-1]["map"]["marks"] == []
+    assert last_marks(answers)["marks"] == []
     for _ in range(10):
         answers = page.say(type="slow")
     assert (answers[-1]["more"], answers[-1]["doing"]) == (True, "t-SNE of 40 items")
@@ -299,7 +302,7 @@ def test_a_tsne_is_awaited(page, monkeypatch):
     assert "pending" not in points
     assert points["note"] == "A note."
     assert len(page.buffers["points"][0]) == 320
-    marks = {mark["item"]: (mark["x"], mark["y"]) for mark in views(answers)[-1]["map"]["marks"]}
+    marks = {mark["item"]: (mark["x"], mark["y"]) for mark in last_marks(answers)["marks"]}
     assert marks[7] == (14, 15)
     assert -1 not in marks  # hidden states have no place there
     page.work()
@@ -312,7 +315,7 @@ def test_a_tsne_that_fails_is_a_note(page, monkeypatch):
     monkeypatch.setattr(page.app._tsne, "plane", fail)
     answers = page.act(set={"projection": "tsne"})
     assert "could not be made" in only(answers, "points")["note"]
-    assert "could not be made" in views(answers)[-1]["map"]["note"]
+    assert "could not be made" in last_marks(answers)["note"]
     page.work()
 
 
@@ -446,6 +449,7 @@ def test_the_messages_of_page_py_are_shaped_like_the_kernels(page):
     made = {
         "base": fake.base(titles),
         "view": fake.view(pinned=fake.pin()),
+        "marks": fake.marks(),
         "cases": fake.cases(),
         "verdict": fake.verdict(),
     }

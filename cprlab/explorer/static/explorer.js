@@ -74,7 +74,7 @@ function render({ model, el: place }) {
     if (grid.hidden) return;
     selection.render();
     for (const [name, view] of Object.entries(views)) if (name !== "map") view.render(app.view);
-    drawMapSoon();
+    if (app.view.map) drawMapSoon();
   };
   let mapWaits = false;
   const drawMapSoon = () => {
@@ -82,7 +82,7 @@ function render({ model, el: place }) {
     mapWaits = true; // labels take some 10 ms, for which the bars shall not wait: they are painted first
     requestAnimationFrame(() => setTimeout(() => {
       mapWaits = false;
-      if (app.view) views.map.render(app.view);
+      if (app.view?.map) views.map.render(app.view);
     }));
   };
   const on = {
@@ -98,6 +98,11 @@ function render({ model, el: place }) {
       drawView();
       if (message.error) say(message.error, { alert: true });
       else say(message.notice || "Ready.");
+    },
+    marks(message) {
+      if (!app.view) return;
+      app.view.map = message;
+      drawMapSoon();
     },
     cases: (message) => all("onCases", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
