@@ -80,7 +80,7 @@ class Head(nn.Module, ABC):
             outputs: output embeddings.
             context: the items read and the positions scored.
         """
-        return log_softmax(self.logits(facets, outputs, context))
+        return _log_softmax(self.logits(facets, outputs, context))
 
     def logits(self, facets: Facets, outputs: Outputs, context: Context) -> torch.Tensor:
         """Return logits z (B, T, n) over the real items, of which p is the softmax; arguments as in `log_probs`.
@@ -89,10 +89,7 @@ class Head(nn.Module, ABC):
         z = log p with p = Σ_k π_k softmax(z_k), where a component that gives no item a chance leaves its weight to the
         others. Under (post) the history's z are −inf, but not in training.
         """
-        return self.combine([self._score(one, facets, outputs, context) for one in self.components], facets, context)
-
-    def combine(self, scores: Sequence[torch.Tensor], facets: Facets, context: Context) -> torch.Tensor:
-        """Return as `logits` what comes of the logits of the components, K times (B, T, n)."""
+        scores = [self._score(component, facets, outputs, context) for component in self.components]
         if "mixture" not in facets:
             z = reduce(torch.maximum, scores)
         else:
@@ -113,7 +110,7 @@ class Head(nn.Module, ABC):
 
     def log_weights(self, facets: Facets, norms: torch.Tensor) -> torch.Tensor:
         """Return log π (B, T, K), given the logsumexp of each component's logits (B, T, K); −inf where that is −inf."""
-        return log_softmax(facets["mixture"].masked_fill(norms == -math.inf, -math.inf))
+        return _log_softmax(facets["mixture"].masked_fill(norms == -math.inf, -math.inf))
 
     def stages(
         self, component: Component, facets: Facets, outputs: Outputs, context: Context
@@ -248,6 +245,6 @@ def _at(read: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     return read.gather(1, at[:, :, None].expand(-1, -1, read.shape[2]))
 
 
-def log_softmax(z: torch.Tensor) -> torch.Tensor:
+def _log_softmax(z: torch.Tensor) -> torch.Tensor:
     """Return log softmax(z) over the last axis; −inf, not a NaN, where all of z is −inf."""
     return z - z.logsumexp(-1, keepdim=True).clamp(min=torch.finfo(z.dtype).min)

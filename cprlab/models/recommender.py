@@ -12,7 +12,7 @@ from torch import nn
 
 from cprlab.errors import ConfigError
 from cprlab.models.encoders import EncoderConfig, build_encoder
-from cprlab.models.heads import build_head, log_softmax
+from cprlab.models.heads import build_head
 from cprlab.models.names import HeadConfig
 from cprlab.models.partitions import Context, Facets, Outputs, Pointer, largest
 
@@ -219,8 +219,9 @@ class Recommender(nn.Module):
             facets: what `forward` gave, for B histories and one position of each (T = 1).
             context: the items read, and that position.
         """
-        components, scores = [], []
+        components, norms = [], []
         with inference(self):
+            log_probs = self.distribution(facets, context)[:, 0]
             for component in self.head.components:
                 names, logits = [], []
                 owner = np.full((len(context.at), self.n_items + 1), 0 if component.vocabulary else -1)
@@ -230,12 +231,10 @@ class Recommender(nn.Module):
                     names.append(name)
                     logits.append(z[:, 0, :-1].cpu().numpy().copy())
                 components.append(ComponentParts(tuple(names), np.stack(logits), np.array([*names, ""])[owner[:, :-1]]))
-                scores.append(z[:, :, :-1])
-            log_probs = log_softmax(self.head.combine(scores, facets, context))[:, 0]
+                norms.append(z[:, :, :-1].logsumexp(2))
             weights = np.ones((len(context.at), 1)) if len(components) == 1 else None
             if "mixture" in facets:
-                norms = torch.stack([z.logsumexp(2) for z in scores], dim=2)
-                weights = self.head.log_weights(facets, norms)[:, 0].exp().cpu().numpy()
+                weights = self.head.log_weights(facets, torch.stack(norms, dim=2))[:, 0].exp().cpu().numpy()
         return Parts(log_probs.cpu().numpy(), weights, tuple(components))
 
     def collate(
