@@ -86,8 +86,10 @@ def run_all(page: Page) -> None:
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
     started = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]+\]"))
     for _ in range(5):  # the menu may not listen yet
-        page.get_by_role("menuitem", name="Run").first.click()
-        page.get_by_text("Run All Cells", exact=True).first.click()
+        for accept in page.locator(".jp-Dialog .jp-mod-accept").all():
+            accept.click()  # a slow machine is asked which kernel to take, and told that a connection was slow
         with suppress(TimeoutError):
-            return started.first.wait_for(timeout=5_000)
-    raise AssertionError("JupyterLab runs no cell")
+            page.get_by_role("menuitem", name="Run").first.click(timeout=5_000)
+            page.get_by_text("Run All Cells", exact=True).first.click(timeout=5_000)
+            return started.first.wait_for(timeout=10_000)
+    raise AssertionError(f"JupyterLab runs no cell: {page.locator('.jp-Dialog').all_inner_texts()}")
