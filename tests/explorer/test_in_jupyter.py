@@ -144,9 +144,8 @@ def test_cases_are_searched_and_sorted_by_a_preset(explored):
     repeats = explored.subjects[0].cases["repeat"]
     explored.page.get_by_label("Preset").select_option("next item is in the history")
     explored.settle()
-    assert explored.page.locator(".cx-count").inner_text() == (
-        f"{repeats.sum()} of {repeats.sum()} found among {len(repeats)} cases"
-    )
+    counted = f"{repeats.sum()} of {repeats.sum()} found among {len(repeats)} cases"
+    explored.page.wait_for_function("(text) => document.querySelector('.cx-count').textContent === text", arg=counted)
     explored.page.get_by_label("Preset").select_option("all")
     explored.page.get_by_role("searchbox").fill("U17")
     explored.page.wait_for_function("document.querySelector('.cx-count').textContent.startsWith('1 of')")
@@ -337,7 +336,7 @@ def test_a_page_that_is_loaded_again_shows_the_same_state_or_begins_anew(explore
             ".jp-mod-current:not(.jp-mod-dirty)[data-type=document-title]", state="attached"
         )
         assert 5_000 < notebook.stat().st_size < 1_000_000
-    explored.page.reload()
+    explored.page.reload(timeout=60_000)  # Voilà sends a page when its cells have run
     explored.page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=60_000)
     explored.settle()
     assert (explored.state() == before) == lab  # each visit of Voilà has a kernel of its own
