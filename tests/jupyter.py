@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -43,7 +42,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }
-    with _started(command, port, folder, environment, signal.SIGTERM):
+    with _started(command, port, folder, environment):
         yield f"http://localhost:{port}/lab/tree/{{}}?token={token}"
 
 
@@ -51,12 +50,12 @@ def jupyterlab(folder: Path) -> Iterator[str]:
 def voila(notebook: Path) -> Iterator[str]:
     """Serve a notebook by `cprlab.explorer.serve`; give its address."""
     port = free_port()
-    with _started([sys.executable, "-c", SERVE, str(notebook), str(port)], port, notebook.parent, {}, signal.SIGINT):
+    with _started([sys.executable, "-c", SERVE, str(notebook), str(port)], port, notebook.parent, {}):
         yield f"http://localhost:{port}"
 
 
 @contextmanager
-def _started(command: list[str], port: int, folder: Path, environment: dict, stop: signal.Signals) -> Iterator[None]:
+def _started(command: list[str], port: int, folder: Path, environment: dict) -> Iterator[None]:
     """Run a server until it is asked to stop, or made to."""
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log)
@@ -68,7 +67,7 @@ def _started(command: list[str], port: int, folder: Path, environment: dict, sto
                 time.sleep(0.2)
             yield
         finally:
-            server.send_signal(stop)
+            server.terminate()
             try:
                 server.wait(timeout=30)
             except subprocess.TimeoutExpired:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -74,7 +73,7 @@ def explored(arguments, folder, environment):
             assert time.monotonic() < end
             time.sleep(0.1)
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         _, said = process.communicate(timeout=30)
     assert process.returncode == 0, said
 

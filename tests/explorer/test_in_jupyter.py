@@ -6,6 +6,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import TimeoutError
 from scipy.special import log_softmax
 
 from cprlab.explorer import ExplorerConfig
@@ -115,7 +116,10 @@ def explored(request, config, notebook):
         page.goto(address.format(notebook.name))
         if lab:
             run_all(page)
-        page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=120_000)
+        try:
+            page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=120_000)
+        except TimeoutError:
+            raise AssertionError(f"no explorer: {complaints}, {page.inner_text('body')[-3000:]}") from None
         page.set_default_timeout(10_000)
         yield Explored(page, config)
         assert complaints == []

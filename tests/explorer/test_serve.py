@@ -1,7 +1,6 @@
 """A notebook with a widget, served and shown in a browser."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -65,7 +64,7 @@ def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port):
             page.wait_for_load_state("networkidle")
             assert complaints == []
     finally:
-        process.send_signal(signal.SIGINT)  # Ctrl-C
+        process.terminate()
         _, said = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "Traceback" not in said
