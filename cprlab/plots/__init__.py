@@ -1,0 +1,28 @@
+"""Figures: one function each, a tidy table in, a plotly Figure out. Each figure carries its name in `layout.meta`."""
+
+from cprlab.plots.cases import GLYPHS, example, leave_one_out, predictions
+from cprlab.plots.maps import KINDS, item_map, neighbourhood
+from cprlab.plots.probes import dial, loss_parts, separable, spectra
+from cprlab.plots.reports import by_length, calibration, metrics, planted, repeat_curve, training
+from cprlab.plots.style import COLOURS
+
+__all__ = [
+    "COLOURS",
+    "GLYPHS",
+    "KINDS",
+    "by_length",
+    "calibration",
+    "dial",
+    "example",
+    "item_map",
+    "leave_one_out",
+    "loss_parts",
+    "metrics",
+    "neighbourhood",
+    "planted",
+    "predictions",
+    "repeat_curve",
+    "separable",
+    "spectra",
+    "training",
+]

@@ -1,0 +1,95 @@
+"""What the probes find: spectra, losses in parts, the copy dial, separable sets."""
+
+from itertools import cycle
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cprlab.plots.style import COLOURS, DASHES, short, styled
+
+ROUNDING = 1e-15  # shares of a variance below are nothing else
+
+
+def spectra(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.spectra`: how the variance of its embeddings and of its predictions falls off."""
+    panels = list(dict.fromkeys(matrix for table in tables.values() for matrix in table["matrix"]))
+    figure = make_subplots(1, len(panels), subplot_titles=panels, shared_yaxes=True)
+    for place, (model, table) in enumerate(tables.items()):
+        for column, matrix in enumerate(panels, start=1):
+            rows = table[(table["matrix"] == matrix) & (table["share"] > ROUNDING)]
+            figure.add_scatter(
+                x=rows["index"], y=rows["share"], name=short(model, 40), legendgroup=model, showlegend=column == 1,
+                mode="lines", line={"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)]},
+                hovertemplate="direction %{x}: %{y:.2%} of the variance", row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="direction, by variance")
+    figure.update_yaxes(type="log", exponentformat="power")
+    figure.update_yaxes(title="share of the variance", col=1)
+    return styled(figure, "spectra", "How many directions do the item embeddings and the predictions use?")
+
+
+def loss_parts(parts: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.loss_parts`: what no single state can remove, what could be learned, and noise."""
+    figure = go.Figure()
+    models = list(parts)
+    for name, colour, pattern in (
+        ("bottleneck", "#D55E00", ""),
+        ("learning", "#56B4E9", "/"),
+        ("noise", "#BBBBBB", "."),
+    ):
+        rows = pd.concat([table[table["part"] == name] for table in parts.values()])
+        figure.add_bar(
+            x=rows["value"], y=[short(model, 50) for model in models], orientation="h", name=name,
+            marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": "white"}},
+            customdata=rows[["low", "high"]],
+            hovertemplate=name + ": %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}] nats",
+        )  # fmt: skip
+    figure.update_layout(barmode="stack").update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(title="expected loss on whether the next item is in the history (nats a case)")
+    figure = styled(figure, "loss_parts", "Where is it lost?", 240 + 45 * len(models))
+    return figure.update_layout(legend={"traceorder": "normal", "y": -0.5})
+
+
+def dial(curves: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.copy_dial`, averaged over cases: the loss by how much is wanted on the history."""
+    figure = make_subplots(1, len(curves), subplot_titles=[short(model, 50) for model in curves], shared_yaxes=True)
+    lines = {
+        "stay": ("at the model's own state", COLOURS[4], "solid"),
+        "floor_ball": ("at the best single state in reach", COLOURS[1], "solid"),
+        "floor_free": ("at the best single state of all", COLOURS[1], "dot"),
+        "floor_context": ("with a context partition in reach", COLOURS[2], "dash"),
+    }
+    for column, table in enumerate(curves.values(), start=1):
+        mean = table.groupby("alpha").mean()
+        for key, (name, colour, dash) in lines.items():
+            figure.add_scatter(
+                x=mean.index, y=mean[key], name=name, legendgroup=name, showlegend=column == 1, mode="lines+markers",
+                line={"color": colour, "dash": dash}, hovertemplate="%{x:.0%} wanted: %{y:.3f} nats", row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="wanted share of probability on the history", tickformat=".0%")
+    figure.update_yaxes(rangemode="tozero").update_yaxes(title="loss (nats a case)", col=1)
+    title = "The copy dial: blue to orange could be learned, below orange is the bottleneck"
+    return styled(figure, "dial", title, 430)
+
+
+def separable(tables: dict[str, pd.DataFrame], capacities: dict[str, float]) -> go.Figure:
+    """Draw each model's `probes.separable_share`; the threshold of random sets, `probes.capacity`, is dotted."""
+    figure = go.Figure()
+    for colour, (model, table) in zip(cycle(COLOURS), tables.items(), strict=False):
+        for sets, dash, symbol in (("histories", "solid", "circle"), ("random", "dash", "circle-open")):
+            rows = table[table["sets"] == sets]
+            figure.add_scatter(
+                x=rows["size"], y=rows["share"], name=f"{short(model, 40)}: {sets}", mode="lines+markers",
+                line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 8}, customdata=rows["n"],
+                hovertemplate="%{x} items: %{y:.0%} of %{customdata}",
+            )  # fmt: skip
+        if capacities[model] <= table["size"].max():
+            figure.add_vline(x=capacities[model], line={"color": colour, "dash": "dot", "width": 1.5})
+    figure.update_xaxes(
+        title="the last … distinct items of the history (dotted: half of random sets in theory)", type="log"
+    )
+    ticks = sorted({size for table in tables.values() for size in table["size"]})
+    figure.update_xaxes(tickvals=ticks, ticktext=[str(size) for size in ticks])
+    figure.update_yaxes(title="share that one state can rank first", tickformat=".0%", range=[-0.03, 1.03])
+    return styled(figure, "separable", "How many items can a single hidden state copy exactly?", 430)

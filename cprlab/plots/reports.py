@@ -1,0 +1,127 @@
+"""How well heads do on a log: repeats, training, ranking, calibration, planted bottlenecks."""
+
+from itertools import cycle
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cprlab.plots.style import COLOURS, TRUTH, styled, whiskers
+
+FEW = 20  # users below which a share is not drawn
+
+
+def repeat_curve(curve: pd.DataFrame) -> go.Figure:
+    """Draw `data.repeat_curve`: the share of repeats at each place of a sequence where at least `FEW` users are."""
+    figure = go.Figure()
+    for colour, (prefix, rows) in zip(cycle(COLOURS), curve[curve["n"] >= FEW].groupby("prefix"), strict=False):
+        figure.add_scatter(
+            x=rows["position"], y=rows["share"], name=f"prefix {prefix}", mode="lines+markers", line_color=colour,
+            customdata=rows["n"], hovertemplate="position %{x}: %{y:.1%} of %{customdata:,} users",
+        )  # fmt: skip
+    figure.update_xaxes(title="position in the user's sequence")
+    figure.update_yaxes(title="share that repeat an earlier item", tickformat=".0%", rangemode="tozero")
+    title = f"Do users repeat, and does one repeat announce the next? (places with {FEW} or more users)"
+    return styled(figure, "repeat_curve", title)
+
+
+def training(history: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each head's loss and validation NDCG@10 by epoch."""
+    figure = make_subplots(1, 2, subplot_titles=("training loss (nats a target)", "validation NDCG@10"))
+    for colour, (head, epochs) in zip(cycle(COLOURS), history.items(), strict=False):
+        for column, measure in ((1, "loss"), (2, "ndcg")):
+            figure.add_scatter(
+                x=epochs["epoch"], y=epochs[measure], name=head, legendgroup=head, showlegend=column == 1,
+                mode="lines+markers", line_color=colour, row=1, col=column,
+            )  # fmt: skip
+    longest = max(len(epochs) for epochs in history.values())
+    figure.update_xaxes(title="epoch", tickformat="d", dtick=max(1, longest // 10))
+    return styled(figure, "training", "Training")
+
+
+def metrics(summary: pd.DataFrame) -> go.Figure:
+    """Draw `evaluation.summarise`'s ranking metrics with their intervals, for all, repeat and new cases."""
+    shown = ("NDCG@10", "HIT@10", "MRR@10")
+    figure = make_subplots(1, len(shown), subplot_titles=shown, shared_yaxes=True)
+    heads = list(dict.fromkeys(summary["head"]))
+    bare = [head for head in heads if not head.endswith(" (post)")]
+    for column, metric in enumerate(shown, start=1):
+        for place, head in enumerate(heads):
+            rows = summary[(summary["head"] == head) & (summary["metric"] == metric)]
+            colour = COLOURS[bare.index(head.removesuffix(" (post)")) % len(COLOURS)]
+            offset = ((len(heads) - 1) / 2 - place) * 0.7 / len(heads)
+            y = rows["cases"].map({"new": 0, "repeat": 1, "all": 2}) + offset
+            figure.add_scatter(
+                x=rows["value"], y=y, name=head, legendgroup=head, showlegend=column == 1, mode="markers",
+                marker={"color": colour, "size": 9, "symbol": "circle" if head in bare else "circle-open"},
+                error_x=whiskers(rows, colour), customdata=rows["n"],
+                hovertemplate="%{x:.3f}, %{customdata:,} users", row=1, col=column,
+            )  # fmt: skip
+    figure.update_yaxes(tickvals=[0, 1, 2], ticktext=["new", "repeat", "all"], range=[-0.5, 2.5], zeroline=False)
+    figure.update_xaxes(rangemode="tozero")
+    return styled(figure, "metrics", "How well each head ranks the next item (bars: 95% intervals over users)", 430)
+
+
+def calibration(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each head's `evaluation.calibration`: predicted copy probability against the observed share of repeats."""
+    figure = go.Figure()
+    top = max(float(table[["predicted", "high"]].to_numpy().max()) for table in tables.values())
+    figure.add_scatter(
+        x=[0, top],
+        y=[0, top],
+        mode="lines",
+        name="as often as predicted",
+        line={"color": TRUTH, "dash": "dot"},
+    )
+    for colour, (head, table) in zip(cycle(COLOURS), tables.items(), strict=False):
+        figure.add_scatter(
+            x=table["predicted"], y=table["observed"], name=head, mode="lines+markers", line_color=colour,
+            error_y=whiskers(table.rename(columns={"observed": "value"}), colour), customdata=table["n"],
+            hovertemplate="predicted %{x:.1%}, observed %{y:.1%} of %{customdata:,} users",
+        )  # fmt: skip
+    figure.update_xaxes(title="predicted probability that the next item is in the history", tickformat=".0%")
+    figure.update_yaxes(title="observed share of repeats", tickformat=".0%", rangemode="tozero")
+    return styled(figure, "calibration", "Does the head know when to copy?")
+
+
+def by_length(table: pd.DataFrame) -> go.Figure:
+    """Draw `evaluation.by_length`: ranking, and predicted against observed copying, by length of history."""
+    figure = make_subplots(1, 2, subplot_titles=("NDCG@10", "probability on the history, and observed repeats"))
+    heads = list(dict.fromkeys(table["head"]))
+    observed = table[(table["metric"] == "observed repeats") & (table["head"] == heads[0])]
+    panels = [(head, metric, column) for head in heads for metric, column in (("NDCG@10", 1), ("copy probability", 2))]
+    for head, metric, column in panels:
+        rows = table[(table["head"] == head) & (table["metric"] == metric)]
+        colour = COLOURS[heads.index(head) % len(COLOURS)]
+        figure.add_scatter(
+            x=rows["length"], y=rows["value"], name=head, legendgroup=head, showlegend=column == 1,
+            mode="lines+markers", line_color=colour, error_y=whiskers(rows, colour), row=1, col=column,
+        )  # fmt: skip
+    figure.add_scatter(
+        x=observed["length"], y=observed["value"], name="observed repeats", mode="lines+markers",
+        line={"color": TRUTH, "dash": "dot"}, error_y=whiskers(observed, TRUTH), row=1, col=2,
+    )  # fmt: skip
+    figure.update_xaxes(title="items before the target")
+    if table["length"].max() > 20 * table["length"].min():
+        ticks = [step * 10**power for power in range(7) for step in (1, 2, 5)]
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
+    figure.update_yaxes(rangemode="tozero")
+    return styled(figure, "by_length", "Short and long histories")
+
+
+def planted(losses: pd.DataFrame) -> go.Figure:
+    """Draw `training.planted_losses`, with the columns `plan` and `head`: how far each head is above the best loss."""
+    mean = losses.assign(above=losses["loss"] - losses["best"]).groupby(["head", "plan"], sort=False)
+    mean = mean[["above", "floor"]].mean().reset_index()
+    figure = go.Figure()
+    for colour, (head, rows) in zip(cycle(COLOURS), mean.groupby("head", sort=False), strict=False):
+        figure.add_bar(
+            x=rows["plan"], y=rows["above"], name=head, marker_color=colour, hovertemplate="%{x}: %{y:.3f} nats"
+        )
+    figure.add_scatter(
+        x=rows["plan"], y=rows["floor"], name="least of a single state, as planted", mode="markers",
+        marker={"symbol": "line-ew-open", "size": 60, "line_width": 3, "color": TRUTH},
+        hovertemplate="%{x}: %{y:.3f} nats",
+    )  # fmt: skip
+    figure.update_yaxes(title="expected loss above the best (nats)", rangemode="tozero")
+    return styled(figure, "planted", "How near each head comes to the best loss")
