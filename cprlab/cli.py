@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from cprlab.config import Config
 from cprlab.errors import CprlabError
 
 app = typer.Typer(
@@ -37,6 +38,8 @@ ModelsData = Annotated[str, typer.Option("--data", help="The log that runs, or R
 Histories = Annotated[str, typer.Option(help="A Parquet file of histories and targets, for Snapshots.")]
 State = "The explorer's state: a line of JSON, or a .json file that holds it"
 
+Kind = TypeVar("Kind", bound=Config)
+
 HEADS = "Softmax; Softmax + CPR:100 + Mi"
 DATA = "complete-journey-types"
 
@@ -64,10 +67,7 @@ def report(
     from cprlab.reports import ReportConfig
     from cprlab.reports.run import run_report
 
-    config = ReportConfig(
-        data=data, users=users, encoder=encoder, heads=heads, epochs=epochs, seed=seed, device=device,
-        precision=precision, user=user, item=item, time=time, title=title, runs=runs,
-    )  # fmt: skip
+    config = _filled(ReportConfig, locals())
     print(run_report(config, out or config.folder))
 
 
@@ -95,11 +95,7 @@ def probe(
     from cprlab.reports import ProbeConfig
     from cprlab.reports.run import run_probe
 
-    config = ProbeConfig(
-        models="; ".join(models or ()), data=data, histories=histories, cases=cases, users=users, encoder=encoder,
-        heads=heads, epochs=epochs, seed=seed, device=device, precision=precision,
-        user=user, item=item, time=time, title=title, runs=runs,
-    )  # fmt: skip
+    config = _filled(ProbeConfig, locals())
     print(run_probe(config, out or config.folder))
 
 
@@ -128,12 +124,7 @@ def explore(
     from cprlab.explorer import ExplorerConfig
     from cprlab.explorer.run import read_state, run_explorer
 
-    config = ExplorerConfig(
-        models="; ".join(models or ()), state=read_state(state), data=data, histories=histories, users=users,
-        encoder=encoder, heads=heads, epochs=epochs, seed=seed, device=device, precision=precision,
-        user=user, item=item, time=time, title=title, runs=runs,
-    )  # fmt: skip
-    run_explorer(config, port, browser)
+    run_explorer(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), port, browser)
 
 
 @app.command()
@@ -160,12 +151,7 @@ def case(
     from cprlab.explorer import ExplorerConfig
     from cprlab.explorer.run import read_state, run_case
 
-    config = ExplorerConfig(
-        models="; ".join(models or ()), state=read_state(state), data=data, histories=histories, users=users,
-        encoder=encoder, heads=heads, epochs=epochs, seed=seed, device=device, precision=precision,
-        user=user, item=item, time=time, title=title, runs=runs,
-    )  # fmt: skip
-    print(run_case(config, out))
+    print(run_case(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), out))
 
 
 @app.command()
@@ -201,6 +187,14 @@ def figures(
 
     for path in write_figures(report, folder):
         print(path)
+
+
+def _filled(kind: type[Kind], given: dict[str, Any]) -> Kind:
+    """Return a configuration filled from a command's options, which have the names of its fields; `out` stays out."""
+    values = {name: given[name] for name in kind.model_fields if name in given and name != "out"}
+    if "models" in values:
+        values["models"] = "; ".join(values["models"] or ())
+    return kind(**values)
 
 
 def main() -> None:

@@ -60,11 +60,7 @@ def _started(command: list[str], port: int, folder: Path, environment: dict) -> 
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log)
         try:
-            end = time.monotonic() + 90
-            while not _listening(port):
-                assert server.poll() is None, (folder / "server.log").read_text()
-                assert time.monotonic() < end, "the server does not listen"
-                time.sleep(0.2)
+            wait_for(server, port)
             yield
         finally:
             server.terminate()
@@ -75,7 +71,17 @@ def _started(command: list[str], port: int, folder: Path, environment: dict) -> 
                 server.wait()
 
 
-def _listening(port: int) -> bool:
+def wait_for(server: subprocess.Popen, port: int) -> None:
+    """Wait until a server listens at its port."""
+    end = time.monotonic() + 90
+    while not listening(port):
+        assert server.poll() is None, "the server has ended"
+        assert time.monotonic() < end, "the server does not listen"
+        time.sleep(0.2)
+
+
+def listening(port: int) -> bool:
+    """Return whether somebody listens at a port of this machine."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 

@@ -1,13 +1,10 @@
 """The committed notebooks: executed, small, checked by nbval, and shown by a real JupyterLab."""
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -15,6 +12,7 @@ import pytest
 
 from cprlab.explorer import ExplorerConfig
 from tests.browser import FIGURES, needs_browser, open_page
+from tests.jupyter import jupyterlab
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))  # numbered: executed; the explorer's is not
@@ -101,41 +99,8 @@ def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make
 def lab(tmp_path):
     """A JupyterLab, started as the README says, on a copy of the notebooks."""
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("runs", ".ipynb*"))
-    settings = tmp_path / "settings" / "@jupyterlab"
-    for plugin, values in (
-        ("notebook-extension/tracker", {"windowingMode": "none"}),
-        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
-    ):
-        file = settings / f"{plugin}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(values))
-    port, token = 18_000 + os.getpid() % 20_000, "for-the-test"
-    command = [
-        str(Path(sys.executable).with_name("jupyter")),
-        "lab",
-        "notebooks",
-        "--no-browser",
-        "--allow-root",
-    ]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
-    environment = os.environ | {
-        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
-    }
-    with open(tmp_path / "lab.log", "w") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-        try:
-            for _ in range(120):
-                try:
-                    urllib.request.urlopen(f"http://localhost:{port}/api?token={token}", timeout=5)
-                    break
-                except OSError:
-                    assert server.poll() is None, (tmp_path / "lab.log").read_text()
-                    time.sleep(0.5)
-            yield f"http://localhost:{port}/lab/tree/{{}}?token={token}"
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
+    with jupyterlab(tmp_path) as address:
+        yield address
 
 
 class TestInJupyterLab:

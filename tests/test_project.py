@@ -4,16 +4,16 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+from tests.jupyter import free_port, wait_for
 
 ROOT = Path(__file__).parent.parent
 LOG = "user_id,item_id\n" + "".join(f"u{n % 9},i{n * n % 23}\n" for n in range(90))
@@ -55,23 +55,14 @@ def test_the_readme_shows_the_main_commands():
 
 
 def explored(arguments, folder, environment):
-    """Serve the explorer until something listens where it says, and stop it as Ctrl-C does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Serve the explorer until something listens where it says, and ask it to stop."""
+    port = free_port()
     command = [*arguments, "--no-browser", "--port", str(port)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
     try:
         assert process.stdout.readline() == f"http://localhost:{port}/ (Ctrl-C ends it)\n"
-        end = time.monotonic() + 60
-        while True:
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        wait_for(process, port)
     finally:
         process.terminate()
         _, said = process.communicate(timeout=30)

@@ -1,4 +1,4 @@
-"""Explorer: a state, what was done and undone, and the tables that every view shows."""
+"""Explorer: a state, what was done and undone, and what the models and the probes say of it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
+from cprlab.explorer import tables
 from cprlab.explorer.cases import Cases
 from cprlab.explorer.maps import Plane, Tsne, local
 from cprlab.explorer.model import KEPT, Model, Prediction
 from cprlab.explorer.state import ExplorerState, Query, Setting
-from cprlab.explorer.verdict import COLUMNS, CaseVerdict, case_verdict, row, sentence
+from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
 from cprlab.models import HeadConfig
-from cprlab.probes.geometry import NO_ITEM
 from cprlab.reports import ModelsConfig, Subject
 
 UNDOABLE = ("case", "history", "settings", "pinned")
@@ -103,32 +103,7 @@ class Explorer:
             Rows `model, place` (from 1), `item` (code), `title, probability, kind` ("history", "new", or "target" for
             the true next item), `partition` (that scored it last), and with a pin `pinned_probability, pinned_place`.
         """
-        rows = []
-        for model, prediction, pinned in zip(self.models, self.predicted(), self.pinned(), strict=True):
-            if prediction is None:
-                continue
-            top = prediction.top(self._state.k)
-            before = (
-                {}
-                if pinned is None
-                else {"pinned_probability": np.exp(pinned.log_probs[top]), "pinned_place": pinned.ranks(top)}
-            )
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "model": model.name,
-                        "place": np.arange(1, len(top) + 1),
-                        "item": top,
-                        "title": self.titles[top],
-                        "probability": np.exp(prediction.log_probs[top]),
-                        "kind": self.kinds(top),
-                        "partition": prediction.partitions[top],
-                    }
-                    | before
-                )
-            )
-        columns = ["model", "place", "item", "title", "probability", "kind", "partition"]
-        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+        return tables.predictions(self)
 
     def table(self, view: str) -> pd.DataFrame:
         """Return what a view shows as a table.
@@ -140,17 +115,9 @@ class Explorer:
         Raises:
             ConfigError: there is no such view.
         """
-        tables = {
-            "cases": lambda: self.cases.find(self._state.query),
-            "history": self._history,
-            "predictions": self.predictions,
-            "map": self.marks,
-            "states": self._settings,
-            "verdict": self._verdict,
-        }
-        if view not in tables:
-            raise ConfigError(f"There is no view {view!r}; possible are {', '.join(tables)}.")
-        return tables[view]()
+        if view not in tables.VIEWS:
+            raise ConfigError(f"There is no view {view!r}; possible are {', '.join(tables.VIEWS)}.")
+        return tables.VIEWS[view](self)
 
     # The case shown
 
@@ -265,8 +232,8 @@ class Explorer:
         for place, prediction in enumerate(self.predicted()):
             key = place, self._state.case, self.history
             if prediction is not None and key not in self._verdicts and self.open:
-                model, state = self.models[place], self._plain(place).states["V"]
-                self._verdicts[key] = yield from case_verdict(model, *key[1:], state)
+                own = self._predict(*key, Setting())  # as the model has it, whatever was moved
+                self._verdicts[key] = yield from case_verdict(self.models[place], *key[1:], own.states["V"])
                 yield
 
     @property
@@ -302,41 +269,25 @@ class Explorer:
             return self._tsne.plane(place, weights)
         if self._state.projection == "pca" or not self.history:
             return self.models[place].plane
-        return local(weights, self.history, list(self._kinds()))
+        return local(weights, self.history, list(self.marked()))
 
     @property
     def map_key(self) -> tuple:
         """What the map's points are made from: others mean other points."""
         state = self._state
-        own = (self.history, *self._kinds()) if state.projection == "local" else ()
+        own = (self.history, *self.marked()) if state.projection == "local" else ()
         return state.projection, state.space, own
 
-    def marks(self) -> pd.DataFrame:
-        """Return what the map marks, the most telling last.
-
-        Returns:
-            Rows `item` (code; −1 for a hidden state), `title` (of a hidden state, the partition), `kind` ("new" among
-            the top k, "history", "interfering", "target", "hidden state"), `x`, `y` (NaN where the map has no place
-            for it, or is still being made).
-        """
-        model, prediction = self.models[self._state.space], self.predicted()[self._state.space]
-        rows, plane = self._kinds(), self.plane()
-        states = {} if prediction is None else prediction.states
-        weights = model.snapshot.item_embeddings
-        vectors = np.stack([*weights[list(rows)], *states.values()])
-        if plane is None:
-            places = np.full((len(vectors), 2), np.nan)
-        else:
-            places = np.concatenate([plane.points[list(rows)], plane.place(vectors[len(rows) :])])
-        return pd.DataFrame(
-            {
-                "item": [*rows, *[NO_ITEM] * len(states)],
-                "title": [*self.titles[list(rows)], *(f"hidden state {name}" for name in states)],
-                "kind": [*rows.values(), *["hidden state"] * len(states)],
-                "x": places[:, 0],
-                "y": places[:, 1],
-            }
-        )
+    def marked(self) -> dict[int, str]:
+        """Return the items that the map marks, and as what: a kind of `plots.KINDS`, the most telling of an item's."""
+        prediction, verdict = self.predicted()[self._state.space], self.verdicts()[self._state.space]
+        kinds = {
+            "new": () if prediction is None else np.setdiff1d(prediction.top(self._state.k), self.history).tolist(),
+            "interfering": verdict.interfering if verdict else (),
+            "history": self.history,
+            "target": (self.target,),
+        }
+        return {item: kind for kind, items in kinds.items() for item in items}  # the last kind of an item counts
 
     def _repr_mimebundle_(self, **options: object) -> object:
         """Show the widget, where a notebook shows this."""
@@ -347,40 +298,6 @@ class Explorer:
 
     # Private parts
 
-    def _kinds(self) -> dict[int, str]:
-        """Return the items that the map marks, and as what."""
-        prediction, verdict = self.predicted()[self._state.space], self.verdicts()[self._state.space]
-        kinds = {
-            "new": () if prediction is None else np.setdiff1d(prediction.top(self._state.k), self.history).tolist(),
-            "interfering": verdict.interfering if verdict else (),
-            "history": self.history,
-            "target": (self.target,),
-        }
-        return {item: kind for kind, items in kinds.items() for item in items}  # the last kind of an item counts
-
-    def _history(self) -> pd.DataFrame:
-        items = list(self.history)
-        ids = self.models[0].snapshot.item_ids[items]
-        table = pd.DataFrame({"item": items, "id": ids, "title": self.titles[items]})
-        table.insert(0, "place", np.arange(1, len(items) + 1))
-        return table.assign(next=table["item"] == self.target)
-
-    def _settings(self) -> pd.DataFrame:
-        """Return a row a model: what was done to it, and what came of it."""
-        rows = []
-        for model, setting, head, prediction in zip(
-            self.models, self._state.settings, self.heads(), self.predicted(), strict=True
-        ):
-            known = {} if prediction is None else prediction.outcome(self.target)
-            rows.append({"model": model.name} | dict(setting) | {"head": str(head)} | known)
-        return pd.DataFrame(rows)
-
-    def _verdict(self) -> pd.DataFrame:
-        for _ in self.verdict():
-            pass
-        found = zip(self.models, self.verdicts(), self.predicted(), strict=True)
-        return pd.DataFrame([row(*one) for one in found if one[1] is not None], columns=COLUMNS)
-
     def _predictions(self, history: tuple[int, ...], settings: tuple[Setting, ...]) -> list[Prediction | None]:
         if not history:
             return [None] * len(self.models)
@@ -388,9 +305,6 @@ class Explorer:
 
     def _predict(self, place: int, case: int, history: tuple[int, ...], setting: Setting) -> Prediction:
         return self.models[place].predict(case, history, setting)
-
-    def _plain(self, place: int) -> Prediction:
-        return self._predict(place, self._state.case, self.history, Setting())
 
     def _step(self, source: list[ExplorerState], other: list[ExplorerState]) -> None:
         if not source:

@@ -7,22 +7,20 @@ import pandas as pd
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import payload
 from cprlab.explorer.app import Explorer, ExplorerConfig
-from cprlab.explorer.state import PRESETS
+from cprlab.explorer.state import UNCOPYABLE
 from cprlab.reports.numbers import as_text, write_numbers
 
 SHOWN = 10  # cases
 OTHERS = 10_000  # items of a map's background; a browser draws more of them slowly
 POLL = 0.2  # seconds
-CERTIFIED = PRESETS[3]  # lists none before certificates have been looked for
 
 
 def finish(app: Explorer) -> None:
     """Do all that the widget does while nobody waits, as far as the views show it: verdict, t-SNE, certificates."""
     for _ in app.verdict():
         pass
-    if app.state.query.preset == CERTIFIED:
+    if app.state.query.preset == UNCOPYABLE:
         with tqdm(total=len(app.cases.targets), desc="certificates", unit=" cases") as bar:
             for done in app.cases.certify():
                 bar.update(done - bar.n)
@@ -64,11 +62,6 @@ def heads(app: Explorer) -> dict[str, list[str]]:
     return told
 
 
-def inseparable(app: Explorer) -> pd.DataFrame:
-    """Return the items, `item` and `title`, of which whatever hidden state puts one above some item of the history."""
-    return pd.DataFrame(payload.verdict(app)["never"], columns=["item", "title"])
-
-
 def listed(app: Explorer) -> pd.DataFrame:
     """Return the first cases that the state's query lists."""
     found = app.table("cases")
@@ -83,7 +76,7 @@ def picture(app: Explorer) -> tuple[pd.DataFrame, str]:
     Of a large vocabulary some items are left out, evenly by their codes, and the note says so.
     """
     try:
-        plane, marks = app.plane(), app.marks()
+        plane, marks = app.plane(), app.table("map")
     except ConfigError as error:
         return pd.DataFrame(columns=["item", "title", "kind", "x", "y"]), str(error)
     others = np.setdiff1d(np.flatnonzero(np.isfinite(plane.points[:, 0])), marks["item"])

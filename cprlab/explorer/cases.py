@@ -7,7 +7,7 @@ import pandas as pd
 
 from cprlab.errors import ConfigError, suggestion
 from cprlab.explorer.model import Model
-from cprlab.explorer.state import Query
+from cprlab.explorer.state import UNCOPYABLE, Query
 from cprlab.probes import separable
 
 AT_ONCE = 4  # certificates between two looks at what else there is to do
@@ -83,7 +83,7 @@ class Cases:
             "all": np.ones(len(repeat), dtype=bool),
             "should copy, but does not": repeat & (copied.min(axis=1) < self.observed).to_numpy(),
             "should not copy, but does": ~repeat & (copied.max(axis=1) > self.observed).to_numpy(),
-            "cannot be copied by one hidden state": (self.table["copyable"] == "no").to_numpy(),
+            UNCOPYABLE: (self.table["copyable"] == "no").to_numpy(),
             "next item is in the history": repeat,
             "next item is new": ~repeat,
         }[preset]

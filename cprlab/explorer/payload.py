@@ -1,5 +1,6 @@
 """What the page is told: the Explorer's tables as plain values for JSON; what comes from the data is clipped."""
 
+import typing
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,15 +10,15 @@ from cprlab.errors import CprlabError
 from cprlab.explorer.app import Explorer
 from cprlab.explorer.cases import SHOWN
 from cprlab.explorer.model import Model, Prediction
-from cprlab.explorer.state import PRESETS, PROJECTIONS
-from cprlab.explorer.verdict import COLUMNS, row
+from cprlab.explorer.state import PRESETS, PROJECTIONS, UNCOPYABLE
+from cprlab.explorer.tables import best, inseparable, known_verdict
+from cprlab.explorer.verdict import COLUMNS
 from cprlab.models import HeadConfig
 from cprlab.plots import KINDS
 
 CLIPPED = 200  # characters of a title
-NAMED = 12  # items that can never be separated
 SWITCHES = {"C": "context", "P": "pointer", "R": "rerank", "Mi": "inputs", "post": "post"}  # the page's names of fields
-MERGES = {"merges": ("replace", "add", "half"), "rerankMerges": ("replace", "add")}
+MERGES = {"merges": ("context", "context_merge"), "rerankMerges": ("rerank", "rerank_merge")}  # and whose they are
 LABELS = {
     "next": "next item",
     "length": "items",
@@ -45,7 +46,6 @@ def base(app: Explorer) -> dict[str, Any]:
         "models": [_model(model) for model in app.models],
         "kinds": {kind: [colour, symbol] for kind, (colour, symbol, _) in KINDS.items()},
         "observed": app.cases.observed,
-        "dimensions": app.models[0].snapshot.item_embeddings.shape[1],
         "presets": PRESETS,
         "projections": list(PROJECTIONS.items()),
     }
@@ -53,9 +53,10 @@ def base(app: Explorer) -> dict[str, Any]:
 
 def _model(model: Model) -> dict[str, Any]:
     head = model.recommender.head.config
-    has = {"merges": head.context, "rerankMerges": bool(head.rerank)}
     options = {key: getattr(head, field) for key, field in SWITCHES.items() if key != "post"}
-    options |= {name: values if has[name] else () for name, values in MERGES.items()}
+    for name, (part, merge) in MERGES.items():
+        choices = typing.get_args(HeadConfig.model_fields[merge].annotation)
+        options[name] = choices if getattr(head, part) else ()
     return {"name": model.name, "encodes": model.encodes, "trained": str(head), "options": options}
 
 
@@ -89,8 +90,6 @@ def _case(app: Explorer) -> dict[str, Any]:
     return {
         "user": app.cases.users[state.case][:CLIPPED],
         "target": app.target,
-        "length": length,
-        "repeat": app.target in app.history,
         "edited": state.history is not None,
         "note": note,
     }
@@ -99,17 +98,20 @@ def _case(app: Explorer) -> dict[str, Any]:
 def _prediction(app: Explorer, model: Model, now: Prediction | None, pinned: Prediction | None) -> dict[str, Any]:
     if now is None:
         return {"rank": None, "copy": None, "target": None, "top": [], "pinned": None, "settled": ""}
-    top = now.top(app.state.k)
-    moved = [None] * len(top) if pinned is None else (pinned.ranks(top) - now.ranks(top)).tolist()
-    was = [None] * len(top) if pinned is None else np.exp(pinned.log_probs[top]).tolist()
-    columns = (top.tolist(), np.exp(now.log_probs[top]).tolist(), app.kinds(top).tolist(), now.partitions[top].tolist())
+    top = {name: column.tolist() for name, column in best(app, now, pinned).items()}
+    none = [None] * len(top["item"])
+    was, before = top.get("pinned_probability", none), top.get("pinned_place", none)
+    places = now.ranks(top["item"]).tolist()
+    moved = none if pinned is None else [old - new for old, new in zip(before, places, strict=True)]
+    columns = (top["item"], top["probability"], top["kind"], top["partition"], moved, was)
     names = ("item", "p", "kind", "partition", "moved", "was")
+    follows = (
+        "" if model.encodes else "No encoder came with these states, so the hidden state stays as it is under edits."
+    )
     return now.outcome(app.target) | {
-        "top": [dict(zip(names, values, strict=True)) for values in zip(*columns, moved, was, strict=True)],
+        "top": [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)],
         "pinned": None if pinned is None else pinned.outcome(app.target),
-        "settled": ""
-        if model.encodes
-        else "No encoder came with these states, so the hidden state stays as it is under edits.",
+        "settled": follows,
     }
 
 
@@ -121,12 +123,12 @@ def _head(head: HeadConfig) -> dict[str, Any]:
 def marks(app: Explorer) -> dict[str, Any]:
     """Return what the map marks."""
     try:
-        table = app.marks()
+        table = app.table("map")
     except CprlabError as error:
         return {"type": "marks", "marks": [], "lines": [], "note": str(error)}
     table = table[np.isfinite(table["x"])]
     found = [
-        {"item": item, "kind": kind, "label": title[:CLIPPED], "x": x, "y": y, "model": app.state.space}
+        {"item": item, "kind": kind, "label": title[:CLIPPED], "x": x, "y": y}
         for item, title, kind, x, y in table.itertuples(index=False)
     ]
     places = {mark["item"]: [mark["x"], mark["y"]] for mark in found if mark["item"] >= 0}
@@ -162,7 +164,7 @@ def cases(app: Explorer) -> dict[str, Any]:
     shown = found.head(SHOWN)
     letters = "; ".join(f"{letter} is {model.name}" for letter, model in app.cases.lettered())
     note = f"{letters}. copy is the probability on the history, rank that of the next item."
-    if app.state.query.preset == "cannot be copied by one hidden state":
+    if app.state.query.preset == UNCOPYABLE:
         note = f"{(app.cases.table['copyable'] != '').sum():,} cases have been looked at. {note}"
     return {
         "type": "cases",
@@ -183,19 +185,13 @@ def _clipped(value: Any) -> Any:
 
 def verdict(app: Explorer) -> dict[str, Any]:
     """Return the verdict on the case shown, as far as it has been worked out."""
-    found = [
-        one
-        for one in zip(app.models, app.verdicts(), app.predicted(), strict=True)
-        if one[1] is not None and one[2] is not None
-    ]
-    blamed = {item: share for _, one, _ in found for item, share in (one.copying.below or {}).items()}
-    never = sorted(blamed, key=blamed.get, reverse=True)[:NAMED]
+    never = inseparable(app).itertuples(index=False)
     return {
         "type": "verdict",
         "sentence": app.sentence(),
         "columns": COLUMNS,
-        "rows": [row(*one) for one in found],
-        "never": [{"item": item, "title": app.titles[item][:CLIPPED]} for item in never],
+        "rows": known_verdict(app).to_numpy().tolist(),
+        "never": [{"item": item, "title": title[:CLIPPED]} for item, title in never],
     }
 
 

@@ -8,11 +8,12 @@ import pydantic
 from cprlab.config import Config
 from cprlab.errors import ConfigError
 
+UNCOPYABLE = "cannot be copied by one hidden state"  # lists the cases for which a certificate has said so
 PRESETS = (
     "all",
     "should copy, but does not",
     "should not copy, but does",
-    "cannot be copied by one hidden state",
+    UNCOPYABLE,
     "next item is in the history",
     "next item is new",
 )

@@ -92,14 +92,14 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _show(self, error: str = "") -> None:
         """Send the view, then what may come later: the map, the cases and the verdict, as far as they changed."""
-        app, began = self._app, time.perf_counter()
+        app = self._app
         outcomes = [None if one is None else one.outcome(app.target) for one in app.predicted()]
         known = self._sent.get("case") == app.state.case
         if not known or outcomes != self._outcomes:
             self._notice = payload.notice(app, self._outcomes, outcomes) if known else ""
         self._sent["case"], self._outcomes = app.state.case, outcomes
         view = payload.view(app, self._notice, error)
-        self.send(view | {"id": self._act_done, "seconds": time.perf_counter() - began})
+        self.send(view | {"id": self._act_done})
         self._send_points()
         self.send(payload.marks(app))
         if app.state.query != self._sent.get("cases"):
@@ -129,7 +129,7 @@ class ExplorerWidget(anywidget.AnyWidget):
         shown = app.state.case, app.history
         if shown != self._sent.get("verdict"):
             self._sent["verdict"], self._verdict = shown, app.verdict()
-        if next(self._verdict, self._verdict) is None:
+        if next(self._verdict, "done") != "done":
             if app.sentence():
                 self._show()  # the map marks what interferes from now on
             return "the verdict on this case"
@@ -142,9 +142,9 @@ class ExplorerWidget(anywidget.AnyWidget):
             if self._certified is None or time.monotonic() > self._table_due:
                 self._table_due = time.monotonic() + TABLE_EVERY
                 self._send_cases()
-        return (
-            "" if self._certified is None else f"certificates: {self._certified:,} of {len(app.cases.targets):,} cases"
-        )
+        if self._certified is None:
+            return ""
+        return f"certificates: {self._certified:,} of {len(app.cases.targets):,} cases"
 
 
 @contextmanager

@@ -94,8 +94,9 @@ def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: 
         except (OSError, ValueError, LookupError, TypeError):
             about = "something that cannot be read"
         if about != getattr(config, subject):
-            about = f"{about}"[:79] + "…" * (len(f"{about}") > 79)
-            raise DataError(f"{out} holds the report on {about}; choose another folder with --out, or remove it.")
+            about = str(about)
+            shown = about if len(about) <= 80 else about[:79] + "…"
+            raise DataError(f"{out} holds the report on {shown}; choose another folder with --out, or remove it.")
 
 
 def execute(name: str, parameters: dict) -> nbformat.NotebookNode:

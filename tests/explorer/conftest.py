@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from cprlab.evaluation import evaluate
+from cprlab.explorer import Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot, copy_probability
 from cprlab.reports import Subject
 from tests.browser import open_browser
+
+HISTORY = (3, 3, 7, 1, 7)  # of the tests that edit one
 
 
 @pytest.fixture(scope="module")  # no longer: a test of another file may run an event loop, or a browser of its own
@@ -57,3 +60,18 @@ def foreign(subject):
         return Subject(name, snapshot, copy_probability(snapshot), False)
 
     return build
+
+
+@pytest.fixture
+def app(subject):
+    return Explorer([subject(), subject("Softmax + CPR:5,10 + Mi")], data="random")
+
+
+def moved(app, place=0, **changes):
+    settings = list(app.state.settings)
+    settings[place] = settings[place].but(**changes)
+    return {"settings": settings}
+
+
+def log_probs(app, history=HISTORY):
+    return [model.recommender.log_probs([list(history)])[0] for model in app.models]

@@ -45,7 +45,7 @@ def base(titles: list[str], models: int = 2) -> dict:
             "other": ["#BBBBBB", "circle"], "history": ["#0072B2", "circle"], "interfering": ["#E69F00", "triangle-up"],
             "target": ["#D55E00", "star"], "hidden state": ["#000000", "x"], "new": ["#BBBBBB", "circle"],
         },
-        "observed": 0.397, "dimensions": 64, "presets": ["all", "repeats", "new items"],
+        "observed": 0.397, "presets": ["all", "repeats", "new items"],
         "projections": [["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
     }  # fmt: skip
 
@@ -85,16 +85,16 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
     head = {"C": True, "P": False, "R": [100], "Mi": True, "post": False, "name": "Softmax + CPR:100 + Mi"}
     return {
         "type": "view", "id": answers, "state": present, "undo": False, "redo": False, "error": "", "notice": "Case 7.",
-        "case": {"user": "u7", "target": 6, "length": 5, "repeat": False, "edited": False, "note": ""},
+        "case": {"user": "u7", "target": 6, "edited": False, "note": ""},
         "history": list(history), "predictions": [prediction] * models,
         "heads": [{**head, "context_merge": "replace", "rerank_merge": "replace"}] * models,
         "selected": [0.031, 0.052, 0.01, 0.2][:models],
-        "seconds": 0.01, **changes,
+        **changes,
     }  # fmt: skip
 
 
 def marks() -> dict:
-    found = [{"item": i, "kind": "history", "label": "label", "x": i, "y": i * i % 5, "model": 0} for i in range(5)]
+    found = [{"item": i, "kind": "history", "label": "label", "x": i, "y": i * i % 5} for i in range(5)]
     return {
         "type": "marks",
         "marks": found,

@@ -11,18 +11,7 @@ from tests.browser import needs_browser, open_page
 pytestmark = needs_browser
 
 STATIC = Path(__file__).parents[2] / "cprlab" / "explorer" / "static"
-EL = """
-function el(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name === "class") node.className = value;
-    else if (value !== null && value !== false) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-"""
+SCRIPTS = "".join((STATIC / name).read_text() for name in ("base.js", "map.js"))
 APP = """
 window.calls = {select: [], set: []};
 const state = {case: 0, selection: [], projection: "pca", space: 0};
@@ -92,7 +81,7 @@ class Map:
         page.set_content(
             f"<style>{(STATIC / 'map.css').read_text()} body {{margin: 13px; {style}}}</style>"
             '<div class="cprlab-explorer" style="width: 900px"><section class="cx-map" aria-label="map"></section>'
-            f'</div><script type="module">{before}{EL}{(STATIC / "map.js").read_text()}{APP}</script>'
+            f'</div><script type="module">{before}{SCRIPTS}{APP}</script>'
         )
         page.wait_for_function("Boolean(window.feed)")
         anchors = [

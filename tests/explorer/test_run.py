@@ -10,7 +10,7 @@ import pytest
 
 from cprlab import cli
 from cprlab.errors import ConfigError
-from cprlab.explorer import ExplorerConfig, ExplorerState, case, explore, run
+from cprlab.explorer import ExplorerConfig, ExplorerState, case, explore, run, tables
 from cprlab.plots import item_map
 
 STATE = {"models": ["my_model.npz"], "settings": [{"temperature": 2}], "case": 3, "history": [2, 5]}
@@ -116,7 +116,7 @@ def test_what_a_case_page_shows_of_an_empty_history_and_of_one_that_holds_everyt
         app = opened(json.dumps(state))
         case.finish(app)
         assert said in case.about(app)
-        assert case.inseparable(app).empty
+        assert tables.inseparable(app).empty
         table, note = case.picture(app)
         assert item_map(table, note, case.title(app)).data
 

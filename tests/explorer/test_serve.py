@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -13,6 +12,7 @@ import pytest
 from cprlab.errors import ConfigError
 from cprlab.explorer.serve import serve
 from tests.browser import needs_browser, open_page
+from tests.jupyter import SERVE, free_port, listening, wait_for
 
 WIDGET = """
 import anywidget
@@ -22,13 +22,6 @@ class Hello(anywidget.AnyWidget):
 
 Hello()
 """
-PROGRAM = "import sys; from pathlib import Path; from cprlab.explorer.serve import serve; "
-PROGRAM += "serve(Path(sys.argv[1]), int(sys.argv[2]), False)"
-
-
-def listening(port):
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -40,23 +33,17 @@ def notebook(tmp_path):
 
 @pytest.fixture
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.mark.browser
 @needs_browser[1]
 def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port):
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(notebook), str(port)], stderr=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-c", SERVE, str(notebook), str(port)], stderr=subprocess.PIPE, text=True, env=os.environ
     )
     try:
-        end = time.monotonic() + 60
-        while not listening(port):
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        wait_for(process, port)
         with open_page() as (page, complaints):
             page.goto(f"http://localhost:{port}")
             page.wait_for_selector(".hello", timeout=60_000)

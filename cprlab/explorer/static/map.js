@@ -25,7 +25,6 @@ function mapView(root, app) {
   let points = none, marks = [], lines = [], view = null, fitted = "", drag = null, asked = 0, painted = "", ringed = "";
 
   const choice = (key, read) => el("select", { onchange: (event) => app.set({ [key]: read(event.target.value) }) });
-  const button = (text, act) => el("button", { type: "button", onclick: act }, text);
   const projection = choice("projection", String), space = choice("space", Number);
   const lasso = button("Lasso", () => lasso.setAttribute("aria-pressed", String(!lassoing())));
   const lassoing = () => lasso.getAttribute("aria-pressed") === "true";
