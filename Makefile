@@ -29,12 +29,11 @@ figures: report
 	$(BIN)/cprlab figures reports/quickstart figures
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png
 
-# Run the numbered notebooks again, in place, at the settings that stand in them; the explorer's widget is not kept.
+# Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget.
+NOTEBOOKS ?= $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
 notebooks: setup
-	rm -rf notebooks/runs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False notebooks/[0-9]*.ipynb
-	$(BIN)/jupyter nbconvert --to notebook --inplace --CoalesceStreamsPreprocessor.enabled=True notebooks/[0-9]*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+	  --NotebookExporter.preprocessors=cprlab.reports.page.WithoutProgress $(NOTEBOOKS)
 	rm -rf notebooks/runs
 
 setup: $(READY)

@@ -14,7 +14,7 @@ import pandas as pd
 import typer
 
 from cprlab.data import load_sequences
-from cprlab.evaluation import METRICS, evaluate, interval
+from cprlab.evaluation import METRICS, interval
 from cprlab.files import whole
 from cprlab.models import GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.training import RunConfig, TrainingConfig, train
@@ -70,7 +70,7 @@ def main(
                     )
                     config = RunConfig(encoder=ENCODERS[kind], head=name, training=training)
                     run = train(sequences, config, runs, device)
-                    cases.setdefault(config.head, []).append(evaluate(run.recommender, sequences))
+                    cases.setdefault(config.head, []).append(run.cases)
                     seconds[config.head] = seconds.get(config.head, 0) + float(run.history["seconds"].sum())
                     labels = {"data": Path(source).name, "encoder": kind}
                     now = [labels | row | {"seconds": round(seconds[row["head"]])} for row in _rows(cases)]

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from cprlab.errors import DataError
 
 _NO_ROOM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG")}
@@ -59,6 +61,26 @@ def scratch(path: Path) -> Iterator[Path]:
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as folder,
     ):
         yield Path(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time, of those that ask, make `path`; the others wait.
+
+    A process that dies lets the next one in. The lock's file is gone once `path` is there.
+
+    Raises:
+        DataError: the place is read-only, full, or not a folder.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with _in_a_sentence(path):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        if path.exists():  # so whoever waits for this file, or makes a new one, has nothing left to make
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def make_folder(path: Path) -> None:

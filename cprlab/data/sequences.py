@@ -189,6 +189,29 @@ class Sequences:
             notes=(*self.notes, note),
         )
 
+    def recent(self, longest: int) -> Self:
+        """Return all users with the last `longest` of their interactions, and the items that any of these consumed.
+
+        Raises:
+            DataError: so few cannot be split.
+        """
+        check_protocol(self.max_len, longest)
+        lengths = np.minimum(np.diff(self.offsets), longest)
+        kept = np.arange(len(self.items)) >= np.repeat(self.offsets[1:] - lengths, np.diff(self.offsets))
+        if kept.all():
+            return self
+        note = f"Of each user the last {longest:,} interactions are kept, {kept.sum():,} of {len(kept):,}."
+        return self.pack(
+            self.items[kept],
+            lengths,
+            self.user_ids,
+            self.item_ids,
+            self.titles,
+            max_len=self.max_len,
+            name=self.name,
+            notes=(*self.notes, note),
+        )
+
     def save(self, folder: Path | str) -> None:
         """Write a folder that `load` reads, in place of an earlier one.
 

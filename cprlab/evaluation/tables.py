@@ -1,6 +1,6 @@
 """Tables over evaluated cases: metrics with intervals, paired differences, calibration of the copy probability."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -57,10 +57,19 @@ def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)[["head", "cases", "metric", "value", "low", "high", "n"]]
 
 
-def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """Return `summarise`'s or `compare`'s rows as text, `value [low, high]`, with a column a group of cases."""
+def readable(table: pd.DataFrame, digits: int = 3, keys: Sequence[str] = ("metric", "head", "ranking")) -> pd.DataFrame:
+    """Return rows of `summarise`, `compare`, `sweeps.means` or `sweeps.gains` as text, `value [low, high]`.
+
+    Args:
+        table: the rows, with a column `cases`.
+        digits: behind the point.
+        keys: columns that tell the rows from one another; those that the table lacks do not count.
+
+    Returns:
+        A column a group of cases, indexed by the keys.
+    """
     text = _text(table, digits)
-    keys = [key for key in ("metric", "head", "ranking") if key in table]
+    keys = [key for key in keys if key in table]
     wide = table.assign(text=text).pivot(index=keys, columns="cases", values="text")
     seen = table.drop_duplicates(keys)
     first = {metric: place for place, metric in enumerate(seen["metric"].unique())}

@@ -23,7 +23,7 @@ SWITCHED = ("context", "pointer", "rerank", "inputs", "post", "context_merge", "
 
 
 class ExplorerConfig(ModelsConfig):
-    """The parameters of `notebooks/explorer.ipynb` and of `notebooks/04_case.ipynb`.
+    """The parameters of `notebooks/explorer.ipynb` and of `notebooks/case.ipynb`.
 
     Attributes:
         state: what to show at first, a line of `ExplorerState.to_json`; a case that tells something if empty.

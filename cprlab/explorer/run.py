@@ -38,7 +38,7 @@ def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
 
 
 def run_case(config: ExplorerConfig, out: Path | str = "") -> Path:
-    """Execute `04_case.ipynb` and write `index.html`, `case.json` and `report.ipynb`; as `run_report`.
+    """Execute `case.ipynb` and write `index.html`, `case.json` and `report.ipynb`; as `run_report`.
 
     Args:
         config: what to show.
@@ -53,7 +53,7 @@ def run_case(config: ExplorerConfig, out: Path | str = "") -> Path:
     case = f"-{ExplorerState.from_json(config.state).case}" if config.state else ""
     out = Path(out or Path("reports") / f"case-{config.stem}{case}")
     refuse_to_overwrite(out, config, "case.json", "state")
-    return publish("04_case.ipynb", config, out, f"cprlab: a case of {config.models or config.data}")
+    return publish("case.ipynb", config, out, f"cprlab: a case of {config.models or config.data}")
 
 
 def read_state(text: str) -> str:

@@ -4,6 +4,7 @@ from cprlab.plots.cases import GLYPHS, example, leave_one_out, predictions
 from cprlab.plots.maps import KINDS, item_map, neighbourhood
 from cprlab.plots.probes import dial, loss_parts, separable, spectra
 from cprlab.plots.reports import by_length, calibration, metrics, planted, repeat_curve, training
+from cprlab.plots.studies import curves, gains, grids
 from cprlab.plots.style import COLOURS
 
 __all__ = [
@@ -12,8 +13,11 @@ __all__ = [
     "KINDS",
     "by_length",
     "calibration",
+    "curves",
     "dial",
     "example",
+    "gains",
+    "grids",
     "item_map",
     "leave_one_out",
     "loss_parts",

@@ -4,11 +4,12 @@ Here is what the notebooks need. What runs notebooks and draws pages (`cprlab.re
 imported with it: that takes as long again as all the rest, and every kernel would wait.
 """
 
-from cprlab.reports.answer import answer
+from cprlab.reports.answer import answer, gain_in_words
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
+from cprlab.reports.study import StudyConfig
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "ModelsConfig",
     "ProbeConfig",
     "ReportConfig",
+    "StudyConfig",
     "Subject",
     "answer",
     "examine",
+    "gain_in_words",
     "open_subject",
     "planted_answer",
     "probe_plan",

@@ -28,10 +28,10 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
         )
     gains = differences[differences["metric"] == "NDCG@10"]
     for (head, against), rows in gains.groupby(["head", "against"], sort=False):
-        raw = "; ".join(_gain(row) for row in rows[rows["ranking"] == "raw"].itertuples())
+        raw = "; ".join(gain_in_words(row) for row in rows[rows["ranking"] == "raw"].itertuples())
         post = next(rows[(rows["ranking"] == "post") & (rows["cases"] == "all")].itertuples())
         lines.append(f"- NDCG@10 of **{head}** against {against}: {raw}.")
-        lines.append(f"- The same once both leave the history out at inference: {_gain(post)}.")
+        lines.append(f"- The same once both leave the history out at inference: {gain_in_words(post)}.")
     return "\n".join(lines)
 
 
@@ -50,8 +50,8 @@ def _points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def _gain(row: NamedTuple) -> str:
-    """Say one row of `evaluation.compare` in words."""
+def gain_in_words(row: NamedTuple) -> str:
+    """Say one row of `evaluation.compare` or `sweeps.gains` in words."""
     if row.n < FEW:
         verdict = "too few users to tell"
     elif row.low <= 0 <= row.high:

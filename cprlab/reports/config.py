@@ -13,7 +13,7 @@ from cprlab.training.loop import Device, Precision, open_device
 
 
 class ReportConfig(Config):
-    """The parameters of `notebooks/01_report.ipynb`.
+    """The parameters of `notebooks/report.ipynb`.
 
     Attributes:
         data: a built-in log, a file or a prepared folder.

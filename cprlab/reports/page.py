@@ -25,21 +25,28 @@ def to_page(notebook: nbformat.NotebookNode, title: str) -> str:
                 "widget_renderer_url": "",
             }
         ),
-        preprocessors=[_Outputs],
+        preprocessors=[WithoutProgress, _Drawn],
     )
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     script = f"<script>window.PlotlyConfig = {{MathJaxConfig: 'local'}};{plotly.offline.get_plotlyjs()}</script>"
     return page.replace("</head>", script + "</head>", 1)
 
 
-class _Outputs(Preprocessor):
-    """Turns plotly's JSON outputs into drawn figures, and leaves progress bars out."""
+class WithoutProgress(Preprocessor):
+    """Leaves out what progress bars wrote."""
 
     def preprocess_cell(self, cell, resources, index):
-        if cell.cell_type != "code":
-            return cell, resources
-        kept = [output for output in cell.outputs if output.get("name") != "stderr"]
-        for output in kept:
+        """Return the cell without what went to standard error."""
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        return cell, resources
+
+
+class _Drawn(Preprocessor):
+    """Turns plotly's JSON outputs into drawn figures."""
+
+    def preprocess_cell(self, cell, resources, index):
+        for output in cell.get("outputs", []):
             if PLOTLY in output.get("data", {}):
                 figure = output.data[PLOTLY]
                 drawn = pio.to_html(
@@ -52,5 +59,4 @@ class _Outputs(Preprocessor):
                     config={"displaylogo": False, "responsive": True},
                 )
                 output.data = nbformat.from_dict({"text/html": drawn})
-        cell.outputs = kept
         return cell, resources

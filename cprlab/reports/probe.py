@@ -31,7 +31,7 @@ MARKED = 8  # interfering items on a map
 
 
 class ProbeConfig(ModelsConfig):
-    """The parameters of `notebooks/02_probe.ipynb`.
+    """The parameters of `notebooks/probe.ipynb`.
 
     Attributes:
         cases: how many of a model's cases the slower probes take, drawn at random.

@@ -26,7 +26,7 @@ PAGE, NOTEBOOK = "index.html", "report.ipynb"
 
 
 def run_report(config: ReportConfig, out: Path | str) -> Path:
-    """Execute `01_report.ipynb` and write `index.html`, `metrics.json` and `report.ipynb` to the folder `out`.
+    """Execute `report.ipynb` and write `index.html`, `metrics.json` and `report.ipynb` to the folder `out`.
 
     The folder appears, or changes, only when all of it is there.
 
@@ -43,17 +43,17 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
     refuse_to_overwrite(Path(out), config, "metrics.json", "data")
     for note in config.check().notes:
         print(note, file=sys.stderr)
-    return publish("01_report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
+    return publish("report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
 
 
 def run_probe(config: ProbeConfig, out: Path | str) -> Path:
-    """Execute `02_probe.ipynb` and write `index.html`, `probe.json` and `report.ipynb`; as `run_report`.
+    """Execute `probe.ipynb` and write `index.html`, `probe.json` and `report.ipynb`; as `run_report`.
 
     Raises:
         CprlabError: a parameter, a model, the data or the place is not usable.
     """
     refuse_to_overwrite(Path(out), config, "probe.json", "models")
-    return publish("02_probe.ipynb", config, Path(out), f"cprlab: probe of {config.models or config.data}")
+    return publish("probe.ipynb", config, Path(out), f"cprlab: probe of {config.models or config.data}")
 
 
 def publish(notebook: str, config: ReportConfig, out: Path, title: str) -> Path:

@@ -12,7 +12,6 @@ import torch
 from cprlab.adapters import recbole
 from cprlab.data import BUILTIN, Sequences
 from cprlab.errors import ConfigError, DataError
-from cprlab.evaluation import evaluate
 from cprlab.models import HeadConfig, Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
 from cprlab.probes.arrays import SUFFIXES
@@ -159,7 +158,7 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
     return Subject(
         f"{run.config.encoder.name}, {head}",
         snapshot,
-        evaluate(run.recommender, sequences),
+        run.cases,
         not plain,
         run.recommender,
         users,

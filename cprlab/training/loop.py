@@ -113,6 +113,7 @@ def fit(
         unit=" targets",
         unit_scale=True,
         mininterval=1.0,
+        leave=None,  # a bar over many trainings stays alone
         desc=f"{recommender.head.config}",
     ) as bar:
         for epoch in range(done, config.epochs):

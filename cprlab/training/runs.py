@@ -19,7 +19,7 @@ from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
-from cprlab.files import make_folder, whole
+from cprlab.files import locked, make_folder, whole
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit
 
@@ -53,11 +53,12 @@ class Run:
     """A finished training: its folder, and what stands in it.
 
     Attributes:
-        folder: holds `run.json`, `model.safetensors` and `history.parquet`.
+        folder: holds `run.json`, `model.safetensors`, `history.parquet` and `cases.parquet`.
         config: what was asked for.
         recommender: with the weights of the best epoch, on the CPU.
         history: a row an epoch, as `fit` gave it.
         record: all of `run.json`.
+        cases: a row a test user, as `evaluate` gave it.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Run:
     recommender: Recommender
     history: pd.DataFrame
     record: dict
+    cases: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -80,17 +82,18 @@ class Run:
             data = record["data"]
             recommender = _untrained(config, data["items"], data["users"], data["max_len"])
             recommender.load_state_dict(load_file(folder / "model.safetensors"))
-            history = pd.read_parquet(folder / "history.parquet")
+            history, cases = (pd.read_parquet(folder / f"{name}.parquet") for name in ("history", "cases"))
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{folder} is not a whole run ({detail}); remove it to train anew.") from error
-        return cls(folder, config, recommender.eval(), history, record)
+        return cls(folder, config, recommender.eval(), history, record, cases)
 
 
 def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", device: Device = "auto") -> Run:
     """Return the run of this configuration on these data: read back if it is there, else trained and kept.
 
-    A training that was interrupted goes on after its last whole epoch.
+    A training that was interrupted goes on after its last whole epoch. Where another process trains the same run, this
+    one waits, and reads it back.
 
     Args:
         sequences: the log.
@@ -105,14 +108,20 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
     slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.encoder.name}-{config.head}".lower())
     name = "-".join(part for part in slug.split("-") if part)[:80] + "-" + config.identity(sequences)
     folder = Path(runs) / name
-    if folder.is_dir():
-        return Run.load(folder)
-    make_folder(Path(runs))  # before any time is spent on training
+    if not folder.is_dir():
+        make_folder(Path(runs))  # before any time is spent on training
+        with locked(folder):
+            if not folder.is_dir():
+                _train(sequences, config, folder, device)
+    return Run.load(folder)
+
+
+def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device) -> None:
     torch.manual_seed(config.training.seed)
     recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
-    unfinished = Path(runs) / f".{name}.checkpoint"
+    unfinished = folder.with_name(f".{folder.name}.checkpoint")
     history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
-    tested = evaluate(recommender, sequences, "test")
+    cases = evaluate(recommender, sequences, "test")
     record = {
         "config": config.model_dump(),
         "data": {
@@ -126,18 +135,17 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
         | {"python": platform.python_version()},
         "test": {
-            metric: value if math.isfinite(value := float(of_case(tested, "rank").mean())) else None
+            metric: value if math.isfinite(value := float(of_case(cases, "rank").mean())) else None
             for metric, of_case in METRICS.items()
         },
     }
-    recommender.cpu()
     with whole(folder) as new:
         new.mkdir()
-        save_file(recommender.state_dict(), new / "model.safetensors")
+        save_file(recommender.cpu().state_dict(), new / "model.safetensors")
         history.to_parquet(new / "history.parquet")
+        cases.to_parquet(new / "cases.parquet")
         (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     unfinished.unlink(missing_ok=True)
-    return Run(folder, config, recommender, history, record)
 
 
 def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:

@@ -75,12 +75,12 @@ def test_every_figure_has_a_name_axes_and_something_to_show(report):
 
 def test_a_wrong_parameter_is_refused():
     with pytest.raises(ConfigError, match=r"no parameter 'epoch': did you mean 'epochs'"):
-        execute("01_report.ipynb", {"epoch": 3})
+        execute("report.ipynb", {"epoch": 3})
 
 
 def test_an_ill_typed_parameter_is_refused_by_the_notebook_too():
     with pytest.raises(ConfigError, match="'epochs' cannot be 'three'"):
-        execute("01_report.ipynb", {"epochs": "three"})
+        execute("report.ipynb", {"epochs": "three"})
 
 
 def test_an_earlier_report_stays_when_a_new_one_fails_at_the_end(report, monkeypatch):

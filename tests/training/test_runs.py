@@ -51,7 +51,9 @@ def test_a_run_read_back_gives_the_same_scores(sequences, tmp_path):
     pd.testing.assert_frame_equal(evaluate(again.recommender, sequences), evaluate(run.recommender, sequences))
     assert again.config == CONFIG
     assert again.record["data"]["fingerprint"] == sequences.fingerprint
+    pd.testing.assert_frame_equal(again.cases, evaluate(run.recommender, sequences))
     assert sorted(path.name for path in run.folder.iterdir()) == [
+        "cases.parquet",
         "history.parquet",
         "model.safetensors",
         "run.json",
@@ -109,7 +111,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(sequences, tmp_path, 
     monkeypatch.setattr(loop, "evaluate", stops_in_the_third_epoch)
     with pytest.raises(KeyboardInterrupt):
         train(sequences, CONFIG, tmp_path / "disturbed", "cpu")
-    assert [path.suffix for path in (tmp_path / "disturbed").iterdir()] == [".checkpoint"]
+    assert sorted(path.suffix for path in (tmp_path / "disturbed").iterdir()) == [".checkpoint", ".lock"]
     monkeypatch.setattr(loop, "evaluate", evaluate)
     resumed = train(sequences, CONFIG, tmp_path / "disturbed", "cpu")
     assert_same_weights(resumed, undisturbed)

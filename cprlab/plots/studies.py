@@ -1,0 +1,121 @@
+"""What many runs say together: gains side by side, curves over a setting, and grids of two settings."""
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cprlab.plots.style import COLOURS, short, styled, whiskers
+
+ACROSS = 3  # panels in a row
+PANEL = 260  # pixels of a panel's height
+
+
+def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, panel: str = "") -> go.Figure:
+    """Draw values with their intervals, one below the other, and a line at zero.
+
+    Args:
+        table: rows with `value, low, high`, as `sweeps.gains` gives them.
+        row: the column that names the rows.
+        colour: the column that is told apart by colour.
+        title: of the figure.
+        axis: what the values are, with their unit.
+        panel: the column with a panel for each value; none if empty.
+    """
+    names, shades = list(dict.fromkeys(table[row])), list(dict.fromkeys(table[colour]))
+    figure, panels = _panels(table, panel, shared_yaxes=True)
+    for place, (of_panel, where) in enumerate(panels):
+        for index, shade in enumerate(shades):
+            rows = of_panel[of_panel[colour] == shade]
+            offset = ((len(shades) - 1) / 2 - index) * 0.7 / len(shades)
+            figure.add_scatter(
+                x=rows["value"], y=[len(names) - 1 - names.index(name) + offset for name in rows[row]],
+                name=short(shade, 40), legendgroup=str(shade), showlegend=place == 0, mode="markers",
+                marker={"color": COLOURS[index % len(COLOURS)], "size": 9},
+                error_x=whiskers(rows, COLOURS[index % len(COLOURS)]), customdata=rows[["low", "high"]],
+                hovertemplate="%{x:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]", **where,
+            )  # fmt: skip
+    figure.add_vline(x=0, line={"color": "#444444", "width": 1, "dash": "dot"})
+    ticks = [short(name, 40) for name in reversed(names)]
+    figure.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=ticks, range=[-0.6, len(names) - 0.4], zeroline=False
+    )
+    figure.update_yaxes(automargin=True)
+    figure.update_xaxes(title=axis)
+    return _sized(figure, "gains", title, len(panels), 60 + 24 * len(names) * max(1, len(shades) / 2))
+
+
+def curves(
+    table: pd.DataFrame, x: str, colour: str, title: str, axis: str, panel: str = "", label: str = ""
+) -> go.Figure:
+    """Draw values with their intervals over a setting, a line for each `colour`.
+
+    Args:
+        table: rows with `value, low, high`, as `sweeps.means` and `sweeps.gains` give them.
+        x: the column of the setting.
+        colour: the column with a line for each value.
+        title: of the figure.
+        axis: what the values are, with their unit.
+        panel: the column with a panel for each value; none if empty.
+        label: what the setting is, with its unit; its column's name if empty.
+    """
+    figure, panels = _panels(table, panel)
+    for place, (of_panel, where) in enumerate(panels):
+        for index, (shade, rows) in enumerate(of_panel.groupby(colour, sort=False)):
+            tint = COLOURS[index % len(COLOURS)]
+            figure.add_scatter(
+                x=rows[x], y=rows["value"], name=short(shade, 40), legendgroup=str(shade), showlegend=place == 0,
+                mode="lines+markers", line_color=tint, error_y=whiskers(rows, tint), customdata=rows[["low", "high"]],
+                hovertemplate="%{x}: %{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]", **where,
+            )  # fmt: skip
+    figure.update_xaxes(title=label or x)
+    figure.update_yaxes(title=axis, col=1)
+    return _sized(figure, "curves", title, len(panels), PANEL)
+
+
+def grids(
+    table: pd.DataFrame, x: str, y: str, title: str, axis: str, panel: str = "", diverging: bool = False
+) -> go.Figure:
+    """Draw a value for every pair of two settings, as colours with the numbers on them.
+
+    Args:
+        table: rows with `value`, one for each pair and panel.
+        x: the column of one setting.
+        y: the column of the other.
+        title: of the figure.
+        axis: what the values are, with their unit.
+        panel: the column with a panel for each value; none if empty.
+        diverging: the values are differences, and 0 has no colour.
+    """
+    figure, panels = _panels(table, panel)
+    for of_panel, where in panels:
+        wide = of_panel.pivot(index=y, columns=x, values="value")
+        figure.add_heatmap(
+            z=wide, x=list(map(str, wide.columns)), y=list(map(str, wide.index)), coloraxis="coloraxis",
+            texttemplate="%{z:.4f}", hovertemplate=f"{x} %{{x}}, {y} %{{y}}: %{{z:.4f}}", name="", showlegend=False,
+            **where,
+        )  # fmt: skip
+    figure.update_xaxes(title=x, type="category")
+    figure.update_yaxes(type="category")
+    figure.update_yaxes(title=y, col=1)
+    scale = {"colorscale": "PuOr", "cmid": 0} if diverging else {"colorscale": "Cividis"}
+    figure.update_layout(coloraxis={**scale, "colorbar": {"title": {"text": axis, "side": "right"}}})
+    return _sized(figure, "grids", title, len(panels), PANEL)
+
+
+def _panels(table: pd.DataFrame, panel: str, **shared: bool) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:
+    """Return an empty figure with a panel for each value of a column, and for each its rows and where it stands."""
+    names = list(dict.fromkeys(table[panel])) if panel else [""]
+    across = min(len(names), ACROSS)
+    down = -(-len(names) // across)
+    titles = [short(name, 40) for name in names] if panel else None
+    figure = make_subplots(down, across, subplot_titles=titles, vertical_spacing=0.32 / down, **shared)
+    rows = [table[table[panel] == name] if panel else table for name in names]
+    return figure, [
+        (of_panel, {"row": place // across + 1, "col": place % across + 1}) for place, of_panel in enumerate(rows)
+    ]
+
+
+def _sized(figure: go.Figure, name: str, title: str, panels: int, height: float) -> go.Figure:
+    down = -(-panels // ACROSS)
+    figure = styled(figure, name, title, int(170 + down * height + 60 * (down - 1)))
+    return figure.update_layout(legend_y=-70 / (down * height))

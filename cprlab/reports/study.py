@@ -1,0 +1,61 @@
+"""What the numbered notebooks have in common: which logs and heads to train at which size, and their runs."""
+
+import pydantic
+
+from cprlab.config import Config
+from cprlab.data import Sequences
+from cprlab.models.encoders import EncoderName
+from cprlab.sweeps import Grid, Results, run_trials
+from cprlab.sweeps.grid import SizeName
+from cprlab.training.loop import Device
+
+
+class StudyConfig(Config):
+    """The parameters of a numbered notebook; all runs that it needs are asked for as grids.
+
+    Attributes:
+        data: built-in logs, files or prepared folders, a semicolon between two.
+        size: "smoke", "small" or "full" (see `sweeps.SIZES`).
+        encoder: the encoder's name.
+        heads: names of heads, a semicolon between two; the first is the one that others are compared with.
+        seeds: how many seeds, from 0.
+        device: where to train.
+        runs: the folder in which trained models are kept and found again.
+    """
+
+    data: str = "complete-journey-types; complete-journey-first"
+    size: SizeName = "smoke"
+    encoder: EncoderName = "GRU4Rec"
+    heads: str = "Softmax; Softmax + CPR:100 + Mi"
+    seeds: int = pydantic.Field(1, ge=1)
+    device: Device = "auto"
+    runs: str = "runs"
+
+    def grid(self, **changes: object) -> Grid:
+        """Return the grid of these logs and heads; `changes` are fields of `Grid`.
+
+        Raises:
+            ConfigError: a value is not possible.
+        """
+        values = {"data": _names(self.data), "head": _names(self.heads), "encoder": (self.encoder,)}
+        return Grid(**(values | {"size": self.size, "seeds": self.seeds} | changes))
+
+    def logs(self) -> dict[str, Sequences]:
+        """Load the logs, cut to size, by their names.
+
+        Raises:
+            DataError: one cannot be read, or is too short to be split.
+        """
+        return self.grid().logs()
+
+    def run(self, logs: dict[str, Sequences], **changes: object) -> Results:
+        """Train on `logs` what `grid(**changes)` asks for, or read it back.
+
+        Raises:
+            CprlabError: a value is not possible, a head does not fit a log, or a training diverged.
+        """
+        return run_trials(self.grid(**changes).trials(tuple(logs)), logs, self.runs, self.device)
+
+
+def _names(joined: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in joined.split(";") if name.strip())

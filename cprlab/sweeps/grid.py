@@ -1,0 +1,154 @@
+"""Grid: data × encoders × heads × settings × seeds, and the runs that this asks for."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pydantic
+
+from cprlab.config import Config
+from cprlab.data import BUILTIN, Sequences, load_sequences
+from cprlab.errors import ConfigError, suggestion
+from cprlab.models import parse_head
+from cprlab.models.encoders import CONFIGS, EncoderName
+from cprlab.training import RunConfig, TrainingConfig
+from cprlab.training.loop import Precision
+
+
+class Size(NamedTuple):
+    """How much of a log is taken, and how long is trained on it.
+
+    Attributes:
+        users: drawn at random; 0 takes all.
+        recent: the last interactions of each user that are kept; 0 keeps all.
+        epochs: at most.
+        batch_size: windows a step; few where the log is small, so that there are steps enough.
+        precision: of weights and arithmetic.
+    """
+
+    users: int
+    recent: int
+    epochs: int
+    batch_size: int
+    precision: Precision
+
+
+SIZES = {
+    "smoke": Size(100, 60, 2, 16, "float64"),  # in double precision, all processors find the digits shown
+    "small": Size(500, 60, 12, 16, "float32"),
+    "full": Size(0, 0, 100, 64, "float32"),
+}
+SizeName = Literal["smoke", "small", "full"]
+FIXED = {"name", "seed"}  # what stands in a configuration and is no setting
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a grid.
+
+    Attributes:
+        labels: what tells it from the others: `data`, `encoder`, `head`, each setting, and `seed`.
+        config: what to train.
+    """
+
+    labels: dict[str, Any]
+    config: RunConfig
+
+
+class Grid(Config):
+    """The runs of every combination of data, encoders, heads, settings and seeds.
+
+    Attributes:
+        data: built-in logs, files or prepared folders.
+        size: how much of each log is taken, and how long is trained (see `SIZES`).
+        encoder: names of encoders.
+        head: names of heads; the first is the one that others are compared with.
+        settings: values to try, by the name of a field of `TrainingConfig` or of the encoder; they override the size's.
+        seeds: how many seeds, from 0.
+    """
+
+    data: tuple[str, ...] = ("complete-journey-types",)
+    size: SizeName = "smoke"
+    encoder: tuple[EncoderName, ...] = ("GRU4Rec",)
+    head: tuple[str, ...] = ("Softmax", "Softmax + CPR:100 + Mi")
+    settings: dict[str, tuple[Any, ...]] = pydantic.Field({})
+    seeds: int = pydantic.Field(1, ge=1)
+
+    @pydantic.field_validator("head")
+    @classmethod
+    def _canonical(cls, head: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(parse_head(name)) for name in head)
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "Grid":
+        for name, values in [(name, getattr(self, name)) for name in ("data", "encoder", "head")]:
+            _refuse_twice(name, values)
+        _refuse_twice("data", [_label(name) for name in self.data])
+        for name, values in self.settings.items():
+            _refuse_twice(name, values)
+        self.trials()  # refuses settings that are none
+        return self
+
+    def logs(self) -> dict[str, Sequences]:
+        """Load the data and cut them to size, by their names.
+
+        Raises:
+            DataError: a log cannot be read, or is too short to be split.
+        """
+        users, recent = SIZES[self.size][:2]
+        logs = {}
+        for name in self.data:
+            sequences = load_sequences(name)
+            sequences = sequences.sample(users) if users else sequences
+            logs[_label(name)] = sequences.recent(recent) if recent else sequences
+        return logs
+
+    def trials(self, data: tuple[str, ...] = ()) -> list[Trial]:
+        """Return the runs asked for.
+
+        Args:
+            data: names of other logs, to be trained on in the place of `self.data`.
+
+        Raises:
+            ConfigError: a setting is unknown, or cannot have a value.
+        """
+        data = data or tuple(map(_label, self.data))
+        trials = []
+        for place in itertools.product(data, self.encoder, self.head, *self.settings.values(), range(self.seeds)):
+            labels = dict(zip(("data", "encoder", "head", *self.settings, "seed"), place, strict=True))
+            trials.append(Trial(labels, self._config(labels)))
+        return trials
+
+    def _config(self, labels: dict[str, Any]) -> RunConfig:
+        size = SIZES[self.size]
+        training = {"epochs": size.epochs, "batch_size": size.batch_size, "precision": size.precision}
+        encoder: dict[str, Any] = {}
+        kind = CONFIGS[labels["encoder"]]
+        fields = {
+            "training": set(TrainingConfig.model_fields) - set(FIXED),
+            "encoder": set(kind.model_fields) - set(FIXED),
+        }
+        for name in self.settings:
+            if name in fields["training"]:
+                training[name] = labels[name]
+            elif name in fields["encoder"]:
+                encoder[name] = labels[name]
+            else:
+                choices = sorted(fields["training"] | fields["encoder"])
+                raise ConfigError(f"{labels['encoder']} has no setting {name!r}: {suggestion(name, choices)}")
+        return RunConfig(
+            encoder=kind(**encoder), head=labels["head"], training=TrainingConfig(**training, seed=labels["seed"])
+        )
+
+
+def _label(data: str) -> str:
+    return data if data in BUILTIN else Path(data).stem
+
+
+def _refuse_twice(name: str, values: Any) -> None:
+    if not len(values):
+        raise ConfigError(f"The grid has no {name}; give it one at least.")
+    twice = [value for place, value in enumerate(values) if value in values[:place]]
+    if twice:
+        raise ConfigError(f"The grid names {twice[0]!r} twice under {name}; give each once.")

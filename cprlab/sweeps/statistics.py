@@ -1,0 +1,122 @@
+"""means and gains: metrics of many runs and their paired differences, with intervals over seeds and users."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cprlab.errors import ConfigError
+from cprlab.evaluation import METRICS
+from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES
+
+USERS_AT_ONCE = 2**14
+OF_EVALUATE = "user"  # the first column behind the labels
+
+
+def means(cases: pd.DataFrame, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0) -> pd.DataFrame:
+    """Return the mean of each metric over users and seeds, with its 95% interval.
+
+    Args:
+        cases: of `Results`.
+        metrics: names of `evaluation.METRICS`.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows: the labels but for `seed`, then `ranking ("raw" | "post"), cases ("all" | "repeat" | "new"), metric,
+        value, low, high, n` (users). "post" is the ranking with the history removed at inference. A group without cases
+        has no rows.
+    """
+    rows = []
+    for labels, of_run in _settings(cases):
+        for (ranking, group, metric), values in _matrices(of_run, metrics):
+            rows.append(labels | _described(ranking, group, metric, values, resampled_means(values, seed)))
+    return pd.DataFrame(rows)
+
+
+def gains(
+    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+) -> pd.DataFrame:
+    """Return what each setting gains over the one that has `base`'s labels and is alike in all others.
+
+    Args:
+        cases: of `Results`.
+        base: labels, as in `{"head": "Softmax"}`.
+        metrics: names of `evaluation.METRICS`.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows as of `means`, where `value, low, high` are of the paired difference, and `ratio, ratio_low, ratio_high` of
+        the quotient of both means (nan where the base's mean is 0). Both are resampled alike.
+
+    Raises:
+        ConfigError: a label is unknown, or a setting has no base.
+    """
+    of_setting = {tuple(labels.items()): of_run for labels, of_run in _settings(cases)}
+    rows = []
+    for key, of_run in of_setting.items():
+        labels = dict(key)
+        against = tuple((labels | base).items())
+        if against == key:
+            continue
+        if against not in of_setting:
+            raise ConfigError(f"There is no run {dict(against)} to compare {labels} with; run it too.")
+        bases = dict(_matrices(of_setting[against], metrics))
+        for name, values in _matrices(of_run, metrics):
+            if values.shape != bases[name].shape:
+                raise ConfigError(f"{labels} has other seeds or users than {dict(against)}; run both alike.")
+            drawn, of_base = resampled_means(values, seed), resampled_means(bases[name], seed)
+            mean = bases[name].mean()
+            row = _described(*name, values - bases[name], drawn - of_base)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.float64(values.mean()) / mean if mean else np.nan
+                low, high = np.nanpercentile(drawn / of_base, (2.5, 97.5)) if mean else (np.nan, np.nan)
+            rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
+    return pd.DataFrame(rows)
+
+
+def resampled_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return (1000,) means of `values` (S seeds, m users), both drawn with replacement; for one shape the same draw.
+
+    Where S = 1 only users are drawn. Seeds and users are crossed, so this is Owen's pigeonhole bootstrap (Annals of
+    Applied Statistics 1, 2007), which is conservative.
+    """
+    n_seeds, n_users = values.shape
+    rng = np.random.default_rng(seed)
+    seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=RESAMPLES) / n_seeds  # (R, S)
+    if n_users <= USERS_AT_ONCE:
+        users = rng.multinomial(n_users, np.full(n_users, 1 / n_users), size=RESAMPLES) / n_users  # (R, m)
+        return np.einsum("rs,rs->r", seeds, users @ values.T)
+    drawn = np.zeros((RESAMPLES, n_seeds))
+    for row in range(RESAMPLES):
+        counts = np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
+        drawn[row] = values @ counts / n_users
+    return np.einsum("rs,rs->r", seeds, drawn)
+
+
+def _settings(cases: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Yield each setting's labels, `seed` left out, and its rows."""
+    labels = [name for name in cases.columns[: cases.columns.get_loc(OF_EVALUATE)] if name != "seed"]
+    for values, of_run in cases.groupby(labels, sort=False, dropna=False):
+        yield dict(zip(labels, values, strict=True)), of_run
+
+
+def _matrices(of_run: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
+    """Yield (seeds, users) for each ranking, group of cases and metric; users in the order of the rows."""
+    seeds = of_run["seed"].nunique()
+    first = of_run[of_run["seed"] == of_run["seed"].iloc[0]]
+    for metric in metrics:
+        for ranking, rank in (("raw", "rank"), ("post", "rank_post"))[: 2 if metric in RANKING else 1]:
+            values = METRICS[metric](of_run, rank).to_numpy(dtype=float).reshape(seeds, -1)
+            for group, members in GROUPS.items():
+                chosen = members(first).to_numpy()
+                if chosen.any():
+                    yield (ranking, group, metric), values[:, chosen]
+
+
+def _described(ranking: str, group: str, metric: str, values: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return {
+        "ranking": ranking, "cases": group, "metric": metric,
+        "value": values.mean(), "low": low, "high": high, "n": values.shape[1],
+    }  # fmt: skip
