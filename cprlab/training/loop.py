@@ -145,7 +145,7 @@ def fit(
                     f"Training diverged in epoch {epoch + 1}: the loss is {summed}; lower the learning rate."
                 )
             seconds = time.perf_counter() - began
-            ndcg = by_first(lambda: _validate(recommender, sequences))
+            ndcg = by_first(partial(_validate, recommender, sequences))
             bar.set_postfix(epoch=epoch + 1, loss=f"{summed / targets:.3f}", ndcg=f"{ndcg:.4f}")
             state["epochs"].append(
                 {

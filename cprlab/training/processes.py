@@ -27,6 +27,11 @@ def several() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
+def count() -> int:
+    """Return how many processes train together."""
+    return int(os.environ["WORLD_SIZE"]) if several() else 1
+
+
 def is_first() -> bool:
     """Say whether this process is the one that shows and writes."""
     return not several() or os.environ["RANK"] == "0"
@@ -42,7 +47,7 @@ def open_fabric(accelerator: str, precision: str | None = None) -> Fabric:
     """
     if not several():
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
-    here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
     if accelerator == "mps":
         raise ConfigError("The device mps trains in one process; leave torchrun out, or use the device cpu.")
     if accelerator == "cuda" and here > torch.cuda.device_count():
@@ -52,9 +57,8 @@ def open_fabric(accelerator: str, precision: str | None = None) -> Fabric:
         )
     # Which weights have a part in the loss never changes, so those that have none are found in the first step.
     strategy = DDPStrategy(timeout=PATIENCE, static_graph=True)
-    fabric = Fabric(
-        accelerator=accelerator, devices=here, num_nodes=everywhere // here, strategy=strategy, precision=precision
-    )
+    machines = count() // here
+    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=machines, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
 

@@ -6,6 +6,7 @@ import math
 import platform
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,7 @@ from cprlab.evaluation import METRICS, evaluate
 from cprlab.files import locked, make_folder, whole
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
-from cprlab.training.processes import by_first, is_first, open_fabric, several
+from cprlab.training.processes import by_first, count, open_fabric, several
 
 
 class RunConfig(Config):
@@ -133,9 +134,8 @@ def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device
     recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
     unfinished = folder.with_name(f".{folder.name}.checkpoint")
     history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
-    by_first(lambda: _keep(recommender, sequences, config, history, folder))
-    if is_first():
-        unfinished.unlink(missing_ok=True)
+    by_first(partial(_keep, recommender, sequences, config, history, folder))
+    by_first(partial(unfinished.unlink, missing_ok=True))
 
 
 def _keep(
@@ -152,6 +152,7 @@ def _keep(
             "max_len": sequences.max_len,
         },
         "trained_on": recommender.embedding.weight.device.type,
+        "processes": count(),
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
         | {"python": platform.python_version()},
         "test": {
