@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 
 # Options that several commands have.
+Data = Annotated[str, typer.Option(help="A built-in log, a prepared folder, or a parquet, csv, tsv or .inter file.")]
 User = Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")]
 Item = Annotated[str, typer.Option(help="The log's column of items.")]
 Time = Annotated[str, typer.Option(help="The log's column of times.")]
@@ -40,15 +41,41 @@ State = "The explorer's state: a line of JSON, or a .json file that holds it"
 
 Kind = TypeVar("Kind", bound=Config)
 
-HEADS = "Softmax; Softmax + CPR:100 + Mi"
+HEAD = "Softmax + CPR:100 + Mi"
+HEADS = f"Softmax; {HEAD}"
 DATA = "complete-journey-types"
 
 
 @app.command()
+def train(
+    data: Data = DATA,
+    users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
+    encoder: Encoder = "GRU4Rec",
+    head: Annotated[str, typer.Option(help="The head to train.")] = HEAD,
+    epochs: Epochs = 100,
+    batch_size: Annotated[int, typer.Option(help="Windows a step, over all processes.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 4e-3,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    user: User = "",
+    item: Item = "",
+    time: Time = "",
+    title: Title = "",
+    runs: Runs = "runs",
+) -> None:
+    """Train one head on a log, or read it back, and print the run's folder; torchrun makes it several processes."""
+    from cprlab.reports.config import TrainConfig
+    from cprlab.training.processes import is_first
+
+    run = _filled(TrainConfig, locals()).run()
+    if is_first():
+        print(run.folder)
+
+
+@app.command()
 def report(
-    data: Annotated[
-        str, typer.Option(help="A built-in log, a prepared folder, or a parquet, csv, tsv or .inter file.")
-    ] = DATA,
+    data: Data = DATA,
     users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
     encoder: Encoder = "GRU4Rec",
     heads: Heads = HEADS,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cprlab import cli
+from cprlab.training import Run
 
 GOOD = "user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(90))
 
@@ -76,6 +77,27 @@ def test_prepare_says_what_it_holds_and_a_report_takes_the_folder(tmp_path, monk
     code, printed = run(monkeypatch, capsys, "report", "--data", "prepared", "--heads", "Softmax; Softmax + CPR:8")
     assert code == 2
     assert "number of items, 7" in printed  # the data were read
+
+
+def test_train_prints_where_the_run_is_and_reads_it_back(tmp_path, monkeypatch, capsys):
+    (tmp_path / "good.csv").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    asked = ["cprlab", "train", "--data", "good.csv", "--head", "Softmax+C", "--encoder", "MF", "--epochs", "1"]
+    printed = []
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", [*asked, "--batch-size", "3", "--learning-rate", "0.01"])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert stopped.value.code == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    config = Run.load(printed[0].strip()).config
+    assert (config.head, config.encoder.name) == ("Softmax + C", "MF")
+    assert (config.training.batch_size, config.training.learning_rate, config.training.epochs) == (3, 0.01, 1)
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    code, said = run(monkeypatch, capsys, "train", "--data", "good.csv", "--learning-rate", "-1")
+    assert code == 2
+    assert said.startswith("cprlab: The setting 'learning_rate' cannot be -1.0")
 
 
 def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):

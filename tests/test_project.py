@@ -88,6 +88,8 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
         cases.to_parquet(tmp_path / "my_cases.parquet")
         if rest[0] in ("report", "probe") and "--data" in rest:
             arguments += ["--heads", "Softmax; Softmax + C", "--epochs", "1"]
+        if "train" in rest:
+            arguments += ["--epochs", "1"]
     if "explore" in arguments and arguments[0] != "make":
         explored(arguments, folder, environment)
         return
@@ -95,6 +97,9 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     if {"report", "probe", "case"} & set(arguments) and "--help" not in arguments:
         assert Path(folder, done.stdout.splitlines()[-1]).is_file()
+    if "train" in arguments:
+        (printed,) = done.stdout.splitlines()
+        assert Path(folder, printed, "run.json").is_file()
 
 
 # What stands in the README's Python, and what is put in its place so that it is quick here.

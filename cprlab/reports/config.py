@@ -1,6 +1,7 @@
-"""What a report can be asked for; the notebook, the command line and papermill all fill this."""
+"""What a training, or a report, can be asked for; the notebook, the command line and papermill all fill this."""
 
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
@@ -8,24 +9,22 @@ from cprlab.config import Config
 from cprlab.data import Sequences, load_sequences
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
-from cprlab.training import RunConfig, TrainingConfig
+from cprlab.training import Run, RunConfig, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
 
 
-class ReportConfig(Config):
-    """The parameters of `notebooks/report.ipynb`.
+class LogConfig(Config):
+    """A log, and how to train on it.
 
     Attributes:
         data: a built-in log, a file or a prepared folder.
         users: how many users to draw at random; 0 takes all.
         encoder: the encoder's name.
-        heads: names of heads, a semicolon between two; the first is the one that others are compared with.
         epochs: at most; training stops earlier when the validation NDCG@10 no longer rises.
         seed: of the weights, the order of batches, the draw of users and the bootstrap.
         device: where to train.
         precision: float32, float64, or bfloat16 for the products of matrices.
         runs: the folder in which trained models are kept and found again.
-        out: the folder for `metrics.json`; none is written when empty.
         user: the log's column of users; guessed when empty, as are `item`, `time` and `title`.
         item: the log's column of items.
         time: the log's column of times.
@@ -35,17 +34,68 @@ class ReportConfig(Config):
     data: str = "complete-journey-types"
     users: int = pydantic.Field(0, ge=0)
     encoder: EncoderName = "GRU4Rec"
-    heads: str = "Softmax; Softmax + CPR:100 + Mi"
     epochs: int = pydantic.Field(100, ge=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
     device: Device = "auto"
     precision: Precision = "float32"
     runs: str = "runs"
-    out: str = ""
     user: str = ""
     item: str = ""
     time: str = ""
     title: str = ""
+
+    def sequences(self) -> Sequences:
+        """Load the log and pack it.
+
+        Raises:
+            DataError: the log cannot be read, or is too short to be split.
+        """
+        sequences = load_sequences(self.data, user=self.user, item=self.item, time=self.time, title=self.title)
+        return sequences.sample(self.users, self.seed) if self.users else sequences
+
+    def run_config(self, head: str, **training: Any) -> RunConfig:
+        """Return how to train a head; `training` holds other fields of `TrainingConfig`.
+
+        Raises:
+            ConfigError: a value is not possible.
+        """
+        training |= {"epochs": self.epochs, "seed": self.seed, "precision": self.precision}
+        return RunConfig(encoder=CONFIGS[self.encoder](), head=head, training=TrainingConfig(**training))
+
+
+class TrainConfig(LogConfig):
+    """What `cprlab train` is asked for.
+
+    Attributes:
+        head: the head's name, as in the paper.
+        batch_size: windows a step, over all processes.
+        learning_rate: of Adam.
+    """
+
+    head: str = "Softmax + CPR:100 + Mi"
+    batch_size: int = TrainingConfig().batch_size
+    learning_rate: float = TrainingConfig().learning_rate
+
+    def run(self) -> Run:
+        """Train, or read the run back.
+
+        Raises:
+            CprlabError: a value, the data, the head or the device is not usable, or the training diverged.
+        """
+        config = self.run_config(self.head, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        return train(self.sequences(), config, self.runs, self.device)
+
+
+class ReportConfig(LogConfig):
+    """The parameters of `notebooks/report.ipynb`.
+
+    Attributes:
+        heads: names of heads, a semicolon between two; the first is the one that others are compared with.
+        out: the folder for `metrics.json`; none is written when empty.
+    """
+
+    heads: str = "Softmax; Softmax + CPR:100 + Mi"
+    out: str = ""
 
     @pydantic.field_validator("heads")
     @classmethod
@@ -57,20 +107,9 @@ class ReportConfig(Config):
             raise ValueError("a report shows every head with the history removed as well; leave (post) out")
         return "; ".join(names)
 
-    def sequences(self) -> Sequences:
-        """Load the log and pack it.
-
-        Raises:
-            DataError: the log cannot be read, or is too short to be split.
-        """
-        sequences = load_sequences(self.data, user=self.user, item=self.item, time=self.time, title=self.title)
-        return sequences.sample(self.users, self.seed) if self.users else sequences
-
     def run_configs(self) -> dict[str, RunConfig]:
         """Return what to train, by head."""
-        training = TrainingConfig(epochs=self.epochs, seed=self.seed, precision=self.precision)
-        encoder = CONFIGS[self.encoder]()
-        return {head: RunConfig(encoder=encoder, head=head, training=training) for head in self.heads.split("; ")}
+        return {head: self.run_config(head) for head in self.heads.split("; ")}
 
     def check(self) -> Sequences:
         """Return the data; refuse what could not be trained, before any time is spent on it.

@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pydantic
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from tqdm import tqdm
 
@@ -22,6 +22,7 @@ from cprlab.files import whole
 from cprlab.models import Context, Recommender
 from cprlab.training.kernel import chunked
 from cprlab.training.loss import Loss, LossName, build_loss
+from cprlab.training.processes import by_first, is_first, open_fabric, total
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "float64", "bfloat16"]
@@ -82,6 +83,9 @@ def fit(
 ) -> pd.DataFrame:
     """Train in place; the recommender ends with the weights of its best epoch.
 
+    Where torchrun started several processes, each scores its part of every batch. Batches, negatives and gradients are
+    those of one process, and so are the weights, but for rounding, and for dropout, which draws other numbers.
+
     Args:
         recommender: with freshly drawn weights, in float64 if that is the precision.
         sequences: what to train on.
@@ -97,14 +101,14 @@ def fit(
     if accelerator == "mps" and config.precision == "float64":
         raise ConfigError("The device mps has no float64; use the precision float32, or the device cpu.")
     lower = "bf16-mixed" if config.precision == "bfloat16" else None
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=lower)
+    fabric = open_fabric(accelerator, lower)
+    loss = build_loss(config.loss, sequences.training_counts(), config.negatives, config.calibration)
     optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
-    model, optimizer = fabric.setup(recommender, optimizer)
+    model, optimizer = fabric.setup(_Scored(recommender, loss), optimizer)
     state = {"epochs": [], "best": -1.0, "weights": copy.deepcopy(recommender.state_dict())}
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint is not None and by_first(checkpoint.exists):
         state = _resume(checkpoint, recommender, optimizer, fabric.device)
     windows = sequences.windows("train")
-    loss = build_loss(config.loss, sequences.training_counts(), config.negatives, config.calibration)
     targets = int(windows.n_targets.sum())
     done = len(state["epochs"])
     with tqdm(
@@ -114,6 +118,7 @@ def fit(
         unit_scale=True,
         mininterval=1.0,
         leave=None,  # a bar over many trainings stays alone
+        disable=not is_first(),
         desc=f"{recommender.head.config}",
     ) as bar:
         for epoch in range(done, config.epochs):
@@ -123,28 +128,29 @@ def fit(
             torch.manual_seed(config.seed + 1_000_003 * (epoch + 1))  # dropout and negatives, the same after a restart
             batches = _batches(windows, config.batch_size, np.random.default_rng((config.seed, epoch)))
             model.train()
-            total = 0.0
+            summed = 0.0
             for chosen in batches:
                 batch = sequences.batch(windows, chosen)
-                with fabric.autocast():
-                    value = _loss(loss, model, recommender, batch, fabric.device)
+                share = _share(batch, loss.draw(batch.targets), fabric.global_rank, fabric.world_size)
+                value = model(*(tensor.to(fabric.device) for tensor in share))
                 n_targets = int(windows.n_targets[chosen].sum())
                 optimizer.zero_grad()
-                fabric.backward(value / n_targets)
+                fabric.backward(fabric.world_size * value / n_targets)  # gradients are averaged over the processes
                 optimizer.step()
-                total += float(value.detach())
+                summed += float(value.detach())
                 bar.update(n_targets)
-            if not math.isfinite(total):
+            summed = total(fabric, summed)
+            if not math.isfinite(summed):
                 raise CprlabError(
-                    f"Training diverged in epoch {epoch + 1}: the loss is {total}; lower the learning rate."
+                    f"Training diverged in epoch {epoch + 1}: the loss is {summed}; lower the learning rate."
                 )
             seconds = time.perf_counter() - began
-            ndcg = float(METRICS["NDCG@10"](evaluate(recommender, sequences, "validation"), "rank").mean())
-            bar.set_postfix(epoch=epoch + 1, loss=f"{total / targets:.3f}", ndcg=f"{ndcg:.4f}")
+            ndcg = by_first(partial(_validate, recommender, sequences))
+            bar.set_postfix(epoch=epoch + 1, loss=f"{summed / targets:.3f}", ndcg=f"{ndcg:.4f}")
             state["epochs"].append(
                 {
                     "epoch": epoch + 1,
-                    "loss": total / targets,
+                    "loss": summed / targets,
                     "ndcg": ndcg,
                     "seconds": seconds,
                     "targets_per_second": targets / seconds,
@@ -154,20 +160,42 @@ def fit(
                 state |= {"best": ndcg, "weights": copy.deepcopy(recommender.state_dict())}
             if checkpoint is not None:
                 now = {"now": recommender.state_dict(), "optimizer": optimizer.state_dict()}
-                with whole(checkpoint) as file:
-                    torch.save(state | now, file)
+                by_first(partial(_save, state | now, checkpoint))
     recommender.load_state_dict(state["weights"])
     recommender.eval()
     return pd.DataFrame(state["epochs"])
 
 
-def _loss(loss: Loss, model: nn.Module, recommender: Recommender, batch: Batch, device: torch.device) -> torch.Tensor:
-    """Return the sum over the batch's targets; `model` is the recommender as Fabric wrapped it."""
-    negatives = loss.draw(batch.targets).to(device)
-    batch = batch.to(device)
-    facets = model(batch.items, batch.at, batch.users)
-    context = Context(batch.items, batch.at, recommender.n_items)
-    return chunked(loss, recommender.head, facets, recommender.outputs, context, batch.targets, negatives)
+class _Scored(nn.Module):
+    """A recommender with its loss behind it: all that gradients pass through, as DDP wants a module to be."""
+
+    def __init__(self, recommender: Recommender, loss: Loss) -> None:
+        super().__init__()
+        self.recommender, self.loss = recommender, loss
+
+    def forward(
+        self,
+        items: torch.Tensor,
+        at: torch.Tensor,
+        users: torch.Tensor,
+        targets: torch.Tensor,
+        negatives: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the sum over the batch's targets; see `Batch`, and `Loss` for the negatives."""
+        facets = self.recommender(items, at, users)
+        context = Context(items, at, self.recommender.n_items)
+        return chunked(self.loss, self.recommender.head, facets, self.recommender.outputs, context, targets, negatives)
+
+
+def _share(batch: Batch, negatives: torch.Tensor, rank: int, world: int) -> list[torch.Tensor]:
+    """Return which rows a process scores, for `_Scored`: every `world`-th one.
+
+    A batch may have fewer rows than there are processes. Who is left without takes the first, and no targets, since
+    gradients are waited for from all.
+    """
+    own = slice(rank, None, world) if rank < len(batch.items) else slice(1)
+    targets = batch.targets if rank < len(batch.items) else torch.full_like(batch.targets, -1)
+    return [tensor[own] for tensor in (batch.items, batch.at, batch.users, targets, negatives)]
 
 
 def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -186,6 +214,15 @@ def _stale(epochs: list[dict], patience: int) -> bool:
     """Say whether the last `patience` epochs brought no gain."""
     scores = [epoch["ndcg"] for epoch in epochs]
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
+
+
+def _validate(recommender: Recommender, sequences: Sequences) -> float:
+    return float(METRICS["NDCG@10"](evaluate(recommender, sequences, "validation"), "rank").mean())
+
+
+def _save(state: dict, checkpoint: Path) -> None:
+    with whole(checkpoint) as file:
+        torch.save(state, file)
 
 
 def _resume(checkpoint: Path, recommender: Recommender, optimizer: torch.optim.Optimizer, device: torch.device) -> dict:

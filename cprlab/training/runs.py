@@ -4,7 +4,9 @@ import hashlib
 import json
 import math
 import platform
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Self
@@ -21,7 +23,8 @@ from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.files import locked, make_folder, whole
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
-from cprlab.training.loop import Device, TrainingConfig, fit
+from cprlab.training.loop import Device, TrainingConfig, fit, open_device
+from cprlab.training.processes import by_first, count, open_fabric, several
 
 
 class RunConfig(Config):
@@ -93,7 +96,8 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
     """Return the run of this configuration on these data: read back if it is there, else trained and kept.
 
     A training that was interrupted goes on after its last whole epoch. Where another process trains the same run, this
-    one waits, and reads it back.
+    one waits, and reads it back. Processes that torchrun started train one run together (see `fit`); what they have in
+    common is the folder, and all return the run.
 
     Args:
         sequences: the log.
@@ -108,11 +112,20 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
     slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.encoder.name}-{config.head}".lower())
     name = "-".join(part for part in slug.split("-") if part)[:80] + "-" + config.identity(sequences)
     folder = Path(runs) / name
-    if not folder.is_dir():
-        make_folder(Path(runs))  # before any time is spent on training
-        with locked(folder):
-            if not folder.is_dir():
-                _train(sequences, config, folder, device)
+    if several():
+        open_fabric(open_device(device).type)
+    with ExitStack() as held:
+
+        def claim() -> bool:
+            """Say whether the run is to be trained, and let no other program train it meanwhile."""
+            if folder.is_dir():
+                return False
+            make_folder(Path(runs))  # before any time is spent on training
+            held.enter_context(locked(folder))
+            return not folder.is_dir()
+
+        if by_first(claim):
+            _train(sequences, config, folder, device)
     return Run.load(folder)
 
 
@@ -121,6 +134,13 @@ def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device
     recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
     unfinished = folder.with_name(f".{folder.name}.checkpoint")
     history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
+    by_first(partial(_keep, recommender, sequences, config, history, folder))
+    by_first(partial(unfinished.unlink, missing_ok=True))
+
+
+def _keep(
+    recommender: Recommender, sequences: Sequences, config: RunConfig, history: pd.DataFrame, folder: Path
+) -> None:
     cases = evaluate(recommender, sequences, "test")
     record = {
         "config": config.model_dump(),
@@ -132,6 +152,7 @@ def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device
             "max_len": sequences.max_len,
         },
         "trained_on": recommender.embedding.weight.device.type,
+        "processes": count(),
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
         | {"python": platform.python_version()},
         "test": {
@@ -145,7 +166,6 @@ def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device
         history.to_parquet(new / "history.parquet")
         cases.to_parquet(new / "cases.parquet")
         (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    unfinished.unlink(missing_ok=True)
 
 
 def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:
