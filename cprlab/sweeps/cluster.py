@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import dask
 import torch
+from dask.system import CPU_COUNT
 from dask_jobqueue import SLURMCluster
 from dask_jobqueue.slurm import SLURMJob
 from distributed import Client, Nanny, Scheduler, SpecCluster
@@ -40,9 +40,8 @@ def open_cluster(workers: int = 0, scheduler: str = "", slurm: str = "", device:
         try:
             client = Client(scheduler, timeout=SECONDS_TO_FIND_A_SCHEDULER)
         except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"There is no Dask scheduler at {scheduler} ({str(error).splitlines()[0]}); start one with: dask scheduler"
-            ) from None
+            detail = str(error).splitlines()[0]
+            raise ConfigError(f"There is no Dask scheduler at {scheduler} ({detail}); see docs/sweeps.md.") from None
         with client:
             yield client
         return
@@ -54,7 +53,7 @@ def _local(workers: int, device: Device) -> SpecCluster:
     """Return worker processes of one thread each; with GPUs, each worker sees one."""
     gpus = _gpus() if open_device(device).type == "cuda" else []
     specs = {}
-    for place in range(workers or len(gpus) or len(os.sched_getaffinity(0))):
+    for place in range(workers or len(gpus) or CPU_COUNT):
         own = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}
         # Training is no data of Dask's, so Dask has no say in how much memory it takes.
         options = {"nthreads": 1, "env": QUIET | own, "memory_limit": 0, "dashboard": False}
@@ -80,7 +79,6 @@ def _slurm(path: str, workers: int) -> SLURMCluster:
             raise ConfigError(f"{path}: SLURMCluster has no argument {name!r}: {suggestion(name, sorted(known))}")
     arguments["scheduler_options"] = {"dashboard": False, "dashboard_address": None} | arguments["scheduler_options"]
     try:
-        with dask.config.set({"distributed.deploy.lost-worker-timeout": "5s"}):
-            return SLURMCluster(**arguments | ({"n_workers": workers} if workers else {}))
+        return SLURMCluster(**arguments | ({"n_workers": workers} if workers else {}))
     except (ValueError, TypeError, OSError) as error:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None

@@ -88,8 +88,8 @@ def read_sweep(path: Path | str) -> SweepConfig:
     """Read a sweep from a YAML file.
 
     Raises:
-        ConfigError: the file is not there or not YAML, or a setting is unknown, missing or of the wrong type; a sentence
-            that names the file.
+        ConfigError: the file is not there or not YAML, or a setting is unknown, missing or of the wrong type; the
+            sentence names the file.
     """
     values = read_yaml(path)
     try:

@@ -94,7 +94,7 @@ def _outcome(future: Future) -> Outcome:
         times = error.allowed_failures + 1
         return Outcome(
             None,
-            f"The worker was killed {times} times in a row while it worked on this, for want of memory perhaps; start "
+            f"The worker was killed {times} times while it worked on this, for want of memory perhaps; start "
             "the sweep again, with fewer workers or a smaller batch.",
             "KilledWorker",
         )
@@ -131,8 +131,8 @@ def train_trial(trial: Trial, data: str, size: SizeName, runs: str, device: Devi
         device: where to train.
 
     Returns:
-        The columns of `Results.table` behind the labels, then the test metrics of `run.json`, by their names, and `fingerprint`
-        of the data.
+        The columns of `Results.table` behind the labels, then the test metrics of `run.json`, by their names, and the
+        `fingerprint` of the data.
 
     Raises:
         CprlabError: the data, the head or the folder is not usable, or the training diverged.
