@@ -14,6 +14,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ddd; vertical-align: top }
+td { white-space: nowrap }
+td:last-child { white-space: normal }
 th { position: sticky; top: 0; background: #fff; border-bottom: 2px solid #888 }
 .failed { color: #A33A00 }
 """

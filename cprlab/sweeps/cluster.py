@@ -16,7 +16,6 @@ from cprlab.errors import ConfigError, suggestion
 from cprlab.sweeps.config import read_yaml
 from cprlab.training.loop import Device, open_device
 
-QUIET = {"TQDM_DISABLE": "1"}
 SECONDS_TO_FIND_A_SCHEDULER = 20
 
 
@@ -56,7 +55,7 @@ def _local(workers: int, device: Device) -> SpecCluster:
     for place in range(workers or len(gpus) or CPU_COUNT):
         own = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}
         # Training is no data of Dask's, so Dask has no say in how much memory it takes.
-        options = {"nthreads": 1, "env": QUIET | own, "memory_limit": 0, "dashboard": False}
+        options = {"nthreads": 1, "env": own, "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL}
         specs[place] = {"cls": Nanny, "options": options}
     front = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": None}
     return SpecCluster(workers=specs, scheduler={"cls": Scheduler, "options": front}, silence_logs=logging.CRITICAL)

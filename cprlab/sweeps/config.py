@@ -30,7 +30,7 @@ class SweepConfig(Grid):
     name: str
     notebooks: tuple[str, ...] = ()
     device: Device = "auto"
-    runs: str = "runs"
+    runs: str = pydantic.Field("runs", validate_default=True)
     out: str = ""
 
     @pydantic.field_validator(*ONE_OR_MORE, mode="before")
