@@ -46,12 +46,15 @@ def run_sweep(
         CprlabError: a notebook's name, the cluster or the place is not usable.
     """
     refuse_to_replace(config.folder, config)
-    pages = _notebooks(config)
+    _notebooks(config)
     with open_cluster(workers, scheduler, slurm, config.device) as client:
         trials = [(trial, data) for data in config.data for trial in config.grid.but(data=(data,)).trials()]
         asked = [(train_trial, (trial, data, config.size, config.runs, config.device)) for trial, data in trials]
         trained = run_all(client, asked, "runs")
-        executed = run_all(client, [(run_notebook, asked) for asked in pages.values()], "notebooks")
+        usable = {data for (_, data), of_run in zip(trials, trained, strict=True) if not of_run.error}
+        # A log that cannot be read has stopped its own runs, and would stop the notebooks.
+        pages = _notebooks(config.but(data=[data for data in config.data if data in usable] or config.data))
+        executed = run_all(client, [(run_notebook, page) for page in pages.values()], "notebooks")
     results = pd.DataFrame(
         trial.labels
         | {"status": "failed" if of_run.error else "done", "error": of_run.error, "kind": of_run.kind}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import papermill
 import pandas as pd
+import papermill
 import pytest
 
 from cprlab.errors import ConfigError, DataError
