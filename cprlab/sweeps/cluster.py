@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from dask.system import CPU_COUNT
 from dask_jobqueue import SLURMCluster
+from dask_jobqueue.core import Job, JobQueueCluster
 from dask_jobqueue.slurm import SLURMJob
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
@@ -70,8 +71,9 @@ def _slurm(path: str, workers: int) -> SLURMCluster:
     arguments = {"n_workers": 1, "scheduler_options": {}} | read_yaml(path)
     known = {
         name
-        for kind in (SLURMCluster, *SLURMCluster.__mro__[1:2], SLURMJob, *SLURMJob.__mro__[1:2])
-        for name in inspect.signature(kind.__init__).parameters
+        for kind in (JobQueueCluster, Job, SLURMJob)
+        for name, parameter in inspect.signature(kind.__init__).parameters.items()
+        if parameter.default is not parameter.empty
     }
     for name in arguments:
         if name not in known:

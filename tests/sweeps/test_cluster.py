@@ -39,7 +39,7 @@ def fail(error):
     raise error
 
 
-def wait_until(true, seconds=60):
+def wait_until(true, seconds=180):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
