@@ -205,6 +205,24 @@ def prepare(
 
 
 @app.command()
+def sweep(
+    grid: Annotated[Path, typer.Argument(help="A YAML file: data, encoders, heads, settings, seeds and notebooks.")],
+    workers: Annotated[int, typer.Option(min=0, help="How many train at once; 0: one a core, or one a GPU.")] = 0,
+    scheduler: Annotated[str, typer.Option(help="The address of a running Dask cluster's scheduler.")] = "",
+    slurm: Annotated[str, typer.Option(help="A YAML file with the arguments of dask_jobqueue.SLURMCluster.")] = "",
+) -> None:
+    """Train a grid of runs on many processes or machines, and write a report on all; 1 if something in it failed."""
+    from cprlab.reports.sweep import run_sweep
+    from cprlab.sweeps.config import read_sweep
+
+    page, failed = run_sweep(read_sweep(grid), workers, scheduler, slurm)
+    print(page)
+    if failed:
+        print(f"cprlab: {len(failed)} failed, such as: {failed[0].error}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
 def figures(
     report: Annotated[Path, typer.Argument(help="The folder of a report.")],
     folder: Annotated[Path, typer.Argument(help="Where the PNG files go.")] = Path("figures"),

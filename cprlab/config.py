@@ -1,6 +1,6 @@
 """The base of every configuration: frozen, typed, small, and refused in a sentence when wrong."""
 
-import typing
+import re
 from typing import Any, Self
 
 import pydantic
@@ -36,8 +36,8 @@ def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
     if first["type"] == "missing":
         return f"The setting {name!r} is missing; give it a value."
     if first["type"] == "literal_error":
-        choices = typing.get_args(config.model_fields[name].annotation)
-        return f"Unknown {name} {first['input']!r}: {suggestion(str(first['input']), choices)}"
+        choices = re.split(", | or ", first["ctx"]["expected"].replace("'", ""))
+        return f"Unknown {first['loc'][0]} {first['input']!r}: {suggestion(first['input'], choices)}"
     if first["type"] == "union_tag_invalid":
         choices = first["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"Unknown {name} {first['ctx']['tag']!r}: {suggestion(first['ctx']['tag'], choices)}"

@@ -84,6 +84,8 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
         np.savez(tmp_path / "my_model.npz", item_embeddings=weights, states=states)
         state = {"models": ["my_model.npz"], "settings": [{"toward": 1}], "case": 3, "history": [2, 5]}
         (tmp_path / "my_state.json").write_text(json.dumps(state))
+        grid = {"name": "my_grid", "data": "my_log.csv", "encoder": "MF", "head": ["Softmax", "Softmax + C"]}
+        (tmp_path / "my_grid.yaml").write_text(yaml.safe_dump(grid))
         cases = pd.DataFrame({"history": [[1, 2, 3]] * 12, "target": [2, 4] * 6})
         cases.to_parquet(tmp_path / "my_cases.parquet")
         if rest[0] in ("report", "probe") and "--data" in rest:
@@ -95,7 +97,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
         return
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    if {"report", "probe", "case"} & set(arguments) and "--help" not in arguments:
+    if {"report", "probe", "case", "sweep"} & set(arguments) and "--help" not in arguments:
         assert Path(folder, done.stdout.splitlines()[-1]).is_file()
     if "train" in arguments:
         (printed,) = done.stdout.splitlines()

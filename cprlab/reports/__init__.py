@@ -11,6 +11,7 @@ from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
 from cprlab.reports.study import StudyConfig
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
+from cprlab.reports.summary import SummaryConfig, summary_answer
 
 __all__ = [
     "Findings",
@@ -19,12 +20,14 @@ __all__ = [
     "ReportConfig",
     "StudyConfig",
     "Subject",
+    "SummaryConfig",
     "answer",
     "examine",
     "gain_in_words",
     "open_subject",
     "planted_answer",
     "probe_plan",
+    "summary_answer",
     "verdicts",
     "write_findings",
     "write_metrics",

@@ -87,7 +87,9 @@ class Grid(Config):
         _refuse_twice("data", [_label(name) for name in self.data])
         for name, values in self.settings.items():
             _refuse_twice(name, values)
-        self.trials()  # refuses settings that are none
+        trials = [tuple(trial.labels.items()) for trial in self.trials()]  # refuses settings that are none
+        if len(set(trials)) < len(trials):
+            raise ConfigError("The grid names a value twice under settings, spelled in two ways; give each once.")
         return self
 
     def logs(self) -> dict[str, Sequences]:
@@ -117,7 +119,11 @@ class Grid(Config):
         trials = []
         for place in itertools.product(data, self.encoder, self.head, *self.settings.values(), range(self.seeds)):
             labels = dict(zip(("data", "encoder", "head", *self.settings, "seed"), place, strict=True))
-            trials.append(Trial(labels, self._config(labels)))
+            config = self._config(labels)
+            taken = dict(config.training) | dict(config.encoder)  # "1e-3" is taken for the number that it means
+            trials.append(
+                Trial({name: taken[name] if name in self.settings else labels[name] for name in labels}, config)
+            )
         return trials
 
     def _config(self, labels: dict[str, Any]) -> RunConfig:

@@ -2,6 +2,6 @@
 
 from cprlab.training.loop import TrainingConfig, fit
 from cprlab.training.planted import fit_plan, planted_losses
-from cprlab.training.runs import Run, RunConfig, train
+from cprlab.training.runs import Run, RunConfig, run_folder, train
 
-__all__ = ["Run", "RunConfig", "TrainingConfig", "fit", "fit_plan", "planted_losses", "train"]
+__all__ = ["Run", "RunConfig", "TrainingConfig", "fit", "fit_plan", "planted_losses", "run_folder", "train"]

@@ -109,9 +109,7 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         ConfigError: the head does not fit the data, or the device is not there.
         DataError: the folder cannot be written.
     """
-    slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.encoder.name}-{config.head}".lower())
-    name = "-".join(part for part in slug.split("-") if part)[:80] + "-" + config.identity(sequences)
-    folder = Path(runs) / name
+    folder = run_folder(sequences, config, runs)
     if several():
         open_fabric(open_device(device).type)
     with ExitStack() as held:
@@ -127,6 +125,13 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         if by_first(claim):
             _train(sequences, config, folder, device)
     return Run.load(folder)
+
+
+def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
+    """Return the folder in which `train` keeps the run, whether it is there or not."""
+    slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.encoder.name}-{config.head}".lower())
+    name = "-".join(part for part in slug.split("-") if part)[:80] + "-" + config.identity(sequences)
+    return Path(runs) / name
 
 
 def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device) -> None:

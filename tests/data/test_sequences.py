@@ -247,3 +247,29 @@ def test_a_disk_that_is_full_halfway_is_said_in_a_sentence(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
     assert list(tmp_path.iterdir()) == []
+
+
+@given(
+    lists=st.lists(st.lists(st.integers(0, 12), min_size=5, max_size=40), min_size=1, max_size=6),
+    longest=st.integers(4, 45),
+)
+@settings(max_examples=30, deadline=None)
+def test_recent_keeps_the_last_interactions_of_each_user(lists, longest):
+    whole = sequences_of(lists, max_len=10)
+    cut = whole.recent(longest)
+    np.testing.assert_array_equal(cut.user_ids, whole.user_ids)
+    for user, items in enumerate(lists):
+        mine = cut.item_ids[cut.items[cut.offsets[user] : cut.offsets[user + 1]]]
+        assert mine.tolist() == items[-longest:]
+    assert sorted(cut.item_ids.tolist()) == sorted({item for items in lists for item in items[-longest:]})
+    if max(map(len, lists)) <= longest:
+        assert cut is whole
+    else:
+        assert cut.fingerprint != whole.fingerprint
+        kept, all_of = sum(min(len(items), longest) for items in lists), sum(map(len, lists))
+        assert cut.notes[-1] == f"Of each user the last {longest} interactions are kept, {kept} of {all_of}."
+
+
+def test_recent_refuses_to_keep_too_few_to_split():
+    with pytest.raises(DataError, match="at least 4 interactions"):
+        sequences_of([[1, 2, 3, 4, 5]], max_len=10).recent(3)

@@ -1,0 +1,172 @@
+"""run_sweep: a grid's runs are trained on a cluster, notebooks read them, and one folder holds what came of it."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import papermill
+
+import cprlab
+from cprlab.errors import CprlabError, DataError
+from cprlab.files import locked, make_folder, whole
+from cprlab.reports.index import index_page
+from cprlab.reports.page import to_page
+from cprlab.reports.run import PAGE, execute, parameterised
+from cprlab.sweeps.cluster import open_cluster
+from cprlab.sweeps.config import SweepConfig
+from cprlab.sweeps.work import Outcome, run_all, train_trial
+
+RESULTS, STAMP, SUMMARY = "results.parquet", "stamp.json", "summary"
+VERSIONS = ("cprlab", "torch", "numpy", "pandas", "scipy", "distributed")
+
+
+def run_sweep(
+    config: SweepConfig, workers: int = 0, scheduler: str = "", slurm: str = ""
+) -> tuple[Path, list[Outcome]]:
+    """Train what is not trained yet, run the notebooks, and write the report's folder.
+
+    The folder appears, or changes, only when all of it is there. What fails is told in it, and stops nothing else.
+
+    Args:
+        config: what to train.
+        workers: as for `open_cluster`; likewise `scheduler` and `slurm`.
+        scheduler: a running cluster.
+        slurm: arguments for Slurm.
+
+    Returns:
+        The path of `index.html`, and what failed.
+
+    Raises:
+        CprlabError: a notebook's name, the cluster or the place is not usable.
+    """
+    refuse_to_replace(config.folder, config)
+    _notebooks(config)
+    with open_cluster(workers, scheduler, slurm, config.device) as client:
+        trials = [(trial, data) for data in config.data for trial in config.grid.but(data=(data,)).trials()]
+        asked = [(train_trial, (trial, data, config.size, config.runs, config.device)) for trial, data in trials]
+        trained = run_all(client, asked, "runs")
+        usable = {data for (_, data), of_run in zip(trials, trained, strict=True) if not of_run.error}
+        # A log that cannot be read has stopped its own runs, and would stop the notebooks.
+        pages = _notebooks(config.but(data=[data for data in config.data if data in usable] or config.data))
+        executed = run_all(client, [(run_notebook, page) for page in pages.values()], "notebooks")
+    results = pd.DataFrame(
+        trial.labels
+        | {"status": "failed" if of_run.error else "done", "error": of_run.error, "kind": of_run.kind}
+        | (of_run.value or {})
+        for (trial, _), of_run in zip(trials, trained, strict=True)
+    )
+    with locked(config.folder):
+        refuse_to_replace(config.folder, config)
+        _write(config, results, dict(zip(pages, executed, strict=True)))
+    return config.folder / PAGE, [outcome for outcome in (*trained, *executed) if outcome.error]
+
+
+def run_notebook(name: str, parameters: dict[str, Any], title: str) -> dict[str, str]:
+    """Execute a notebook of the project; return the texts of its page (`html`) and of itself (`ipynb`).
+
+    Raises:
+        CprlabError: the notebook stopped.
+    """
+    try:
+        executed = execute(name, parameters)
+    except papermill.PapermillExecutionError as error:
+        raise CprlabError(f"{name} stopped with {error.ename}: {error.evalue}") from None
+    return {"html": to_page(executed, title), "ipynb": nbformat.writes(executed)}
+
+
+def refuse_to_replace(out: Path, config: SweepConfig) -> None:
+    """Let a report replace nothing but an earlier one of a sweep with the same name.
+
+    Raises:
+        DataError: there is something else.
+    """
+    make_folder(out.parent)
+    here, runs = out.resolve(), Path(config.runs)
+    if here == runs or here in runs.parents or runs in here.parents:
+        raise DataError(f"The report in {out} and the runs in {runs} must not be in each other; change `out`.")
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise DataError(f"{out} is a file; choose another folder with `out`.")
+    held = {path.name for path in out.iterdir()} - {".ipynb_checkpoints"}
+    if not held:
+        return
+    try:
+        stamp = json.loads((out / STAMP).read_text(encoding="utf-8"))
+        name, files = stamp["sweep"]["name"], {*stamp["files"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        name, files = None, set()
+    if not held <= files:
+        raise DataError(f"{out} holds other files than a sweep's report; choose another folder with `out`.")
+    if name != config.name:
+        raise DataError(f"{out} holds the report of the sweep {name!r}; choose another name, or remove it.")
+
+
+def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]]:
+    """Return the arguments of `run_notebook` by the name of the page.
+
+    Raises:
+        ConfigError: there is no such notebook, or it does not take a sweep's parameters.
+    """
+    summary = {"grid": config.grid.model_dump_json(), "device": config.device, "runs": config.runs, "train": False}
+    pages = {SUMMARY: (f"{SUMMARY}.ipynb", summary, f"cprlab: {config.name}")}
+    for notebook in config.notebooks:
+        for encoder in config.encoder:
+            parameters = {
+                "data": "; ".join(config.data),
+                "size": config.size,
+                "encoder": encoder,
+                "heads": "; ".join(config.head),
+                "seeds": config.seeds,
+                "device": config.device,
+                "runs": config.runs,
+            }
+            title = f"cprlab: {config.name}, {notebook}, {encoder}"
+            pages[f"{notebook}-{encoder}"] = (f"{notebook}.ipynb", parameters, title)
+    for notebook, parameters, _ in pages.values():
+        parameterised(notebook, parameters)
+    return pages
+
+
+def _write(config: SweepConfig, results: pd.DataFrame, pages: dict[str, Outcome]) -> None:
+    with whole(config.folder) as new:
+        new.mkdir()
+        results.to_parquet(new / RESULTS)
+        for name, page in pages.items():
+            for ending, text in (page.value or {}).items():
+                (new / f"{name}.{ending}").write_text(text, encoding="utf-8")
+        (new / PAGE).write_text(index_page(config, results, pages), encoding="utf-8")
+        files = sorted([*(path.name for path in new.iterdir()), STAMP])
+        (new / STAMP).write_text(json.dumps(_stamp(config, results, files), indent=2) + "\n", encoding="utf-8")
+
+
+def _stamp(config: SweepConfig, results: pd.DataFrame, files: list[str]) -> dict[str, Any]:
+    fingerprints = results.dropna(subset="fingerprint") if "fingerprint" in results else results[:0]
+    return {
+        "sweep": config.model_dump(),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seeds": list(range(config.seeds)),
+        "data": dict(zip(fingerprints["data"], fingerprints.get("fingerprint", []), strict=True)),
+        "runs": {status: int((results["status"] == status).sum()) for status in ("done", "failed")},
+        "versions": {package: metadata.version(package) for package in VERSIONS} | {"python": sys.version.split()[0]},
+        "commit": _commit(),
+        "files": files,
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that cprlab runs from, `-dirty` behind it if files differ, or None."""
+    checkout = Path(cprlab.__file__).parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,133 @@
+"""SweepConfig: a grid with a name, notebooks and places, as a YAML file holds it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from cprlab.data import BUILTIN
+from cprlab.data.load import check_file
+from cprlab.errors import ConfigError, CprlabError
+from cprlab.sweeps.grid import Grid
+from cprlab.training.loop import Device
+
+ONE_OR_MORE = ("data", "encoder", "head", "notebooks")
+
+
+class SweepConfig(Grid):
+    """What `cprlab sweep` runs. Paths are made absolute, since workers may stand in other folders.
+
+    Attributes:
+        name: of the sweep; the report goes to `reports/` and this name.
+        notebooks: numbered notebooks to run over the trained models, once for each encoder.
+        device: where each worker trains.
+        runs: the folder in which trained models are kept and found again.
+        out: the report's folder, where it is to be another one.
+    """
+
+    name: str
+    notebooks: tuple[str, ...] = ()
+    device: Device = "auto"
+    runs: str = pydantic.Field("runs", validate_default=True)
+    out: str = ""
+
+    @pydantic.field_validator(*ONE_OR_MORE, mode="before")
+    @classmethod
+    def _one_is_enough(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @pydantic.field_validator("settings", mode="before")
+    @classmethod
+    def _one_value_is_enough(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: of_one if isinstance(of_one, (list, tuple)) else (of_one,) for name, of_one in value.items()}
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _is_a_folder(cls, name: str) -> str:
+        if name != Path(name).name or name.startswith(".") or "\0" in name:
+            raise ValueError("a sweep's name is a folder's name, without slashes and with no dot in front")
+        return name
+
+    @pydantic.field_validator("notebooks")
+    @classmethod
+    def _once(cls, notebooks: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.removesuffix(".ipynb") for name in notebooks)
+        if len(set(names)) < len(names):
+            raise ValueError("a notebook is named twice")
+        return names
+
+    @pydantic.field_validator("data")
+    @classmethod
+    def _absolute(cls, data: tuple[str, ...]) -> tuple[str, ...]:
+        for name in data:
+            if name not in BUILTIN and not os.path.isdir(name):
+                check_file(Path(name))
+        return tuple(name if name in BUILTIN else os.path.abspath(name) for name in data)
+
+    @pydantic.field_validator("runs")
+    @classmethod
+    def _absolute_runs(cls, runs: str) -> str:
+        return os.path.abspath(runs)
+
+    @property
+    def folder(self) -> Path:
+        """The report's folder."""
+        return Path(self.out or Path("reports") / self.name)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid alone."""
+        return Grid(**{field: getattr(self, field) for field in Grid.model_fields})
+
+
+def read_sweep(path: Path | str) -> SweepConfig:
+    """Read a sweep from a YAML file.
+
+    Raises:
+        ConfigError: the file is not there or not YAML, or a setting is unknown, missing or of the wrong type; the
+            sentence names the file.
+    """
+    values = read_yaml(path)
+    try:
+        return SweepConfig(**values)
+    except CprlabError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Return the names and values that a YAML file holds.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or does not hold names and values, each name once.
+    """
+    try:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _EachKeyOnce)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the name.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{path} cannot be read as YAML{where}: {problem}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path} cannot be read as YAML: it is nested too deeply.") from None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(f"{path} holds no names with values; each line is like `name: value`.")
+    return values
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """The safe loader, which by itself lets the last of two equal keys win; it runs nothing from the file."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, (key, _) in enumerate(node.value):
+            if key.value in names[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)

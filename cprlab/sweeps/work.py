@@ -1,0 +1,147 @@
+"""run_all: jobs are handed to workers as they come free, and each comes back as what it found or why it failed."""
+
+import io
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from distributed import Client, Future, KilledWorker, wait
+from tqdm import tqdm
+
+from cprlab.data import Sequences
+from cprlab.errors import CprlabError
+from cprlab.sweeps.grid import Grid, SizeName, Trial
+from cprlab.sweeps.results import described
+from cprlab.training import train
+from cprlab.training.loop import Device
+
+TICK = 1.0  # seconds between two looks at the workers
+Job = tuple[Callable, tuple]  # a function of a module that workers can import, and its arguments
+
+
+class Outcome(NamedTuple):
+    """What came of a job.
+
+    Attributes:
+        value: what the function returned; None if it failed.
+        error: the sentence that it failed with, or nothing.
+        kind: the class of that error, or nothing.
+    """
+
+    value: Any = None
+    error: str = ""
+    kind: str = ""
+
+
+def run_all(client: Client, jobs: Sequence[Job], label: str) -> list[Outcome]:
+    """Run jobs on a cluster's workers, with a bar on standard error, and return what came of each, in order.
+
+    A job whose worker dies is tried again, as often as Dask's `allowed-failures` says (three times).
+
+    Raises:
+        CprlabError: the scheduler is gone.
+    """
+    outcomes = [Outcome()] * len(jobs)
+    waiting, running = deque(range(len(jobs))), {}
+    with tqdm(total=len(jobs), desc=label, unit=" done", smoothing=0.1) as bar:
+        while waiting or running:
+            workers = _workers(client)
+            # One for each worker and no more in store, so that a worker takes nothing with it but what it works on.
+            while waiting and len(running) < workers:
+                function, arguments = jobs[waiting[0]]
+                running[client.submit(attempt, function, arguments, pure=False)] = waiting.popleft()
+            _wait(running)
+            for future in [future for future in running if future.done()]:
+                place = running.pop(future)
+                outcomes[place] = _outcome(future)
+                bar.update()
+            failed = sum(bool(outcome.error) for outcome in outcomes)
+            bar.set_postfix(workers=workers, failed=failed)
+    return outcomes
+
+
+def _workers(client: Client) -> int:
+    """Return how many workers there are, and ask for those again that are gone."""
+    if client.cluster is not None:
+        client.cluster.scale(len(client.cluster.worker_spec))
+    try:
+        return len(client.nthreads())
+    except (OSError, TimeoutError) as error:
+        raise CprlabError("The Dask scheduler is gone; start it and the sweep again to finish what is left.") from error
+
+
+def _wait(running: dict[Future, int]) -> None:
+    try:
+        if running:
+            wait(list(running), timeout=TICK, return_when="FIRST_COMPLETED")
+        else:
+            time.sleep(TICK)
+    except TimeoutError:
+        pass
+
+
+def _outcome(future: Future) -> Outcome:
+    if future.status == "finished":
+        return future.result()
+    if future.status != "error":  # lost or cancelled: nobody but the scheduler does that
+        raise CprlabError("The Dask scheduler is gone; start it and the sweep again to finish what is left.")
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        times = error.allowed_failures + 1
+        return Outcome(
+            None,
+            f"The worker was killed {times} times while it worked on this, for want of memory perhaps; start "
+            "the sweep again, with fewer workers or a smaller batch.",
+            "KilledWorker",
+        )
+    return Outcome(None, _sentence(error), type(error).__name__)
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, CprlabError) else f"{type(error).__name__}: {text}"
+
+
+# What follows runs on workers.
+
+_ALONE = threading.Lock()  # torch's random numbers are one stream a process, so a process trains one model at a time
+
+
+def attempt(function: Callable, arguments: tuple) -> Outcome:
+    """Call a function, and return its error if it fails; what it writes to standard error, such as bars, is dropped."""
+    with _ALONE, redirect_stderr(io.StringIO()):
+        try:
+            return Outcome(function(*arguments))
+        except Exception as error:
+            return Outcome(None, _sentence(error), type(error).__name__)
+
+
+def train_trial(trial: Trial, data: str, size: SizeName, runs: str, device: Device) -> dict[str, Any]:
+    """Return a row on the trial's run, trained now unless it is there.
+
+    Args:
+        trial: what to train.
+        data: a built-in log, a file or a prepared folder.
+        size: how much of it is taken.
+        runs: the folder of run folders.
+        device: where to train.
+
+    Returns:
+        The columns of `Results.table` behind the labels, then the test metrics of `run.json`, by their names, and the
+        `fingerprint` of the data.
+
+    Raises:
+        CprlabError: the data, the head or the folder is not usable, or the training diverged.
+    """
+    run = train(_log(data, size), trial.config, runs, device)
+    return described(run) | run.record["test"] | {"fingerprint": run.record["data"]["fingerprint"]}
+
+
+@lru_cache(maxsize=2)  # trials come log by log
+def _log(data: str, size: SizeName) -> Sequences:
+    (log,) = Grid(data=(data,), size=size).logs().values()
+    return log

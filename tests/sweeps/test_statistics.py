@@ -1,0 +1,199 @@
+"""Values and intervals of many runs, against loops, closed forms and SciPy."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from cprlab.errors import ConfigError
+from cprlab.sweeps import gains, geometric_mean_gains, means, signed_ranks
+from cprlab.sweeps.results import Results
+from cprlab.sweeps.statistics import USERS_AT_ONCE, resampled_means
+
+HEADS = ("Softmax", "Softmax + C", "Softmax + CP")
+BASE = {"head": "Softmax"}
+
+
+def made_up(data=("a", "b", "c"), seeds=2, users=40, seed=0) -> pd.DataFrame:
+    """Cases of runs that nobody trained: in log "a" nothing repeats, and what repeats has no rank in post."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for log in data:
+        repeat = rng.random(users) < (0 if log == "a" else 0.4)
+        for head, run in itertools.product(HEADS, range(seeds)):
+            rank = rng.integers(1, 30, users)
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "data": log, "encoder": "GRU4Rec", "head": head, "seed": run, "user": range(users),
+                        "repeat": repeat, "rank": rank, "rank_post": np.where(repeat, np.nan, np.maximum(1, rank - 3)),
+                        "log_loss": rng.exponential(5, users), "copy_probability": rng.random(users),
+                    }
+                )
+            )  # fmt: skip
+    return pd.concat(rows, ignore_index=True)
+
+
+def ndcg(rank):
+    return 1 / math.log2(1 + rank) if rank <= 10 else 0.0  # of nan, 0
+
+
+def mean_of(cases, rank, group, **labels):
+    """The mean NDCG@10 in a loop."""
+    values = []
+    for row in cases.to_dict("records"):
+        in_group = group == "all" or row["repeat"] == (group == "repeat")
+        if in_group and all(row[name] == value for name, value in labels.items()):
+            values.append(ndcg(row[rank]))
+    return sum(values) / len(values)
+
+
+def test_means_are_those_of_a_loop():
+    cases = made_up()
+    table = means(cases, ("NDCG@10", "log-loss"))
+    assert set(table[table["data"] == "a"]["cases"]) == {"all", "new"}  # nothing repeats there
+    assert set(table[table["metric"] == "log-loss"]["ranking"]) == {"raw"}
+    for row in table[table["metric"] == "NDCG@10"].itertuples():
+        rank = {"raw": "rank", "post": "rank_post"}[row.ranking]
+        assert row.value == pytest.approx(mean_of(cases, rank, row.cases, data=row.data, head=row.head), rel=1e-12)
+        assert row.low <= row.value <= row.high
+    everyone = table[(table["cases"] == "all") & (table["metric"] == "log-loss")].set_index(["data", "head"])["value"]
+    expected = cases.groupby(["data", "head"])["log_loss"].mean()
+    pd.testing.assert_series_equal(everyone.sort_index(), expected, check_names=False)
+
+
+def test_gains_are_paired_differences_and_quotients():
+    cases = made_up()
+    for row in gains(cases, BASE).itertuples():
+        rank = {"raw": "rank", "post": "rank_post"}[row.ranking]
+        of_head, of_base = (mean_of(cases, rank, row.cases, data=row.data, head=head) for head in (row.head, "Softmax"))
+        assert row.value == pytest.approx(of_head - of_base, abs=1e-12)
+        if of_base:
+            assert row.ratio == pytest.approx(of_head / of_base, rel=1e-12)
+            assert row.ratio_low <= row.ratio <= row.ratio_high
+        else:
+            assert np.isnan([row.ratio, row.ratio_low, row.ratio_high]).all()
+
+
+def test_equal_runs_gain_exactly_nothing():
+    cases = made_up()
+    same = cases[cases["head"] == "Softmax"]
+    found = gains(pd.concat([same, same.assign(head="the same")], ignore_index=True), BASE)
+    assert len(found) > 0
+    assert (found[["value", "low", "high"]] == 0).all(axis=None)
+    assert (found["ratio"].dropna() == 1).all()
+    averaged = geometric_mean_gains(pd.concat([same, same.assign(head="the same")], ignore_index=True), BASE)
+    assert (averaged[["value", "low", "high"]] == 0).all(axis=None)
+
+
+def test_the_geometric_mean_of_gains_is_scipys_over_each_kind_of_log():
+    cases = made_up()
+    table = geometric_mean_gains(cases, BASE)
+    kinds = {"with repeats": "bc", "without repeats": "a", "all": "abc"}
+    assert len(table) == 2 * 2 * 3  # heads, rankings, kinds of log
+    for row in table.itertuples():
+        rank = {"raw": "rank", "post": "rank_post"}[row.ranking]
+        ratios = [
+            mean_of(cases, rank, "all", data=data, head=row.head)
+            / mean_of(cases, rank, "all", data=data, head="Softmax")
+            for data in kinds[row.logs]
+        ]
+        assert row.value == pytest.approx(stats.gmean(ratios) - 1, rel=1e-9)
+        assert row.n == len(ratios)
+        assert row.low < row.value < row.high
+
+
+def test_the_interval_of_a_geometric_mean_is_that_of_logs_drawn_apart():
+    """With many users, log ratios are about normal: their variances add up, over the logs squared."""
+    cases = made_up(data=("b", "c"), seeds=1, users=2000)
+    (row,) = (
+        geometric_mean_gains(cases[cases["head"] != "Softmax + CP"], BASE)
+        .query("ranking == 'raw' and logs == 'all'")
+        .itertuples()
+    )
+    variance = 0.0
+    for _, of_log in cases.groupby("data"):
+        of_head, of_base = (
+            np.array([ndcg(rank) for rank in of_log.loc[of_log["head"] == head, "rank"]])
+            for head in ("Softmax + C", "Softmax")
+        )
+        variance += np.var(of_head / of_head.mean() - of_base / of_base.mean()) / len(of_head) / 4  # the delta method
+    width = math.log1p(row.high) - math.log1p(row.low)
+    assert width == pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.1)
+
+
+def test_a_mean_of_zero_has_no_geometric_mean_and_does_not_fail():
+    cases = made_up(data=("b",))
+    cases.loc[cases["head"] == "Softmax", "rank"] = 1000
+    table = geometric_mean_gains(cases, BASE).query("ranking == 'raw'")
+    assert not np.isfinite(table["value"]).any()
+
+
+def test_what_cannot_be_paired_is_refused_in_a_sentence():
+    cases = made_up()
+    with pytest.raises(ConfigError, match=r"There is no run .*'head': 'Sofmax'"):
+        gains(cases, {"head": "Sofmax"})
+    few = cases[(cases["head"] == "Softmax") | (cases["seed"] == 0)]
+    with pytest.raises(ConfigError, match="has other seeds or users"):
+        geometric_mean_gains(few, BASE)
+
+
+def test_signed_ranks_are_scipys_with_holms_correction():
+    logs = [f"log {place}" for place in range(8)]
+    found = gains(made_up(logs), BASE).query("cases == 'all'")
+    table = signed_ranks(found)
+    for _, rows in table.groupby("ranking"):
+        p = []
+        for row in rows.itertuples():
+            values = found.query("head == @row.head and ranking == @row.ranking")["value"]
+            assert (row.better, row.worse, row.n) == ((values > 0).sum(), (values < 0).sum(), 8)
+            assert row.p == stats.wilcoxon(values).pvalue
+            p.append(row.p)
+        small, large = sorted(p)
+        assert sorted(rows["p_holm"]) == pytest.approx([min(1, 2 * small), max(min(1, 2 * small), large)])
+
+
+def test_signed_ranks_of_few_logs_are_not_given():
+    logs = [f"log {place}" for place in range(6)]
+    found = gains(made_up(logs), BASE).query("cases == 'all'")
+    assert signed_ranks(found)["p"].notna().all()
+    few = signed_ranks(found[found["data"] != "log 5"])
+    assert few[["p", "p_holm"]].isna().all(axis=None)
+    assert signed_ranks(found.assign(value=0.0))["p"].eq(1).all()
+
+
+@pytest.mark.parametrize("users", [400, USERS_AT_ONCE + 1])
+def test_resampled_means_spread_as_the_closed_form_says(users):
+    """One seed: the standard error of the mean. Seeds too, without an interaction: their variance is added."""
+    rng = np.random.default_rng(0)
+    of_users, of_seeds = rng.exponential(1, users), np.array([0.0, 0.3, 0.5, 1.0])
+    one = resampled_means(of_users[None])
+    assert one.shape == (1000,)
+    assert one.mean() == pytest.approx(of_users.mean(), abs=4 * one.std() / 1000**0.5)
+    assert one.std() == pytest.approx(of_users.std() / users**0.5, rel=0.1)
+    both = resampled_means(of_users + of_seeds[:, None])
+    assert both.std() == pytest.approx((of_users.var() / users + of_seeds.var() / 4) ** 0.5, rel=0.1)
+    np.testing.assert_array_equal(resampled_means(of_users[None] * 2), 2 * one)  # the same draw again
+    assert not np.array_equal(resampled_means(of_users[None], (0, 1)), one)
+
+
+def test_the_best_setting_is_chosen_by_validation_among_those_with_all_seeds():
+    rows = [
+        # data, head, d, seed, validation
+        ("a", "Softmax", 8, 0, 0.1), ("a", "Softmax", 8, 1, 0.3),
+        ("a", "Softmax", 16, 0, 0.2), ("a", "Softmax", 16, 1, 0.1),
+        ("a", "Softmax + C", 8, 0, 0.9), ("a", "Softmax + C", 16, 0, 0.3), ("a", "Softmax + C", 16, 1, 0.3),
+        ("b", "Softmax + C", 8, 0, 0.5), ("b", "Softmax + C", 8, 1, 0.5),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["data", "head", "d", "seed", "validation"])
+    table.insert(1, "encoder", "GRU4Rec")
+    cases = table.drop(columns="validation").assign(user=0, rank=range(len(table)))
+    best = Results(table, cases).best(BASE)
+    assert best.table[["data", "head", "d", "seed"]].to_numpy().tolist() == [
+        ["a", "Softmax", 8, 0], ["a", "Softmax", 8, 1], ["a", "Softmax + C", 16, 0], ["a", "Softmax + C", 16, 1]
+    ]  # log "b" has no base, and d = 8 lacks a seed  # fmt: skip
+    assert list(best.cases.columns) == ["data", "encoder", "head", "seed", "user", "rank"]
+    assert best.cases["rank"].tolist() == [0, 1, 5, 6]
