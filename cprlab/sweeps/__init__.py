@@ -1,7 +1,8 @@
 """Sweeps: many runs asked for as one grid, and what they say together."""
 
+from cprlab.sweeps.ablation import contributions
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, run_trials
 from cprlab.sweeps.statistics import gains, means, significance
 
-__all__ = ["SIZES", "Grid", "Results", "Size", "Trial", "gains", "means", "run_trials", "significance"]
+__all__ = ["SIZES", "Grid", "Results", "Size", "Trial", "contributions", "gains", "means", "run_trials", "significance"]
