@@ -55,37 +55,36 @@ def comparison_answer(tests: pd.DataFrame, base: str) -> str:
             f"**{as_text(data)}.** Of {users['all']:,} test users, {repeats:.1%} next took an item of their history."
         ]
         lines += [caution(users["all"]), ""]
-        groups = ["all", "repeat", "new"] if repeats else ["all"]
-        for head, of_head in of_data[of_data["cases"].isin([*groups, "new"])].groupby("head", sort=False):
-            of_head = of_head.set_index(["metric", "ranking", "cases"], drop=False)
-            ranked, left_out = of_head.loc[("NDCG@10", "raw")], of_head.loc[("NDCG@10", "post", "new")]
+        for head, of_head in of_data.groupby("head", sort=False):
+            raw = of_head[(of_head["ranking"] == "raw") & (of_head["cases"].isin(users.index if repeats else ["all"]))]
+            ranked, losses = (raw[raw["metric"] == metric] for metric in ("NDCG@10", "log-loss"))
+            left_out = of_head[(of_head["metric"] == "NDCG@10") & (of_head["ranking"] == "post")]
+            left_out = left_out[left_out["cases"] == "new"]  # a repeat cannot be ranked without the history
             lines += [
                 f"- **{head}** against {base}: {_verdict(ranked, left_out)}",
-                f"    - NDCG@10: {_said(ranked.loc[groups])}.",
-                f"    - The same once both leave the history out at inference: {_said(left_out.to_frame().T)}.",
-                f"    - Log-loss in nats, where less is better: {_said(of_head.loc[('log-loss', 'raw')].loc[groups])}.",
+                f"    - NDCG@10: {_said(ranked)}.",
+                f"    - The same once both leave the history out at inference: {_said(left_out)}.",
+                f"    - Log-loss in nats, where less is better: {_said(losses)}.",
             ]
         lines.append("")
     lines.append("*p* is of the randomisation test, after Holm's correction for all rows of the table above.")
     return "\n".join(lines)
 
 
-def _verdict(ranked: pd.DataFrame, left_out: pd.Series) -> str:
-    overall = judgement(ranked.loc["all"])
-    if overall != "better":
-        return f"{overall} in NDCG@10."
-    where = [group for group in ("repeat", "new") if group in ranked.index and judgement(ranked.loc[group]) == "better"]
-    words = {"repeat": "targets in the history", "new": "new targets"}
-    sentence = (
-        f"better in NDCG@10, shown for {' and for '.join(words[group] for group in where) or 'both together only'}. "
-    )
-    if judgement(left_out) == "better":
+def _verdict(ranked: pd.DataFrame, left_out: pd.DataFrame) -> str:
+    found = {row.cases: judgement(row) for row in ranked.itertuples()}
+    if found["all"] != "better":
+        return f"{found['all']} in NDCG@10."
+    names = {"repeat": "targets in the history", "new": "new targets"}
+    where = " and for ".join(names[group] for group in names if found.get(group) == "better")
+    sentence = "better in NDCG@10" + f", shown for {where}" * bool(where) + ". "
+    if any(judgement(row) == "better" for row in left_out.itertuples()):
         return sentence + "Part of the gain is left without the history's items: it is more than copying and excluding."
     return sentence + "No gain is shown without the history's items: it lies in which of them are copied or excluded."
 
 
 def _said(rows: pd.DataFrame) -> str:
-    return "; ".join(_tested(row) for row in rows.itertuples())
+    return "; ".join(_tested(row) for row in rows.itertuples()) or "no such targets"
 
 
 def _tested(row: NamedTuple) -> str:
