@@ -5,7 +5,7 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 """
 
 from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_words
-from cprlab.reports.comparison import comparison_answer, top_predictions
+from cprlab.reports.comparison import ablation_answer, comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
@@ -20,6 +20,7 @@ __all__ = [
     "ReportConfig",
     "StudyConfig",
     "Subject",
+    "ablation_answer",
     "answer",
     "caution",
     "comparison_answer",

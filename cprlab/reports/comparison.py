@@ -49,17 +49,10 @@ def comparison_answer(tests: pd.DataFrame, base: str) -> str:
     """
     lines = []
     for data, of_data in tests.groupby("data", sort=False):
-        users = of_data.groupby("cases")["n"].first()
-        repeats = users.get("repeat", 0) / users["all"]
-        lines += [
-            f"**{as_text(data)}.** Of {users['all']:,} test users, {repeats:.1%} next took an item of their history."
-        ]
-        lines += [caution(users["all"]), ""]
+        lines += _about(data, of_data)
         for head, of_head in of_data.groupby("head", sort=False):
-            raw = of_head[(of_head["ranking"] == "raw") & (of_head["cases"].isin(users.index if repeats else ["all"]))]
-            ranked, losses = (raw[raw["metric"] == metric] for metric in ("NDCG@10", "log-loss"))
-            left_out = of_head[(of_head["metric"] == "NDCG@10") & (of_head["ranking"] == "post")]
-            left_out = left_out[left_out["cases"] == "new"]  # a repeat cannot be ranked without the history
+            ranked, left_out = _telling(of_head, "NDCG@10")
+            losses, _ = _telling(of_head, "log-loss")
             lines += [
                 f"- **{head}** against {base}: {_verdict(ranked, left_out)}",
                 f"    - NDCG@10: {_said(ranked)}.",
@@ -69,6 +62,47 @@ def comparison_answer(tests: pd.DataFrame, base: str) -> str:
         lines.append("")
     lines.append("*p* is of the randomisation test, after Holm's correction for all rows of the table above.")
     return "\n".join(lines)
+
+
+def ablation_answer(parts: pd.DataFrame) -> str:
+    """Return Markdown: log by log, what every part gains over the head without it in NDCG@10, and on which targets.
+
+    Args:
+        parts: of `sweeps.contributions`.
+    """
+    if parts.empty:
+        return "No two of these heads differ in one part alone, so no part can be told from the others."
+    lines = []
+    for data, of_data in parts[parts["metric"] == "NDCG@10"].groupby("data", sort=False):
+        lines += _about(data, of_data)
+        verdicts: dict[str, list[str]] = {}
+        for (part, over), of_part in of_data.groupby(["part", "over"], sort=False):
+            ranked, left_out = _telling(of_part, "NDCG@10")
+            for row in ranked.itertuples():
+                verdicts.setdefault(judgement(row), []).append(f"{part} over {over} ({row.cases})")
+            lines.append(f"- **{part}** over {over}: {_said(ranked)}. History left out: {_said(left_out)}.")
+        for verdict in ("better", "worse"):
+            lines.append(f"- Shown to be {verdict}: {'; '.join(verdicts.get(verdict, ['none']))}.")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _about(data: str, rows: pd.DataFrame) -> list[str]:
+    users = rows.groupby("cases")["n"].first()
+    repeats = users.get("repeat", 0) / users["all"]
+    share = f"Of {users['all']:,} test users, {repeats:.1%} next took an item of their history."
+    return [f"**{as_text(data)}.** {share}", caution(users["all"]), ""]
+
+
+def _telling(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return one setting's rows with, and without the history, that say something of their own.
+
+    Where nothing repeats, all targets are new; without the history, no repeat can be ranked.
+    """
+    rows = rows[rows["metric"] == metric]
+    groups = ["all", "repeat", "new"] if "repeat" in set(rows["cases"]) else ["all"]
+    raw, post = (rows["ranking"] == ranking for ranking in ("raw", "post"))
+    return rows[raw & rows["cases"].isin(groups)], rows[post & (rows["cases"] == "new")]
 
 
 def _verdict(ranked: pd.DataFrame, left_out: pd.DataFrame) -> str:
@@ -88,5 +122,6 @@ def _said(rows: pd.DataFrame) -> str:
 
 
 def _tested(row: NamedTuple) -> str:
-    more = [relative_in_words(row), "" if np.isnan(row.holm) else f"p = {row.holm:.4f}"]
+    p = getattr(row, "holm", np.nan)  # not all gains come with a test
+    more = [relative_in_words(row), "" if np.isnan(p) else f"p = {p:.4f}"]
     return gain_in_words(row) + f" ({', '.join(filter(None, more))})" * any(more)

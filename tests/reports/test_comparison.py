@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from cprlab.evaluation import Example
-from cprlab.reports import comparison_answer, top_predictions
+from cprlab.reports import ablation_answer, comparison_answer, top_predictions
 
 TITLES = np.array(["<b>Bold</b>", "a | b", "*c*", "d", "e"])
 
@@ -74,3 +74,24 @@ def test_the_answer_says_so_where_nothing_is_gained(value, verdict):
     answer = comparison_answer(rows("one", gains, {"all": 500}), "Softmax")
     assert f"- **Softmax + C** against Softmax: {verdict} in NDCG@10." in answer
     assert "at inference: no such targets." in answer  # all are repeats
+
+
+def test_an_ablation_says_which_part_is_shown_to_help_where():
+    helps = {("raw", "all", "NDCG@10"): 0.03, ("raw", "repeat", "NDCG@10"): 0.1, ("raw", "new", "NDCG@10"): -0.02}
+    nothing = {key: 0.001 for key in helps} | {("post", "new", "NDCG@10"): 0.002}
+    n = {"all": 1000, "repeat": 250, "new": 750}
+    parts = pd.concat(
+        [
+            rows("one", helps, n).assign(part="C", over="Softmax"),
+            rows("one", nothing, n).assign(part="P", over="Softmax + C"),
+        ]
+    ).drop(columns="holm")
+    lines = ablation_answer(parts).splitlines()
+    assert lines[0] == "**one.** Of 1,000 test users, 25.0% next took an item of their history."
+    assert lines[3].startswith("- **C** over Softmax: all +0.0300 [+0.0200, +0.0400], better; repeat +0.1000")
+    assert lines[4].endswith("History left out: new +0.0020 [-0.0080, +0.0120], no difference shown.")
+    assert lines[5:7] == [
+        "- Shown to be better: C over Softmax (all); C over Softmax (repeat).",
+        "- Shown to be worse: C over Softmax (new).",
+    ]
+    assert "No two of these heads" in ablation_answer(pd.DataFrame())
