@@ -35,7 +35,7 @@ def top_predictions(examples: list[Example], titles: np.ndarray, top: int = 3) -
         cells = [f"{case.wrong} {case.kind}", history, marked(case.target, case)]
         for scores in case.log_probs.values():
             best = np.argsort(-scores, kind="stable")[:top]
-            cells.append("<br>".join(f"{np.exp(scores[item]):.1%} {marked(item, case)}" for item in best))
+            cells.append("<br>".join(f"{np.exp(scores[item]):.2%} {marked(item, case)}" for item in best))
         lines.append(cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -114,7 +114,10 @@ def _verdict(ranked: pd.DataFrame, left_out: pd.DataFrame) -> str:
     sentence = "better in NDCG@10" + f", shown for {where}" * bool(where) + ". "
     if any(judgement(row) == "better" for row in left_out.itertuples()):
         return sentence + "Part of the gain is left without the history's items: it is more than copying and excluding."
-    return sentence + "No gain is shown without the history's items: it lies in which of them are copied or excluded."
+    return (
+        sentence
+        + "Without the history's items no gain is shown: all of it may lie in which of them are copied or excluded."
+    )
 
 
 def _said(rows: pd.DataFrame) -> str:

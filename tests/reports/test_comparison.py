@@ -22,8 +22,8 @@ def test_predictions_are_side_by_side_marked_and_titles_stay_text():
         "| Softmax fails to copy",
         f"{bold}<br>d<br>{bold}",
         f"{bold} ●★",
-        r"40.0% a \| b ◆<br>30.0% \*c\* ◆",
-        f"50.0% {bold} ●★<br>30.0% e ◆ |",
+        r"40.00% a \| b ◆<br>30.00% \*c\* ◆",
+        f"50.00% {bold} ●★<br>30.00% e ◆ |",
     ]
     assert top_predictions([], TITLES) == "No case qualifies."
 
@@ -58,7 +58,7 @@ def test_the_answer_says_where_the_gain_lies_and_whether_it_is_exclusion():
     one, two = answer.split("**two.**")
     assert one.startswith("**&lt;i&gt;one&lt;/i&gt;.** Of 1,000 test users, 25.0% next took")
     assert "small sample" not in one
-    assert "better in NDCG@10, shown for targets in the history. No gain is shown without" in one
+    assert "better in NDCG@10, shown for targets in the history. Without the history's items no gain is shown" in one
     assert "NDCG@10: all +0.0300 [+0.0200, +0.0400], better (p = 0.0123); repeat +0.1000" in one
     assert "at inference: new +0.0030 [-0.0070, +0.0130], no difference shown" in one
     assert "less is better: all -0.2000 [-0.2100, -0.1900], better (p = 0.0123); repeat -0.9000" in one
