@@ -10,6 +10,8 @@ from cprlab.plots import GLYPHS
 from cprlab.reports.answer import caution, gain_in_words, judgement, relative_in_words
 from cprlab.reports.numbers import as_text
 
+LEVEL = 0.05  # of p, after Holm's correction, above which a difference is not shown
+
 
 def top_predictions(examples: list[Example], titles: np.ndarray, top: int = 3) -> str:
     """Return a Markdown table: each case's history, its true next item, and every head's most probable items.
@@ -106,25 +108,29 @@ def _telling(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFram
 
 
 def _verdict(ranked: pd.DataFrame, left_out: pd.DataFrame) -> str:
-    found = {row.cases: judgement(row) for row in ranked.itertuples()}
+    found = {row.cases: _tested(row) for row in ranked.itertuples()}
     if found["all"] != "better":
         return f"{found['all']} in NDCG@10."
     names = {"repeat": "targets in the history", "new": "new targets"}
     where = " and for ".join(names[group] for group in names if found.get(group) == "better")
     sentence = "better in NDCG@10" + f", shown for {where}" * bool(where) + ". "
-    if any(judgement(row) == "better" for row in left_out.itertuples()):
+    if any(_tested(row) == "better" for row in left_out.itertuples()):
         return sentence + "Part of the gain is left without the history's items: it is more than copying and excluding."
-    return (
-        sentence
-        + "Without the history's items no gain is shown: all of it may lie in which of them are copied or excluded."
-    )
-
-
-def _said(rows: pd.DataFrame) -> str:
-    return "; ".join(_tested(row) for row in rows.itertuples()) or "no such targets"
+    return sentence + "Without the history's items no gain is shown: all of it may lie in which are copied or excluded."
 
 
 def _tested(row: NamedTuple) -> str:
+    """Return `judgement(row)`, but that no difference is shown where a test of many says so."""
+    found = judgement(row)
+    return "no difference shown" if found in ("better", "worse") and row.holm > LEVEL else found
+
+
+def _said(rows: pd.DataFrame) -> str:
+    return "; ".join(map(_with_test, rows.itertuples())) or "no such targets"
+
+
+def _with_test(row: NamedTuple) -> str:
     p = getattr(row, "holm", np.nan)  # not all gains come with a test
-    more = [relative_in_words(row), "" if np.isnan(p) else f"p = {p:.4f}"]
+    doubted = ", which may be chance" if judgement(row) in ("better", "worse") and p > LEVEL else ""
+    more = [relative_in_words(row), "" if np.isnan(p) else f"p = {p:.4f}{doubted}"]
     return gain_in_words(row) + f" ({', '.join(filter(None, more))})" * any(more)

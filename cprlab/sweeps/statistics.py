@@ -84,21 +84,23 @@ def significance(
         seed: of the bootstrap and of the signs.
 
     Returns:
-        Rows as of `gains`, with `p`, two-sided, and `holm`, adjusted for all rows that have one (Holm, 1979). Both are
+        Rows as of `gains`, with `p`, two-sided, and `holm`, adjusted for all tests of the table (Holm, 1979). Rows in
+        which users differ alike are one test, such as those of all and of new targets where nothing repeats. Both are
         nan where no user differs: there is nothing to test.
 
     Raises:
         ConfigError: as `gains`.
     """
-    table = gains(cases, base, metrics, seed)
-    pairs = _paired(cases, base, metrics)
-    p = np.array([_exchangeable((values - of_base).mean(0), seed) for _, _, values, of_base in pairs])
-    return table.assign(p=p, holm=_holm(p))
+    differences = [(values - of_base).mean(0) for _, _, values, of_base in _paired(cases, base, metrics)]
+    moved = [of_users[of_users != 0] for of_users in differences]  # the sign of 0 is nothing
+    keys = [of_users.tobytes() for of_users in moved]
+    p = {key: _exchangeable(of_users, seed) for key, of_users in dict(zip(keys, moved, strict=True)).items()}
+    holm = dict(zip(p, _holm(np.array(list(p.values()))), strict=True))
+    return gains(cases, base, metrics, seed).assign(p=[p[key] for key in keys], holm=[holm[key] for key in keys])
 
 
-def _exchangeable(differences: np.ndarray, seed: int) -> float:
-    """Return the two-sided p-value of the mean of `differences` (m,) under random signs; nan if all are 0."""
-    moved = differences[differences != 0]  # the sign of 0 is nothing
+def _exchangeable(moved: np.ndarray, seed: int) -> float:
+    """Return the two-sided p-value of the mean of differences (m,), none of them 0, under random signs."""
     if len(moved) < 2:
         return 1.0 if len(moved) else np.nan
     if len(moved) > MANY:

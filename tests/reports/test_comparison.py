@@ -68,6 +68,16 @@ def test_the_answer_says_where_the_gain_lies_and_whether_it_is_exclusion():
     assert "; new" not in two  # which are all
 
 
+def test_what_holds_alone_but_not_among_many_tests_is_not_taken_for_shown():
+    gains = {("raw", "all", "NDCG@10"): 0.03, ("post", "new", "NDCG@10"): 0.02, ("raw", "all", "log-loss"): 0.0}
+    tests = rows("one", gains, {"all": 500, "new": 500})
+    tests.loc[tests["ranking"] == "post", "holm"] = 0.3
+    answer = comparison_answer(tests, "Softmax")
+    assert "Without the history's items no gain is shown" in answer
+    assert "new +0.0200 [+0.0100, +0.0300], better (p = 0.3000, which may be chance)" in answer
+    assert "no difference shown in NDCG@10." in comparison_answer(tests.assign(holm=0.06), "Softmax")
+
+
 @pytest.mark.parametrize(("value", "verdict"), [(0.005, "no difference shown"), (-0.03, "worse")])
 def test_the_answer_says_so_where_nothing_is_gained(value, verdict):
     gains = {("raw", "all", "NDCG@10"): value, ("post", "all", "NDCG@10"): value, ("raw", "all", "log-loss"): 0.0}
