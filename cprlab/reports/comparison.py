@@ -79,13 +79,16 @@ def ablation_answer(parts: pd.DataFrame) -> str:
         lines += _about(data, of_data)
         verdicts: dict[str, list[str]] = {}
         for (part, over), of_part in of_data.groupby(["part", "over"], sort=False):
-            ranked, left_out = _telling(of_part, "NDCG@10")
-            for row in ranked.itertuples():
-                verdicts.setdefault(judgement(row), []).append(f"{part} over {over} ({row.cases})")
-            lines.append(f"- **{part}** over {over}: {_said(ranked)}. History left out: {_said(left_out)}.")
+            said = []
+            for rows, where in zip(_telling(of_part, "NDCG@10"), ("", ", history left out"), strict=True):
+                said.append("; ".join(map(gain_in_words, rows.itertuples())) or "no such targets")
+                for row in rows.itertuples():
+                    verdicts.setdefault(judgement(row), []).append(f"{part} over {over} ({row.cases}{where})")
+            lines.append(f"- **{part}** over {over}: {said[0]}. History left out: {said[1]}.")
         for verdict in ("better", "worse"):
             lines.append(f"- Shown to be {verdict}: {'; '.join(verdicts.get(verdict, ['none']))}.")
-        lines.append("")
+        n = sum(map(len, verdicts.values()))
+        lines += [f"- Each of these {n} intervals is 95% by itself: {0.05 * n:.1f} may miss 0 by chance alone.", ""]
     return "\n".join(lines)
 
 
@@ -130,7 +133,6 @@ def _said(rows: pd.DataFrame) -> str:
 
 
 def _with_test(row: NamedTuple) -> str:
-    p = getattr(row, "holm", np.nan)  # not all gains come with a test
-    doubted = ", which may be chance" if judgement(row) in ("better", "worse") and p > LEVEL else ""
-    more = [relative_in_words(row), "" if np.isnan(p) else f"p = {p:.4f}{doubted}"]
+    doubted = ", which may be chance" if judgement(row) != _tested(row) else ""
+    more = [relative_in_words(row), "" if np.isnan(row.holm) else f"p = {row.holm:.4f}{doubted}"]
     return gain_in_words(row) + f" ({', '.join(filter(None, more))})" * any(more)

@@ -50,7 +50,7 @@ def gains(
 
     Returns:
         Rows as of `means`, where `value, low, high` are of the paired difference, and `ratio, ratio_low, ratio_high` of
-        the quotient of both means (nan where the base's mean is 0). Both are resampled alike.
+        the quotient of both means (nan where the base's mean is 0, or is so in a resample). Both are resampled alike.
 
     Raises:
         ConfigError: a label is unknown, or a setting has no base.
@@ -58,11 +58,9 @@ def gains(
     rows = []
     for labels, name, values, of_base in _paired(cases, base, metrics):
         drawn, drawn_base = resampled_means(values, seed), resampled_means(of_base, seed)
-        mean = of_base.mean()
         row = _described(*name, values - of_base, drawn - drawn_base)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.float64(values.mean()) / mean if mean else np.nan
-            low, high = np.nanpercentile(drawn / drawn_base, (2.5, 97.5)) if mean else (np.nan, np.nan)
+        ratio = values.mean() / of_base.mean() if of_base.any() else np.nan
+        low, high = np.percentile(drawn / drawn_base, (2.5, 97.5)) if drawn_base.all() else (np.nan, np.nan)
         rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
     return pd.DataFrame(rows)
 

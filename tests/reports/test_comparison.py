@@ -104,4 +104,5 @@ def test_an_ablation_says_which_part_is_shown_to_help_where():
         "- Shown to be better: C over Softmax (all); C over Softmax (repeat).",
         "- Shown to be worse: C over Softmax (new).",
     ]
+    assert lines[7].startswith("- Each of these 7 intervals is 95% by itself: 0.4 may")
     assert "No two of these heads" in ablation_answer(pd.DataFrame())

@@ -86,3 +86,13 @@ def test_a_table_has_the_gains_and_averages_seeds_before_it_tests():
     losses = found[found["metric"] == "log-loss"]  # of all, and of new ones, which are all: one test
     np.testing.assert_allclose(losses[["p", "holm"]], by_hand((other - base).mean(0)))
     assert found.loc[found["metric"] == "NDCG@10", ["p", "holm"]].isna().all(axis=None)
+
+
+def test_a_quotient_has_an_interval_only_where_no_resampled_base_is_0():
+    base, other = np.zeros(40), np.full(40, 2.0)
+    base[:2] = 1.0  # in some resamples neither of the two is drawn
+    few = gains(cases({("A", 0): base, ("B", 0): other}), {"head": "A"}, ("log-loss",)).iloc[0]
+    assert few["ratio"] == 40
+    assert np.isnan([few["ratio_low"], few["ratio_high"]]).all()
+    many = gains(cases({("A", 0): base + 1, ("B", 0): other}), {"head": "A"}, ("log-loss",)).iloc[0]
+    assert many["ratio_low"] < many["ratio"] < many["ratio_high"]
