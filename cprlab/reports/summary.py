@@ -8,7 +8,7 @@ import pandas as pd
 from cprlab.config import Config
 from cprlab.errors import ConfigError
 from cprlab.sweeps import Grid, Results, finished, run_trials
-from cprlab.sweeps.statistics import FEWEST_LOGS
+from cprlab.sweeps.significance import FEWEST_LOGS
 from cprlab.training.loop import Device
 
 FEW_USERS = 300  # in the smallest log, below which a gain of some percent drowns in chance

@@ -1,8 +1,10 @@
 """Sweeps: many runs asked for as one grid, and what they say together."""
 
+from cprlab.sweeps.ablation import contributions
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, finished, run_trials
-from cprlab.sweeps.statistics import gains, geometric_mean_gains, means, signed_ranks
+from cprlab.sweeps.significance import signed_ranks, significance
+from cprlab.sweeps.statistics import gains, geometric_mean_gains, means
 
 __all__ = [
     "SIZES",
@@ -10,10 +12,12 @@ __all__ = [
     "Results",
     "Size",
     "Trial",
+    "contributions",
     "finished",
     "gains",
     "geometric_mean_gains",
     "means",
     "run_trials",
     "signed_ranks",
+    "significance",
 ]

@@ -1,18 +1,16 @@
-"""means, gains and tests: metrics of many runs and their paired differences, with intervals over seeds and users."""
+"""means and gains: metrics of many runs and their paired differences, with intervals over seeds and users."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from cprlab.errors import ConfigError
 from cprlab.evaluation import METRICS
 from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES
 
 USERS_AT_ONCE = 2**14
-FEWEST_LOGS = 6  # data sets from which on the smallest two-sided p, 2 / 2ⁿ, is below 5%
 OF_EVALUATE = "user"  # the first column behind the labels
 
 
@@ -49,13 +47,13 @@ def gains(
 
     Returns:
         Rows as of `means`, where `value, low, high` are of the paired difference, and `ratio, ratio_low, ratio_high` of
-        the quotient of both means (nan where the base's mean is 0). Both are resampled alike.
+        the quotient of both means (nan where the base's mean is 0, or is so in a resample). Both are resampled alike.
 
     Raises:
         ConfigError: a label is unknown, or a setting has no base.
     """
     rows = []
-    for labels, name, values, of_base in _pairs(cases, base, metrics):
+    for labels, name, values, of_base in paired(cases, base, metrics):
         drawn, base_drawn = resampled_means(values, seed), resampled_means(of_base, seed)
         row = _described(*name, values - of_base, drawn - base_drawn)
         mean = of_base.mean()
@@ -88,7 +86,7 @@ def geometric_mean_gains(
     repeats = cases.groupby("data", sort=False)["repeat"].any()
     places = {data: place for place, data in enumerate(repeats.index)}
     ratios: dict[tuple, dict[str, np.ndarray]] = {}
-    for labels, (ranking, group, metric), values, of_base in _pairs(cases, base, metrics):
+    for labels, (ranking, group, metric), values, of_base in paired(cases, base, metrics):
         if group != "all":
             continue
         data, draw = labels["data"], (seed, places[labels["data"]])
@@ -112,29 +110,6 @@ def geometric_mean_gains(
     return pd.DataFrame(rows)
 
 
-def signed_ranks(found: pd.DataFrame) -> pd.DataFrame:
-    """Test over data sets whether each setting differs from its base: Wilcoxon's signed-rank test, two-sided.
-
-    Args:
-        found: rows of `gains` with one group of cases.
-
-    Returns:
-        Rows: the labels but for `data`, then `ranking, metric, better, worse, n` (data sets), `p`, and `p_holm`, which
-        holds for all rows of a ranking and metric together (Holm, 1979). Both are nan for fewer than `FEWEST_LOGS`,
-        where even a gain on every one would not be significant at 5%.
-    """
-    labels = [name for name in found.columns[: found.columns.get_loc("ranking")] if name != "data"]
-    rows = []
-    for key, of_setting in found.groupby([*labels, "ranking", "metric"], sort=False):
-        values = of_setting["value"].to_numpy()
-        p = stats.wilcoxon(values).pvalue if np.any(values) else 1.0
-        counts = {"better": (values > 0).sum(), "worse": (values < 0).sum(), "n": len(values)}
-        p = p if len(values) >= FEWEST_LOGS else np.nan
-        rows.append(dict(zip([*labels, "ranking", "metric"], key, strict=True)) | counts | {"p": p})
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=table.groupby(["ranking", "metric"], sort=False)["p"].transform(_holm))
-
-
 def resampled_means(values: np.ndarray, seed: int | tuple[int, ...] = 0) -> np.ndarray:
     """Return (1000,) means of `values` (S seeds, m users), both drawn with replacement; for one shape the same draw.
 
@@ -154,13 +129,7 @@ def resampled_means(values: np.ndarray, seed: int | tuple[int, ...] = 0) -> np.n
     return np.einsum("rs,rs->r", seeds, drawn)
 
 
-def _holm(p: pd.Series) -> pd.Series:
-    order = p.sort_values()
-    steps = (order * np.arange(order.count(), order.count() - len(order), -1)).clip(upper=1)
-    return steps.cummax()
-
-
-def _pairs(
+def paired(
     cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], tuple[str, str, str], np.ndarray, np.ndarray]]:
     """Yield labels, (ranking, group, metric), and (seeds, users) values of each setting and of its base.
