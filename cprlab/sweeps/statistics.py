@@ -1,4 +1,4 @@
-"""means and gains: metrics of many runs and their paired differences, with intervals over seeds and users."""
+"""means, gains and trends: metrics of many runs, their paired differences, and how these change over a setting."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -52,8 +52,59 @@ def gains(
     Raises:
         ConfigError: a label is unknown, or a setting has no base.
     """
-    of_setting = {tuple(labels.items()): of_run for labels, of_run in _settings(cases)}
     rows = []
+    for labels, name, values, of_base in _pairs(cases, base, metrics):
+        drawn, drawn_base = resampled_means(values, seed), resampled_means(of_base, seed)
+        mean = of_base.mean()
+        row = _described(*name, values - of_base, drawn - drawn_base)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.float64(values.mean()) / mean if mean else np.nan
+            low, high = np.nanpercentile(drawn / drawn_base, (2.5, 97.5)) if mean else (np.nan, np.nan)
+        rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
+    return pd.DataFrame(rows)
+
+
+def trends(
+    cases: pd.DataFrame, base: dict[str, Any], over: str, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+) -> pd.DataFrame:
+    """Return how much the gain over `base` changes each time the setting `over` doubles.
+
+    This is the slope of the least-squares line through the gains over log₂ of the setting. It is a weighted sum of
+    paired differences, so its interval is paired too.
+
+    Args:
+        cases: of `Results`.
+        base: labels, as in `gains`, without `over`.
+        over: the label of a setting with positive values.
+        metrics: names of `evaluation.METRICS`.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows as of `means`, without the label `over`.
+
+    Raises:
+        ConfigError: as for `gains`, or `over` has one value only.
+    """
+    of_line: dict[tuple, dict[float, np.ndarray]] = {}
+    for labels, name, values, of_base in _pairs(cases, base, metrics):
+        rest = tuple((label, value) for label, value in labels.items() if label != over)
+        of_line.setdefault((rest, name), {})[labels[over]] = values - of_base
+    rows = []
+    for (rest, name), differences in of_line.items():
+        if len(differences) < 2:
+            raise ConfigError(f"A trend takes two values of {over!r} at least; there is {list(differences)} only.")
+        x = np.log2(list(differences))
+        x -= x.mean()
+        slopes = np.tensordot(x / (x @ x), list(differences.values()), axes=1)  # (S, m)
+        rows.append(dict(rest) | _described(*name, slopes, resampled_means(slopes, seed)))
+    return pd.DataFrame(rows)
+
+
+def _pairs(
+    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], tuple[str, str, str], np.ndarray, np.ndarray]]:
+    """Yield each setting's labels, and for each matrix its name, its values and those of the setting's base."""
+    of_setting = {tuple(labels.items()): of_run for labels, of_run in _settings(cases)}
     for key, of_run in of_setting.items():
         labels = dict(key)
         against = tuple((labels | base).items())
@@ -65,14 +116,7 @@ def gains(
         for name, values in _matrices(of_run, metrics):
             if values.shape != bases[name].shape:
                 raise ConfigError(f"{labels} has other seeds or users than {dict(against)}; run both alike.")
-            drawn, of_base = resampled_means(values, seed), resampled_means(bases[name], seed)
-            mean = bases[name].mean()
-            row = _described(*name, values - bases[name], drawn - of_base)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = np.float64(values.mean()) / mean if mean else np.nan
-                low, high = np.nanpercentile(drawn / of_base, (2.5, 97.5)) if mean else (np.nan, np.nan)
-            rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
-    return pd.DataFrame(rows)
+            yield labels, name, values, bases[name]
 
 
 def resampled_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
