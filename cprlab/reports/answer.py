@@ -64,6 +64,11 @@ def gain_in_words(row: NamedTuple) -> str:
     return f"{row.cases} {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], {verdict}"
 
 
+def overall(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `sweeps.means` or `sweeps.gains` that are of all cases, ranked with the history left in."""
+    return table[(table["cases"] == "all") & (table["ranking"] == "raw")]
+
+
 def relative_in_words(row: NamedTuple) -> str:
     """Say the relative gain of one row of `sweeps.gains`; nothing where the base may be 0."""
     ratios = (row.ratio, row.ratio_low, row.ratio_high)
