@@ -5,6 +5,7 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 """
 
 from cprlab.reports.answer import answer, caution, gain_in_words, overall, relative_in_words
+from cprlab.reports.comparison import ablation_answer, comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.inputs import by_inputs, inputs_answer, readers
 from cprlab.reports.numbers import write_metrics
@@ -21,9 +22,11 @@ __all__ = [
     "ReportConfig",
     "StudyConfig",
     "Subject",
+    "ablation_answer",
     "answer",
     "by_inputs",
     "caution",
+    "comparison_answer",
     "examine",
     "gain_in_words",
     "inputs_answer",
@@ -34,6 +37,7 @@ __all__ = [
     "readers",
     "relative_in_words",
     "sensitivity_answer",
+    "top_predictions",
     "verdicts",
     "write_findings",
     "write_metrics",
