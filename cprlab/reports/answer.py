@@ -86,3 +86,9 @@ def caution(users: int) -> str:
     if users >= SMALL:
         return ""
     return f"*This is a small sample, of {users:,} test users: only large differences can be seen in it.*"
+
+
+def unfinished(table: pd.DataFrame) -> str:
+    """Return a sentence on how many runs of `Results.table` were still getting better when they ended."""
+    still = (table["best_epoch"] == table["epochs"]).sum()
+    return f"In {still} of {len(table)} runs the last epoch was the best one, so longer training may change this."

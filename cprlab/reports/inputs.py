@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from cprlab.models import parse_head
-from cprlab.reports.answer import caution, gain_in_words, overall, relative_in_words
+from cprlab.reports.answer import caution, gain_in_words, judgement, overall, relative_in_words, unfinished
 from cprlab.reports.numbers import as_text
 from cprlab.sweeps import Results, gains, trends, tuned
 
@@ -57,52 +57,55 @@ def inputs_answer(read: Results, sizes: Results, head: str) -> str:
         sizes: heads with and without Mi at several hidden sizes `d`.
         head: the one that the others are compared with at each size.
     """
+    table = pd.concat([read.table, sizes.table]).drop_duplicates("folder")
     few = caution(read.cases.groupby("data")["user"].nunique().min())
-    return "\n".join([*_of_states(read), "", *_of_sizes(sizes.cases, head), "", few])
+    return "\n".join([*_of_states(read), "", *_of_sizes(sizes.cases, head), "", unfinished(table), "", few])
 
 
 def _of_states(read: Results) -> list[str]:
     from_one, from_same = (overall(gains(read.cases, base)) for base in (ONE_STATE, SAME_STATE))
-    lines = ["Reading several hidden states, NDCG@10:", ""]
+    lines, verdicts = [], []
     for chosen in tuned(read, list(ONE_STATE)).table.drop_duplicates(["data", "head"]).itertuples():
         model = {"data": chosen.data, "head": chosen.head}
         states = {"window": chosen.window, "depth": chosen.depth}
         rows = _with(from_one, **model)
         line = (
-            f"- **{chosen.head}** on {as_text(chosen.data)}: of {len(rows)} choices of W and H, {(rows['low'] > 0).sum()} gain "
-            f"over one state with an interval above zero, {(rows['high'] < 0).sum()} lose with one below. "
+            f"- **{chosen.head}** on {as_text(chosen.data)}: of {len(rows)} choices of W and H, "
+            f"{(rows['low'] > 0).sum()} gain over one state with an interval above zero, "
+            f"{(rows['high'] < 0).sum()} lose with one below. "
         )
         if states == ONE_STATE:
             line += "Validation chooses to read one state"
+        elif states == SAME_STATE:
+            line += f"Validation chooses W = 0, H = 1, no further state: {_said(_with(rows, **states))}"
         else:
-            line += f"Validation chooses W = {chosen.window}, H = {chosen.depth}: {_said(rows, **states)}; "
-            if states == SAME_STATE:
-                line += "that is no further state, only a second map of the same one"
-            else:
-                line += f"against Mi without a further state (W = 0, H = 1): {_said(from_same, **model, **states)}"
+            further = _with(from_same, **model, **states)
+            verdicts.append(judgement(*further.itertuples()))
+            line += f"Validation chooses W = {chosen.window}, H = {chosen.depth}: {_said(_with(rows, **states))}; "
+            line += f"against Mi without a further state (W = 0, H = 1): {_said(further)}"
         lines.append(line + ".")
-    return lines
+    short = f"Of {len(lines)} heads, further states are chosen for {len(verdicts)}, and shown to help"
+    return [f"**Several states** (NDCG@10). {short} {verdicts.count('better')}.", "", *lines]
 
 
 def _of_sizes(cases: pd.DataFrame, head: str) -> list[str]:
     least, most = cases["d"].min(), cases["d"].max()
     alike, to_widest = (overall(gains(cases, base)) for base in ({"head": head}, {"head": head, "d": most}))
-    lines = [f"Hidden sizes from {least} to {most}, NDCG@10 against {head} of the same size:", ""]
+    lines, verdicts = [], []
     for slope in overall(trends(cases, {"head": head}, "d")).itertuples():
-        model = {"data": slope.data, "head": slope.head}
-        if slope.low <= 0 <= slope.high:
-            verdict = "whether it changes with d is not shown"
-        elif slope.high < 0:
-            verdict = "it shrinks as d grows, so a wider state does part of the same work"
-        else:
-            verdict = "it grows with d, so a wider state does not do the same work"
-        lines.append(
-            f"- **{slope.head}** on {as_text(slope.data)}: at d = {least} {_said(alike, **model, d=least)}; at d = {most} "
-            f"{_said(alike, **model, d=most)}. Each doubling of d changes the gain by {slope.value:+.4f} "
-            f"[{slope.low:+.4f}, {slope.high:+.4f}]: {verdict}. With d = {least}, against {head} with d = {most}: "
-            f"{_said(to_widest, **model, d=least)}."
+        narrow, wide, across = (
+            _with(table, data=slope.data, head=slope.head, d=d)
+            for table, d in ((alike, least), (alike, most), (to_widest, least))
         )
-    return lines
+        verdicts.append({"better": "grows", "worse": "shrinks"}.get(judgement(slope), "is not shown to change"))
+        lines.append(
+            f"- **{slope.head}** on {as_text(slope.data)}: {_said(narrow)} at d = {least}; {_said(wide)} at d = {most}"
+            f". With each doubling of d the gain changes by {slope.value:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}]: it "
+            f"{verdicts[-1]}. At d = {least}, against {head} at d = {most}: {_said(across)}."
+        )
+    counts = ", ".join(f"{verdict} for {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
+    short = f"As d grows from {least} to {most}, the gain over {head} of the same size {counts} of {len(lines)} heads."
+    return [f"**Wider states** (NDCG@10). {short}", "", *lines]
 
 
 def _with(table: pd.DataFrame, **labels: object) -> pd.DataFrame:
@@ -110,8 +113,8 @@ def _with(table: pd.DataFrame, **labels: object) -> pd.DataFrame:
     return table[(table[list(labels)] == pd.Series(labels)).all(axis=1)]
 
 
-def _said(table: pd.DataFrame, **labels: object) -> str:
-    """Say the one row that has these labels."""
-    (row,) = _with(table, **labels).itertuples()
+def _said(rows: pd.DataFrame) -> str:
+    """Say the gain of the one row."""
+    (row,) = rows.itertuples()
     relative = relative_in_words(row)
     return gain_in_words(row).removeprefix("all ") + f" ({relative})" * bool(relative)

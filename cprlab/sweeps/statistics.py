@@ -1,6 +1,7 @@
 """means, gains, trends, significance: metrics of many runs and paired differences, with intervals and tests."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -160,16 +161,27 @@ def resampled_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
     Applied Statistics 1, 2007), which is conservative.
     """
     n_seeds, n_users = values.shape
-    rng = np.random.default_rng(seed)
-    seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=RESAMPLES) / n_seeds  # (R, S)
     if n_users <= USERS_AT_ONCE:
-        users = rng.multinomial(n_users, np.full(n_users, 1 / n_users), size=RESAMPLES) / n_users  # (R, m)
+        seeds, users = _drawn(n_seeds, n_users, seed)
         return np.einsum("rs,rs->r", seeds, users @ values.T)
+    rng = np.random.default_rng(seed)
+    seeds = _shares(rng, n_seeds)
     drawn = np.zeros((RESAMPLES, n_seeds))
     for row in range(RESAMPLES):
         counts = np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
         drawn[row] = values @ counts / n_users
     return np.einsum("rs,rs->r", seeds, drawn)
+
+
+@lru_cache(maxsize=len(GROUPS))  # the matrices of one log have as many shapes, again and again
+def _drawn(n_seeds: int, n_users: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return in what shares each resample draws seeds (1000, S) and users (1000, m)."""
+    rng = np.random.default_rng(seed)
+    return _shares(rng, n_seeds), _shares(rng, n_users)
+
+
+def _shares(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
 
 
 def _settings(cases: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
