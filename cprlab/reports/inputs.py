@@ -84,7 +84,7 @@ def _of_states(read: Results) -> list[str]:
             line += f"Validation chooses W = {chosen.window}, H = {chosen.depth}: {_said(_with(rows, **states))}; "
             line += f"against Mi without a further state (W = 0, H = 1): {_said(further)}"
         lines.append(line + ".")
-    short = f"Of {len(lines)} heads, further states are chosen for {len(verdicts)}, and shown to help"
+    short = f"Of {len(lines)} heads, validation chooses further states for {len(verdicts)}; they are shown to help"
     return [f"**Several states** (NDCG@10). {short} {verdicts.count('better')}.", "", *lines]
 
 
@@ -99,9 +99,10 @@ def _of_sizes(cases: pd.DataFrame, head: str) -> list[str]:
         )
         verdicts.append({"better": "grows", "worse": "shrinks"}.get(judgement(slope), "is not shown to change"))
         lines.append(
-            f"- **{slope.head}** on {as_text(slope.data)}: {_said(narrow)} at d = {least}; {_said(wide)} at d = {most}"
-            f". With each doubling of d the gain changes by {slope.value:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}]: it "
-            f"{verdicts[-1]}. At d = {least}, against {head} at d = {most}: {_said(across)}."
+            f"- **{slope.head}** on {as_text(slope.data)}: {_said(narrow)} at d = {least}; {_said(wide)} at "
+            f"d = {most}. With each doubling of d the gain changes by {slope.value:+.4f} "
+            f"[{slope.low:+.4f}, {slope.high:+.4f}]: it {verdicts[-1]}. At d = {least}, against {head} at d = {most}: "
+            f"{_said(across)}."
         )
     counts = ", ".join(f"{verdict} for {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
     short = f"As d grows from {least} to {most}, the gain over {head} of the same size {counts} of {len(lines)} heads."
