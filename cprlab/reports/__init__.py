@@ -4,12 +4,14 @@ Here is what the notebooks need. What runs notebooks and draws pages (`cprlab.re
 imported with it: that takes as long again as all the rest, and every kernel would wait.
 """
 
-from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_words
+from cprlab.reports.answer import answer, caution, gain_in_words, overall, relative_in_words
 from cprlab.reports.comparison import ablation_answer, comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
+from cprlab.reports.inputs import by_inputs, inputs_answer, readers
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
+from cprlab.reports.sensitivity import sensitivity_answer
 from cprlab.reports.study import StudyConfig
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
 from cprlab.reports.summary import SummaryConfig, summary_answer
@@ -24,14 +26,19 @@ __all__ = [
     "SummaryConfig",
     "ablation_answer",
     "answer",
+    "by_inputs",
     "caution",
     "comparison_answer",
     "examine",
     "gain_in_words",
+    "inputs_answer",
     "open_subject",
+    "overall",
     "planted_answer",
     "probe_plan",
+    "readers",
     "relative_in_words",
+    "sensitivity_answer",
     "summary_answer",
     "top_predictions",
     "verdicts",

@@ -67,6 +67,11 @@ def judgement(row: NamedTuple) -> str:
     return "better" if (row.value < 0) == (row.metric in LOWER_IS_BETTER) else "worse"
 
 
+def overall(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `sweeps.means` or `sweeps.gains` that are of all cases, ranked with the history left in."""
+    return table[(table["cases"] == "all") & (table["ranking"] == "raw")]
+
+
 def relative_in_words(row: NamedTuple) -> str:
     """Say the relative gain of one row of `sweeps.gains`; nothing where the base may be 0."""
     ratios = (row.ratio, row.ratio_low, row.ratio_high)
@@ -81,3 +86,9 @@ def caution(users: int) -> str:
     if users >= SMALL:
         return ""
     return f"*This is a small sample, of {users:,} test users: only large differences can be seen in it.*"
+
+
+def unfinished(table: pd.DataFrame) -> str:
+    """Return a sentence on how many runs of `Results.table` were still getting better when they ended."""
+    still = (table["best_epoch"] == table["epochs"]).sum()
+    return f"In {still} of {len(table)} runs the last epoch was the best one, so longer training may change this."

@@ -4,7 +4,8 @@ from cprlab.sweeps.ablation import contributions
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, finished, run_trials
 from cprlab.sweeps.significance import signed_ranks, significance
-from cprlab.sweeps.statistics import gains, geometric_mean_gains, means
+from cprlab.sweeps.statistics import gains, geometric_mean_gains, means, trends
+from cprlab.sweeps.tuning import tuned, tuning_gains
 
 __all__ = [
     "SIZES",
@@ -20,4 +21,7 @@ __all__ = [
     "run_trials",
     "signed_ranks",
     "significance",
+    "trends",
+    "tuned",
+    "tuning_gains",
 ]

@@ -1,6 +1,7 @@
-"""means and gains: metrics of many runs and their paired differences, with intervals over seeds and users."""
+"""means, gains, trends: metrics of many runs and their paired differences, with intervals over seeds and users."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,42 @@ def geometric_mean_gains(
     return pd.DataFrame(rows)
 
 
+def trends(
+    cases: pd.DataFrame, base: dict[str, Any], over: str, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+) -> pd.DataFrame:
+    """Return how much the gain over `base` changes each time the setting `over` doubles.
+
+    This is the slope of the least-squares line through the gains over log₂ of the setting. It is a weighted sum of
+    paired differences, so its interval is paired too.
+
+    Args:
+        cases: of `Results`.
+        base: labels, as in `gains`, without `over`.
+        over: the label of a setting with positive values.
+        metrics: names of `evaluation.METRICS`.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows as of `means`, without the label `over`.
+
+    Raises:
+        ConfigError: as for `gains`, or `over` has one value only.
+    """
+    of_line: dict[tuple, dict[float, np.ndarray]] = {}
+    for labels, name, values, of_base in paired(cases, base, metrics):
+        rest = tuple((label, value) for label, value in labels.items() if label != over)
+        of_line.setdefault((rest, name), {})[labels[over]] = values - of_base
+    rows = []
+    for (rest, name), differences in of_line.items():
+        if len(differences) < 2:
+            raise ConfigError(f"A trend takes two values of {over!r} at least; there is {list(differences)} only.")
+        x = np.log2(list(differences))
+        x -= x.mean()
+        slopes = np.tensordot(x / (x @ x), list(differences.values()), axes=1)  # (S, m)
+        rows.append(dict(rest) | _described(*name, slopes, resampled_means(slopes, seed)))
+    return pd.DataFrame(rows)
+
+
 def resampled_means(values: np.ndarray, seed: int | tuple[int, ...] = 0) -> np.ndarray:
     """Return (1000,) means of `values` (S seeds, m users), both drawn with replacement; for one shape the same draw.
 
@@ -117,16 +154,27 @@ def resampled_means(values: np.ndarray, seed: int | tuple[int, ...] = 0) -> np.n
     Applied Statistics 1, 2007), which is conservative.
     """
     n_seeds, n_users = values.shape
-    rng = np.random.default_rng(seed)
-    seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=RESAMPLES) / n_seeds  # (R, S)
     if n_users <= USERS_AT_ONCE:
-        users = rng.multinomial(n_users, np.full(n_users, 1 / n_users), size=RESAMPLES) / n_users  # (R, m)
+        seeds, users = _drawn(n_seeds, n_users, seed)
         return np.einsum("rs,rs->r", seeds, users @ values.T)
+    rng = np.random.default_rng(seed)
+    seeds = _shares(rng, n_seeds)
     drawn = np.zeros((RESAMPLES, n_seeds))
     for row in range(RESAMPLES):
         counts = np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
         drawn[row] = values @ counts / n_users
     return np.einsum("rs,rs->r", seeds, drawn)
+
+
+@lru_cache(maxsize=len(GROUPS))  # the matrices of one log have as many shapes, again and again
+def _drawn(n_seeds: int, n_users: int, seed: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return in what shares each resample draws seeds (1000, S) and users (1000, m)."""
+    rng = np.random.default_rng(seed)
+    return _shares(rng, n_seeds), _shares(rng, n_users)
+
+
+def _shares(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
 
 
 def paired(
