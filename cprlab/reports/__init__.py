@@ -9,6 +9,7 @@ from cprlab.reports.config import ReportConfig
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
+from cprlab.reports.repeats import repeats_answer
 from cprlab.reports.study import StudyConfig
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
 
@@ -25,6 +26,7 @@ __all__ = [
     "open_subject",
     "planted_answer",
     "probe_plan",
+    "repeats_answer",
     "verdicts",
     "write_findings",
     "write_metrics",
