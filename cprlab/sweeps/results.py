@@ -21,7 +21,8 @@ class Results:
 
     Attributes:
         table: a row a run: its labels (`data, encoder, head`, each setting, `seed`), `validation` (NDCG@10 of the best
-            epoch, by which settings are chosen), `epochs` (how many were trained), `seconds` (of training), `folder`.
+            epoch, by which settings are chosen), `best_epoch`, `epochs` (how many were trained), `seconds` (of
+            training), `folder`.
         cases: a row a run and test user: the labels, then the columns of `evaluation.evaluate`.
     """
 
@@ -63,6 +64,7 @@ def run_trials(
             trial.labels
             | {
                 "validation": run.history["ndcg"].max(),
+                "best_epoch": run.history["ndcg"].argmax() + 1,
                 "epochs": len(run.history),
                 "seconds": run.history["seconds"].sum(),
                 "folder": str(run.folder),
