@@ -57,8 +57,8 @@ def beside_paper(logs: dict[str, Sequences]) -> pd.DataFrame:
 
     Returns:
         Rows indexed by `name`: what the paper does, `duplicates, min_interactions, user, item, time` (empty for other
-        logs), then what is measured, `users, items, interactions, repeats` (their share), `rarest` (the fewest
-        interactions of an item that has any); empty for data sets that are not at hand.
+        logs), then what is measured, `repeats` (their share) and `rarest` (the fewest interactions of an item that has
+        any); empty for data sets that are not at hand.
     """
     paper = pd.DataFrame(PAPER).set_index("name").replace({"duplicates": {True: "yes", False: "no"}})
     known = {name.casefold(): name for name in paper.index}
@@ -71,10 +71,4 @@ def beside_paper(logs: dict[str, Sequences]) -> pd.DataFrame:
 def _measured(sequences: Sequences) -> dict[str, str]:
     counts = count_repeats(sequences)
     of_item = np.unique(sequences.items, return_counts=True)[1]
-    return {
-        "users": f"{counts.users:,}",
-        "items": f"{sequences.n_items:,}",
-        "interactions": f"{counts.interactions:,}",
-        "repeats": f"{counts.repeats / counts.interactions:.1%}",
-        "rarest": f"{of_item.min():,}",
-    }
+    return {"repeats": f"{counts.repeats / counts.interactions:.1%}", "rarest": f"{of_item.min():,}"}

@@ -5,7 +5,7 @@ from itertools import cycle
 import pandas as pd
 import plotly.graph_objects as go
 
-from cprlab.plots.studies import _panels, _sized
+from cprlab.plots.studies import panelled, sized
 from cprlab.plots.style import COLOURS, TRUTH, short, styled
 
 FEW = 20  # users below which a share is not drawn
@@ -19,7 +19,7 @@ def repeat_curve(curve: pd.DataFrame, panel: str = "") -> go.Figure:
         curve: its rows, of one log or more.
         panel: the column that names the log, with a panel for each; none if empty.
     """
-    figure, panels = _panels(curve, panel, shared_yaxes="all")
+    figure, panels = panelled(curve, panel, shared_yaxes="all")
     prefixes = sorted(set(curve["prefix"]))
     for place, (of_panel, where) in enumerate(panels):
         for colour, prefix in zip(cycle(COLOURS), prefixes, strict=False):
@@ -34,7 +34,7 @@ def repeat_curve(curve: pd.DataFrame, panel: str = "") -> go.Figure:
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(title="share that repeat an earlier item", col=1)
     title = f"Do users repeat, and does one repeat announce the next? (places with {FEW} or more users)"
-    return _sized(figure, "repeat_curve", title, len(panels), PANEL)
+    return sized(figure, "repeat_curve", title, len(panels), PANEL)
 
 
 def repeat_gaps(gaps: pd.DataFrame, max_len: int) -> go.Figure:
@@ -50,9 +50,11 @@ def repeat_gaps(gaps: pd.DataFrame, max_len: int) -> go.Figure:
             x=rows["gap"], y=rows["share"], name=short(name, 40), mode="lines+markers", line_color=colour,
             customdata=rows["n"], hovertemplate="within %{x:,}: %{y:.1%}, %{customdata:,} repeats",
         )  # fmt: skip
-    figure.add_vline(x=max_len, line={"color": TRUTH, "width": 1, "dash": "dot"}, annotation_text="what a model reads")
+    figure.add_scatter(
+        x=[max_len] * 2, y=[0, 1], name="what a model reads", mode="lines", line={"color": TRUTH, "dash": "dot"}
+    )
     ticks = [step * 10**power for power in range(7) for step in (1, 2, 5)]
     figure.update_xaxes(title="interactions since the user last had the item, at most (log scale)", type="log")
     figure.update_xaxes(tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
     figure.update_yaxes(title="share of all repeats", tickformat=".0%", range=[0, 1.03])
-    return styled(figure, "repeat_gaps", "How soon do items come back?")
+    return styled(figure, "repeat_gaps", "How soon do items come back?").update_layout(showlegend=True)

@@ -4,7 +4,7 @@ import pandas as pd
 
 from cprlab.data import RepeatCounts
 from cprlab.data.repeats import wilson
-from cprlab.reports.answer import FEW
+from cprlab.reports.answer import FEW, caution
 
 
 def repeats_answer(counts: dict[str, RepeatCounts], curve: pd.DataFrame, gaps: pd.DataFrame, max_len: int) -> str:
@@ -20,7 +20,7 @@ def repeats_answer(counts: dict[str, RepeatCounts], curve: pd.DataFrame, gaps: p
     for name, of_log in counts.items():
         start = f"- **{name}** ({of_log.users:,} users)"
         if not of_log.repeats:
-            lines.append(f"{start}: nobody consumes an item again; whatever a model puts on the history is lost.")
+            lines.append(f"{start}: nobody consumes an item again, so whatever a model puts on the history is lost.")
             continue
         tested = _share(of_log.tested / of_log.users, *wilson(of_log.tested, of_log.users))
         lines.append(
@@ -28,7 +28,7 @@ def repeats_answer(counts: dict[str, RepeatCounts], curve: pd.DataFrame, gaps: p
             f"user, and {tested} of the users end with an item that is among the {max_len} before it. "
             f"{_announced(curve[curve['data'] == name])} {_soon(gaps[gaps['data'] == name], of_log, max_len)}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", caution(min(of_log.users for of_log in counts.values()))])
 
 
 def _announced(curve: pd.DataFrame) -> str:
