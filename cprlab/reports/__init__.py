@@ -6,7 +6,7 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 
 from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_words
 from cprlab.reports.config import ReportConfig
-from cprlab.reports.dose import beside_floor, by_dose, changes, dose_answer, planted_gains, thinned
+from cprlab.reports.dose import by_dose, changes, dose_answer, planted_gains, thinned
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
@@ -22,7 +22,6 @@ __all__ = [
     "StudyConfig",
     "Subject",
     "answer",
-    "beside_floor",
     "by_dose",
     "caution",
     "changes",

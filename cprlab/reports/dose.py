@@ -1,4 +1,4 @@
-"""Dose and response: what CPR gains as the repeats of a log are removed, and on planted logs whose best loss is known."""
+"""Dose and response: what CPR gains as a log's repeats are removed, and on planted logs whose best loss is known."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -17,7 +17,6 @@ from cprlab.training import fit_plan, planted_losses
 
 REMOVED = {"repeats": "repeats", "any": "all"}  # what is removed, and among what it is drawn
 BEYOND = "repeats, against as many of any"
-CONFLICT, FREE, KNOWN = "conflict", "no conflict", "least of a single state, known"
 
 
 def thinned(logs: dict[str, Sequences], doses: Sequence[float]) -> tuple[dict[str, Sequences], pd.DataFrame]:
@@ -124,20 +123,16 @@ def planted_gains(
         known = losses[heads[0]][0][["best", "floor"]].mean()
         low, high = np.percentile(resampled_means(first - second, seed), (2.5, 97.5))
         rows.append(
-            {"plan": CONFLICT if bottleneck else FREE, "share": share, **known}
+            {"plan": "conflict" if bottleneck else "no conflict", "share": share, **known}
             | {head: loss.mean() - known["best"] for head, loss in zip(heads, (first, second), strict=True)}
             | {"value": (first - second).mean(), "low": low, "high": high, "n": first.shape[1]}
         )
     return pd.DataFrame(rows)
 
 
-def beside_floor(planted: pd.DataFrame) -> pd.DataFrame:
-    """Return `planted_gains` with the floor of the plans with a conflict as rows of its own, without an interval."""
-    known = planted[planted["plan"] == CONFLICT]
-    return pd.concat([planted, known.assign(plan=KNOWN, **{name: known["floor"] for name in ("value", "low", "high")})])
-
-
-def dose_answer(facts: pd.DataFrame, gained: pd.DataFrame, changed: pd.DataFrame, planted: pd.DataFrame) -> str:
+def dose_answer(
+    facts: pd.DataFrame, gained: pd.DataFrame, changed: pd.DataFrame, planted: pd.DataFrame, base: str
+) -> str:
     """Return Markdown: what the gain is at the least and the largest dose, how it changes, and what is known of it.
 
     Args:
@@ -145,29 +140,35 @@ def dose_answer(facts: pd.DataFrame, gained: pd.DataFrame, changed: pd.DataFrame
         gained: of `sweeps.gains` of NDCG@10, from the cases of `by_dose`.
         changed: of `changes`.
         planted: of `planted_gains`.
+        base: the head that the others are compared with.
     """
     lines = []
-    ends = gained[(gained["cases"] == "all") & (gained["ranking"] == "raw") & (gained["removed"] == "repeats")]
-    for (data, head), rows in ends.groupby(["data", "head"], sort=False):
-        lines.append(f"- **{data}**, NDCG@10 of {head} against the first head:")
-        of_log = facts[(facts["log"] == data) & (facts["removed"] == "repeats")].set_index("dose")
-        for row in (rows.loc[rows["dose"].idxmin()], rows.loc[rows["dose"].idxmax()]):
-            tested, relative = of_log.loc[row.dose, "tested"], relative_in_words(row)
-            lines.append(
-                f"  - {row.dose:.0%} of the repeats removed ({tested:.0%} of the targets are repeats): "
-                f"{gain_in_words(row)}{f', {relative}' if relative else ''}."
-            )
+    tested = facts[facts["removed"] == "repeats"].set_index(["log", "dose"])["tested"]
+    of_all = gained[(gained["cases"] == "all") & (gained["ranking"] == "raw") & (gained["removed"] == "repeats")]
+    for (data, head), rows in of_all.groupby(["data", "head"], sort=False):
+        lines.append(f"- **{data}**, NDCG@10 of {head} against {base}:")
+        for row in _ends(rows, "dose"):
+            said = ", ".join(filter(None, (gain_in_words(row), relative_in_words(row))))
+            share = f"{tested[data, row.dose]:.0%} of the test items are among those read"
+            lines.append(f"  - {row.dose:.0%} of the repeats removed ({share}): {said}.")
         of_head = changed[(changed["data"] == data) & (changed["head"] == head)]
         for ranking, of_ranking in of_head.groupby("ranking", sort=False):
-            said = "; ".join(f"{row.removed}: {_change(row)}" for row in of_ranking.itertuples())
-            lines.append(f"  - How the gain changes from the least to the largest dose, {ranking}: {said}.")
+            said = "; ".join(f"*{row.removed}* {_change(row)}" for row in of_ranking.itertuples())
+            lines.append(f"  - Change of the gain from the least to the largest dose, {ranking}: {said}.")
     for plan, rows in planted.groupby("plan", sort=False):
         said = "; ".join(
-            f"{row.share:.0%} repeats: {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] of {row.floor:.3f}"
-            for row in (rows.loc[rows["share"].idxmin()], rows.loc[rows["share"].idxmax()])
+            f"at {row.share:.0%} repeats {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] nats, where any single state "
+            f"loses {row.floor:.3f} at the least"
+            for row in _ends(rows, "share")
         )
-        lines.append(f"- **Planted, {plan}**, nats gained of those that a single state must lose: {said}.")
+        lines.append(f"- **Planted logs, {plan}**, gain of a context partition: {said}.")
     return "\n".join([*lines, "", caution(int(facts["users"].min()))])
+
+
+def _ends(rows: pd.DataFrame, x: str) -> tuple[NamedTuple, NamedTuple]:
+    """Return the rows with the least and the largest x."""
+    first, *_, last = rows.sort_values(x).itertuples()
+    return first, last
 
 
 def _change(row: NamedTuple) -> str:
