@@ -1,9 +1,10 @@
 """Figures: one function each, a tidy table in, a plotly Figure out. Each figure carries its name in `layout.meta`."""
 
 from cprlab.plots.cases import GLYPHS, example, leave_one_out, predictions
+from cprlab.plots.logs import repeat_curve, repeat_gaps
 from cprlab.plots.maps import KINDS, item_map, neighbourhood
 from cprlab.plots.probes import dial, loss_parts, separable, spectra
-from cprlab.plots.reports import by_length, calibration, metrics, planted, repeat_curve, training
+from cprlab.plots.reports import by_length, calibration, metrics, planted, training
 from cprlab.plots.studies import curves, gains, grids
 from cprlab.plots.style import COLOURS
 
@@ -26,6 +27,7 @@ __all__ = [
     "planted",
     "predictions",
     "repeat_curve",
+    "repeat_gaps",
     "separable",
     "spectra",
     "training",

@@ -1,4 +1,4 @@
-"""How well heads do on a log: repeats, training, ranking, calibration, planted bottlenecks."""
+"""How well heads do on a log: training, ranking, calibration, planted bottlenecks."""
 
 from itertools import cycle
 
@@ -7,22 +7,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cprlab.plots.style import COLOURS, TRUTH, styled, whiskers
-
-FEW = 20  # users below which a share is not drawn
-
-
-def repeat_curve(curve: pd.DataFrame) -> go.Figure:
-    """Draw `data.repeat_curve`: the share of repeats at each place of a sequence where at least `FEW` users are."""
-    figure = go.Figure()
-    for colour, (prefix, rows) in zip(cycle(COLOURS), curve[curve["n"] >= FEW].groupby("prefix"), strict=False):
-        figure.add_scatter(
-            x=rows["position"], y=rows["share"], name=f"prefix {prefix}", mode="lines+markers", line_color=colour,
-            customdata=rows["n"], hovertemplate="position %{x}: %{y:.1%} of %{customdata:,} users",
-        )  # fmt: skip
-    figure.update_xaxes(title="position in the user's sequence")
-    figure.update_yaxes(title="share that repeat an earlier item", tickformat=".0%", rangemode="tozero")
-    title = f"Do users repeat, and does one repeat announce the next? (places with {FEW} or more users)"
-    return styled(figure, "repeat_curve", title)
 
 
 def training(history: dict[str, pd.DataFrame]) -> go.Figure:

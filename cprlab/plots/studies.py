@@ -22,7 +22,7 @@ def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, pan
         panel: the column with a panel for each value; none if empty.
     """
     names, shades = list(dict.fromkeys(table[row])), list(dict.fromkeys(table[colour]))
-    figure, panels = _panels(table, panel, shared_yaxes=True)
+    figure, panels = panelled(table, panel, shared_yaxes=True)
     for place, (of_panel, where) in enumerate(panels):
         for index, shade in enumerate(shades):
             rows = of_panel[of_panel[colour] == shade]
@@ -41,7 +41,7 @@ def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, pan
     )
     figure.update_yaxes(automargin=True)
     figure.update_xaxes(title=axis)
-    return _sized(figure, "gains", title, len(panels), 60 + 24 * len(names) * max(1, len(shades) / 2))
+    return sized(figure, "gains", title, len(panels), 60 + 24 * len(names) * max(1, len(shades) / 2))
 
 
 def curves(
@@ -66,7 +66,7 @@ def curves(
         label: what the setting is, with its unit; its column's name if empty.
         doubling: the setting's values lie at equal ratios: a logarithmic axis, with a tick at each.
     """
-    figure, panels = _panels(table, panel)
+    figure, panels = panelled(table, panel)
     for place, (of_panel, where) in enumerate(panels):
         for index, (shade, rows) in enumerate(of_panel.groupby(colour, sort=False)):
             tint = COLOURS[index % len(COLOURS)]
@@ -80,7 +80,7 @@ def curves(
         tried = sorted(table[x].unique())
         figure.update_xaxes(type="log", tickvals=tried, ticktext=list(map(str, tried)), minor_ticks="")
     figure.update_yaxes(title=axis, col=1)
-    return _sized(figure, "curves", title, len(panels), PANEL)
+    return sized(figure, "curves", title, len(panels), PANEL)
 
 
 def grids(
@@ -97,7 +97,7 @@ def grids(
         panel: the column with a panel for each value; none if empty.
         diverging: the values are differences, and 0 has no colour.
     """
-    figure, panels = _panels(table, panel)
+    figure, panels = panelled(table, panel)
     for of_panel, where in panels:
         wide = of_panel.pivot(index=y, columns=x, values="value")
         figure.add_heatmap(
@@ -110,10 +110,10 @@ def grids(
     figure.update_yaxes(title=y, col=1)
     scale = {"colorscale": "PuOr", "cmid": 0} if diverging else {"colorscale": "Blues"}
     figure.update_layout(coloraxis={**scale, "colorbar": {"title": {"text": axis, "side": "right"}}})
-    return _sized(figure, "grids", title, len(panels), PANEL)
+    return sized(figure, "grids", title, len(panels), PANEL)
 
 
-def _panels(table: pd.DataFrame, panel: str, **shared: bool) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:
+def panelled(table: pd.DataFrame, panel: str, **shared: bool) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:
     """Return an empty figure with a panel for each value of a column, and for each its rows and where it stands."""
     names = list(dict.fromkeys(table[panel])) if panel else [""]
     down = -(-len(names) // ACROSS)
@@ -126,7 +126,8 @@ def _panels(table: pd.DataFrame, panel: str, **shared: bool) -> tuple[go.Figure,
     ]
 
 
-def _sized(figure: go.Figure, name: str, title: str, panels: int, height: float) -> go.Figure:
+def sized(figure: go.Figure, name: str, title: str, panels: int, height: float) -> go.Figure:
+    """Return the figure with its name, its title and room for so many panels of a height in pixels."""
     down = -(-panels // ACROSS)
     figure = styled(figure, name, title, int(170 + down * height + 60 * (down - 1)))
     return figure.update_layout(legend_y=-70 / (down * height))

@@ -7,10 +7,12 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 from cprlab.reports.answer import answer, caution, gain_in_words, overall, relative_in_words
 from cprlab.reports.comparison import ablation_answer, comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
+from cprlab.reports.dose import by_dose, changes, dose_answer, planted_gains, thinned
 from cprlab.reports.inputs import by_inputs, inputs_answer, readers
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
+from cprlab.reports.repeats import repeats_answer
 from cprlab.reports.sensitivity import sensitivity_answer
 from cprlab.reports.study import StudyConfig
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
@@ -26,20 +28,26 @@ __all__ = [
     "SummaryConfig",
     "ablation_answer",
     "answer",
+    "by_dose",
     "by_inputs",
     "caution",
+    "changes",
     "comparison_answer",
+    "dose_answer",
     "examine",
     "gain_in_words",
     "inputs_answer",
     "open_subject",
     "overall",
     "planted_answer",
+    "planted_gains",
     "probe_plan",
     "readers",
     "relative_in_words",
+    "repeats_answer",
     "sensitivity_answer",
     "summary_answer",
+    "thinned",
     "top_predictions",
     "verdicts",
     "write_findings",
