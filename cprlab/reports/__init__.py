@@ -6,6 +6,7 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 
 from cprlab.reports.answer import answer, gain_in_words
 from cprlab.reports.config import ReportConfig
+from cprlab.reports.copying import copying_answer, forecast_scores, scale_runs
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
@@ -20,11 +21,14 @@ __all__ = [
     "StudyConfig",
     "Subject",
     "answer",
+    "copying_answer",
     "examine",
+    "forecast_scores",
     "gain_in_words",
     "open_subject",
     "planted_answer",
     "probe_plan",
+    "scale_runs",
     "verdicts",
     "write_findings",
     "write_metrics",

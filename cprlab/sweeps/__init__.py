@@ -2,6 +2,6 @@
 
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, run_trials
-from cprlab.sweeps.statistics import gains, means
+from cprlab.sweeps.statistics import by_bins, gains, means
 
-__all__ = ["SIZES", "Grid", "Results", "Size", "Trial", "gains", "means", "run_trials"]
+__all__ = ["SIZES", "Grid", "Results", "Size", "Trial", "by_bins", "gains", "means", "run_trials"]
