@@ -99,10 +99,11 @@ def side_by_side(tables: dict[str, pd.DataFrame], key: str, digits: int = 3) -> 
 
 def _text(table: pd.DataFrame, digits: int) -> list[str]:
     """Return `value [low, high]` for each row; the value alone where it has no interval, and nothing for no value."""
+    rounded = table[["value", "low", "high"]].astype(float).round(digits) + 0.0  # which turns −0 into 0
     return [
         ("" if np.isnan(row.value) else f"{row.value:.{digits}f}")
         + ("" if np.isnan(row.low) else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]")
-        for row in table.itertuples()
+        for row in rounded.itertuples()
     ]
 
 

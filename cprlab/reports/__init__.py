@@ -7,14 +7,25 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 from cprlab.reports.answer import answer, gain_in_words
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.copying import copying_answer, forecast_scores, scale_runs
+from cprlab.reports.geometry import (
+    Geometry,
+    GeometryConfig,
+    geometry_answer,
+    interferers,
+    norms_by_popularity,
+    over_epochs,
+    probe_runs,
+)
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
-from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
+from cprlab.reports.probe import Findings, ProbeConfig, examine, picture, verdicts, write_findings
 from cprlab.reports.study import StudyConfig
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
 
 __all__ = [
     "Findings",
+    "Geometry",
+    "GeometryConfig",
     "ModelsConfig",
     "ProbeConfig",
     "ReportConfig",
@@ -24,10 +35,16 @@ __all__ = [
     "copying_answer",
     "examine",
     "forecast_scores",
+    "geometry_answer",
+    "interferers",
+    "norms_by_popularity",
     "gain_in_words",
     "open_subject",
+    "over_epochs",
+    "picture",
     "planted_answer",
     "probe_plan",
+    "probe_runs",
     "scale_runs",
     "verdicts",
     "write_findings",

@@ -7,11 +7,13 @@ import pandas as pd
 from cprlab.data import Sequences
 from cprlab.evaluation import describe_cases, evaluate, fit_shift, fit_temperature
 from cprlab.probes import copy_scores
-from cprlab.reports.answer import FEW, judgement
+from cprlab.reports.answer import FEW, ROUNDED, judgement
 from cprlab.sweeps import Results, gains, means
+from cprlab.training import Run
 from cprlab.training.loop import Device, open_device
 
 AS_TRAINED, TEMPERATURE, SHIFT = "as trained", "one temperature", "history shifted"
+EXCLUDES = -20  # nats; a shift below leaves the history no probability to speak of
 WITHOUT_INTERVAL = ("calibration error", "AUC")
 
 
@@ -31,7 +33,7 @@ def scale_runs(results: Results, logs: dict[str, Sequences], device: Device = "a
     traits = {name: describe_cases(sequences) for name, sequences in logs.items()}
     rows, cases = [], []
     for row in results.table.to_dict("records"):
-        recommender = results.run(**{label: row[label] for label in labels}).recommender.to(open_device(device))
+        recommender = Run.load(row["folder"]).recommender.to(open_device(device))
         sequences = logs[row["data"]]
         fitted = {TEMPERATURE: fit_temperature(recommender, sequences), SHIFT: fit_shift(recommender, sequences)}
         rows.append(row | {"temperature": fitted[TEMPERATURE].temperature, "shift": fitted[SHIFT].shift})
@@ -61,11 +63,16 @@ def forecast_scores(cases: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby(labels, sort=False, as_index=False).mean()
 
 
-def copying_answer(scaled: Results) -> str:
-    """Return Markdown: whether each head copies as it should, and what either way of scaling saves of its loss."""
+def copying_answer(scaled: Results, scores: pd.DataFrame) -> str:
+    """Return Markdown: whether each head copies as it should, and what either way of scaling saves of its loss.
+
+    Args:
+        scaled: of `scale_runs`.
+        scores: of `forecast_scores`.
+    """
     everybody = means(scaled.cases, ("copy probability", "copy excess", "observed repeats")).query("cases == 'all'")
     of = everybody.set_index(["data", "head", "scaling", "metric"])
-    scores = forecast_scores(scaled.cases).set_index(["data", "head", "scaling"])
+    scores = scores.set_index(["data", "head", "scaling"])
     saved = gains(scaled.cases, {"scaling": AS_TRAINED}, ("loss on whether", "loss on which")).query("cases == 'all'")
     saved = saved.set_index(["data", "head", "scaling", "metric"])
     fitted = scaled.table.groupby(["data", "head"], sort=False)[["temperature", "shift"]].mean()
@@ -78,14 +85,15 @@ def copying_answer(scaled: Results) -> str:
         for (_, head), (temperature, shift) in zip(heads.index, heads.to_numpy(), strict=True):
             copied, excess = (of.loc[(data, head, AS_TRAINED, name)] for name in ("copy probability", "copy excess"))
             area = scores.loc[(data, head, AS_TRAINED), "AUC"]
-            tells = "" if pd.isna(area) else f", and tells repeats from new items with an AUC of {area:.2f}"
+            tells = "" if pd.isna(area) else f"; its AUC for repeats is {area:.2f} (0.5 is guessing)"
             whether = {name: saved.loc[(data, head, name, "loss on whether")] for name in (TEMPERATURE, SHIFT)}
             which = saved.loc[(data, head, TEMPERATURE, "loss on which")]
+            shifting = f"shifting the history by {shift:+.2f} nats" if shift > EXCLUDES else "leaving the history out"
             lines.append(
-                f"- **{head}** puts {copied.value:.1%} [{copied.low:.1%}, {copied.high:.1%}] there, {judgement(excess)}{tells}. "
-                f"One temperature ({temperature:.2f}) changes its loss on whether to copy by "
-                f"{_nats(whether[TEMPERATURE])} and that on which item by {_nats(which)}; shifting the history by "
-                f"{shift:+.2f} nats changes the former by {_nats(whether[SHIFT])}. {_mended(whether)}"
+                f"- **{head}** puts {copied.value:.1%} [{copied.low:.1%}, {copied.high:.1%}] there, "
+                f"{judgement(excess)}{tells}. One temperature ({temperature:.3g}) changes its loss on whether to copy by "
+                f"{_nats(whether[TEMPERATURE])} and that on which item by {_nats(which)}; {shifting} changes the former "
+                f"by {_nats(whether[SHIFT])}. {_mended(whether)}"
             )
     return "\n".join(lines[1:])
 
@@ -94,7 +102,7 @@ def _mended(whether: dict[str, pd.Series]) -> str:
     """Say how much of what the shift saves a temperature saves."""
     if whether[SHIFT].n < FEW:
         return "Too few users to tell."
-    if whether[SHIFT].high >= 0:
+    if whether[SHIFT].high > -ROUNDED:
         return "That there was anything to mend is not shown."
     if whether[TEMPERATURE].low > 0:
         return "A temperature makes copying worse."

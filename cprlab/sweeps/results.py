@@ -21,7 +21,7 @@ class Results:
 
     Attributes:
         table: a row a run: its labels (`data, encoder, head`, each setting, `seed`), `validation` (NDCG@10 of the best
-            epoch, by which settings are chosen), `epochs` (how many were trained), `seconds` (of training), `folder`.
+            epoch, by which settings are chosen), `epochs` (how many were trained, unless it is a label), `seconds` (of training), `folder`.
         cases: a row a run and test user: the labels, then the columns of `evaluation.evaluate`.
     """
 
@@ -67,6 +67,7 @@ def run_trials(
                 "seconds": run.history["seconds"].sum(),
                 "folder": str(run.folder),
             }
+            | trial.labels  # where `epochs` is a setting, the label counts: as many as were asked for
         )
         of_run = run.cases
         cases.append(pd.concat([pd.DataFrame(trial.labels, index=of_run.index), of_run], axis=1))
