@@ -136,11 +136,16 @@ def norms_by_popularity(found: Geometry, logs: dict[str, Sequences], bins: int =
 
 
 def interferers(subject: Subject, most: int = 5) -> pd.DataFrame:
-    """Return the items that interfere with the most histories: `title`, `histories` (share of the cases)."""
-    found = interference(subject.snapshot, progress=False)
-    counts = found.groupby("title")["case"].nunique() / len(subject.snapshot)
-    order = counts.rename("histories").reset_index().sort_values(["histories", "title"], ascending=[False, True])
-    return order.head(most).reset_index(drop=True)
+    """Return the items that interfere with the most histories.
+
+    Returns:
+        Rows `title`, `histories` (share of the cases whose best copier lifts the item above an item of the history),
+        `excess` (nats by which it does, mean over these), most of them first.
+    """
+    of_item = interference(subject.snapshot, progress=False).groupby(["item", "title"])["excess"].agg(["size", "mean"])
+    table = of_item.reset_index("title").rename(columns={"size": "histories", "mean": "excess"})
+    table["histories"] /= len(subject.snapshot)
+    return table.sort_values(["histories", "excess"], ascending=False).head(most).reset_index(drop=True)
 
 
 def geometry_answer(found: Geometry, dials: dict[tuple[str, str], pd.DataFrame]) -> str:
@@ -150,41 +155,42 @@ def geometry_answer(found: Geometry, dials: dict[tuple[str, str], pd.DataFrame])
         found: of `probe_runs`.
         dials: by log and head, `copy_dial` at 0 and 1 of the `last` models that score all items by one state.
     """
-    table, shape = over_epochs(found), found.space.groupby([*LABELS, "measure"])["value"].mean()
-    at = table.set_index([*LABELS, "metric"])
+    at = over_epochs(found).set_index([*LABELS, "metric"])
+    shape = found.space.groupby([*LABELS, "measure"])["value"].mean()
+    base = found.cases["head"].iloc[0]
+    against = over_epochs(found, base).set_index([*LABELS, "metric"])
     lines = []
-    for data, of_log in table.groupby("data", sort=False):
-        first, last = of_log["epochs"].min(), of_log["epochs"].max()
-        n = int(of_log["n"].iloc[0])
+    for data, of_log in found.cases.groupby("data", sort=False):
+        first, last, n = of_log["epochs"].min(), of_log["epochs"].max(), of_log["case"].nunique()
         small = "" if n >= 10 * FEW else "; so few say little"
-        lines += ["", f"On **{data}**, after up to {last} epochs, of {n} test cases{small}:", ""]
+        lines += ["", f"On **{data}**, after up to {last} epochs, on {n} test cases{small}:", ""]
         for head in of_log["head"].unique():
-            share, before = (at.loc[(data, head, epochs, MEASURES["copyable"])] for epochs in (last, first))
-            gap, items = (at.loc[(data, head, last, MEASURES[name])] for name in ("gap", "interfering"))
+            share, gap, items = (at.loc[(data, head, last, MEASURES[name])] for name in ("copyable", "gap", "interfering"))
+            before = at.loc[(data, head, first, MEASURES["copyable"])]
             norms, cosine = (shape[data, head, last, name] for name in ("norm and popularity", "mean cosine"))
             words = (
-                f"- **{head}**: a single state can copy {share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of the histories "
-                f"exactly (after {first}: {before.value:.0%}); the best in reach dilutes a history {np.exp(gap.value):,.0f} "
-                f"times and lifts {items.value:,.0f} [{items.low:,.0f}, {items.high:,.0f}] other items with it. The norms of its item "
-                f"embeddings go with popularity at {norms:+.2f} (rank correlation), and the mean cosine is {cosine:+.2f}."
+                f"- **{head}**: a single state can copy {share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of the "
+                f"histories exactly ({before.value:.0%} after the first epoch). The best in reach gives a "
+                f"history's items {np.exp(gap.value):,.0f} times less than wanted, and ranks {items.value:,.0f} "
+                f"[{items.low:,.0f}, {items.high:,.0f}] others above one of them. Longer embeddings go with popular items at "
+                f"{norms:+.2f} (rank correlation); the mean cosine of two items is {cosine:+.2f}."
             )
+            if head != base:
+                row = against.loc[(data, head, last, MEASURES["copyable"])]
+                shown = "; no difference shown" if row.low <= 0 <= row.high else ""
+                words += (
+                    f" Against {base} that is {100 * row.value:+.0f} [{100 * row.low:+.0f}, {100 * row.high:+.0f}] "
+                    f"percentage points of the histories{shown}."
+                )
             if (data, head) in dials:
                 ends = dials[data, head].groupby("alpha")[["stay", "floor_ball", "floor_context"]].mean()
-                words += (
-                    f" To copy alone would cost it {_floors(ends.loc[1.0])}; to exclude the history {_floors(ends.loc[0.0])}."
-                )
+                words += f" Copying alone costs it {_floors(ends.loc[1.0])}; excluding the history {_floors(ends.loc[0.0])}."
             lines.append(words)
-    base = table["head"].iloc[0]
-    for row in over_epochs(found, base).query("metric == @MEASURES['copyable']").itertuples():
-        if row.epochs == table.loc[table["data"] == row.data, "epochs"].max():
-            shown = "no difference shown" if row.low <= 0 <= row.high else "a difference"
-            lines += ["", f"On {row.data} **{row.head}** against {base} can copy {100 * row.value:+.0f} "
-                          f"[{100 * row.low:+.0f}, {100 * row.high:+.0f}] percentage points of the histories more: {shown}."]
     return "\n".join(lines[1:])
 
 
 def _floors(end: pd.Series) -> str:
     return (
-        f"{end['stay']:.2f} nats at its own states, {end['floor_ball']:.2f} at the best single ones in reach and "
+        f"{end['stay']:.2f} nats at its own states, {end['floor_ball']:.2f} at the best in reach and "
         f"{end['floor_context']:.2f} with a context partition"
     )
