@@ -54,7 +54,7 @@ class Geometry:
             history above all else, proven), `gap` and `interfering` (of `bottleneck_gap`, in the ball), `norm` (of h),
             `apart` (distance of h to the history's mean, over the history's spread), `inside` (of `geometry`).
         space: a row a run and measure of `space`: `data, head, epochs, seed, measure, value`.
-        last: the models of the first seed after most epochs, on the probed cases, by log and head.
+        last: the models of the first seed after the most epochs, on the probed cases, by log and head.
     """
 
     cases: pd.DataFrame
@@ -74,7 +74,7 @@ def probe_runs(results: Results, logs: dict[str, Sequences], cases: int) -> Geom
         CprlabError: a head is a mixture, which has several states for the vocabulary.
     """
     of_cases, of_space, last = [], [], {}
-    for row in results.table.sort_values("epochs", kind="stable").to_dict("records"):
+    for row in results.table.to_dict("records"):  # of one head, those of fewer epochs first
         labels = {name: row[name] for name in (*LABELS, "seed")}
         whole = open_subject(row["folder"], logs[row["data"]])
         subject = whole.sample(cases, seed=0)
@@ -172,8 +172,8 @@ def geometry_answer(found: Geometry, dials: dict[tuple[str, str], pd.DataFrame])
                 f"- **{head}**: a single state can copy {share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of the "
                 f"histories exactly ({before.value:.0%} after the first epoch). The best in reach gives a "
                 f"history's items {np.exp(gap.value):,.0f} times less than wanted, and ranks {items.value:,.0f} "
-                f"[{items.low:,.0f}, {items.high:,.0f}] others above one of them. Longer embeddings go with popular items at "
-                f"{norms:+.2f} (rank correlation); the mean cosine of two items is {cosine:+.2f}."
+                f"[{items.low:,.0f}, {items.high:,.0f}] others above one of them. The norms of its item embeddings correlate "
+                f"with popularity at {norms:+.2f} (by rank); the mean cosine of two items is {cosine:+.2f}."
             )
             if head != base:
                 row = against.loc[(data, head, last, MEASURES["copyable"])]
