@@ -22,8 +22,8 @@ class Scaling:
     """Log-probabilities divided by a temperature, or those of the history's items raised by a constant.
 
     p(v) becomes proportional to p(v)^(1/T) · e^(shift · [v in the history]). For a head that is one softmax the former
-    is temperature scaling of its logits (Guo et al., ICML 2017). For a mixture it is that of the mixture as a whole, the
-    power of what it predicts, and no mixture of softmaxes with a temperature each.
+    is temperature scaling of its logits (Guo et al., ICML 2017). For a mixture it is that of the mixture as a whole,
+    the power of what it predicts, and no mixture of softmaxes with a temperature each.
 
     Attributes:
         temperature: T; below 1 it sharpens, above it flattens. The order of the items stays.
@@ -71,11 +71,13 @@ def fit_temperature(recommender: Recommender, sequences: Sequences) -> Scaling:
 def fit_shift(recommender: Recommender, sequences: Sequences) -> Scaling:
     """Return the shift of the history's log-probabilities with the least mean log-loss on the validation items.
 
-    It changes the copy probability P to σ(logit P + shift), and nothing else that the loss depends on; it is −30 where
-    no validation item repeats.
+    It changes the copy probability P to σ(logit P + shift), and nothing else that the loss depends on. Where no
+    validation item repeats, or all do, none is the best, and the end of `SHIFTS` is taken.
     """
     cases = evaluate(recommender, sequences, "validation")
     repeat = cases["repeat"].to_numpy(bool)
+    if repeat.all() or not repeat.any():
+        return Scaling(shift=SHIFTS[int(repeat.all())])
     tiny = np.finfo(np.float32).tiny
     odds = logit(cases["copy_probability"].to_numpy(float).clip(tiny, 1 - 1e-7))
 

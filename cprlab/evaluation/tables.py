@@ -35,7 +35,7 @@ METRICS: dict[str, Callable[[pd.DataFrame, str], pd.Series]] = {
     "copy excess": lambda cases, rank: cases["copy_probability"] - cases["repeat"],
     "copied in top 10": lambda cases, rank: cases["copied"],
     "Brier score": lambda cases, rank: (cases["copy_probability"] - cases["repeat"]) ** 2,
-    "loss on whether": _loss_on_whether,  # of the log-loss; the rest is that on which item of the history, or of all else
+    "loss on whether": _loss_on_whether,  # of the log-loss; the rest is that on which item of that side
     "loss on which": lambda cases, rank: cases["log_loss"] - _loss_on_whether(cases, rank),
 }
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {

@@ -26,8 +26,8 @@ def scale_runs(results: Results, logs: dict[str, Sequences], device: Device = "a
         device: where to score.
 
     Returns:
-        The table with the columns `temperature` and `shift` (nats); the cases of the runs as trained and of both ways of
-        scaling, told apart by the label `scaling`, with the columns of `describe_cases`.
+        The table with the columns `temperature` and `shift` (nats); the cases of the runs as trained and of both ways
+        of scaling, told apart by the label `scaling`, with the columns of `describe_cases`.
     """
     labels = list(results.cases.columns[: results.cases.columns.get_loc("user")])
     traits = {name: describe_cases(sequences) for name, sequences in logs.items()}
@@ -53,7 +53,8 @@ def forecast_scores(cases: pd.DataFrame) -> pd.DataFrame:
         cases: of `scale_runs`.
 
     Returns:
-        A row for each log, head and scaling: `data, head, scaling`, "calibration error", "AUC" (NaN where nobody repeats).
+        A row for each log, head and scaling: `data, head, scaling`, "calibration error", "AUC" (NaN where nobody
+        repeats).
     """
     labels = ["data", "head", "scaling"]
     rows = []
@@ -80,7 +81,10 @@ def copying_answer(scaled: Results, scores: pd.DataFrame) -> str:
     for data, heads in fitted.groupby("data", sort=False):
         repeats = of.loc[(data, heads.index[0][1], AS_TRAINED, "observed repeats")]
         small = "" if repeats.n >= 10 * FEW else "; so few users say little"
-        lines += ["", f"On **{data}** {repeats.value:.1%} of {repeats.n:,} users next took an item of their history{small}."]
+        lines += [
+            "",
+            f"On **{data}** {repeats.value:.1%} of {repeats.n:,} users next took an item of their history{small}.",
+        ]
         lines.append("")
         for (_, head), (temperature, shift) in zip(heads.index, heads.to_numpy(), strict=True):
             copied, excess = (of.loc[(data, head, AS_TRAINED, name)] for name in ("copy probability", "copy excess"))
@@ -91,9 +95,9 @@ def copying_answer(scaled: Results, scores: pd.DataFrame) -> str:
             shifting = f"shifting the history by {shift:+.2f} nats" if shift > EXCLUDES else "leaving the history out"
             lines.append(
                 f"- **{head}** puts {copied.value:.1%} [{copied.low:.1%}, {copied.high:.1%}] there, "
-                f"{judgement(excess)}{tells}. One temperature ({temperature:.3g}) changes its loss on whether to copy by "
-                f"{_nats(whether[TEMPERATURE])} and that on which item by {_nats(which)}; {shifting} changes the former "
-                f"by {_nats(whether[SHIFT])}. {_mended(whether)}"
+                f"{judgement(excess)}{tells}. One temperature ({temperature:.3g}) changes its loss on whether to copy "
+                f"by {_nats(whether[TEMPERATURE])} and that on which item by {_nats(which)}; {shifting} changes the "
+                f"former by {_nats(whether[SHIFT])}. {_mended(whether)}"
             )
     return "\n".join(lines[1:])
 
@@ -112,4 +116,5 @@ def _mended(whether: dict[str, pd.Series]) -> str:
 
 
 def _nats(row: pd.Series) -> str:
-    return f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}] nats"
+    value, low, high = row[["value", "low", "high"]].astype(float).round(3) + 0.0  # which turns −0 into 0
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}] nats"

@@ -1,4 +1,4 @@
-"""Where a head's items and states lie, and what a single state could copy there: what notebook 8 asks of finished runs."""
+"""What single states can copy, and where items and states lie, over training: what notebook 8 asks of finished runs."""
 
 from dataclasses import dataclass
 
@@ -63,7 +63,7 @@ class Geometry:
 
 
 def probe_runs(results: Results, logs: dict[str, Sequences], cases: int) -> Geometry:
-    """Ask the probes of every run; of a CPR head its item embeddings, and the state with which it scores the vocabulary.
+    """Ask the probes of every run; of a CPR head, about its item embeddings and the state that scores the vocabulary.
 
     Args:
         results: of `run_trials`, with the setting `epochs`.
@@ -121,7 +121,7 @@ def norms_by_popularity(found: Geometry, logs: dict[str, Sequences], bins: int =
     """Return how long the items' embeddings are, over their mean, in bins of about equally many items.
 
     Returns:
-        Rows `data, head, popularity` (median number of training interactions of the bin's items), `value, low, high, n`.
+        Rows `data, head, popularity` (median training interactions of the bin's items), `value, low, high, n`.
     """
     rows = []
     for (data, head), subject in found.last.items():
@@ -165,15 +165,17 @@ def geometry_answer(found: Geometry, dials: dict[tuple[str, str], pd.DataFrame])
         small = "" if n >= 10 * FEW else "; so few say little"
         lines += ["", f"On **{data}**, after up to {last} epochs, on {n} test cases{small}:", ""]
         for head in of_log["head"].unique():
-            share, gap, items = (at.loc[(data, head, last, MEASURES[name])] for name in ("copyable", "gap", "interfering"))
+            share, gap, items = (
+                at.loc[(data, head, last, MEASURES[name])] for name in ("copyable", "gap", "interfering")
+            )
             before = at.loc[(data, head, first, MEASURES["copyable"])]
             norms, cosine = (shape[data, head, last, name] for name in ("norm and popularity", "mean cosine"))
             words = (
                 f"- **{head}**: a single state can copy {share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of the "
                 f"histories exactly ({before.value:.0%} after the first epoch). The best in reach gives a "
                 f"history's items {np.exp(gap.value):,.0f} times less than wanted, and ranks {items.value:,.0f} "
-                f"[{items.low:,.0f}, {items.high:,.0f}] others above one of them. The norms of its item embeddings correlate "
-                f"with popularity at {norms:+.2f} (by rank); the mean cosine of two items is {cosine:+.2f}."
+                f"[{items.low:,.0f}, {items.high:,.0f}] others above one of them. The norms of its item embeddings "
+                f"correlate with popularity at {norms:+.2f} (by rank); the mean cosine of two items is {cosine:+.2f}."
             )
             if head != base:
                 row = against.loc[(data, head, last, MEASURES["copyable"])]
@@ -184,7 +186,9 @@ def geometry_answer(found: Geometry, dials: dict[tuple[str, str], pd.DataFrame])
                 )
             if (data, head) in dials:
                 ends = dials[data, head].groupby("alpha")[["stay", "floor_ball", "floor_context"]].mean()
-                words += f" Copying alone costs it {_floors(ends.loc[1.0])}; excluding the history {_floors(ends.loc[0.0])}."
+                words += (
+                    f" Copying alone costs it {_floors(ends.loc[1.0])}; excluding the history {_floors(ends.loc[0.0])}."
+                )
             lines.append(words)
     return "\n".join(lines[1:])
 

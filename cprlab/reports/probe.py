@@ -95,7 +95,9 @@ def picture(subject: Subject, dial: pd.DataFrame | None, kind: str) -> tuple[str
     title = snapshot.titles[snapshot.targets[case]]
     if kind == "exclude":
         lost = end.loc[case, "stay"]
-        return f"Should not copy, but does: {title} comes next ({lost:.1f} nats lost)", neighbourhood(snapshot, case, [])
+        return f"Should not copy, but does: {title} comes next ({lost:.1f} nats lost)", neighbourhood(
+            snapshot, case, []
+        )
     marked = interference(snapshot.take(np.array([case])), progress=False)["item"].head(MARKED)
     lost = end.loc[case, "floor_ball"]
     return (

@@ -21,7 +21,8 @@ class Results:
 
     Attributes:
         table: a row a run: its labels (`data, encoder, head`, each setting, `seed`), `validation` (NDCG@10 of the best
-            epoch, by which settings are chosen), `epochs` (how many were trained, unless it is a label), `seconds` (of training), `folder`.
+            epoch, by which settings are chosen), `epochs` (how many were trained, unless it is a label),
+            `seconds` (of training), `folder`.
         cases: a row a run and test user: the labels, then the columns of `evaluation.evaluate`.
     """
 

@@ -1,4 +1,4 @@
-"""What notebook 7 asks of runs: each scaling's cases beside those as trained, and words that follow from the numbers."""
+"""What notebook 7 asks of runs: each scaling's cases beside those as trained, and words that follow from them."""
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,9 @@ def made_up(trained, cooled, shifted, repeat):
     cases = []
     for scaling, copied in (("as trained", trained), ("one temperature", cooled), ("history shifted", shifted)):
         side = np.where(repeat, copied, 1 - np.array(copied))
-        frame = pd.DataFrame({"data": "log", "head": "H", "seed": 0, "scaling": scaling, "user": np.arange(len(repeat))})
+        frame = pd.DataFrame(
+            {"data": "log", "head": "H", "seed": 0, "scaling": scaling, "user": np.arange(len(repeat))}
+        )
         cases.append(frame.assign(repeat=repeat, copy_probability=copied, log_loss=-np.log(side / 10)))
     table = pd.DataFrame({"data": ["log"], "head": ["H"], "seed": [0], "temperature": [0.8], "shift": [1.5]})
     return Results(table, pd.concat(cases, ignore_index=True))
@@ -68,7 +70,11 @@ AT = {copied: np.array([[0.4, 0.6], [copied, 1 - copied]]) for copied in (0.1, 0
     [
         (0.1, 0.4, "That a temperature mends it is not shown."),
         (0.05, 0.4, "A temperature makes copying worse."),
-        (0.2, 0.4, f"A temperature mends {1 - rel_entr(*AT[0.2]).sum() / rel_entr(*AT[0.1]).sum():.0%} of what a shift"),
+        (
+            0.2,
+            0.4,
+            f"A temperature mends {1 - rel_entr(*AT[0.2]).sum() / rel_entr(*AT[0.1]).sum():.0%} of what a shift",
+        ),
         (0.2, 0.1, "That there was anything to mend is not shown."),
     ],
 )

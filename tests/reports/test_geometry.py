@@ -111,7 +111,7 @@ def test_the_picture_is_the_worst_case_of_its_kind(probed):
     repeat = subject.cases["repeat"].to_numpy()
     for kind, alpha, column in (("copy", 1, "floor_ball"), ("exclude", 0, "stay")):
         title, table = picture(subject, dial, kind)
-        lost = dial.query("alpha == @alpha")[column].to_numpy()
+        lost = dial.loc[dial["alpha"] == alpha, column].to_numpy()
         worst = max(lost[repeat == (kind == "copy")])
         assert f"{worst:.1f} nats lost" in title
         case = int(np.flatnonzero(lost == worst)[0])
