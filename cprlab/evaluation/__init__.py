@@ -1,7 +1,8 @@
 """Ranking over all items, split into repeats and new items, with intervals; and what a head copies."""
 
-from cprlab.evaluation.cases import evaluate
+from cprlab.evaluation.cases import describe_cases, evaluate
 from cprlab.evaluation.examples import RULE, Example, choose_examples
+from cprlab.evaluation.scaling import Scaling, fit_shift, fit_temperature
 from cprlab.evaluation.tables import (
     METRICS,
     by_length,
@@ -17,11 +18,15 @@ __all__ = [
     "METRICS",
     "RULE",
     "Example",
+    "Scaling",
     "by_length",
     "calibration",
     "choose_examples",
     "compare",
+    "describe_cases",
     "evaluate",
+    "fit_shift",
+    "fit_temperature",
     "interval",
     "readable",
     "side_by_side",

@@ -1,5 +1,8 @@
 """evaluate: a row for each test case, from which every table and figure is made."""
 
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +15,28 @@ from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 TOP = 10
 
 
-def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "test") -> pd.DataFrame:
+class Scored(NamedTuple):
+    """Some held-out cases and a head's prediction for them.
+
+    Attributes:
+        rows: (B,) which of the split's windows.
+        scores: (B, n) log-probabilities.
+        history: (B, L) the items read, each once, n elsewhere.
+        target: (B, 1).
+    """
+
+    rows: np.ndarray
+    scores: torch.Tensor
+    history: torch.Tensor
+    target: torch.Tensor
+
+
+Scale = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def evaluate(
+    recommender: Recommender, sequences: Sequences, split: Split = "test", scale: Scale | None = None
+) -> pd.DataFrame:
     """Rank all items for every user's held-out item.
 
     No candidates are sampled, and the items of the history stay in; ties count against the target.
@@ -21,6 +45,8 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
         recommender: trained on these sequences' items.
         sequences: the log.
         split: "test" or "validation".
+        scale: what to make of the log-probabilities (B, n), given the histories (B, L) as in `measure`, before they are
+            measured; such as a `Scaling`.
 
     Returns:
         A row a user, in the order of `sequences.user_ids`: `user` (code), `length` (items before the target, of which
@@ -30,19 +56,29 @@ def evaluate(recommender: Recommender, sequences: Sequences, split: Split = "tes
         (share of the top 10 that is among the items read).
     """
     windows = sequences.windows(split)
-    order = np.argsort(windows.lengths, kind="stable")
-    device = recommender.embedding.weight.device
-    parts = []
-    with inference(recommender):
-        for start in range(0, len(order), HISTORIES_AT_ONCE):
-            batch = sequences.batch(windows, order[start : start + HISTORIES_AT_ONCE]).to(device)
-            context = Context(batch.items, batch.at, recommender.n_items)
-            for rows, scores in recommender.scored(batch.items, batch.at, batch.users):
-                parts.append(measure(scores[:, 0], context.rows(rows).distinct[:, 0], batch.targets[rows]))
+    order, parts = [], []
+    for rows, scores, history, target in score_cases(recommender, sequences, split):
+        order.append(rows)
+        parts.append(measure(scores if scale is None else scale(scores, history), history, target))
+    order = np.concatenate(order)
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     measured.insert(0, "user", windows.user[order])
     measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[order])
     return measured.sort_values("user", ignore_index=True)
+
+
+def score_cases(recommender: Recommender, sequences: Sequences, split: Split) -> Iterator[Scored]:
+    """Yield the held-out cases of a split, a few at a time, those of short histories first."""
+    windows = sequences.windows(split)
+    order = np.argsort(windows.lengths, kind="stable")
+    device = recommender.embedding.weight.device
+    with inference(recommender):
+        for start in range(0, len(order), HISTORIES_AT_ONCE):
+            chosen = order[start : start + HISTORIES_AT_ONCE]
+            batch = sequences.batch(windows, chosen).to(device)
+            context = Context(batch.items, batch.at, recommender.n_items)
+            for rows, scores in recommender.scored(batch.items, batch.at, batch.users):
+                yield Scored(chosen[rows], scores[:, 0], context.rows(rows).distinct[:, 0], batch.targets[rows])
 
 
 def measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -> dict[str, np.ndarray]:
@@ -70,3 +106,20 @@ def measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -
         "copied": (best[:, :, None] == history[:, None, :]).any(2).cpu().double().mean(1),
     }
     return {name: column.cpu().numpy() for name, column in columns.items()}
+
+
+def describe_cases(sequences: Sequences, split: Split = "test") -> pd.DataFrame:
+    """Return what is known of each held-out case before any model is asked.
+
+    Returns:
+        A row a user: `user` (code), `gap` (how many interactions ago the target was last among the items read, 1 being
+        the latest; NaN where it is new), `target_popularity` and `history_popularity` (how often the target, and the
+        median item read, occurs in training).
+    """
+    windows, counts = sequences.windows(split), sequences.training_counts()
+    rows = []
+    for user, start, stop in zip(windows.user, windows.start, windows.stop, strict=True):
+        read, target = sequences.items[start:stop], sequences.items[stop]
+        ago = np.flatnonzero(read[::-1] == target)
+        rows.append((user, ago[0] + 1.0 if len(ago) else np.nan, counts[target], np.median(counts[read])))
+    return pd.DataFrame(rows, columns=["user", "gap", "target_popularity", "history_popularity"])

@@ -15,6 +15,16 @@ def _at_rank(gain: Callable[[pd.Series], pd.Series]) -> Callable[[pd.DataFrame, 
     return lambda cases, rank: gain(cases[rank]).where(cases[rank] <= TOP, 0.0)
 
 
+def _loss_on_whether(cases: pd.DataFrame, rank: str) -> pd.Series:
+    """Return −log of the probability of the side that the target is on: the history, or all else.
+
+    It is no more than the loss on the target, and that bound keeps a side that rounds to nothing from costing too much.
+    """
+    copied = cases["copy_probability"].astype(float).clip(0, 1)
+    with np.errstate(divide="ignore"):
+        return np.minimum(-np.log(copied.where(cases["repeat"], 1 - copied)), cases["log_loss"])
+
+
 METRICS: dict[str, Callable[[pd.DataFrame, str], pd.Series]] = {
     "NDCG@10": _at_rank(lambda rank: 1 / np.log2(1 + rank)),
     "HIT@10": _at_rank(lambda rank: rank * 0.0 + 1.0),
@@ -24,6 +34,9 @@ METRICS: dict[str, Callable[[pd.DataFrame, str], pd.Series]] = {
     "observed repeats": lambda cases, rank: cases["repeat"].astype(float),
     "copy excess": lambda cases, rank: cases["copy_probability"] - cases["repeat"],
     "copied in top 10": lambda cases, rank: cases["copied"],
+    "Brier score": lambda cases, rank: (cases["copy_probability"] - cases["repeat"]) ** 2,
+    "loss on whether": _loss_on_whether,  # of the log-loss; the rest is that on which item of that side
+    "loss on which": lambda cases, rank: cases["log_loss"] - _loss_on_whether(cases, rank),
 }
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "all": lambda cases: cases["repeat"] | True,
@@ -31,11 +44,12 @@ GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "new": lambda cases: ~cases["repeat"],
 }
 RANKING = ("NDCG@10", "HIT@10", "MRR@10")
+SUMMARY = (*RANKING, "log-loss", "copy probability", "observed repeats", "copy excess", "copied in top 10")
 BY_LENGTH = ("NDCG@10", "copy probability", "observed repeats")
 
 
 def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
-    """Return the mean of every metric with its 95% interval.
+    """Return the mean of each metric in `SUMMARY` with its 95% interval.
 
     Args:
         cases: by head, what `evaluate` gave.
@@ -50,7 +64,7 @@ def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     """
     rows = []
     for head, of_head in cases.items():
-        for label, rank, metrics in ((head, "rank", METRICS), (f"{head} (post)", "rank_post", RANKING)):
+        for label, rank, metrics in ((head, "rank", SUMMARY), (f"{head} (post)", "rank_post", RANKING)):
             for metric in metrics:
                 per_case = METRICS[metric](of_head, rank)
                 rows += [{"head": label, "metric": metric} | row for row in _by_group(of_head, per_case, seed)]
@@ -85,10 +99,11 @@ def side_by_side(tables: dict[str, pd.DataFrame], key: str, digits: int = 3) -> 
 
 def _text(table: pd.DataFrame, digits: int) -> list[str]:
     """Return `value [low, high]` for each row; the value alone where it has no interval, and nothing for no value."""
+    rounded = table[["value", "low", "high"]].astype(float).round(digits) + 0.0  # which turns −0 into 0
     return [
         ("" if np.isnan(row.value) else f"{row.value:.{digits}f}")
         + ("" if np.isnan(row.low) else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]")
-        for row in table.itertuples()
+        for row in rounded.itertuples()
     ]
 
 
@@ -141,13 +156,18 @@ def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> p
     """
     rows = []
     for head, of_head in cases.items():
-        edges = np.unique(np.quantile(of_head["length"], np.linspace(0, 1, bins + 1)))
-        for _, group in of_head.groupby(np.searchsorted(edges[1:-1], of_head["length"])):
+        for _, group in of_head.groupby(quantile_bins(of_head["length"].to_numpy(), bins)):
             for metric in BY_LENGTH:
                 per_case = METRICS[metric](group, "rank")
                 low, high = interval(per_case.to_numpy(dtype=float), seed)
                 rows.append((head, group["length"].median(), metric, per_case.mean(), low, high, len(group)))
     return pd.DataFrame(rows, columns=["head", "length", "metric", "value", "low", "high", "n"])
+
+
+def quantile_bins(values: np.ndarray, bins: int) -> np.ndarray:
+    """Return the bin (m,) of each value, of at most `bins` with about equally many; equal values share one."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
+    return np.searchsorted(edges[1:-1], values)
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:

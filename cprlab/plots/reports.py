@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cprlab.plots.style import COLOURS, TRUTH, styled, whiskers
+from cprlab.plots.style import COLOURS, TRUTH, short, styled, whiskers
 
 
 def training(history: dict[str, pd.DataFrame]) -> go.Figure:
@@ -46,7 +46,7 @@ def metrics(summary: pd.DataFrame) -> go.Figure:
     return styled(figure, "metrics", "How well each head ranks the next item (bars: 95% intervals over users)", 430)
 
 
-def calibration(tables: dict[str, pd.DataFrame]) -> go.Figure:
+def calibration(tables: dict[str, pd.DataFrame], title: str = "Does the head know when to copy?") -> go.Figure:
     """Draw each head's `evaluation.calibration`: predicted copy probability against the observed share of repeats."""
     figure = go.Figure()
     top = max(float(table[["predicted", "high"]].to_numpy().max()) for table in tables.values())
@@ -65,7 +65,7 @@ def calibration(tables: dict[str, pd.DataFrame]) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(title="predicted probability that the next item is in the history", tickformat=".0%")
     figure.update_yaxes(title="observed share of repeats", tickformat=".0%", rangemode="tozero")
-    return styled(figure, "calibration", "Does the head know when to copy?")
+    return styled(figure, "calibration", short(title, 110))
 
 
 def by_length(table: pd.DataFrame) -> go.Figure:

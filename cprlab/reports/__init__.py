@@ -7,11 +7,21 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 from cprlab.reports.answer import answer, caution, gain_in_words, overall, relative_in_words
 from cprlab.reports.comparison import ablation_answer, comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
+from cprlab.reports.copying import copying_answer, forecast_scores, scale_runs
 from cprlab.reports.dose import by_dose, changes, dose_answer, planted_gains, thinned
+from cprlab.reports.geometry import (
+    Geometry,
+    GeometryConfig,
+    geometry_answer,
+    interferers,
+    norms_by_popularity,
+    over_epochs,
+    probe_runs,
+)
 from cprlab.reports.inputs import by_inputs, inputs_answer, readers
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
-from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
+from cprlab.reports.probe import Findings, ProbeConfig, examine, picture, verdicts, write_findings
 from cprlab.reports.repeats import repeats_answer
 from cprlab.reports.sensitivity import sensitivity_answer
 from cprlab.reports.study import StudyConfig
@@ -20,6 +30,8 @@ from cprlab.reports.summary import SummaryConfig, summary_answer
 
 __all__ = [
     "Findings",
+    "Geometry",
+    "GeometryConfig",
     "ModelsConfig",
     "ProbeConfig",
     "ReportConfig",
@@ -33,18 +45,27 @@ __all__ = [
     "caution",
     "changes",
     "comparison_answer",
+    "copying_answer",
     "dose_answer",
     "examine",
+    "forecast_scores",
     "gain_in_words",
+    "geometry_answer",
     "inputs_answer",
+    "interferers",
+    "norms_by_popularity",
     "open_subject",
+    "over_epochs",
     "overall",
+    "picture",
     "planted_answer",
     "planted_gains",
     "probe_plan",
+    "probe_runs",
     "readers",
     "relative_in_words",
     "repeats_answer",
+    "scale_runs",
     "sensitivity_answer",
     "summary_answer",
     "thinned",

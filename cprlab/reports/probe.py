@@ -72,31 +72,38 @@ class Findings:
     space: pd.DataFrame
 
     def picture(self, kind: str) -> tuple[str, pd.DataFrame] | None:
-        """Return a title and a map of the strongest case of a kind, None where there is none, or one dimension alone.
+        """Return a title and a map of the strongest case of a kind; see `picture`."""
+        return picture(self.subject, self.dial, kind)
 
-        Args:
-            kind: "copy" for the case with the target in the history that the best single state copies worst; "exclude"
-                for the case with a new target that loses most probability to its history.
-        """
-        repeat = self.subject.cases["repeat"].to_numpy(bool)
-        chosen = np.flatnonzero(repeat == (kind == "copy"))
-        snapshot = self.subject.snapshot
-        if self.dial is None or not len(chosen) or min(snapshot.item_embeddings.shape) < 2:
-            return None
-        end = self.dial[self.dial["alpha"] == float(kind == "copy")].set_index("case")
-        case = int(end.loc[chosen, "floor_ball" if kind == "copy" else "stay"].idxmax())
-        title = snapshot.titles[snapshot.targets[case]]
-        if kind == "exclude":
-            lost = end.loc[case, "stay"]
-            return f"Should not copy, but does: {title} comes next ({lost:.1f} nats lost)", neighbourhood(
-                snapshot, case, []
-            )
-        marked = interference(snapshot.take(np.array([case])), progress=False)["item"].head(MARKED)
-        lost = end.loc[case, "floor_ball"]
-        return (
-            f"Should copy, but cannot: {title} comes again (at least {lost:.1f} nats lost)",
-            neighbourhood(snapshot, case, marked.to_numpy()),
+
+def picture(subject: Subject, dial: pd.DataFrame | None, kind: str) -> tuple[str, pd.DataFrame] | None:
+    """Return a title and a map of the strongest case of a kind, None where there is none, or one dimension alone.
+
+    Args:
+        subject: the model and its cases.
+        dial: `copy_dial` on these cases at 0 and 1, and maybe more; None for a head without.
+        kind: "copy" for the case with the target in the history that the best single state copies worst; "exclude"
+            for the case with a new target that loses most probability to its history.
+    """
+    repeat = subject.cases["repeat"].to_numpy(bool)
+    chosen = np.flatnonzero(repeat == (kind == "copy"))
+    snapshot = subject.snapshot
+    if dial is None or not len(chosen) or min(snapshot.item_embeddings.shape) < 2:
+        return None
+    end = dial[dial["alpha"] == float(kind == "copy")].set_index("case")
+    case = int(end.loc[chosen, "floor_ball" if kind == "copy" else "stay"].idxmax())
+    title = snapshot.titles[snapshot.targets[case]]
+    if kind == "exclude":
+        lost = end.loc[case, "stay"]
+        return f"Should not copy, but does: {title} comes next ({lost:.1f} nats lost)", neighbourhood(
+            snapshot, case, []
         )
+    marked = interference(snapshot.take(np.array([case])), progress=False)["item"].head(MARKED)
+    lost = end.loc[case, "floor_ball"]
+    return (
+        f"Should copy, but cannot: {title} comes again (at least {lost:.1f} nats lost)",
+        neighbourhood(snapshot, case, marked.to_numpy()),
+    )
 
 
 def examine(subject: Subject, config: ProbeConfig) -> Findings:

@@ -4,7 +4,7 @@ from cprlab.sweeps.ablation import contributions
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, finished, run_trials
 from cprlab.sweeps.significance import signed_ranks, significance
-from cprlab.sweeps.statistics import gains, geometric_mean_gains, means, trends
+from cprlab.sweeps.statistics import by_bins, gains, geometric_mean_gains, means, trends
 from cprlab.sweeps.tuning import tuned, tuning_gains
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Results",
     "Size",
     "Trial",
+    "by_bins",
     "contributions",
     "finished",
     "gains",

@@ -23,8 +23,8 @@ class Results:
 
     Attributes:
         table: a row a run: its labels (`data, encoder, head`, each setting, `seed`), `validation` (NDCG@10 of the best
-            epoch, by which settings are chosen), `best_epoch`, `epochs` (how many were trained), `seconds` (of
-            training), `folder`.
+            epoch, by which settings are chosen), `best_epoch`, `epochs` (how many were trained, unless it is a label),
+            `seconds` (of training), `folder`.
         cases: a row a run and test user: the labels, then the columns of `evaluation.evaluate`.
     """
 
@@ -88,7 +88,7 @@ def run_trials(
     rows, cases = [], []
     for trial in tqdm(trials, desc="runs", unit=" runs"):
         run = train(logs[trial.labels["data"]], trial.config, runs, device)
-        rows.append(trial.labels | described(run))
+        rows.append(trial.labels | described(run) | trial.labels)  # a setting may be called `epochs`
         cases.append(pd.concat([pd.DataFrame(trial.labels, index=run.cases.index), run.cases], axis=1))
     return Results(pd.DataFrame(rows), pd.concat(cases, ignore_index=True))
 

@@ -1,5 +1,6 @@
-"""means, gains, trends: metrics of many runs and their paired differences, with intervals over seeds and users."""
+"""means, gains, trends, by_bins: metrics of many runs and their paired differences, with intervals over seeds and users."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 
 from cprlab.errors import ConfigError
 from cprlab.evaluation import METRICS
-from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES
+from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES, quantile_bins
 
 USERS_AT_ONCE = 2**14
 OF_EVALUATE = "user"  # the first column behind the labels
@@ -144,6 +145,35 @@ def trends(
         x -= x.mean()
         slopes = np.tensordot(x / (x @ x), list(differences.values()), axes=1)  # (S, m)
         rows.append(dict(rest) | _described(*name, slopes, resampled_means(slopes, seed)))
+    return pd.DataFrame(rows)
+
+
+def by_bins(
+    cases: pd.DataFrame, key: str, metrics: Sequence[str] = ("NDCG@10",), bins: int = 5, seed: int = 0
+) -> pd.DataFrame:
+    """Return the mean of each metric over cases that are alike in a column, in bins of about equally many users.
+
+    Args:
+        cases: of `Results`.
+        key: a column, the same for all runs on one log; cases where it is NaN are left out.
+        metrics: names of `evaluation.METRICS`.
+        bins: at most; equal values share one.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows: the labels but for `seed`, then the key's name (its median in the bin), and the columns of `means`,
+        for all cases of the bin as they rank raw.
+    """
+    rows = []
+    for labels, of_run in _settings(cases.dropna(subset=[key])):
+        seeds = of_run["seed"].nunique()
+        values = {name: METRICS[name](of_run, "rank").to_numpy(dtype=float).reshape(seeds, -1) for name in metrics}
+        of_user = of_run[key].to_numpy(dtype=float).reshape(seeds, -1)[0]
+        places = quantile_bins(of_user, bins)
+        for place, name in itertools.product(np.unique(places), metrics):
+            chosen = values[name][:, places == place]
+            label = {key: np.median(of_user[places == place])}
+            rows.append(labels | label | _described("raw", "all", name, chosen, resampled_means(chosen, seed)))
     return pd.DataFrame(rows)
 
 

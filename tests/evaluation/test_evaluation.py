@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from cprlab.evaluation import (
+    METRICS,
     by_length,
     calibration,
     choose_examples,
     compare,
+    describe_cases,
     evaluate,
     readable,
     side_by_side,
@@ -228,3 +230,26 @@ def test_tables_stand_side_by_side_as_text():
         "b": {"x": "2.00", "y": "3.00 [2.50, 3.25]"},
         "c": {"x": "", "y": ""},
     }
+
+
+def test_the_loss_is_that_on_whether_and_that_on_which():
+    cases = frame([1, 1, 1], [True, False, False], copy_probability=[0.25, 0.25, 1.0], log_loss=[3.0, 2.0, 30.0])
+    whether, which = (METRICS[name](cases, "rank") for name in ("loss on whether", "loss on which"))
+    assert whether.tolist() == pytest.approx([-math.log(0.25), -math.log(0.75), 30.0])  # 1 − P rounded to nothing
+    assert (whether + which).tolist() == pytest.approx([3.0, 2.0, 30.0])
+    assert METRICS["Brier score"](cases, "rank").tolist() == pytest.approx([0.75**2, 0.25**2, 1.0])
+
+
+@pytest.mark.parametrize(("split", "held_out"), [("test", 1), ("validation", 2)])
+def test_cases_are_described_as_a_loop_describes_them(sequences, cases, split, held_out):
+    found = describe_cases(sequences, split).set_index("user")
+    users = [sequences.items[a:b].tolist() for a, b in zip(sequences.offsets, sequences.offsets[1:], strict=False)]
+    training = [item for items in users for item in items[:-2]]
+    for user, items in enumerate(users):
+        *before, target = items[: len(items) + 1 - held_out]
+        read = before[-sequences.max_len :]
+        gap = read[::-1].index(target) + 1 if target in read else math.nan
+        expected = [gap, training.count(target), np.median([training.count(item) for item in read])]
+        assert found.loc[user].tolist() == pytest.approx(expected, nan_ok=True)
+    if split == "test":
+        assert (found["gap"].notna() == cases["Softmax"]["repeat"]).all()

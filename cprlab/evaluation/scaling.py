@@ -1,0 +1,88 @@
+"""Scaling: one number that changes all predictions of a trained head, fitted on its validation cases."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import optimize
+from scipy.special import expit, logit
+
+from cprlab.data.sequences import Sequences
+from cprlab.errors import ConfigError
+from cprlab.evaluation.cases import evaluate, score_cases
+from cprlab.models import Recommender
+
+TEMPERATURES = (0.02, 50.0)
+SHIFTS = (-30.0, 30.0)  # nats; beyond, double precision sees nothing but the history, or nothing of it
+TOLERANCE = {"xatol": 1e-3}  # of log T and of the shift; the loss is flat there
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Log-probabilities divided by a temperature, or those of the history's items raised by a constant.
+
+    p(v) becomes proportional to p(v)^(1/T) · e^(shift · [v in the history]). For a head that is one softmax the former
+    is temperature scaling of its logits (Guo et al., ICML 2017). For a mixture it is that of the mixture as a whole,
+    the power of what it predicts, and no mixture of softmaxes with a temperature each.
+
+    Attributes:
+        temperature: T; below 1 it sharpens, above it flattens. The order of the items stays.
+        shift: nats; what moves probability between the history and the rest, and leaves the proportions in either.
+    """
+
+    temperature: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, scores: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        """Return the log-probabilities (B, n) so scaled; history (B, L) has each item once, n elsewhere."""
+        n_items = scores.shape[1]
+        shifts = torch.where(history < n_items, self.shift, 0.0).to(scores.dtype)
+        scaled = (scores / self.temperature).scatter_add(1, history.clamp(max=n_items - 1), shifts)
+        return scaled - scaled.logsumexp(1, keepdim=True).clamp(min=torch.finfo(scaled.dtype).min)
+
+
+def fit_temperature(recommender: Recommender, sequences: Sequences) -> Scaling:
+    """Return the temperature with the least mean log-loss on the validation items.
+
+    The loss is convex in 1/T, so it has one minimum. Each try scores all cases anew, a few at a time: no matrix of all
+    cases and items is ever there.
+
+    Raises:
+        ConfigError: the head gives a validation item no probability at all, which no temperature mends.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaling = Scaling(temperature=float(np.exp(log_temperature)))
+        losses = (
+            -scaling(scores, history).gather(1, target).double().sum()
+            for _, scores, history, target in score_cases(recommender, sequences, "validation")
+        )
+        return float(sum(losses)) / sequences.n_users
+
+    if not np.isfinite(loss(0.0)):
+        raise ConfigError(
+            f"{recommender.head.config} gives a validation item no probability at all, which no temperature mends; "
+            "fit one to a head that leaves the history in."
+        )
+    found = optimize.minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options=TOLERANCE)
+    return Scaling(temperature=float(np.exp(found.x)))
+
+
+def fit_shift(recommender: Recommender, sequences: Sequences) -> Scaling:
+    """Return the shift of the history's log-probabilities with the least mean log-loss on the validation items.
+
+    It changes the copy probability P to σ(logit P + shift), and nothing else that the loss depends on. Where no
+    validation item repeats, or all do, none is the best, and the end of `SHIFTS` is taken.
+    """
+    cases = evaluate(recommender, sequences, "validation")
+    repeat = cases["repeat"].to_numpy(bool)
+    if repeat.all() or not repeat.any():
+        return Scaling(shift=SHIFTS[int(repeat.all())])
+    tiny = np.finfo(np.float32).tiny
+    odds = logit(cases["copy_probability"].to_numpy(float).clip(tiny, 1 - 1e-7))
+
+    def loss(shift: float) -> float:
+        return -np.log(np.where(repeat, expit(odds + shift), expit(-odds - shift))).mean()
+
+    found = optimize.minimize_scalar(loss, bounds=SHIFTS, method="bounded", options=TOLERANCE)
+    return Scaling(shift=float(found.x))
