@@ -22,7 +22,7 @@ FLAGS = [
 
 # Of each figure on the page: its name, how many points it should draw, and how many of its marks have a size on screen.
 FIGURES = """() => [...document.querySelectorAll('.js-plotly-plot')].map(figure => {
-    const marks = [...figure.querySelectorAll('.trace path, .trace text, .point path')];
+    const marks = [...figure.querySelectorAll('.trace path, .trace text, .point path, .heatmap-label text')];
     const seen = marks.filter(mark => { const box = mark.getBoundingClientRect(); return box.width + box.height > 1 });
     return {name: figure.layout.meta.name, title: figure.querySelector('.gtitle')?.textContent ?? '',
             traces: figure.data.length, width: figure.getBoundingClientRect().width, marks: seen.length};

@@ -45,7 +45,14 @@ def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, pan
 
 
 def curves(
-    table: pd.DataFrame, x: str, colour: str, title: str, axis: str, panel: str = "", label: str = ""
+    table: pd.DataFrame,
+    x: str,
+    colour: str,
+    title: str,
+    axis: str,
+    panel: str = "",
+    label: str = "",
+    doubling: bool = False,
 ) -> go.Figure:
     """Draw values with their intervals over a setting, a line for each `colour`.
 
@@ -57,6 +64,7 @@ def curves(
         axis: what the values are, with their unit.
         panel: the column with a panel for each value; none if empty.
         label: what the setting is, with its unit; its column's name if empty.
+        doubling: the setting's values lie at equal ratios: a logarithmic axis, with a tick at each.
     """
     figure, panels = _panels(table, panel)
     for place, (of_panel, where) in enumerate(panels):
@@ -68,6 +76,9 @@ def curves(
                 hovertemplate="%{x}: %{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]", **where,
             )  # fmt: skip
     figure.update_xaxes(title=label or x)
+    if doubling:
+        tried = sorted(table[x].unique())
+        figure.update_xaxes(type="log", tickvals=tried, ticktext=list(map(str, tried)), minor_ticks="")
     figure.update_yaxes(title=axis, col=1)
     return _sized(figure, "curves", title, len(panels), PANEL)
 
@@ -79,8 +90,8 @@ def grids(
 
     Args:
         table: rows with `value`, one for each pair and panel.
-        x: the column of one setting.
-        y: the column of the other.
+        x: the column of one setting; its name is the axis's title.
+        y: the column of the other; its name is the axis's title.
         title: of the figure.
         axis: what the values are, with their unit.
         panel: the column with a panel for each value; none if empty.
@@ -92,12 +103,12 @@ def grids(
         figure.add_heatmap(
             z=wide, x=list(map(str, wide.columns)), y=list(map(str, wide.index)), coloraxis="coloraxis",
             texttemplate="%{z:.4f}", hovertemplate=f"{x} %{{x}}, {y} %{{y}}: %{{z:.4f}}", name="", showlegend=False,
-            **where,
+            xgap=2, ygap=2, **where,
         )  # fmt: skip
     figure.update_xaxes(title=x, type="category")
     figure.update_yaxes(type="category")
     figure.update_yaxes(title=y, col=1)
-    scale = {"colorscale": "PuOr", "cmid": 0} if diverging else {"colorscale": "Cividis"}
+    scale = {"colorscale": "PuOr", "cmid": 0} if diverging else {"colorscale": "Blues"}
     figure.update_layout(coloraxis={**scale, "colorbar": {"title": {"text": axis, "side": "right"}}})
     return _sized(figure, "grids", title, len(panels), PANEL)
 
@@ -105,8 +116,8 @@ def grids(
 def _panels(table: pd.DataFrame, panel: str, **shared: bool) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:
     """Return an empty figure with a panel for each value of a column, and for each its rows and where it stands."""
     names = list(dict.fromkeys(table[panel])) if panel else [""]
-    across = min(len(names), ACROSS)
-    down = -(-len(names) // across)
+    down = -(-len(names) // ACROSS)
+    across = -(-len(names) // down)  # four stand two by two
     titles = [short(name, 40) for name in names] if panel else None
     figure = make_subplots(down, across, subplot_titles=titles, vertical_spacing=0.32 / down, **shared)
     rows = [table[table[panel] == name] if panel else table for name in names]

@@ -4,7 +4,7 @@ Here is what the notebooks need. What runs notebooks and draws pages (`cprlab.re
 imported with it: that takes as long again as all the rest, and every kernel would wait.
 """
 
-from cprlab.reports.answer import answer, gain_in_words
+from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_words
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
@@ -20,11 +20,13 @@ __all__ = [
     "StudyConfig",
     "Subject",
     "answer",
+    "caution",
     "examine",
     "gain_in_words",
     "open_subject",
     "planted_answer",
     "probe_plan",
+    "relative_in_words",
     "verdicts",
     "write_findings",
     "write_metrics",

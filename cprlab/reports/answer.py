@@ -2,10 +2,13 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 FEW = 20  # users below which an interval covers its mean too rarely for a verdict
+SMALL = 300  # users below which only large gains can be seen
 ROUNDED = 0.0005  # a difference that is 0.0 percentage points as printed
+LOWER_IS_BETTER = {"log-loss"}
 
 
 def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
@@ -57,5 +60,21 @@ def gain_in_words(row: NamedTuple) -> str:
     elif row.low <= 0 <= row.high:
         verdict = "no difference shown"
     else:
-        verdict = "better" if row.value > 0 else "worse"
+        verdict = "better" if (row.value < 0) == (row.metric in LOWER_IS_BETTER) else "worse"
     return f"{row.cases} {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], {verdict}"
+
+
+def relative_in_words(row: NamedTuple) -> str:
+    """Say the relative gain of one row of `sweeps.gains`; nothing where the base may be 0."""
+    ratios = (row.ratio, row.ratio_low, row.ratio_high)
+    if not np.isfinite(ratios).all():
+        return ""
+    value, low, high = (f"{ratio - 1:+.0%}" for ratio in ratios)
+    return f"{value} [{low}, {high}]"
+
+
+def caution(users: int) -> str:
+    """Return a sentence on how little so few test users say, a line of Markdown; nothing where they are many."""
+    if users >= SMALL:
+        return ""
+    return f"*This is a small sample, of {users:,} test users: only large differences can be seen in it.*"

@@ -2,7 +2,7 @@
 
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, run_trials
-from cprlab.sweeps.statistics import gains, means, trends
+from cprlab.sweeps.statistics import gains, means, significance, trends
 from cprlab.sweeps.tuning import tuned, tuning_gains
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "gains",
     "means",
     "run_trials",
+    "significance",
     "trends",
     "tuned",
     "tuning_gains",

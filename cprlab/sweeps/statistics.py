@@ -1,16 +1,19 @@
-"""means, gains and trends: metrics of many runs, their paired differences, and how these change over a setting."""
+"""means, gains, trends, significance: metrics of many runs and paired differences, with intervals and tests."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from cprlab.errors import ConfigError
 from cprlab.evaluation import METRICS
 from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES
 
 USERS_AT_ONCE = 2**14
+FLIPS = 9999  # random signs that a test tries; all there are where these are fewer
+MANY = 1000  # users above which a sum of random signs is as good as normal
 OF_EVALUATE = "user"  # the first column behind the labels
 
 
@@ -53,7 +56,7 @@ def gains(
         ConfigError: a label is unknown, or a setting has no base.
     """
     rows = []
-    for labels, name, values, of_base in _pairs(cases, base, metrics):
+    for labels, name, values, of_base in _paired(cases, base, metrics):
         drawn, drawn_base = resampled_means(values, seed), resampled_means(of_base, seed)
         mean = of_base.mean()
         row = _described(*name, values - of_base, drawn - drawn_base)
@@ -62,6 +65,56 @@ def gains(
             low, high = np.nanpercentile(drawn / drawn_base, (2.5, 97.5)) if mean else (np.nan, np.nan)
         rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
     return pd.DataFrame(rows)
+
+
+def significance(
+    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+) -> pd.DataFrame:
+    """Return `gains` with a test of each: are the two settings interchangeable for every user?
+
+    If they are, a user's difference (the mean over seeds) has either sign alike. So signs are flipped at random, user by
+    user: the randomisation test, which Smucker et al. (CIKM 2007) recommend for metrics like these. Users
+    without any difference, of which there are many, change nothing. As only users are drawn, this speaks of the seeds
+    that were run.
+
+    Args:
+        cases: of `Results`.
+        base: labels, as in `{"head": "Softmax"}`.
+        metrics: names of `evaluation.METRICS`.
+        seed: of the bootstrap and of the signs.
+
+    Returns:
+        Rows as of `gains`, with `p`, two-sided, and `holm`, adjusted for all rows that have one (Holm, 1979). Both are
+        nan where no user differs: there is nothing to test.
+
+    Raises:
+        ConfigError: as `gains`.
+    """
+    table = gains(cases, base, metrics, seed)
+    pairs = _paired(cases, base, metrics)
+    p = np.array([_exchangeable((values - of_base).mean(0), seed) for _, _, values, of_base in pairs])
+    return table.assign(p=p, holm=_holm(p))
+
+
+def _exchangeable(differences: np.ndarray, seed: int) -> float:
+    """Return the two-sided p-value of the mean of `differences` (m,) under random signs; nan if all are 0."""
+    moved = differences[differences != 0]  # the sign of 0 is nothing
+    if not len(moved):
+        return np.nan
+    if len(moved) > MANY:
+        return float(2 * stats.norm.sf(abs(moved.sum()) / np.sqrt((moved**2).sum())))
+    test = stats.permutation_test(
+        (moved,), np.mean, vectorized=True, permutation_type="samples", n_resamples=FLIPS, batch=1000, rng=seed
+    )
+    return float(test.pvalue)
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    """Return p-values (m,) adjusted for as many tests as are no nan."""
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan sorts last
+    adjusted = np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return adjusted
 
 
 def trends(
@@ -86,7 +139,7 @@ def trends(
         ConfigError: as for `gains`, or `over` has one value only.
     """
     of_line: dict[tuple, dict[float, np.ndarray]] = {}
-    for labels, name, values, of_base in _pairs(cases, base, metrics):
+    for labels, name, values, of_base in _paired(cases, base, metrics):
         rest = tuple((label, value) for label, value in labels.items() if label != over)
         of_line.setdefault((rest, name), {})[labels[over]] = values - of_base
     rows = []
@@ -98,25 +151,6 @@ def trends(
         slopes = np.tensordot(x / (x @ x), list(differences.values()), axes=1)  # (S, m)
         rows.append(dict(rest) | _described(*name, slopes, resampled_means(slopes, seed)))
     return pd.DataFrame(rows)
-
-
-def _pairs(
-    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str]
-) -> Iterator[tuple[dict[str, Any], tuple[str, str, str], np.ndarray, np.ndarray]]:
-    """Yield each setting's labels, and for each matrix its name, its values and those of the setting's base."""
-    of_setting = {tuple(labels.items()): of_run for labels, of_run in _settings(cases)}
-    for key, of_run in of_setting.items():
-        labels = dict(key)
-        against = tuple((labels | base).items())
-        if against == key:
-            continue
-        if against not in of_setting:
-            raise ConfigError(f"There is no run {dict(against)} to compare {labels} with; run it too.")
-        bases = dict(_matrices(of_setting[against], metrics))
-        for name, values in _matrices(of_run, metrics):
-            if values.shape != bases[name].shape:
-                raise ConfigError(f"{labels} has other seeds or users than {dict(against)}; run both alike.")
-            yield labels, name, values, bases[name]
 
 
 def resampled_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -143,6 +177,25 @@ def _settings(cases: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFram
     labels = [name for name in cases.columns[: cases.columns.get_loc(OF_EVALUATE)] if name != "seed"]
     for values, of_run in cases.groupby(labels, sort=False, dropna=False):
         yield dict(zip(labels, values, strict=True)), of_run
+
+
+def _paired(
+    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], tuple[str, str, str], np.ndarray, np.ndarray]]:
+    """Yield each setting's labels, what is measured, and (seeds, users) of it and of its base."""
+    of_setting = {tuple(labels.items()): of_run for labels, of_run in _settings(cases)}
+    for key, of_run in of_setting.items():
+        labels = dict(key)
+        against = tuple((labels | base).items())
+        if against == key:
+            continue
+        if against not in of_setting:
+            raise ConfigError(f"There is no run {dict(against)} to compare {labels} with; run it too.")
+        bases = dict(_matrices(of_setting[against], metrics))
+        for name, values in _matrices(of_run, metrics):
+            if values.shape != bases[name].shape:
+                raise ConfigError(f"{labels} has other seeds or users than {dict(against)}; run both alike.")
+            yield labels, name, values, bases[name]
 
 
 def _matrices(of_run: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:

@@ -1,6 +1,7 @@
 import pandas as pd
+import pytest
 
-from cprlab.reports import answer
+from cprlab.reports import answer, caution, gain_in_words, relative_in_words
 
 
 def rows(columns, *values):
@@ -38,3 +39,29 @@ def test_the_answer_says_who_copies_too_little_and_what_is_gained():
         "repeat +0.5000 [+0.5000, +0.5000], too few users to tell; new -0.0200 [-0.0300, -0.0100], worse."
     )
     assert lines[6].endswith("no difference shown.")
+
+
+GAIN = {"cases": "all", "metric": "NDCG@10", "value": 0.02, "low": 0.01, "high": 0.03, "n": 200}
+
+
+def row(**changes):
+    return next(pd.DataFrame([GAIN | changes]).itertuples())
+
+
+@pytest.mark.parametrize(
+    ("metric", "sign", "verdict"),
+    [("NDCG@10", 1, "better"), ("NDCG@10", -1, "worse"), ("log-loss", 1, "worse"), ("log-loss", -1, "better")],
+)
+def test_a_lower_loss_is_better_and_a_lower_ndcg_is_worse(metric, sign, verdict):
+    low, high = sorted((sign * 0.01, sign * 0.03))
+    assert gain_in_words(row(metric=metric, value=sign * 0.02, low=low, high=high)).endswith(f", {verdict}")
+
+
+def test_a_relative_gain_is_said_in_percent_where_there_is_one():
+    assert relative_in_words(row(ratio=1.1, ratio_low=0.9, ratio_high=2.5)) == "+10% [-10%, +150%]"
+    assert relative_in_words(row(ratio=1.1, ratio_low=0.9, ratio_high=float("nan"))) == ""
+
+
+def test_few_users_come_with_a_word_of_caution():
+    assert "100 test users" in caution(100)
+    assert caution(2469) == ""
