@@ -134,8 +134,13 @@ class HeadConfig(Config):
         if self.rerank and self.rerank[-1] > n_items:
             raise ConfigError(
                 f"{self}: the reranker's k = {self.rerank[-1]} must not be above the number of items, {n_items}; "
-                f"choose a smaller one, such as {self.but(rerank=(max(1, n_items // 10),))}."
+                f"choose a smaller one, such as {self.fitted(n_items)}."
             )
+
+    def fitted(self, n_items: int) -> Self:
+        """Return the head with those of its k that there are items for; with a tenth of the items if there is none."""
+        held = tuple(k for k in self.rerank if k <= n_items)
+        return self if held == self.rerank else self.but(rerank=held or (max(1, n_items // 10),))
 
 
 PARTS = ("facets", "mixture", "repeatnet", "context", "pointer", "rerank", "inputs", "post")  # stand in the name itself

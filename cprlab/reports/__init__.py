@@ -5,6 +5,7 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 """
 
 from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_words
+from cprlab.reports.comparison import comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
@@ -21,12 +22,14 @@ __all__ = [
     "Subject",
     "answer",
     "caution",
+    "comparison_answer",
     "examine",
     "gain_in_words",
     "open_subject",
     "planted_answer",
     "probe_plan",
     "relative_in_words",
+    "top_predictions",
     "verdicts",
     "write_findings",
     "write_metrics",

@@ -26,7 +26,7 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
         copying, excess = everyone.loc[(head, "copy probability")], everyone.loc[(head, "copy excess")]
         lines.append(
             f"- **{head}** put {copying.value:.1%} [{copying.low:.1%}, {copying.high:.1%}] of its probability on the "
-            f"history: {_judgement(excess)} ({_points(excess.value)} "
+            f"history: {_copies(excess)} ({_points(excess.value)} "
             f"[{_points(excess.low)}, {_points(excess.high)}] percentage points against what users did)."
         )
     gains = differences[differences["metric"] == "NDCG@10"]
@@ -38,7 +38,7 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _judgement(excess: pd.Series) -> str:
+def _copies(excess: pd.Series) -> str:
     low, high = excess.low, excess.high
     if excess.n < FEW:
         return "too few users to tell"
@@ -55,13 +55,16 @@ def _points(share: float) -> str:
 
 def gain_in_words(row: NamedTuple) -> str:
     """Say one row of `evaluation.compare` or `sweeps.gains` in words."""
+    return f"{row.cases} {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], {judgement(row)}"
+
+
+def judgement(row: NamedTuple) -> str:
+    """Return "better", "worse", "no difference shown" or "too few users to tell" for one row, as `gain_in_words`."""
     if row.n < FEW:
-        verdict = "too few users to tell"
-    elif row.low <= 0 <= row.high:
-        verdict = "no difference shown"
-    else:
-        verdict = "better" if (row.value < 0) == (row.metric in LOWER_IS_BETTER) else "worse"
-    return f"{row.cases} {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], {verdict}"
+        return "too few users to tell"
+    if row.low <= 0 <= row.high:
+        return "no difference shown"
+    return "better" if (row.value < 0) == (row.metric in LOWER_IS_BETTER) else "worse"
 
 
 def relative_in_words(row: NamedTuple) -> str:

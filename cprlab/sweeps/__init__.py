@@ -1,5 +1,6 @@
 """Sweeps: many runs asked for as one grid, and what they say together."""
 
+from cprlab.sweeps.ablation import contributions
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, run_trials
 from cprlab.sweeps.statistics import gains, means, significance, trends
@@ -11,6 +12,7 @@ __all__ = [
     "Results",
     "Size",
     "Trial",
+    "contributions",
     "gains",
     "means",
     "run_trials",

@@ -72,8 +72,8 @@ def significance(
 ) -> pd.DataFrame:
     """Return `gains` with a test of each: are the two settings interchangeable for every user?
 
-    If they are, a user's difference (the mean over seeds) has either sign alike. So signs are flipped at random, user by
-    user: the randomisation test, which Smucker et al. (CIKM 2007) recommend for metrics like these. Users
+    If they are, a user's difference (the mean over seeds) has either sign alike. So signs are flipped at random, user
+    by user: the randomisation test, which Smucker et al. (CIKM 2007) recommend for metrics like these. Users
     without any difference, of which there are many, change nothing. As only users are drawn, this speaks of the seeds
     that were run.
 
@@ -99,8 +99,8 @@ def significance(
 def _exchangeable(differences: np.ndarray, seed: int) -> float:
     """Return the two-sided p-value of the mean of `differences` (m,) under random signs; nan if all are 0."""
     moved = differences[differences != 0]  # the sign of 0 is nothing
-    if not len(moved):
-        return np.nan
+    if len(moved) < 2:
+        return 1.0 if len(moved) else np.nan
     if len(moved) > MANY:
         return float(2 * stats.norm.sf(abs(moved.sum()) / np.sqrt((moved**2).sum())))
     test = stats.permutation_test(

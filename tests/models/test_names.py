@@ -120,3 +120,17 @@ def test_a_wrong_option_is_refused_in_a_sentence():
         parse_head("Softmax", tide=True)
     with pytest.raises(ConfigError, match="None is not one"):
         parse_head(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "fitted"),
+    [
+        ("Softmax + CPR:20,100,500 + Mi", "Softmax + CPR:20,100 + Mi"),
+        ("Softmax + R:500 (rerank_merge=add)", "Softmax + R:15 (rerank_merge=add)"),
+        ("Softmax + CPR:150", "Softmax + CPR:150"),
+        ("Softmax + CP", "Softmax + CP"),
+    ],
+)
+def test_a_head_is_fitted_to_a_log_by_leaving_out_the_k_that_are_too_large(name, fitted):
+    assert str(parse_head(name).fitted(150)) == fitted
+    parse_head(fitted).check_items(150)

@@ -42,7 +42,8 @@ def test_differences_of_one_size_are_the_sign_test():
     assert _exchangeable(many, 0) == pytest.approx(stats.binomtest(1040, 2000).pvalue, abs=0.004)
 
 
-def test_where_nothing_differs_there_is_no_test():
+def test_where_nothing_differs_there_is_no_test_and_one_difference_shows_nothing():
+    assert _exchangeable(np.array([0.0, 0.4, 0.0]), 0) == by_hand([0.4]) == 1
     assert np.isnan(_exchangeable(np.zeros(50), 0))
 
 

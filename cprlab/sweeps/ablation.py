@@ -1,0 +1,60 @@
+"""contributions: what each part of a head gains, from all pairs of heads that differ in that part alone."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cprlab.models import HeadConfig, parse_head
+from cprlab.sweeps.statistics import gains
+
+PARTS = {"C": "context", "P": "pointer", "R": "rerank", "Mi": "inputs"}
+
+
+def contributions(cases: pd.DataFrame, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0) -> pd.DataFrame:
+    """Return what each part of the heads gains where it alone is added to another of the heads.
+
+    Args:
+        cases: of `Results`.
+        metrics: names of `evaluation.METRICS`.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows as of `gains`, behind `part` ("C", "P", "R:100", "Mi") and `over`, the head without it; part by part. None
+        where no two heads differ in one part.
+
+    Raises:
+        ConfigError: as `gains`.
+    """
+    tables = []
+    for part, head, over in steps(list(cases["head"].unique())):
+        found = gains(cases[cases["head"].isin((head, over))], {"head": over}, metrics, seed)
+        found.insert(0, "part", part)
+        found.insert(1, "over", over)
+        tables.append(found)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def steps(heads: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return `(part, head, over)` for every two heads of which one is the other and one part; part by part."""
+    parsed = {name: parse_head(name) for name in heads}
+    found = [
+        (list(PARTS).index(added.partition(":")[0]), added, head, over)
+        for over in heads
+        for head in heads
+        if (added := _added(parsed[head], parsed[over]))
+    ]
+    return [step for _, *step in sorted(found, key=lambda step: step[0])]
+
+
+def _added(head: HeadConfig, over: HeadConfig) -> str:
+    """Return the one part that `head` has more than `over`; nothing if that is not all that tells them apart."""
+    differing = [part for part, field in PARTS.items() if getattr(head, field) != getattr(over, field)]
+    if len(differing) != 1:
+        return ""
+    (part,), field = differing, PARTS[differing[0]]
+    more, less = getattr(head, field), getattr(over, field)
+    if not more or head.switched(**{field: less}) != over:
+        return ""
+    if part != "R":
+        return part
+    return f"R:{','.join(str(k) for k in more if k not in less)}" if set(less) < set(more) else ""
