@@ -4,7 +4,7 @@ from cprlab.plots.cases import GLYPHS, example, leave_one_out, predictions
 from cprlab.plots.maps import KINDS, item_map, neighbourhood
 from cprlab.plots.probes import dial, loss_parts, separable, spectra
 from cprlab.plots.reports import by_length, calibration, metrics, planted, repeat_curve, training
-from cprlab.plots.studies import curves, gains, grids
+from cprlab.plots.studies import curves, gains, grids, tradeoffs
 from cprlab.plots.style import COLOURS
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "repeat_curve",
     "separable",
     "spectra",
+    "tradeoffs",
     "training",
 ]

@@ -7,6 +7,7 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_words
 from cprlab.reports.comparison import comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
+from cprlab.reports.diversity import Survey, diversity_answer, measured, survey
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
@@ -20,15 +21,19 @@ __all__ = [
     "ReportConfig",
     "StudyConfig",
     "Subject",
+    "Survey",
     "answer",
     "caution",
     "comparison_answer",
+    "diversity_answer",
     "examine",
     "gain_in_words",
+    "measured",
     "open_subject",
     "planted_answer",
     "probe_plan",
     "relative_in_words",
+    "survey",
     "top_predictions",
     "verdicts",
     "write_findings",
