@@ -1,7 +1,7 @@
 """Ranking over all items, split into repeats and new items, with intervals; and what a head copies."""
 
 from cprlab.evaluation.cases import evaluate
-from cprlab.evaluation.diversity import Lists, diversity, item_vectors, recommended, taken
+from cprlab.evaluation.diversity import Lists, diversity, recommended, taken
 from cprlab.evaluation.examples import RULE, Example, choose_examples
 from cprlab.evaluation.tables import (
     METRICS,
@@ -26,7 +26,6 @@ __all__ = [
     "diversity",
     "evaluate",
     "interval",
-    "item_vectors",
     "readable",
     "recommended",
     "side_by_side",

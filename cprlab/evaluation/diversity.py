@@ -1,16 +1,14 @@
 """Diversity: how varied the lists are that a head recommends, to each user and to all, beside what users took."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse, stats
-from sklearn.decomposition import TruncatedSVD
-from sklearn.preprocessing import normalize
 
 from cprlab.data import Sequences
-from cprlab.errors import DataError
 from cprlab.evaluation.cases import TOP
 from cprlab.evaluation.tables import interval
 from cprlab.models import Recommender
@@ -64,21 +62,8 @@ def taken(sequences: Sequences, k: int = TOP) -> Lists:
     return Lists(items, repeats)
 
 
-def item_vectors(sequences: Sequences, d: int = 64) -> np.ndarray:
-    """Return unit vectors (n, d) that are near for items taken by the same users; 0 for an item that nobody took.
-
-    The truncated singular value decomposition of the matrix of items and users, which is 1 where the user took the item
-    in the training part (latent semantic analysis: Deerwester et al., JASIS 1990). So they are no head's own.
-
-    Args:
-        sequences: the log.
-        d: the vectors' size; less where the log has no more than d items or users.
-
-    Raises:
-        DataError: there is but one user, or one item.
-    """
-    if min(sequences.n_users, sequences.n_items) < 2:
-        raise DataError(f"{sequences.name}: vectors of items take two users and two items; bring a larger log.")
+def takers(sequences: Sequences) -> sparse.csr_array:
+    """Return (n, users) float64, 1 where a user took the item in the training part."""
     lengths = np.diff(sequences.offsets)
     user = np.repeat(np.arange(sequences.n_users), lengths)
     training = np.arange(len(sequences.items)) < np.repeat(sequences.offsets[1:] - 2, lengths)
@@ -86,10 +71,7 @@ def item_vectors(sequences: Sequences, d: int = 64) -> np.ndarray:
     took = sparse.csr_array((np.ones(training.sum()), places), (sequences.n_items, sequences.n_users))
     took.sum_duplicates()
     took.data[:] = 1
-    vectors = TruncatedSVD(min(d, *(size - 1 for size in took.shape)), algorithm="arpack", random_state=0)
-    found = normalize(vectors.fit_transform(took))
-    found[np.diff(took.indptr) == 0] = 0  # rather than the direction of rounding errors
-    return found
+    return took
 
 
 def information(sequences: Sequences) -> np.ndarray:
@@ -98,18 +80,28 @@ def information(sequences: Sequences) -> np.ndarray:
     return np.log2(counts.sum()) - np.log2(counts)
 
 
-def intra_list_distance(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return (…) the mean cosine distance between two items of each list (Ziegler et al., WWW 2005).
+def intra_list_distance(items: np.ndarray, took: sparse.csr_array) -> np.ndarray:
+    """Return (S, m) the mean cosine distance between two items of each list (Ziegler et al., WWW 2005).
+
+    An item's vector is who took it in training, without the user whose list it is: otherwise the items of each history
+    would be near one another because this user took them, and lists of repeats never varied. Two items are at the
+    distance 0 if the same others took them, and 1 if nobody took both.
 
     Args:
-        items: (…, k) codes, −1 behind a list's end; nan comes of a list of one.
-        vectors: (n, d) of length 1, or 0, which is at the distance 1 from all.
+        items: (S, m, k) codes, −1 behind a list's end; nan comes of a list of one.
+        took: (n, m) of `takers`.
     """
-    held = np.where((items >= 0)[..., None], vectors[items], 0)
-    size = (items >= 0).sum(-1)
-    cosines = (held.sum(-2) ** 2).sum(-1) - (held**2).sum((-1, -2))  # Σ over i ≠ j: |Σ u|² − Σ |u|²
-    with np.errstate(invalid="ignore"):
-        return 1 - cosines / (size * (size - 1))
+    distance = np.full(items.shape[:2], np.nan)
+    for seed, user in np.ndindex(distance.shape):
+        rows = took[items[seed, user][items[seed, user] >= 0]]
+        own = rows[:, [user]].toarray()
+        both = (rows @ rows.T).toarray() - own @ own.T
+        each = np.diag(both)
+        scale = np.sqrt(each[:, None] * each)
+        cosine = np.divide(both, scale, out=np.zeros_like(both), where=scale > 0)
+        if len(each) > 1:
+            distance[seed, user] = 1 - cosine[~np.eye(len(each), dtype=bool)].mean()
+    return distance
 
 
 def coverage(exposure: np.ndarray) -> float:
@@ -128,51 +120,50 @@ OF_EACH = ("repeats", "intra-list distance", "novelty")
 
 
 def diversity(
-    lists: dict[str, Lists], sequences: Sequences, vectors: np.ndarray, against: str = "", seed: int = 0
+    lists: dict[str, Lists], sequences: Sequences, against: Sequence[str] = ("",), seed: int = 0
 ) -> pd.DataFrame:
     """Return what is measured of lists, averaged over seeds, with 95% intervals over users.
 
     Args:
         lists: by name, all for the users of `sequences`.
         sequences: the log.
-        vectors: (n, d) of `item_vectors`.
-        against: the name of the lists that are subtracted from the others, user by user; none if empty.
+        against: names of lists that are subtracted from all others, user by user; "" for the measures themselves.
         seed: of the bootstrap.
 
     Returns:
-        Rows `lists, metric, value, low, high, n`. Means over users, with bootstrap intervals: "repeats" (share of a
-        list that the user took before), "intra-list distance" (over lists of two and more; no row where there are
+        Rows `against, lists, metric, value, low, high, n`. Means over users, with bootstrap intervals: "repeats" (share
+        of a list that the user took before), "intra-list distance" (over lists of two and more; no row where there are
         none), and "novelty" (bits an item, of `information`). Of all lists together, over all items of the log:
         "coverage" and "Gini of exposure". These two depend on how many users there are, and a user drawn twice brings
         no new list, so a bootstrap's coverage is too low and its Gini too high. Their intervals are the jackknife's,
         which leaves out each fiftieth of the users once; they hold what as many other users would give on average, and
         are conservative (Efron and Stein, Annals of Statistics 9, 1981).
     """
-    bits = information(sequences)
-    each = {name: _of_each(of_name, vectors, bits) for name, of_name in lists.items()}
+    bits, took = information(sequences), takers(sequences)
+    each = {name: _of_each(of_name, took, bits) for name, of_name in lists.items()}
     every = {name: _of_all(of_name.items, sequences.n_items) for name, of_name in lists.items()}
     rows = []
-    for name in lists:
-        if name == against:
+    for base, name in itertools.product(against, lists):
+        if name == base:
             continue
         for metric in OF_EACH:
-            values = each[name][metric] - (each[against][metric] if against else 0)
+            values = each[name][metric] - (each[base][metric] if base else 0)
             values = values[~np.isnan(values)]
             if len(values):
-                rows.append((name, metric, values.mean(), *interval(values, seed), len(values)))
+                rows.append((base, name, metric, values.mean(), *interval(values, seed), len(values)))
         for metric in OF_ALL:
-            values = every[name][metric] - (every[against][metric] if against else 0)
-            rows.append((name, metric, *_jackknife(values), sequences.n_users))
-    return pd.DataFrame(rows, columns=["lists", "metric", "value", "low", "high", "n"])
+            values = every[name][metric] - (every[base][metric] if base else 0)
+            rows.append((base, name, metric, *_jackknife(values), sequences.n_users))
+    return pd.DataFrame(rows, columns=["against", "lists", "metric", "value", "low", "high", "n"])
 
 
-def _of_each(lists: Lists, vectors: np.ndarray, bits: np.ndarray) -> dict[str, np.ndarray]:
+def _of_each(lists: Lists, took: sparse.csr_array, bits: np.ndarray) -> dict[str, np.ndarray]:
     """Return each metric of a user's list, (m,)."""
     there = lists.items >= 0
     size = there.sum(2)
     measured = {
         "repeats": lists.repeats.sum(2) / size,
-        "intra-list distance": intra_list_distance(lists.items, vectors),
+        "intra-list distance": intra_list_distance(lists.items, took),
         "novelty": np.where(there, bits[lists.items], 0).sum(2) / size,
     }
     return {metric: values.mean(0) for metric, values in measured.items()}

@@ -7,7 +7,7 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_words
 from cprlab.reports.comparison import comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
-from cprlab.reports.diversity import Survey, diversity_answer, measured, survey
+from cprlab.reports.diversity import diversity_answer, measured, survey
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
@@ -21,7 +21,6 @@ __all__ = [
     "ReportConfig",
     "StudyConfig",
     "Subject",
-    "Survey",
     "answer",
     "caution",
     "comparison_answer",

@@ -7,19 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
-from cprlab.data import Sequences
-from cprlab.errors import DataError
 from cprlab.evaluation import diversity
 from cprlab.evaluation.diversity import (
     Lists,
+    _jackknife,
+    _of_all,
     coverage,
     gini,
     information,
     intra_list_distance,
-    item_vectors,
     recommended,
     taken,
+    takers,
 )
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, parse_head
 
@@ -74,53 +75,45 @@ def test_the_taken_are_the_last_different_ones_and_repeats_those_read_before(seq
     assert 0.1 < found.repeats.mean() < 0.9
 
 
-def test_item_vectors_are_those_of_the_svd_of_who_took_what_in_training(sequences):
+def test_takers_are_those_of_the_training_part(sequences):
     took = np.zeros((sequences.n_items, sequences.n_users))
     for user, items in enumerate(of_users(sequences)):
         took[items[:-2], user] = 1
-    u, s, _ = np.linalg.svd(took, full_matrices=False)
-    expected = u[:, :8] * s[:8]
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    found = item_vectors(sequences, d=8)
-    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-8)
+    np.testing.assert_array_equal(takers(sequences).toarray(), took)
 
 
-def test_an_item_only_held_out_has_no_direction(sequences):
+def test_the_distance_in_a_list_is_the_mean_over_pairs_of_who_else_took_both(lists, sequences):
+    took = takers(sequences)
+    items = lists["GRU4Rec"].items.copy()
+    items[0, :, 4:] = -1
+    items[1, 0, 1:] = -1
+    found = intra_list_distance(items, took)
+    dense = took.toarray()
+    for seed, user in np.ndindex(found.shape):
+        others = np.delete(dense, user, axis=1)
+        distances = []
+        for a, b in itertools.combinations(items[seed, user][items[seed, user] >= 0], 2):
+            norms = np.linalg.norm(others[a]) * np.linalg.norm(others[b])
+            distances.append(1 - others[a] @ others[b] / norms if norms else 1)
+        assert found[seed, user] == pytest.approx(np.mean(distances) if distances else math.nan, nan_ok=True)
+    assert math.isnan(found[1, 0])
+    assert np.nanstd(found) > 0.001
+
+
+def test_items_of_the_same_others_are_at_no_distance_and_those_of_nobody_else_at_one():
+    took = sparse.csr_array(np.array([[1.0, 1, 1], [1, 1, 1], [0, 0, 1], [0, 0, 1]]))
+    items = np.array([[[0, 1], [0, 1], [2, 3]]])
+    assert intra_list_distance(items, took).tolist() == [[pytest.approx(0), pytest.approx(0), 1]]
+
+
+def test_an_item_that_nobody_took_in_training_is_the_most_novel(sequences):
     items, last = sequences.items.copy(), sequences.offsets[1] - 1
     items[last] = sequences.n_items
-    other = replace(
-        sequences,
-        items=items,
-        item_ids=np.append(sequences.item_ids, -1),
-        titles=np.append(sequences.titles, "held out"),
-    )
-    assert not item_vectors(other)[-1].any()
-    assert np.linalg.norm(item_vectors(other)[:-1], axis=1) == pytest.approx(1)
-    assert information(other)[-1] == pytest.approx(math.log2(other.training_counts().sum() + other.n_items))
-
-
-def test_a_log_of_one_user_is_refused():
-    one = Sequences.pack(
-        np.arange(5, dtype=np.int32), np.array([5]), np.array(["u"]), np.arange(5), np.array(list("abcde")),
-        max_len=5, name="lonely", notes=(),
-    )  # fmt: skip
-    with pytest.raises(DataError, match="lonely: vectors of items take two users"):
-        item_vectors(one)
-
-
-def test_the_distance_in_a_list_is_the_mean_over_its_pairs():
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(20, 5))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors[3] = 0
-    items = np.array([[0, 1, 3, 7], [5, 6, -1, -1], [9, 8, 2, -1], [4, -1, -1, -1]])
-    found = intra_list_distance(items, vectors)
-    for row, of_row in zip(items[:3], found[:3], strict=True):
-        pairs = itertools.combinations(row[row >= 0], 2)
-        assert of_row == pytest.approx(np.mean([1 - vectors[a] @ vectors[b] for a, b in pairs]))
-    assert math.isnan(found[3])
-    assert intra_list_distance(np.array([0, 1]), np.eye(2)) == 1
-    assert intra_list_distance(np.array([0, 1, 2]), np.ones((3, 1))) == 0
+    ids, titles = np.append(sequences.item_ids, -1), np.append(sequences.titles, "held out")
+    other = replace(sequences, items=items, item_ids=ids, titles=titles)
+    bits = information(other)
+    assert bits[-1] == bits.max() == pytest.approx(math.log2(other.training_counts().sum() + other.n_items))
+    assert (2.0**-bits).sum() == pytest.approx(1)
 
 
 def test_gini_and_coverage_in_closed_form():
@@ -135,70 +128,57 @@ def test_gini_and_coverage_in_closed_form():
 
 
 def test_the_table_is_what_loops_find(lists, sequences):
-    vectors, bits = item_vectors(sequences, d=8), information(sequences)
-    table = diversity(lists, sequences, vectors).set_index(["lists", "metric"])
+    bits = information(sequences)
+    table = diversity(lists, sequences).set_index(["lists", "metric"])
     for name, of_name in lists.items():
         exposures = [np.bincount(items.ravel(), minlength=sequences.n_items) for items in of_name.items]
         expected = {
             "repeats": of_name.repeats.mean(),
             "novelty": np.mean([bits[item] for item in of_name.items.ravel()]),
-            "intra-list distance": intra_list_distance(of_name.items, vectors).mean(),
+            "intra-list distance": intra_list_distance(of_name.items, takers(sequences)).mean(),
             "coverage": np.mean([len(set(items.ravel().tolist())) / sequences.n_items for items in of_name.items]),
             "Gini of exposure": np.mean([gini(exposure) for exposure in exposures]),
         }
         assert table.loc[name]["value"].to_dict() == pytest.approx(expected)
-        assert (table["low"] < table["value"]).all()
-        assert (table["value"] < table["high"]).all()
-    assert 2 ** bits.mean() > sequences.n_items / 4  # bits, near log₂ n for items about as popular
+    assert (table["against"] == "").all()
+    assert (table["low"] < table["value"]).all()
+    assert (table["value"] < table["high"]).all()
 
 
 def test_differences_are_paired(lists, sequences):
-    vectors = item_vectors(sequences, d=8)
     first = lists["MF"]
     shifted = Lists(first.items, np.zeros_like(first.repeats))
-    values = diversity({"a": first, "b": shifted}, sequences, vectors).set_index(["lists", "metric"])
-    table = diversity({"a": first, "b": shifted}, sequences, vectors, against="a").set_index("metric")
-    assert set(table["lists"]) == {"b"}
-    alike = table.drop("repeats")
+    table = diversity({"a": first, "b": shifted}, sequences, ("", "a")).set_index(["against", "lists", "metric"])
+    assert set(table.loc["a"].index.get_level_values("lists")) == {"b"}
+    alike = table.loc["a", "b"].drop("repeats")
     assert not alike[["value", "low", "high"]].to_numpy().any()
-    row = values.loc["a", "repeats"]
-    assert table.loc["repeats", ["value", "low", "high"]].tolist() == pytest.approx([-row.value, -row.high, -row.low])
+    row, of_b = table.loc[("", "a", "repeats")], table.loc[("a", "b", "repeats")]
+    assert of_b[["value", "low", "high"]].tolist() == pytest.approx([-row.value, -row.high, -row.low])
 
 
 def test_short_lists_count_what_they_hold(sequences):
     items = np.full((1, sequences.n_users, 3), -1)
     items[0, :, 0] = 5
-    table = diversity({"one": Lists(items, items == 5)}, sequences, np.eye(sequences.n_items)).set_index("metric")
+    table = diversity({"one": Lists(items, items == 5)}, sequences).set_index("metric")
     assert table["value"]["repeats"] == 1
     assert table["value"]["coverage"] == 1 / sequences.n_items
     assert table["value"]["novelty"] == pytest.approx(information(sequences)[5])
     assert "intra-list distance" not in table.index
 
 
-def test_intervals_of_coverage_and_gini_hold_what_other_users_give_on_average(sequences, monkeypatch):
+def test_intervals_of_coverage_and_gini_hold_what_other_users_give_on_average():
     """Two heads with lists drawn from known laws: the truth is the mean over many draws of as many users."""
-    monkeypatch.setattr("cprlab.evaluation.tables.RESAMPLES", 2)  # of the other metrics, which are not looked at
-    rng, n_users = np.random.default_rng(0), 60
-    n_items = 200
+    rng, n_items = np.random.default_rng(0), 200
     laws = [np.log(1 / np.arange(1, n_items + 1) ** power) for power in (0.7, 1.1)]
-    some = replace(
-        sequences,
-        items=np.tile(np.arange(n_items, dtype=np.int32), 2),
-        offsets=np.linspace(0, 2 * n_items, n_users + 1).astype(np.int64),
-        item_ids=np.arange(n_items),
-    )
 
-    def draw(law):
-        items = np.argsort(-(law + rng.gumbel(size=(n_users, n_items))), axis=1)[None, :, :5]
-        return Lists(items, items < 0)
+    def measured(law):
+        items = np.argsort(-(law + rng.gumbel(size=(60, n_items))), axis=1)[None, :, :5]
+        return _of_all(items, n_items)
 
-    drawn = [{"a": draw(laws[0]), "b": draw(laws[1])} for _ in range(90)]
-    for against in ("", "b"):
-        tables = [diversity(lists, some, np.zeros((n_items, 1)), against) for lists in drawn]
-        for metric in ("coverage", "Gini of exposure"):
-            rows = [table[(table["lists"] == "a") & (table["metric"] == metric)].iloc[0] for table in tables]
-            truth = np.mean([row.value for row in rows])
-            held = np.mean([row.low <= truth <= row.high for row in rows])
-            width = np.mean([row.high - row.low for row in rows]) / (2 * 2.01 * np.std([row.value for row in rows]))
-            assert held >= 0.92, (metric, against, held)
-            assert 0.9 <= width <= 1.6, (metric, against, width)
+    drawn = [[measured(law) for law in laws] for _ in range(200)]
+    for metric in ("coverage", "Gini of exposure"):
+        for values in ([a[metric] for a, _ in drawn], [a[metric] - b[metric] for a, b in drawn]):
+            rows = np.array([_jackknife(of_draw) for of_draw in values])
+            value, low, high = rows.T
+            assert 0.93 <= np.mean((low <= value.mean()) & (value.mean() <= high))
+            assert 0.9 <= np.mean(high - low) / (2 * 2.01 * value.std()) <= 1.6
