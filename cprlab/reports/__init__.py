@@ -8,6 +8,7 @@ from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_wo
 from cprlab.reports.comparison import comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.diversity import diversity_answer, measured, survey
+from cprlab.reports.losses import losses_answer
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, verdicts, write_findings
@@ -27,6 +28,7 @@ __all__ = [
     "diversity_answer",
     "examine",
     "gain_in_words",
+    "losses_answer",
     "measured",
     "open_subject",
     "planted_answer",
