@@ -114,12 +114,13 @@ def diversity_answer(found: pd.DataFrame) -> str:
             ]
             if verdict == "better":
                 costs = [cost.partition(" (")[0] for cost in changes.get(LESS, ["none of these measures"])]
-                paid.append(f"{head} is more accurate than {first}, and less diverse by {' and '.join(costs)}")
-        lines += [
-            "",
-            "; ".join(paid) + "." if paid else f"No other head is shown to be more accurate than {first}.",
-            "",
-        ]
+                repeats = judgement(_row(of_data, TAKEN, head, "repeats")) == "better"
+                paid.append(
+                    f"{head} is more accurate than {first}, less diverse by {' and '.join(costs)}"
+                    + f", and gives more repeats than users take, {by_users.value:.1%}" * repeats
+                )
+        nobody = f"No other head is shown to be more accurate than {first}"
+        lines += ["", ("; ".join(paid) or nobody) + ".", ""]
     return "\n".join(lines).strip()
 
 

@@ -86,7 +86,8 @@ def test_the_answer_says_what_accuracy_costs():
     assert "its lists are more diverse by Gini of exposure (-0.100 [-0.110, -0.090])\n" in answer
     assert f"**{TAKEN}**" not in answer
     assert answer.endswith(
-        "Softmax + C is more accurate than Softmax, and less diverse by novelty and Gini of exposure."
+        "Softmax + C is more accurate than Softmax, less diverse by novelty and Gini of exposure, "
+        "and gives more repeats than users take, 40.0%."
     )
     assert "small sample" not in answer
     none = diversity_answer(found[found["lists"] != "Softmax + C"].assign(n=100))
