@@ -1,6 +1,7 @@
 """Ranking over all items, split into repeats and new items, with intervals; and what a head copies."""
 
 from cprlab.evaluation.cases import describe_cases, evaluate
+from cprlab.evaluation.diversity import Lists, diversity, recommended, taken
 from cprlab.evaluation.examples import RULE, Example, choose_examples
 from cprlab.evaluation.scaling import Scaling, fit_shift, fit_temperature
 from cprlab.evaluation.tables import (
@@ -18,17 +19,21 @@ __all__ = [
     "METRICS",
     "RULE",
     "Example",
+    "Lists",
     "Scaling",
     "by_length",
     "calibration",
     "choose_examples",
     "compare",
     "describe_cases",
+    "diversity",
     "evaluate",
     "fit_shift",
     "fit_temperature",
     "interval",
     "readable",
+    "recommended",
     "side_by_side",
     "summarise",
+    "taken",
 ]

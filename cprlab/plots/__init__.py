@@ -5,7 +5,7 @@ from cprlab.plots.logs import repeat_curve, repeat_gaps
 from cprlab.plots.maps import KINDS, item_map, neighbourhood
 from cprlab.plots.probes import dial, loss_parts, separable, spectra
 from cprlab.plots.reports import by_length, calibration, metrics, planted, training
-from cprlab.plots.studies import curves, gains, grids
+from cprlab.plots.studies import curves, gains, grids, tradeoffs
 from cprlab.plots.style import COLOURS
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "repeat_gaps",
     "separable",
     "spectra",
+    "tradeoffs",
     "training",
 ]

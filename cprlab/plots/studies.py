@@ -1,10 +1,10 @@
-"""What many runs say together: gains side by side, curves over a setting, and grids of two settings."""
+"""What many runs say together: gains side by side, curves over a setting, grids of two settings, and trade-offs."""
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cprlab.plots.style import COLOURS, short, styled, whiskers
+from cprlab.plots.style import COLOURS, TRUTH, short, styled, whiskers
 
 ACROSS = 3  # panels in a row
 PANEL = 260  # pixels of a panel's height
@@ -111,6 +111,39 @@ def grids(
     scale = {"colorscale": "PuOr", "cmid": 0} if diverging else {"colorscale": "Blues"}
     figure.update_layout(coloraxis={**scale, "colorbar": {"title": {"text": axis, "side": "right"}}})
     return sized(figure, "grids", title, len(panels), PANEL)
+
+
+def tradeoffs(table: pd.DataFrame, against: str, units: dict[str, str], title: str) -> go.Figure:
+    """Draw one metric of several lists against each of the others, with both intervals.
+
+    Args:
+        table: rows `lists, metric, value, low, high`, as `evaluation.diversity` gives them; lists without the metric
+            `against` are drawn as a line.
+        against: the metric on the upright axis.
+        units: of the other metrics, by their names.
+        title: of the figure.
+    """
+    of_metric = dict(iter(table.groupby("metric")))
+    upright = of_metric[against].set_index("lists")
+    tints = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(dict.fromkeys(table["lists"]))}
+    figure, panels = panelled(table[table["metric"] != against], "metric", shared_yaxes=True)
+    for place, (of_panel, where) in enumerate(panels):
+        for row in of_panel.itertuples():
+            said = {"name": short(row.lists, 40), "legendgroup": row.lists, "showlegend": place == 0}
+            if row.lists not in upright.index:
+                line = {"color": TRUTH, "width": 1.5, "dash": "dash"}
+                figure.add_vline(x=row.value, line=line, **said, **where)
+                continue
+            chosen = of_panel[of_panel["lists"] == row.lists]
+            figure.add_scatter(
+                x=chosen["value"], y=upright.loc[[row.lists], "value"], mode="markers",
+                marker={"color": tints[row.lists], "size": 10}, error_x=whiskers(chosen, tints[row.lists]),
+                error_y=whiskers(upright.loc[[row.lists]], tints[row.lists]),
+                hovertemplate=f"{against} %{{y:.4f}}, {row.metric} %{{x:.4f}}", **said, **where,
+            )  # fmt: skip
+        figure.update_xaxes(title=units[of_panel["metric"].iloc[0]], **where)
+    figure.update_yaxes(title=against, col=1)
+    return sized(figure, "tradeoffs", title, len(panels), PANEL)
 
 
 def panelled(table: pd.DataFrame, panel: str, **shared: bool) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:

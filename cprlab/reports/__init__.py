@@ -8,6 +8,7 @@ from cprlab.reports.answer import answer, caution, gain_in_words, overall, relat
 from cprlab.reports.comparison import ablation_answer, comparison_answer, top_predictions
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.copying import copying_answer, forecast_scores, scale_runs
+from cprlab.reports.diversity import diversity_answer, measured, survey
 from cprlab.reports.dose import by_dose, changes, dose_answer, planted_gains, thinned
 from cprlab.reports.geometry import (
     Geometry,
@@ -19,6 +20,7 @@ from cprlab.reports.geometry import (
     probe_runs,
 )
 from cprlab.reports.inputs import by_inputs, inputs_answer, readers
+from cprlab.reports.losses import losses_answer
 from cprlab.reports.numbers import write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
 from cprlab.reports.probe import Findings, ProbeConfig, examine, picture, verdicts, write_findings
@@ -46,6 +48,7 @@ __all__ = [
     "changes",
     "comparison_answer",
     "copying_answer",
+    "diversity_answer",
     "dose_answer",
     "examine",
     "forecast_scores",
@@ -53,6 +56,8 @@ __all__ = [
     "geometry_answer",
     "inputs_answer",
     "interferers",
+    "losses_answer",
+    "measured",
     "norms_by_popularity",
     "open_subject",
     "over_epochs",
@@ -68,6 +73,7 @@ __all__ = [
     "scale_runs",
     "sensitivity_answer",
     "summary_answer",
+    "survey",
     "thinned",
     "top_predictions",
     "verdicts",

@@ -26,7 +26,7 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
         copying, excess = everyone.loc[(head, "copy probability")], everyone.loc[(head, "copy excess")]
         lines.append(
             f"- **{head}** put {copying.value:.1%} [{copying.low:.1%}, {copying.high:.1%}] of its probability on the "
-            f"history: {judgement(excess)} ({_points(excess.value)} "
+            f"history: {excess_in_words(excess)} ({_points(excess.value)} "
             f"[{_points(excess.low)}, {_points(excess.high)}] percentage points against what users did)."
         )
     gains = differences[differences["metric"] == "NDCG@10"]
@@ -38,7 +38,7 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def judgement(excess: pd.Series) -> str:
+def excess_in_words(excess: pd.Series) -> str:
     """Say in words what the "copy excess" of a head, a row with `value, low, high, n`, means."""
     low, high = excess.low, excess.high
     if excess.n < FEW:

@@ -7,7 +7,7 @@ import pandas as pd
 from cprlab.data import Sequences
 from cprlab.evaluation import describe_cases, evaluate, fit_shift, fit_temperature
 from cprlab.probes import copy_scores
-from cprlab.reports.answer import FEW, ROUNDED, judgement
+from cprlab.reports.answer import FEW, ROUNDED, excess_in_words
 from cprlab.sweeps import Results, gains, means
 from cprlab.training import Run
 from cprlab.training.loop import Device, open_device
@@ -95,7 +95,7 @@ def copying_answer(scaled: Results, scores: pd.DataFrame) -> str:
             shifting = f"shifting the history by {shift:+.2f} nats" if shift > EXCLUDES else "leaving the history out"
             lines.append(
                 f"- **{head}** puts {copied.value:.1%} [{copied.low:.1%}, {copied.high:.1%}] there, "
-                f"{judgement(excess)}{tells}. One temperature ({temperature:.3g}) changes its loss on whether to copy "
+                f"{excess_in_words(excess)}{tells}. One temperature ({temperature:.3g}) changes its loss on whether to copy "
                 f"by {_nats(whether[TEMPERATURE])} and that on which item by {_nats(which)}; {shifting} changes the "
                 f"former by {_nats(whether[SHIFT])}. {_mended(whether)}"
             )

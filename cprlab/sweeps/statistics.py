@@ -1,4 +1,4 @@
-"""means, gains, trends, by_bins: metrics of many runs and their paired differences, with intervals over seeds and users."""
+"""means, gains, trends, by_bins: metrics of many runs and paired differences, with intervals over seeds and users."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -1,0 +1,189 @@
+"""Diversity: how varied the lists are that a head recommends, to each user and to all, beside what users took."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse, stats
+
+from cprlab.data import Sequences
+from cprlab.evaluation.cases import TOP
+from cprlab.evaluation.tables import interval
+from cprlab.models import Recommender
+
+LEFT_OUT = 50  # groups of users, at most, each of which the jackknife leaves out once
+
+
+@dataclass(frozen=True)
+class Lists:
+    """A list of different items for each user.
+
+    Attributes:
+        items: (S, m, k) int64, item codes of the lists that S seeds give to m users; −1 behind a list's end.
+        repeats: (S, m, k) bool, which of these the user took before: they are among the items that were read.
+    """
+
+    items: np.ndarray
+    repeats: np.ndarray
+
+
+def recommended(recommenders: Sequence[Recommender], sequences: Sequences, k: int = TOP) -> Lists:
+    """Return the k most probable items for every test case, best first.
+
+    Args:
+        recommenders: one for each seed, trained on these sequences' items.
+        sequences: the log.
+        k: the lists' length; of fewer items, all.
+    """
+    windows = sequences.windows("test")
+    read = [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)]
+    k = min(k, sequences.n_items)
+    items = np.stack([recommender.topk(read, k, users=windows.user)[0] for recommender in recommenders])
+    return Lists(items, np.stack([np.isin(items[:, user], read[user]) for user in windows.user], axis=1))
+
+
+def taken(sequences: Sequences, k: int = TOP) -> Lists:
+    """Return the last k different items that each user took, latest first, as one seed's lists.
+
+    A list is what a recommender would have had to give, had it known, at the moment before the first of these: so its
+    repeats are those among the `max_len` items read up to that moment. At most the second half of a sequence is used.
+    """
+    items = np.full((1, sequences.n_users, k), -1)
+    repeats = np.zeros(items.shape, dtype=bool)
+    for user, (begin, end) in enumerate(zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)):
+        backwards = sequences.items[begin + (end - begin + 1) // 2 : end][::-1]
+        places = np.sort(np.unique(backwards, return_index=True)[1])[:k]  # of each item's last time, from the end
+        moment = end - places[-1] - 1
+        read = sequences.items[max(begin, moment - sequences.max_len) : moment]
+        items[0, user, : len(places)] = backwards[places]
+        repeats[0, user, : len(places)] = np.isin(backwards[places], read)
+    return Lists(items, repeats)
+
+
+def takers(sequences: Sequences) -> sparse.csr_array:
+    """Return (n, users) float64, 1 where a user took the item in the training part."""
+    lengths = np.diff(sequences.offsets)
+    user = np.repeat(np.arange(sequences.n_users), lengths)
+    training = np.arange(len(sequences.items)) < np.repeat(sequences.offsets[1:] - 2, lengths)
+    places = (sequences.items[training], user[training])
+    took = sparse.csr_array((np.ones(training.sum()), places), (sequences.n_items, sequences.n_users))
+    took.sum_duplicates()
+    took.data[:] = 1
+    return took
+
+
+def information(sequences: Sequences) -> np.ndarray:
+    """Return (n,) bits, −log₂ of each item's share of the training interactions, one more counted for each item."""
+    counts = sequences.training_counts() + 1
+    return np.log2(counts.sum()) - np.log2(counts)
+
+
+def intra_list_distance(items: np.ndarray, took: sparse.csr_array) -> np.ndarray:
+    """Return (S, m) the mean cosine distance between two items of each list (Ziegler et al., WWW 2005).
+
+    An item's vector is who took it in training, without the user whose list it is: otherwise the items of each history
+    would be near one another because this user took them, and lists of repeats never varied. Two items are at the
+    distance 0 if the same others took them, and 1 if nobody took both.
+
+    Args:
+        items: (S, m, k) codes, −1 behind a list's end; nan comes of a list of one.
+        took: (n, m) of `takers`.
+    """
+    distance = np.full(items.shape[:2], np.nan)
+    for seed, user in np.ndindex(distance.shape):
+        rows = took[items[seed, user][items[seed, user] >= 0]]
+        own = rows[:, [user]].toarray()
+        both = (rows @ rows.T).toarray() - own @ own.T
+        each = np.diag(both)
+        scale = np.sqrt(each[:, None] * each)
+        cosine = np.divide(both, scale, out=np.zeros_like(both), where=scale > 0)
+        if len(each) > 1:
+            distance[seed, user] = 1 - cosine[~np.eye(len(each), dtype=bool)].mean()
+    return distance
+
+
+def coverage(exposure: np.ndarray) -> float:
+    """Return the share of the items that are in any list, from how many lists hold each (n,)."""
+    return np.count_nonzero(exposure) / len(exposure)
+
+
+def gini(exposure: np.ndarray) -> float:
+    """Return Gini's coefficient of how many lists hold each item (n,): 0 if all are alike, 1 − 1/n if all is one's."""
+    n = len(exposure)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(exposure) / (n * exposure.sum()))
+
+
+OF_ALL: dict[str, Callable[[np.ndarray], float]] = {"coverage": coverage, "Gini of exposure": gini}
+OF_EACH = ("repeats", "intra-list distance", "novelty")
+
+
+def diversity(
+    lists: dict[str, Lists], sequences: Sequences, against: Sequence[str] = ("",), seed: int = 0
+) -> pd.DataFrame:
+    """Return what is measured of lists, averaged over seeds, with 95% intervals over users.
+
+    Args:
+        lists: by name, all for the users of `sequences`.
+        sequences: the log.
+        against: names of lists that are subtracted from all others, user by user; "" for the measures themselves.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows `against, lists, metric, value, low, high, n`. Means over users, with bootstrap intervals: "repeats" (share
+        of a list that the user took before), "intra-list distance" (over lists of two and more; no row where there are
+        none), and "novelty" (bits an item, of `information`). Of all lists together, over all items of the log:
+        "coverage" and "Gini of exposure". These two depend on how many users there are, and a user drawn twice brings
+        no new list, so a bootstrap's coverage is too low and its Gini too high. Their intervals are the jackknife's,
+        which leaves out each fiftieth of the users once; they hold what as many other users would give on average, and
+        are conservative (Efron and Stein, Annals of Statistics 9, 1981).
+    """
+    bits, took = information(sequences), takers(sequences)
+    each = {name: _of_each(of_name, took, bits) for name, of_name in lists.items()}
+    every = {name: _of_all(of_name.items, sequences.n_items) for name, of_name in lists.items()}
+    rows = []
+    for base, name in itertools.product(against, lists):
+        if name == base:
+            continue
+        for metric in OF_EACH:
+            values = each[name][metric] - (each[base][metric] if base else 0)
+            values = values[~np.isnan(values)]
+            if len(values):
+                rows.append((base, name, metric, values.mean(), *interval(values, seed), len(values)))
+        for metric in OF_ALL:
+            values = every[name][metric] - (every[base][metric] if base else 0)
+            rows.append((base, name, metric, *_jackknife(values), sequences.n_users))
+    return pd.DataFrame(rows, columns=["against", "lists", "metric", "value", "low", "high", "n"])
+
+
+def _of_each(lists: Lists, took: sparse.csr_array, bits: np.ndarray) -> dict[str, np.ndarray]:
+    """Return each metric of a user's list, (m,)."""
+    there = lists.items >= 0
+    size = there.sum(2)
+    measured = {
+        "repeats": lists.repeats.sum(2) / size,
+        "intra-list distance": intra_list_distance(lists.items, took),
+        "novelty": np.where(there, bits[lists.items], 0).sum(2) / size,
+    }
+    return {metric: values.mean(0) for metric, values in measured.items()}
+
+
+def _of_all(items: np.ndarray, n_items: int) -> dict[str, np.ndarray]:
+    """Return each metric of all lists together, (1 + G,): of all users, and without each of G groups of them."""
+    group = np.arange(items.shape[1]) % LEFT_OUT
+    measured = []
+    for of_seed in items:
+        held = [of_seed[group == one] for one in np.unique(group)]
+        exposure = np.stack([np.bincount(part[part >= 0], minlength=n_items) for part in held])
+        exposures = np.vstack([exposure.sum(0), exposure.sum(0) - exposure])
+        measured.append([[of_all(one) for one in exposures] for of_all in OF_ALL.values()])
+    return dict(zip(OF_ALL, np.mean(measured, axis=0), strict=True))
+
+
+def _jackknife(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the first value and its 95% interval from the others, those without each of G groups of users."""
+    value, without = values[0], values[1:]
+    spread = np.sqrt((len(without) - 1) * without.var())  # √((G − 1) / G · Σ (value − mean)²)
+    half = stats.t.ppf(0.975, len(without) - 1) * spread
+    return value, value - half, value + half
