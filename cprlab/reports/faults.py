@@ -1,10 +1,10 @@
 """The faults of the reference implementation (docs/method.md), each measured by turning it on and off.
 
-With a fault and without it, a model is asked the same test cases. Tables of cases have the columns `fault, head, state`
-("with" or "without") and `seed` in front of those of `evaluate`, so that `sweeps.means` and `sweeps.gains` read them.
+All measurements are rows `fault, measured, head, with, without, value, low, high, n`: a mean with the fault and without
+it, and `value`, what mending the fault changes, with its 95% interval over n users.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,58 +15,62 @@ import pydantic
 import torch
 from torch import nn
 
-from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.adapters.padded import Padded
-from cprlab.adapters.recbole import CLASSES, PADDING, RECORDED, Reference, from_state_dict, load
-from cprlab.data import InteractionLog, Sequences
+from cprlab.adapters.recbole import PADDING, Reference
+from cprlab.data import InteractionLog, Sequences, Windows
 from cprlab.data.sequences import FEWEST
-from cprlab.errors import ConfigError
+from cprlab.errors import DataError
 from cprlab.evaluation import evaluate
 from cprlab.evaluation.tables import interval
 from cprlab.files import locked, make_folder
 from cprlab.models import Recommender, parse_head
 from cprlab.models.partitions import Reranker
+from cprlab.reports.answer import gain_in_words
 from cprlab.reports.study import StudyConfig
-from cprlab.sweeps import Results
+from cprlab.sweeps import Results, gains, means
 from cprlab.training import RunConfig, fit
 
 EPSILON = 1e-8  # what the reference adds to a probability before it takes the logarithm
-HISTORIES = [[1, 2, 3, 3, 4, 5, 6], [7], [8, 9, 8]]  # of which the probabilities are recorded
+MANY = 1000  # users from which a log is more than a trial run
+SAMPLES = 4  # times as many windows in a batch where each has but one target
+COLUMNS = ["fault", "measured", "head", "with", "without", "value", "low", "high", "n"]
 
 Models = dict[tuple[str, bool, int], Recommender]  # by head, whether the fault was trained with, and seed
 
 
 class FaultsConfig(StudyConfig):
-    """The parameters of the notebook on the reference: those of a study on one log, and
+    """The parameters of a study, on one log.
 
     Attributes:
         recent: the last interactions of each user that models are trained on as RecBole trains them; few, so that there
-            is padding.
-    """  # noqa: D400, D415
+            is padding, and because each target is a sample there.
+    """
 
     data: str = "complete-journey-types"
-    recent: int = pydantic.Field(20, ge=FEWEST)
+    recent: int = pydantic.Field(12, ge=FEWEST)
 
     @pydantic.field_validator("data")
     @classmethod
     def _one(cls, data: str) -> str:
         if ";" in data:
-            raise ValueError("the reference is measured on one log; run the notebook once for each")
+            raise ValueError("the faults are measured on one log; run the notebook once for each")
         return data
 
     def train_padded(self, log: Sequences) -> Models:
         """Train each head on padded histories, read at the last slot (fault 1) and at the last item."""
         models = {}
         for trial in self.grid().trials():
+            training = trial.config.training
+            config = trial.config.but(training=training.but(batch_size=SAMPLES * training.batch_size))
+            head = parse_head(config.head)
             for at_end in (True, False):
-                config, padded = trial.config, Padded.of(log, at_end)
-                torch.manual_seed(config.training.seed)
-                head = parse_head(config.head)
+                padded = Padded.of(log, at_end)
+                torch.manual_seed(training.seed)
                 model = Reference(
                     config.encoder, head, padded.n_items, max_len=log.max_len, at_end=at_end, rerank=head.rerank[::-1]
                 )
-                model.embedding.padding_idx = PADDING  # what is read of it is not trained
-                models[config.head, at_end, config.training.seed] = self._fit(model, padded, config, "padded")
+                model.embedding.padding_idx = PADDING  # as in RecBole, where it is read it is not trained
+                models[config.head, at_end, training.seed] = self._fit(model, padded, config, "padded")
         return models
 
     def train_skipping(self, log: Sequences) -> Models:
@@ -83,7 +87,7 @@ class FaultsConfig(StudyConfig):
         return models
 
     def _fit(self, model: Recommender, log: Sequences, config: RunConfig, kind: str) -> Recommender:
-        """Train a model, or take the weights of the file that an earlier call left among the runs."""
+        """Train a model, or take the weights that an earlier call left among the runs."""
         file = Path(self.runs) / f"{kind}-{config.encoder.name.lower()}-{config.identity(log)}.checkpoint"
         make_folder(file.parent)
         model = model.double() if config.training.precision == "float64" else model
@@ -115,19 +119,19 @@ def skip_history(model: Recommender) -> None:
 
 
 @contextmanager
-def without_padding(model: Reference) -> Iterator[Reference]:
+def without_padding(model: Reference) -> Iterator[None]:
     """Give padding the probability 0 for the length of a `with` block."""
-    bias = model.embedding.weight.new_zeros(model.n_items + 1)
+    bias = model.embedding.weight.detach().new_zeros(model.n_items + 1)
     bias[PADDING] = -torch.inf
     model.item_bias = nn.Parameter(bias, requires_grad=False)
     try:
-        yield model
+        yield
     finally:
         model.item_bias = None
 
 
-def padding_cases(models: Models, log: Sequences) -> pd.DataFrame:
-    """Return the test cases with faults 1 and 2 and without, of models that `train_padded` gave.
+def padding_in_ndcg(models: Models, log: Sequences) -> pd.DataFrame:
+    """Return rows for NDCG@10 with faults 1 and 2, of models that `train_padded` gave.
 
     Fault 1 is measured where padding is not scored, fault 2 where the state is read at the last slot.
     """
@@ -137,58 +141,78 @@ def padding_cases(models: Models, log: Sequences) -> pd.DataFrame:
         with without_padding(model):
             own = evaluate(model, at_slot if faulty else at_item)
             other = evaluate(model, at_item) if faulty else None
-        tables.append(_labelled(own, "1, in training and test", head, "with" if faulty else "without", seed))
+        tables.append(_labelled(own, "1", "NDCG@10, read so in training and test", head, faulty, seed))
         if faulty:
-            tables.append(_labelled(own, "1, in the test alone", head, "with", seed))
-            tables.append(_labelled(other, "1, in the test alone", head, "without", seed))
-            tables.append(_labelled(evaluate(model, at_slot), "2, in the test", head, "with", seed))
-            tables.append(_labelled(own, "2, in the test", head, "without", seed))
-    return pd.concat(tables, ignore_index=True)
+            tables += [
+                _labelled(own, "1", "NDCG@10, read so in the test alone", head, True, seed),
+                _labelled(other, "1", "NDCG@10, read so in the test alone", head, False, seed),
+                _labelled(evaluate(model, at_slot), "2", "NDCG@10", head, True, seed),
+                _labelled(own, "2", "NDCG@10", head, False, seed),
+            ]
+    return _gains(tables)
 
 
-def reranker_cases(results: Results, skipping: Models, log: Sequences) -> pd.DataFrame:
-    """Return the test cases with fault 10 and without: without it in the test alone, and in training too."""
+def history_reranked_in_ndcg(results: Results, skipping: Models, log: Sequences) -> pd.DataFrame:
+    """Return rows for NDCG@10 with fault 10: mended in training and test, and in the test alone."""
     tables = []
     for (head, _, seed), model in skipping.items():
         run = results.run(head=head, seed=seed)
         skip_history(run.recommender)
-        for fault, without in (("10, in training and test", model), ("10, in the test alone", run.recommender)):
-            tables.append(_labelled(run.cases, fault, head, "with", seed))
-            tables.append(_labelled(evaluate(without, log), fault, head, "without", seed))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["fault", "head", "state", "seed"])
+        for measured, mended in (
+            ("NDCG@10, chosen so in training and test", model),
+            ("NDCG@10, chosen so in the test alone", run.recommender),
+        ):
+            tables.append(_labelled(run.cases, "10", measured, head, True, seed))
+            tables.append(_labelled(evaluate(mended, log), "10", measured, head, False, seed))
+    return _gains(tables)
 
 
-def _labelled(cases: pd.DataFrame, fault: str, head: str, state: str, seed: int) -> pd.DataFrame:
-    labels = pd.DataFrame({"fault": fault, "head": head, "state": state, "seed": seed}, index=cases.index)
-    return pd.concat([labels, cases], axis=1)
+def _labelled(cases: pd.DataFrame, fault: str, measured: str, head: str, faulty: bool, seed: int) -> pd.DataFrame:
+    labels = {"fault": fault, "measured": measured, "head": head, "faulty": faulty, "seed": seed}
+    return pd.concat([pd.DataFrame(labels, index=cases.index), cases], axis=1)
 
 
-def padding_shares(models: Models, log: Sequences, k: int = 10) -> pd.DataFrame:
-    """Return what padding takes of models with faults 1 and 2.
+def _gains(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return rows for NDCG@10 of all cases, with intervals over seeds and users."""
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS)
+    cases, wanted = pd.concat(tables, ignore_index=True), "ranking == 'raw' and cases == 'all'"
+    keys = ["fault", "measured", "head"]
+    with_ = means(cases).query(wanted).query("faulty").set_index(keys)["value"].rename("with")
+    found = gains(cases, {"faulty": True}).query(wanted).join(with_, on=keys)
+    return found.assign(without=found["with"] + found["value"])[COLUMNS]
 
-    Returns:
-        Rows `fault, head, measured, value, low, high`: the probability of padding, whether it is among the top k, and
-        the share of the top k that agrees when the same history (its last `max_len` / 2 items) stands in half as many
-        slots.
-    """
-    histories = [(log.items[a:b] + 1).tolist() for a, b in _read(log.windows("test"))]
+
+def row(fault: str, measured: str, head: str, faulty: np.ndarray, mended: np.ndarray) -> dict:
+    """Return one row from a number a user with the fault, and without it."""
+    low, high = interval(mended - faulty)
+    means = (faulty.mean(), mended.mean(), (mended - faulty).mean())
+    return dict(zip(COLUMNS, (fault, measured, head, *means, low, high, len(faulty)), strict=True))
+
+
+def padding_in_lists(models: Models, log: Sequences, k: int = 10) -> pd.DataFrame:
+    """Return rows for what padding takes (fault 2), and moves (fault 6), in models that `train_padded` gave."""
+    half = log.max_len // 2
     rows = []
     for head in dict.fromkeys(head for head, _, _ in models):
-        faulty = [model for (name, at_end, _), model in models.items() if name == head and at_end]
-        of_padding = np.mean([np.exp(model.log_probs(histories)[:, PADDING]) for model in faulty], axis=0)
-        recommended = np.mean([(model.topk(histories, k)[0] == PADDING).any(1) for model in faulty], axis=0)
-        agreed = np.mean([agreement(model, histories, k) for model in faulty], axis=0)
-        for fault, measured, values in (
-            ("2", "probability of padding", of_padding),
-            ("2", f"lists of {k} that recommend padding", recommended),
-            ("6", f"share of the top {k} that agrees, padded to {log.max_len // 2} or {log.max_len} slots", agreed),
-        ):
-            low, high = interval(values)
-            rows.append((fault, head, measured, values.mean(), low, high))
-    return pd.DataFrame(rows, columns=["fault", "head", "measured", "value", "low", "high"])
+        of_seeds = []
+        for (name, at_end, _), model in models.items():
+            if name == head and at_end:
+                histories = [[item + 1 for item in history] for history in _read(log, log.windows("test"))]
+                padding = np.exp(model.log_probs(histories)[:, PADDING])
+                recommended = (model.topk(histories, k)[0] == PADDING).any(1)
+                of_seeds.append((padding, recommended, agreement(model, histories, k)))
+        padding, recommended, agreed = np.mean(of_seeds, axis=0)
+        none, all_ = np.zeros(len(padding)), np.ones(len(padding))
+        rows += [
+            row("2", "probability of padding", head, padding, none),
+            row("2", f"lists of {k} that recommend padding", head, recommended, none),
+            row("6", f"share of the top {k} that is the same in {half} and {log.max_len} slots", head, agreed, all_),
+        ]
+    return pd.DataFrame(rows)
 
 
-def agreement(model: Reference, histories: list[list[int]], k: int) -> np.ndarray:
+def agreement(model: Reference, histories: Sequence[Sequence[int]], k: int) -> np.ndarray:
     """Return (m,) the share of the top k that is the same in `max_len` slots and in half of them."""
     slots = model.max_len
     recent = [history[-(slots // 2) :] for history in histories]
@@ -199,94 +223,137 @@ def agreement(model: Reference, histories: list[list[int]], k: int) -> np.ndarra
     return (many[:, :, None] == few[:, None]).any(2).mean(1)
 
 
-def _read(windows) -> Iterator[tuple[int, int]]:
-    return zip(windows.start, windows.stop, strict=True)
-
-
 def smoothed(p: np.ndarray, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what fault 3 makes of the loss, CrossEntropyLoss(log(p + 1e-8)), at targets of probability p.
+    """Return what fault 3 makes of targets of probability p, in CrossEntropyLoss(log(p + 1e-8)).
 
     Returns:
-        By how many nats the loss is less than −log p, and the share p / (p + 1e-8) of the gradient that is left.
+        The loss, nats, and the share of the gradient that is left, p / (p + 1e-8).
     """
-    loss = -np.log(p + EPSILON) + np.log1p(n_items * EPSILON)
-    return -np.log(p) - loss, p / (p + EPSILON)
+    return -np.log(p + EPSILON) + np.log1p(n_items * EPSILON), p / (p + EPSILON)
+
+
+def smoothing(cases: pd.DataFrame, n_items: int) -> pd.DataFrame:
+    """Return rows for the loss and its gradient at the test targets with fault 3, for each head of `Results.cases`."""
+    rows = []
+    for head, of_head in cases.groupby("head", sort=False):
+        loss, left = smoothed(np.exp(-of_head["log_loss"]), n_items)
+        by_user = of_head.assign(loss=loss, left=left).groupby("user")[["loss", "left", "log_loss"]].mean().to_numpy()
+        rows.append(row("3", "loss of a test target, nats", head, by_user[:, 0], by_user[:, 2]))
+        rows.append(row("3", "share of its gradient that is left", head, by_user[:, 1], np.ones(len(by_user))))
+    return pd.DataFrame(rows)
+
+
+def gradient_left(cases: pd.DataFrame, n_items: int) -> pd.DataFrame:
+    """Return the share of the gradient that fault 3 leaves, for any probability and at quantiles of the test targets.
+
+    Args:
+        cases: of `Results`.
+        n_items: of their log.
+
+    Returns:
+        Rows `of ("any target", or a head), p, value, low, high`, for `plots.curves`; the interval is empty.
+    """
+    ps = {"any target": np.logspace(-12, 0, 49)}
+    for head, of_head in cases.groupby("head", sort=False):
+        ps[head] = np.quantile(np.exp(-of_head["log_loss"]), (0, 0.01, 0.1, 0.5, 0.9))
+    rows = [pd.DataFrame({"of": of, "p": p, "value": smoothed(p, n_items)[1]}) for of, p in ps.items()]
+    table = pd.concat(rows, ignore_index=True)
+    return table.assign(low=table["value"], high=table["value"])
+
+
+def items_read(log: Sequences) -> pd.DataFrame:
+    """Return a row on how many positions an encoder reads for each training target (fault 4)."""
+    windows = log.windows("train")
+    ours = windows.lengths.sum() / windows.n_targets.sum()
+    numbers = (log.max_len, ours, ours - log.max_len, np.nan, np.nan, log.n_users)
+    return pd.DataFrame([("4", "positions read for a training target", "any", *numbers)], columns=COLUMNS)
 
 
 def lost_order(log: InteractionLog) -> pd.DataFrame:
-    """Return how much of a log's order is lost when times become float32 (fault 8).
+    """Return rows on how much of a log's order is lost when times become float32 (fault 8).
 
-    Returns:
-        Rows `measured, of, lost`: neighbouring interactions of one user with different times; and users whose last
-        two interactions, the held-out ones, have different times.
+    Raises:
+        DataError: the log has no times.
     """
     if log.times is None:
-        raise ConfigError(f"{log.name} has no times, so that none can be rounded; measure fault 8 on another log.")
+        raise DataError(f"{log.name} has no times that could be rounded; measure fault 8 on a log that has.")
     one_user = np.diff(log.users) == 0
     differ = one_user & (np.diff(log.times) != 0)
     lost = differ & (np.diff(log.times.astype(np.float32)) == 0)
-    last = one_user & ~np.append(one_user[1:], False)
-    rows = [
-        ("neighbouring interactions of a user at different times", differ.sum(), lost.sum()),
-        ("users whose test item is later than the one before it", (differ & last).sum(), (lost & last).sum()),
-    ]
-    return pd.DataFrame(rows, columns=["measured", "of", "lost"])
-
-
-def candidates_of_history(model: Recommender, log: Sequences) -> np.ndarray:
-    """Return (users,) how many of the largest reranker's k items are of the history, which C scores anew (fault 10)."""
-    histories = [log.items[a:b].tolist() for a, b in _read(log.windows("test"))]
-    k = max(model.head.config.rerank)
-    first = model.parts(histories).components[0].logits[0]
-    chosen = np.argpartition(-first, k - 1, axis=1)[:, :k]
-    return np.array([np.isin(items, history).sum() for items, history in zip(chosen, histories, strict=True)])
-
-
-def parity() -> pd.DataFrame:
-    """Return how close the recorded checkpoints of RecBole's come to its own probabilities, a row a class."""
+    last = np.append(~one_user[1:], True)  # of a user's pairs
     rows = []
-    with np.load(RECORDED / "checkpoints.npz") as recorded:
-        for name in CLASSES:
-            reference, corrected = (
-                np.abs(np.exp(load(RECORDED / f"{name}.pth", fidelity).log_probs(HISTORIES)) - recorded[name]).max()
-                for fidelity in ("reference", "corrected")
-            )
-            rows.append((name, reference, corrected))
-    return pd.DataFrame(rows, columns=["class", "reference", "corrected"])
-
-
-def silent_options() -> pd.DataFrame:
-    """Return options that the reference ignores without a word, and what cprlab does (fault 7).
-
-    Returns:
-        Rows `class, option, taken_for, difference, cprlab`: what the reference takes the option for, the largest
-        difference of its probabilities to those with that (on a recorded checkpoint), and cprlab's answer.
-    """
-    rows = []
-    for name, option, taken_for in (
-        ("GRU4RecCPR", {"partition_merging_mode": "average"}, {"n_facet_context": 0}),
-        ("SASRecCPR", {"partition_merging_mode": "average"}, {"partition_merging_mode": "add"}),
-        ("SASRecCPR", {"partition_merging_mode": "half"}, {"partition_merging_mode": "add"}),
-        ("GRU4RecCPR", {"reranker_merging_mode": "average"}, {"reranker_merging_mode": "replace"}),
-        ("GRU4RecCPR", {"reranker_CAN_NUM": 1000}, None),
+    for measured, pairs in (
+        ("a user's neighbours in time that become ties", differ),
+        ("test items that tie with the item before", differ & last),
     ):
-        checkpoint = read_checkpoint(RECORDED / f"{name}.pth")
-        config, state = checkpoint["config"].final_config_dict, checkpoint["state_dict"]
-
-        def probabilities(changes, fidelity, name=name, config=config, state=state):
-            return np.exp(from_state_dict(name, config | changes, state, fidelity).log_probs(HISTORIES))
-
-        difference, ours = np.nan, ""
-        if taken_for:
-            difference = np.abs(probabilities(option, "reference") - probabilities(taken_for, "reference")).max()
-        try:
-            moved = np.abs(probabilities(option, "corrected") - probabilities(taken_for or {}, "corrected")).max()
-            ours = f"does it: probabilities move by up to {moved:.3f}"
-        except ConfigError as error:
-            ours = str(error)
-        rows.append((name, _setting(option), _setting(taken_for) if taken_for else "crashes", difference, ours))
-    return pd.DataFrame(rows, columns=["class", "option", "taken_for", "difference", "cprlab"])
+        count = (lost & pairs).sum()
+        numbers = (count, 0, -count, np.nan, np.nan, pairs.sum())
+        rows.append(("8", f"{measured} (of {pairs.sum():,})", "any", *numbers))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _setting(values: dict) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in values.items())
+def history_reranked(results: Results, log: Sequences) -> pd.DataFrame:
+    """Return rows on how many of the largest reranker's k items are of the history, and scored anew by C (fault 10)."""
+    histories, rows = list(_read(log, log.windows("test"))), []
+    for head in results.table["head"].unique():
+        config = parse_head(head)
+        if config.rerank and config.context:
+            k, counts = config.rerank[-1], []
+            for seed in results.table["seed"].unique():
+                first = results.run(head=head, seed=seed).recommender.parts(histories).components[0].logits[0]
+                chosen = np.argpartition(-first, k - 1, axis=1)[:, :k]
+                counts.append([np.isin(items, h).sum() for items, h in zip(chosen, histories, strict=True)])
+            wasted = np.mean(counts, axis=0)
+            rows.append(row("10", f"of R's {k} items, those that C scores anew", head, wasted, np.zeros(len(wasted))))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _read(log: Sequences, windows: Windows) -> Iterator[list[int]]:
+    """Yield the history of each window."""
+    for start, stop in zip(windows.start, windows.stop, strict=True):
+        yield log.items[start:stop].tolist()
+
+
+def readable_faults(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of this module's as text, indexed by `fault, measured, head`, in the order of the faults."""
+    table = table.sort_values("fault", key=lambda column: column.astype(int), kind="stable")
+    text = pd.DataFrame({name: table[name].map(_number) for name in ("with", "without")})
+    text["difference"] = [
+        _number(row.value, "+") + ("" if np.isnan(row.low) else f" [{_number(row.low, '+')}, {_number(row.high, '+')}]")
+        for row in table.itertuples()
+    ]
+    return text.set_index(pd.MultiIndex.from_frame(table[["fault", "measured", "head"]]))
+
+
+def _number(value: float, sign: str = "") -> str:
+    if value == round(value):
+        return f"{value:{sign},.0f}" if value else "0"
+    return f"{value:{sign}.4f}" if abs(value) >= 1e-4 else f"{value:{sign}.0e}"
+
+
+def faults_answer(table: pd.DataFrame, log: Sequences) -> str:
+    """Return Markdown from rows of this module's: which faults moved a score, and what the others did.
+
+    Args:
+        table: all rows.
+        log: what the models were trained on.
+    """
+    table = table.assign(cases="").sort_values("fault", key=lambda column: column.astype(int), kind="stable")
+    scores = table["measured"].str.startswith("NDCG")
+    lines = [
+        f"On {log.n_users:,} users of {log.name}"
+        + (", too few for more than a trial run:" if log.n_users < MANY else ":")
+        + " mending a fault changes the score as follows.",
+        "",
+    ]
+    for (fault, measured), rows in table[scores].groupby(["fault", "measured"], sort=False):
+        said = "; ".join(f"{found.head} {gain_in_words(found).strip()}" for found in rows.itertuples())
+        lines.append(f"- **Fault {fault}**, {measured}: {said}.")
+    lines += ["", "What else was measured, with the fault and without it:", ""]
+    for (fault, measured), rows in table[~scores].groupby(["fault", "measured"], sort=False):
+        said = [
+            ("" if head == "any" else f"{head} ") + f"{_number(with_)}, and {_number(without)} without"
+            for head, with_, without in zip(rows["head"], rows["with"], rows["without"], strict=True)
+        ]
+        lines.append(f"- **Fault {fault}**, {measured}: {'; '.join(said)}.")
+    return "\n".join(lines)
