@@ -5,129 +5,24 @@ it, and `value`, what mending the fault changes, with its 95% interval over n us
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydantic
-import torch
-from torch import nn
 
 from cprlab.adapters.padded import Padded
 from cprlab.adapters.recbole import PADDING, Reference
 from cprlab.data import InteractionLog, Sequences, Windows
-from cprlab.data.sequences import FEWEST
 from cprlab.errors import DataError
 from cprlab.evaluation import evaluate
 from cprlab.evaluation.tables import interval
-from cprlab.files import locked, make_folder
-from cprlab.models import Recommender, parse_head
-from cprlab.models.partitions import Reranker
+from cprlab.models import parse_head
 from cprlab.reports.answer import gain_in_words
-from cprlab.reports.study import StudyConfig
+from cprlab.reports.faulty import Models, skip_history, without_padding
 from cprlab.sweeps import Results, gains, means
-from cprlab.training import RunConfig, fit
 
 EPSILON = 1e-8  # what the reference adds to a probability before it takes the logarithm
 MANY = 1000  # users from which a log is more than a trial run
-SAMPLES = 4  # times as many windows in a batch where each has but one target
 COLUMNS = ["fault", "measured", "head", "with", "without", "value", "low", "high", "n"]
-
-Models = dict[tuple[str, bool, int], Recommender]  # by head, whether the fault was trained with, and seed
-
-
-class FaultsConfig(StudyConfig):
-    """The parameters of a study, on one log.
-
-    Attributes:
-        recent: the last interactions of each user that models are trained on as RecBole trains them; few, so that there
-            is padding, and because each target is a sample there.
-    """
-
-    data: str = "complete-journey-types"
-    recent: int = pydantic.Field(12, ge=FEWEST)
-
-    @pydantic.field_validator("data")
-    @classmethod
-    def _one(cls, data: str) -> str:
-        if ";" in data:
-            raise ValueError("the faults are measured on one log; run the notebook once for each")
-        return data
-
-    def train_padded(self, log: Sequences) -> Models:
-        """Train each head on padded histories, read at the last slot (fault 1) and at the last item."""
-        models = {}
-        for trial in self.grid().trials():
-            training = trial.config.training
-            config = trial.config.but(training=training.but(batch_size=SAMPLES * training.batch_size))
-            head = parse_head(config.head)
-            for at_end in (True, False):
-                padded = Padded.of(log, at_end)
-                torch.manual_seed(training.seed)
-                model = Reference(
-                    config.encoder, head, padded.n_items, max_len=log.max_len, at_end=at_end, rerank=head.rerank[::-1]
-                )
-                model.embedding.padding_idx = PADDING  # as in RecBole, where it is read it is not trained
-                models[config.head, at_end, training.seed] = self._fit(model, padded, config, "padded")
-        return models
-
-    def train_skipping(self, log: Sequences) -> Models:
-        """Train each head that has a reranker and a context partition with rerankers that leave out the history."""
-        models = {}
-        for trial in self.grid().trials():
-            config = trial.config
-            head = parse_head(config.head)
-            if head.rerank and head.context:
-                torch.manual_seed(config.training.seed)
-                model = Recommender(config.encoder, head, log.n_items, n_users=log.n_users, max_len=log.max_len)
-                skip_history(model)
-                models[config.head, False, config.training.seed] = self._fit(model, log, config, "skipping")
-        return models
-
-    def _fit(self, model: Recommender, log: Sequences, config: RunConfig, kind: str) -> Recommender:
-        """Train a model, or take the weights that an earlier call left among the runs."""
-        file = Path(self.runs) / f"{kind}-{config.encoder.name.lower()}-{config.identity(log)}.checkpoint"
-        make_folder(file.parent)
-        model = model.double() if config.training.precision == "float64" else model
-        with locked(file):
-            fit(model, log, config.training, self.device, checkpoint=file)
-        return model.cpu()
-
-
-@dataclass(frozen=True)
-class NewItemsReranker(Reranker):
-    """R:k, where the k items are chosen outside the history."""
-
-    def score(self, z, facets, outputs, context):
-        """See `Partition`."""
-        new = z.detach().scatter(2, context.distinct, -torch.inf)
-        return super().score(new, facets, outputs, context)
-
-
-def skip_history(model: Recommender) -> None:
-    """Make the rerankers of a model choose their items outside the history."""
-    for index, component in enumerate(model.head.components):
-        partitions = [
-            NewItemsReranker(partition.k, partition.facet, partition.merge)
-            if isinstance(partition, Reranker)
-            else partition
-            for partition in component.partitions
-        ]
-        model.head.components[index] = replace(component, partitions=tuple(partitions))
-
-
-@contextmanager
-def without_padding(model: Reference) -> Iterator[None]:
-    """Give padding the probability 0 for the length of a `with` block."""
-    bias = model.embedding.weight.detach().new_zeros(model.n_items + 1)
-    bias[PADDING] = -torch.inf
-    model.item_bias = nn.Parameter(bias, requires_grad=False)
-    try:
-        yield
-    finally:
-        model.item_bias = None
 
 
 def padding_in_ndcg(models: Models, log: Sequences) -> pd.DataFrame:
@@ -141,11 +36,11 @@ def padding_in_ndcg(models: Models, log: Sequences) -> pd.DataFrame:
         with without_padding(model):
             own = evaluate(model, at_slot if faulty else at_item)
             other = evaluate(model, at_item) if faulty else None
-        tables.append(_labelled(own, "1", "NDCG@10, read so in training and test", head, faulty, seed))
+        tables.append(_labelled(own, "1", "NDCG@10, mended in training and test", head, faulty, seed))
         if faulty:
             tables += [
-                _labelled(own, "1", "NDCG@10, read so in the test alone", head, True, seed),
-                _labelled(other, "1", "NDCG@10, read so in the test alone", head, False, seed),
+                _labelled(own, "1", "NDCG@10, mended in the test alone", head, True, seed),
+                _labelled(other, "1", "NDCG@10, mended in the test alone", head, False, seed),
                 _labelled(evaluate(model, at_slot), "2", "NDCG@10", head, True, seed),
                 _labelled(own, "2", "NDCG@10", head, False, seed),
             ]
@@ -159,8 +54,8 @@ def history_reranked_in_ndcg(results: Results, skipping: Models, log: Sequences)
         run = results.run(head=head, seed=seed)
         skip_history(run.recommender)
         for measured, mended in (
-            ("NDCG@10, chosen so in training and test", model),
-            ("NDCG@10, chosen so in the test alone", run.recommender),
+            ("NDCG@10, mended in training and test", model),
+            ("NDCG@10, mended in the test alone", run.recommender),
         ):
             tables.append(_labelled(run.cases, "10", measured, head, True, seed))
             tables.append(_labelled(evaluate(mended, log), "10", measured, head, False, seed))
@@ -188,6 +83,12 @@ def row(fault: str, measured: str, head: str, faulty: np.ndarray, mended: np.nda
     low, high = interval(mended - faulty)
     means = (faulty.mean(), mended.mean(), (mended - faulty).mean())
     return dict(zip(COLUMNS, (fault, measured, head, *means, low, high, len(faulty)), strict=True))
+
+
+def counted(fault: str, measured: str, faulty: float, mended: float, n: int) -> dict:
+    """Return one row from two numbers that have no interval."""
+    numbers = (faulty, mended, mended - faulty, np.nan, np.nan, n)
+    return dict(zip(COLUMNS, (fault, measured, "any", *numbers), strict=True))
 
 
 def padding_in_lists(models: Models, log: Sequences, k: int = 10) -> pd.DataFrame:
@@ -265,8 +166,7 @@ def items_read(log: Sequences) -> pd.DataFrame:
     """Return a row on how many positions an encoder reads for each training target (fault 4)."""
     windows = log.windows("train")
     ours = windows.lengths.sum() / windows.n_targets.sum()
-    numbers = (log.max_len, ours, ours - log.max_len, np.nan, np.nan, log.n_users)
-    return pd.DataFrame([("4", "positions read for a training target", "any", *numbers)], columns=COLUMNS)
+    return pd.DataFrame([counted("4", "positions read for a training target", log.max_len, ours, log.n_users)])
 
 
 def lost_order(log: InteractionLog) -> pd.DataFrame:
@@ -286,10 +186,8 @@ def lost_order(log: InteractionLog) -> pd.DataFrame:
         ("a user's neighbours in time that become ties", differ),
         ("test items that tie with the item before", differ & last),
     ):
-        count = (lost & pairs).sum()
-        numbers = (count, 0, -count, np.nan, np.nan, pairs.sum())
-        rows.append(("8", f"{measured} (of {pairs.sum():,})", "any", *numbers))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        rows.append(counted("8", f"{measured} (of {pairs.sum():,})", (lost & pairs).sum(), 0, pairs.sum()))
+    return pd.DataFrame(rows)
 
 
 def history_reranked(results: Results, log: Sequences) -> pd.DataFrame:
@@ -332,7 +230,7 @@ def _number(value: float, sign: str = "") -> str:
 
 
 def faults_answer(table: pd.DataFrame, log: Sequences) -> str:
-    """Return Markdown from rows of this module's: which faults moved a score, and what the others did.
+    """Return Markdown from rows of this module's: which faults moved a score, and whether that is shown.
 
     Args:
         table: all rows.
@@ -349,11 +247,4 @@ def faults_answer(table: pd.DataFrame, log: Sequences) -> str:
     for (fault, measured), rows in table[scores].groupby(["fault", "measured"], sort=False):
         said = "; ".join(f"{found.head} {gain_in_words(found).strip()}" for found in rows.itertuples())
         lines.append(f"- **Fault {fault}**, {measured}: {said}.")
-    lines += ["", "What else was measured, with the fault and without it:", ""]
-    for (fault, measured), rows in table[~scores].groupby(["fault", "measured"], sort=False):
-        said = [
-            ("" if head == "any" else f"{head} ") + f"{_number(with_)}, and {_number(without)} without"
-            for head, with_, without in zip(rows["head"], rows["with"], rows["without"], strict=True)
-        ]
-        lines.append(f"- **Fault {fault}**, {measured}: {'; '.join(said)}.")
     return "\n".join(lines)
