@@ -16,6 +16,7 @@ from cprlab.errors import ConfigError
 from cprlab.files import locked, make_folder, whole
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
+from cprlab.reports.answer import gain_in_words
 from cprlab.simulation import Population, learner, oracle, popular, simulate
 from cprlab.sweeps.grid import SIZES, SizeName
 from cprlab.sweeps.statistics import resampled_means
@@ -27,20 +28,21 @@ KEYS = ["world", "head", "measure"]
 
 
 class Scale(NamedTuple):
-    """How much is simulated: users, items, rounds, visits of a user in a round, and the epochs and size of a model."""
+    """How much is simulated: users, items, rounds, and visits of a user in a round; and how a model is trained."""
 
     users: int
     items: int
     rounds: int
     visits: int
     epochs: int
+    batch_size: int
     d: int
 
 
 SCALES = {
-    "smoke": Scale(60, 80, 3, 6, 6, 16),
-    "small": Scale(300, 300, 6, 8, 20, 32),
-    "full": Scale(3000, 1000, 12, 10, 50, 64),
+    "smoke": Scale(60, 80, 3, 6, 6, 8, 16),
+    "small": Scale(200, 200, 5, 8, 15, 16, 32),
+    "full": Scale(3000, 1000, 12, 10, 50, 64, 64),
 }
 
 
@@ -94,7 +96,11 @@ class FeedbackConfig(Config):
         """Return what `simulate` does, kept in a file that is named after all that decides it."""
         scale = SCALES[self.size]
         training = TrainingConfig(
-            epochs=scale.epochs, batch_size=8, learning_rate=1e-2, seed=seed, precision=SIZES[self.size].precision
+            epochs=scale.epochs,
+            batch_size=scale.batch_size,
+            learning_rate=1e-2,
+            seed=seed,
+            precision=SIZES[self.size].precision,
         )
         encoder = CONFIGS[self.encoder](d=scale.d)
         asked = [population.model_dump(), name, encoder.model_dump(), training.model_dump(), scale.rounds, scale.visits]
@@ -171,3 +177,54 @@ def _matrices(table: pd.DataFrame) -> dict[tuple, np.ndarray]:
 
 def _described(values: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float, int]:
     return (values.mean(), *np.percentile(drawn, (2.5, 97.5)), values.shape[1])
+
+
+def readable_rounds(rows: pd.DataFrame, column: str, digits: int = 3) -> pd.DataFrame:
+    """Return rows of `averages` or `lasting` as text, `value [low, high]`: a row a world, measure and head.
+
+    Args:
+        rows: of one of them.
+        column: which of their columns is spread over the table's: `round` or `when`.
+        digits: behind the point.
+    """
+    numbers = zip(rows["value"], rows["low"], rows["high"], strict=True)
+    text = [f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" for value, low, high in numbers]
+    wide = rows.assign(text=text).pivot(index=["world", "measure", "head"], columns=column, values="text")
+    order = pd.MultiIndex.from_frame(rows[["world", "measure", "head"]].drop_duplicates())
+    return wide.reindex(order)[list(dict.fromkeys(rows[column]))]
+
+
+def feedback_answer(table: pd.DataFrame, base: str) -> str:
+    """Return Markdown: world by world, whether what each head gains in engagement lasts.
+
+    Args:
+        table: of `FeedbackConfig.run`.
+        base: the head to compare with.
+    """
+    averaged, gained = averages(table), lasting(table, base)
+    final = averaged[(averaged["measure"] == "engagement") & (averaged["round"] == averaged["round"].max())]
+    lines = []
+    for world, rows in gained[gained["measure"] == "engagement"].groupby("world", sort=False):
+        taken = final[final["world"] == world].set_index("head")["value"]
+        lines += [
+            f"**{world}**: in the last round an item of a list was taken with probability {taken[base]:.3f} where "
+            f"{base} made it, {taken['popular']:.3f} where it held the popular items, and {taken['oracle']:.3f} where "
+            "the oracle made it.",
+            "",
+        ]
+        for head, of_head in rows[~rows["head"].isin(BOUNDS)].groupby("head", sort=False):
+            said = "; ".join(gain_in_words(row) for row in of_head.assign(cases=of_head["when"]).itertuples())
+            first, last, change = of_head.itertuples()
+            lines.append(f"- {head} against {base}: {said}. {_lasts(first, last, change)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _lasts(first: NamedTuple, last: NamedTuple, change: NamedTuple) -> str:
+    """Say what became of a gain."""
+    if last.high < 0:
+        return "In the last round it does worse."
+    if last.low <= 0:
+        return "A gain is not shown in the last round" + (", as it was in the first." if first.low > 0 else ".")
+    trend = "grew" if change.low > 0 else "shrank" if change.high < 0 else "is not shown to have changed"
+    return f"It gains in the last round, and the gain {trend}."
