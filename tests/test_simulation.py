@@ -123,7 +123,7 @@ def test_what_is_measured_over_everybody_is_counted():
             consumed = users.visit(lists)
             new += [item for item in consumed if item >= 0]
             old += sum(item in seen for item, seen in zip(consumed, before, strict=True))
-        of_all = table.query("round == @round_ and user == @EVERYBODY").set_index("measure")["value"]
+        of_all = table[(table["round"] == round_) & (table["user"] == EVERYBODY)].set_index("measure")["value"]
         assert of_all["repeats consumed"] == pytest.approx(old / len(new))
         assert of_all["distinct items"] == pytest.approx(len(set(new)) / 15)
         counted = np.bincount(new, minlength=15)
@@ -160,7 +160,7 @@ def test_a_model_learns_what_is_never_wanted_again():
 
 
 def test_assumptions_that_are_impossible_are_refused():
-    with pytest.raises(ConfigError, match="'accept' cannot be 1.2"):
+    with pytest.raises(ConfigError, match=r"'accept' cannot be 1\.2"):
         Population(accept=1.2)
     with pytest.raises(ConfigError, match="may empty a catalogue of 12 items"):
         Population(items=12, first=12)

@@ -1,5 +1,7 @@
 """The reference's faults, measured: each number against what can be counted or computed by itself."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,7 +79,7 @@ def test_faults_of_padding_are_differences_of_evaluations(log, padded):
 def test_what_padding_takes_and_moves_is_counted(log, padded):
     table = faults.padding_in_lists(padded, log, k=3).set_index(["measured", "head"])
     model = padded[HEAD, True, 0]
-    histories = [[item + 1 for item in log.items[a : b - 1].tolist()] for a, b in zip(log.offsets, log.offsets[1:])]
+    histories = [[item + 1 for item in log.items[a : b - 1].tolist()] for a, b in itertools.pairwise(log.offsets)]
     probabilities = [np.exp(model.log_probs([history[-20:]])[0, PADDING]) for history in histories]
     assert table.loc[("probability of padding", HEAD), "with"] == pytest.approx(np.mean(probabilities))
     agreed = []
@@ -146,7 +148,7 @@ def test_the_history_among_the_rerankers_items_is_counted_and_mended(study, log)
     results = study.run({"log": log})
     row = faults.history_reranked(results, log).iloc[0]
     model = results.run(head=HEAD, seed=0).recommender
-    histories = [log.items[a : b - 1].tolist()[-20:] for a, b in zip(log.offsets, log.offsets[1:])]
+    histories = [log.items[a : b - 1].tolist()[-20:] for a, b in itertools.pairwise(log.offsets)]
     counts = [
         len(set(np.argsort(-model.parts([history]).components[0].logits[0, 0])[:5]) & set(history))
         for history in histories
