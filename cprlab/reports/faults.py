@@ -212,9 +212,14 @@ def _read(log: Sequences, windows: Windows) -> Iterator[list[int]]:
         yield log.items[start:stop].tolist()
 
 
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of this module's by the number of the fault, and what was measured."""
+    return table.sort_values("measured", kind="stable").sort_values("fault", key=lambda f: f.astype(int), kind="stable")
+
+
 def readable_faults(table: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of this module's as text, indexed by `fault, measured, head`, in the order of the faults."""
-    table = table.sort_values("fault", key=lambda column: column.astype(int), kind="stable")
+    """Return rows of this module's as text, indexed by `fault, measured, head`, in their order."""
+    table = ordered(table)
     text = pd.DataFrame({name: table[name].map(_number) for name in ("with", "without")})
     text["difference"] = [
         _number(row.value, "+") + ("" if np.isnan(row.low) else f" [{_number(row.low, '+')}, {_number(row.high, '+')}]")
@@ -236,12 +241,12 @@ def faults_answer(table: pd.DataFrame, log: Sequences) -> str:
         table: all rows.
         log: what the models were trained on.
     """
-    table = table.assign(cases="").sort_values("fault", key=lambda column: column.astype(int), kind="stable")
+    table = ordered(table.assign(cases=""))
     scores = table["measured"].str.startswith("NDCG")
     lines = [
         f"On {log.n_users:,} users of {log.name}"
-        + (", too few for more than a trial run:" if log.n_users < MANY else ":")
-        + " mending a fault changes the score as follows.",
+        + (" (too few for more than a trial run)" if log.n_users < MANY else "")
+        + ", mending a fault changes the score as follows.",
         "",
     ]
     for (fault, measured), rows in table[scores].groupby(["fault", "measured"], sort=False):

@@ -40,8 +40,8 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "smoke": Scale(60, 80, 3, 6, 6, 8, 16),
-    "small": Scale(200, 200, 5, 8, 15, 16, 32),
+    "smoke": Scale(48, 80, 3, 6, 5, 8, 16),
+    "small": Scale(150, 150, 4, 8, 15, 16, 32),
     "full": Scale(3000, 1000, 12, 10, 50, 64, 64),
 }
 
