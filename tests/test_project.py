@@ -111,7 +111,7 @@ SMALLER = {
     ),
     "RunConfig(head=": "RunConfig(training=TrainingConfig(epochs=1), head=",
     "import RunConfig, train": "import RunConfig, TrainingConfig, train",
-    "saved/GRU4RecCPR-Jan-01-2026_12-00-00.pth": str(ROOT / "tests" / "adapters" / "data" / "GRU4RecCPR.pth"),
+    "saved/GRU4RecCPR-Jan-01-2026_12-00-00.pth": str(ROOT / "cprlab" / "adapters" / "recorded" / "GRU4RecCPR.pth"),
 }
 
 

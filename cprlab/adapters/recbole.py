@@ -23,6 +23,7 @@ from cprlab.models.recommender import Histories
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
+RECORDED = Path(__file__).parent / "recorded"  # a small checkpoint of each class, and what RecBole computes from it
 
 Fidelity = Literal["corrected", "reference"]
 Weights = dict[str, torch.Tensor]

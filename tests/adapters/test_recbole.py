@@ -11,7 +11,7 @@ import torch
 from scipy.special import log_softmax
 
 from cprlab.adapters import checkpoint
-from cprlab.adapters.recbole import CLASSES, from_state_dict, load
+from cprlab.adapters.recbole import CLASSES, RECORDED, from_state_dict, load
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import HeadConfig, parse_head
 from tests.models import brute
@@ -175,11 +175,11 @@ def test_corrected_fidelity_is_the_equations_without_padding(case, state, histor
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_checkpoint_of_recboles_is_opened(name):
     histories = [[1, 2, 3, 3, 4, 5, 6], [7], [8, 9, 8]]
-    with np.load(DATA / "checkpoints.npz") as recorded:
+    with np.load(RECORDED / "checkpoints.npz") as recorded:
         prob = recorded[name]
-    reference = load(DATA / f"{name}.pth", fidelity="reference")
+    reference = load(RECORDED / f"{name}.pth", fidelity="reference")
     np.testing.assert_allclose(np.exp(reference.log_probs(histories)), prob, rtol=1e-5)
-    items, _ = load(DATA / f"{name}.pth").topk(histories, prob.shape[1] - 1)
+    items, _ = load(RECORDED / f"{name}.pth").topk(histories, prob.shape[1] - 1)
     assert [sorted(row) for row in items.tolist()] == [list(range(1, prob.shape[1]))] * 3  # all but padding
 
 
@@ -228,7 +228,7 @@ def test_files_that_are_no_checkpoints_are_refused_in_a_sentence(tmp_path):
     file.write_bytes(b"not a zip file")
     with pytest.raises(DataError, match=r"some\.pth cannot be read as a checkpoint"):
         load(file)
-    file.write_bytes((DATA / "GRU4Rec.pth").read_bytes()[:-200])
+    file.write_bytes((RECORDED / "GRU4Rec.pth").read_bytes()[:-200])
     with pytest.raises(DataError, match=r"some\.pth cannot be read as a checkpoint"):
         load(file)
     torch.save([1, 2], file)

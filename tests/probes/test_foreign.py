@@ -18,7 +18,7 @@ from cprlab.probes import copy_probability, from_recbole, from_rectools
 
 ROOT = Path(__file__).parents[2]
 RECBOLE = ROOT / ".venv-recbole" / "bin" / "python"
-CHECKPOINTS = ROOT / "tests" / "adapters" / "data"
+CHECKPOINTS = ROOT / "cprlab" / "adapters" / "recorded"
 N = 30  # items of the checkpoints there, whose histories are of up to 7
 START = 881_250_944  # single precision has this number of seconds, and the next 64 later
 TOKENS = [f"t{place}" for place in np.random.default_rng(5).permutation(100)[:N]]

@@ -1,0 +1,255 @@
+"""The faults of the reference implementation (docs/method.md), each measured by turning it on and off.
+
+All measurements are rows `fault, measured, head, with, without, value, low, high, n`: a mean with the fault and without
+it, and `value`, what mending the fault changes, with its 95% interval over n users.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from cprlab.adapters.padded import Padded
+from cprlab.adapters.recbole import PADDING, Reference
+from cprlab.data import InteractionLog, Sequences, Windows
+from cprlab.errors import DataError
+from cprlab.evaluation import evaluate
+from cprlab.evaluation.tables import interval
+from cprlab.models import parse_head
+from cprlab.reports.answer import gain_in_words
+from cprlab.reports.faulty import Models, skip_history, without_padding
+from cprlab.sweeps import Results, gains, means
+
+EPSILON = 1e-8  # what the reference adds to a probability before it takes the logarithm
+MANY = 1000  # users from which a log is more than a trial run
+COLUMNS = ["fault", "measured", "head", "with", "without", "value", "low", "high", "n"]
+
+
+def padding_in_ndcg(models: Models, log: Sequences) -> pd.DataFrame:
+    """Return rows for NDCG@10 with faults 1 and 2, of models that `train_padded` gave.
+
+    Fault 1 is measured where padding is not scored, fault 2 where the state is read at the last slot.
+    """
+    at_slot, at_item = Padded.of(log, True), Padded.of(log, False)
+    tables = []
+    for (head, faulty, seed), model in models.items():
+        with without_padding(model):
+            own = evaluate(model, at_slot if faulty else at_item)
+            other = evaluate(model, at_item) if faulty else None
+        tables.append(_labelled(own, "1", "NDCG@10, mended in training and test", head, faulty, seed))
+        if faulty:
+            tables += [
+                _labelled(own, "1", "NDCG@10, mended in the test alone", head, True, seed),
+                _labelled(other, "1", "NDCG@10, mended in the test alone", head, False, seed),
+                _labelled(evaluate(model, at_slot), "2", "NDCG@10", head, True, seed),
+                _labelled(own, "2", "NDCG@10", head, False, seed),
+            ]
+    return _gains(tables)
+
+
+def history_reranked_in_ndcg(results: Results, skipping: Models, log: Sequences) -> pd.DataFrame:
+    """Return rows for NDCG@10 with fault 10: mended in training and test, and in the test alone."""
+    tables = []
+    for (head, _, seed), model in skipping.items():
+        run = results.run(head=head, seed=seed)
+        skip_history(run.recommender)
+        for measured, mended in (
+            ("NDCG@10, mended in training and test", model),
+            ("NDCG@10, mended in the test alone", run.recommender),
+        ):
+            tables.append(_labelled(run.cases, "10", measured, head, True, seed))
+            tables.append(_labelled(evaluate(mended, log), "10", measured, head, False, seed))
+    return _gains(tables)
+
+
+def _labelled(cases: pd.DataFrame, fault: str, measured: str, head: str, faulty: bool, seed: int) -> pd.DataFrame:
+    labels = {"fault": fault, "measured": measured, "head": head, "faulty": faulty, "seed": seed}
+    return pd.concat([pd.DataFrame(labels, index=cases.index), cases], axis=1)
+
+
+def _gains(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return rows for NDCG@10 of all cases, with intervals over seeds and users."""
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS)
+    cases, wanted = pd.concat(tables, ignore_index=True), "ranking == 'raw' and cases == 'all'"
+    keys = ["fault", "measured", "head"]
+    with_ = means(cases).query(wanted).query("faulty").set_index(keys)["value"].rename("with")
+    found = gains(cases, {"faulty": True}).query(wanted).join(with_, on=keys)
+    return found.assign(without=found["with"] + found["value"])[COLUMNS]
+
+
+def row(fault: str, measured: str, head: str, faulty: np.ndarray, mended: np.ndarray) -> dict:
+    """Return one row from a number a user with the fault, and without it."""
+    low, high = interval(mended - faulty)
+    means = (faulty.mean(), mended.mean(), (mended - faulty).mean())
+    return dict(zip(COLUMNS, (fault, measured, head, *means, low, high, len(faulty)), strict=True))
+
+
+def counted(fault: str, measured: str, faulty: float, mended: float, n: int) -> dict:
+    """Return one row from two numbers that have no interval."""
+    numbers = (faulty, mended, mended - faulty, np.nan, np.nan, n)
+    return dict(zip(COLUMNS, (fault, measured, "any", *numbers), strict=True))
+
+
+def padding_in_lists(models: Models, log: Sequences, k: int = 10) -> pd.DataFrame:
+    """Return rows for what padding takes (fault 2), and moves (fault 6), in models that `train_padded` gave."""
+    half = log.max_len // 2
+    rows = []
+    for head in dict.fromkeys(head for head, _, _ in models):
+        of_seeds = []
+        for (name, at_end, _), model in models.items():
+            if name == head and at_end:
+                histories = [[item + 1 for item in history] for history in _read(log, log.windows("test"))]
+                padding = np.exp(model.log_probs(histories)[:, PADDING])
+                recommended = (model.topk(histories, k)[0] == PADDING).any(1)
+                of_seeds.append((padding, recommended, agreement(model, histories, k)))
+        padding, recommended, agreed = np.mean(of_seeds, axis=0)
+        none, all_ = np.zeros(len(padding)), np.ones(len(padding))
+        rows += [
+            row("2", "probability of padding", head, padding, none),
+            row("2", f"lists of {k} that recommend padding", head, recommended, none),
+            row("6", f"share of the top {k} that is the same in {half} and {log.max_len} slots", head, agreed, all_),
+        ]
+    return pd.DataFrame(rows)
+
+
+def agreement(model: Reference, histories: Sequence[Sequence[int]], k: int) -> np.ndarray:
+    """Return (m,) the share of the top k that is the same in `max_len` slots and in half of them."""
+    slots = model.max_len
+    recent = [history[-(slots // 2) :] for history in histories]
+    many = model.topk(recent, k)[0]
+    model.max_len = slots // 2
+    few = model.topk(recent, k)[0]
+    model.max_len = slots
+    return (many[:, :, None] == few[:, None]).any(2).mean(1)
+
+
+def smoothed(p: np.ndarray, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what fault 3 makes of targets of probability p, in CrossEntropyLoss(log(p + 1e-8)).
+
+    Returns:
+        The loss, nats, and the share of the gradient that is left, p / (p + 1e-8).
+    """
+    return -np.log(p + EPSILON) + np.log1p(n_items * EPSILON), p / (p + EPSILON)
+
+
+def smoothing(cases: pd.DataFrame, n_items: int) -> pd.DataFrame:
+    """Return rows for the loss and its gradient at the test targets with fault 3, for each head of `Results.cases`."""
+    rows = []
+    for head, of_head in cases.groupby("head", sort=False):
+        loss, left = smoothed(np.exp(-of_head["log_loss"]), n_items)
+        by_user = of_head.assign(loss=loss, left=left).groupby("user")[["loss", "left", "log_loss"]].mean().to_numpy()
+        rows.append(row("3", "loss of a test target, nats", head, by_user[:, 0], by_user[:, 2]))
+        rows.append(row("3", "share of its gradient that is left", head, by_user[:, 1], np.ones(len(by_user))))
+    return pd.DataFrame(rows)
+
+
+def gradient_left(cases: pd.DataFrame, n_items: int) -> pd.DataFrame:
+    """Return the share of the gradient that fault 3 leaves, for any probability and at quantiles of the test targets.
+
+    Args:
+        cases: of `Results`.
+        n_items: of their log.
+
+    Returns:
+        Rows `of ("any target", or a head), p, value, low, high`, for `plots.curves`; the interval is empty.
+    """
+    ps = {"any target": np.logspace(-12, 0, 49)}
+    for head, of_head in cases.groupby("head", sort=False):
+        ps[head] = np.quantile(np.exp(-of_head["log_loss"]), (0, 0.01, 0.1, 0.5, 0.9))
+    rows = [pd.DataFrame({"of": of, "p": p, "value": smoothed(p, n_items)[1]}) for of, p in ps.items()]
+    table = pd.concat(rows, ignore_index=True)
+    return table.assign(low=table["value"], high=table["value"])
+
+
+def items_read(log: Sequences) -> pd.DataFrame:
+    """Return a row on how many positions an encoder reads for each training target (fault 4)."""
+    windows = log.windows("train")
+    ours = windows.lengths.sum() / windows.n_targets.sum()
+    return pd.DataFrame([counted("4", "positions read for a training target", log.max_len, ours, log.n_users)])
+
+
+def lost_order(log: InteractionLog) -> pd.DataFrame:
+    """Return rows on how much of a log's order is lost when times become float32 (fault 8).
+
+    Raises:
+        DataError: the log has no times.
+    """
+    if log.times is None:
+        raise DataError(f"{log.name} has no times that could be rounded; measure fault 8 on a log that has.")
+    one_user = np.diff(log.users) == 0
+    differ = one_user & (np.diff(log.times) != 0)
+    lost = differ & (np.diff(log.times.astype(np.float32)) == 0)
+    last = np.append(~one_user[1:], True)  # of a user's pairs
+    rows = []
+    for measured, pairs in (
+        ("a user's neighbours in time that become ties", differ),
+        ("test items that tie with the item before", differ & last),
+    ):
+        rows.append(counted("8", f"{measured} (of {pairs.sum():,})", (lost & pairs).sum(), 0, pairs.sum()))
+    return pd.DataFrame(rows)
+
+
+def history_reranked(results: Results, log: Sequences) -> pd.DataFrame:
+    """Return rows on how many of the largest reranker's k items are of the history, and scored anew by C (fault 10)."""
+    histories, rows = list(_read(log, log.windows("test"))), []
+    for head in results.table["head"].unique():
+        config = parse_head(head)
+        if config.rerank and config.context:
+            k, counts = config.rerank[-1], []
+            for seed in results.table["seed"].unique():
+                first = results.run(head=head, seed=seed).recommender.parts(histories).components[0].logits[0]
+                chosen = np.argpartition(-first, k - 1, axis=1)[:, :k]
+                counts.append([np.isin(items, h).sum() for items, h in zip(chosen, histories, strict=True)])
+            wasted = np.mean(counts, axis=0)
+            rows.append(row("10", f"of R's {k} items, those that C scores anew", head, wasted, np.zeros(len(wasted))))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _read(log: Sequences, windows: Windows) -> Iterator[list[int]]:
+    """Yield the history of each window."""
+    for start, stop in zip(windows.start, windows.stop, strict=True):
+        yield log.items[start:stop].tolist()
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of this module's by the number of the fault, and what was measured."""
+    return table.sort_values("measured", kind="stable").sort_values("fault", key=lambda f: f.astype(int), kind="stable")
+
+
+def readable_faults(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of this module's as text, indexed by `fault, measured, head`, in their order."""
+    table = ordered(table)
+    text = pd.DataFrame({name: table[name].map(_number) for name in ("with", "without")})
+    text["difference"] = [
+        _number(row.value, "+") + ("" if np.isnan(row.low) else f" [{_number(row.low, '+')}, {_number(row.high, '+')}]")
+        for row in table.itertuples()
+    ]
+    return text.set_index(pd.MultiIndex.from_frame(table[["fault", "measured", "head"]]))
+
+
+def _number(value: float, sign: str = "") -> str:
+    if value == round(value):
+        return f"{value:{sign},.0f}" if value else "0"
+    return f"{value:{sign}.4f}" if abs(value) >= 1e-4 else f"{value:{sign}.0e}"
+
+
+def faults_answer(table: pd.DataFrame, log: Sequences) -> str:
+    """Return Markdown from rows of this module's: which faults moved a score, and whether that is shown.
+
+    Args:
+        table: all rows.
+        log: what the models were trained on.
+    """
+    table = ordered(table.assign(cases=""))
+    scores = table["measured"].str.startswith("NDCG")
+    lines = [
+        f"On {log.n_users:,} users of {log.name}"
+        + (" (too few for more than a trial run)" if log.n_users < MANY else "")
+        + ", mending a fault changes the score as follows.",
+        "",
+    ]
+    for (fault, measured), rows in table[scores].groupby(["fault", "measured"], sort=False):
+        said = "; ".join(f"{found.head} {gain_in_words(found).strip()}" for found in rows.itertuples())
+        lines.append(f"- **Fault {fault}**, {measured}: {said}.")
+    return "\n".join(lines)

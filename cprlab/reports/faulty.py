@@ -1,0 +1,116 @@
+"""How a model gets, or loses, a fault of the reference implementation (docs/method.md)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pydantic
+import torch
+from torch import nn
+
+from cprlab.adapters.padded import Padded
+from cprlab.adapters.recbole import PADDING, Reference
+from cprlab.data import Sequences
+from cprlab.data.sequences import FEWEST
+from cprlab.files import locked, make_folder
+from cprlab.models import Recommender, parse_head
+from cprlab.models.partitions import Reranker
+from cprlab.reports.study import StudyConfig
+from cprlab.training import RunConfig, fit
+
+SAMPLES = 4  # times as many windows in a batch where each has but one target
+
+Models = dict[tuple[str, bool, int], Recommender]  # by head, whether the fault was trained with, and seed
+
+
+class FaultsConfig(StudyConfig):
+    """The parameters of a study, on one log.
+
+    Attributes:
+        recent: the last interactions of each user that models are trained on as RecBole trains them; few, so that there
+            is padding, and because each target is a sample there.
+    """
+
+    data: str = "complete-journey-types"
+    recent: int = pydantic.Field(12, ge=FEWEST)
+
+    @pydantic.field_validator("data")
+    @classmethod
+    def _one(cls, data: str) -> str:
+        if ";" in data:
+            raise ValueError("the faults are measured on one log; run the notebook once for each")
+        return data
+
+    def train_padded(self, log: Sequences) -> Models:
+        """Train each head on padded histories, read at the last slot (fault 1) and at the last item."""
+        models = {}
+        for trial in self.grid().trials():
+            training = trial.config.training
+            config = trial.config.but(training=training.but(batch_size=SAMPLES * training.batch_size))
+            head = parse_head(config.head)
+            for at_end in (True, False):
+                padded = Padded.of(log, at_end)
+                torch.manual_seed(training.seed)
+                model = Reference(
+                    config.encoder, head, padded.n_items, max_len=log.max_len, at_end=at_end, rerank=head.rerank[::-1]
+                )
+                model.embedding.padding_idx = PADDING  # as in RecBole, where it is read it is not trained
+                models[config.head, at_end, training.seed] = self._fit(model, padded, config, "padded")
+        return models
+
+    def train_skipping(self, log: Sequences) -> Models:
+        """Train each head that has a reranker and a context partition with rerankers that leave out the history."""
+        models = {}
+        for trial in self.grid().trials():
+            config = trial.config
+            head = parse_head(config.head)
+            if head.rerank and head.context:
+                torch.manual_seed(config.training.seed)
+                model = Recommender(config.encoder, head, log.n_items, n_users=log.n_users, max_len=log.max_len)
+                skip_history(model)
+                models[config.head, False, config.training.seed] = self._fit(model, log, config, "skipping")
+        return models
+
+    def _fit(self, model: Recommender, log: Sequences, config: RunConfig, kind: str) -> Recommender:
+        """Train a model, or take the weights that an earlier call left among the runs."""
+        file = Path(self.runs) / f"{kind}-{config.encoder.name.lower()}-{config.identity(log)}.checkpoint"
+        make_folder(file.parent)
+        model = model.double() if config.training.precision == "float64" else model
+        with locked(file):
+            fit(model, log, config.training, self.device, checkpoint=file)
+        return model.cpu()
+
+
+@dataclass(frozen=True)
+class NewItemsReranker(Reranker):
+    """R:k, where the k items are chosen outside the history."""
+
+    def score(self, z, facets, outputs, context):
+        """See `Partition`."""
+        new = z.detach().scatter(2, context.distinct, -torch.inf)
+        return super().score(new, facets, outputs, context)
+
+
+def skip_history(model: Recommender) -> None:
+    """Make the rerankers of a model choose their items outside the history."""
+    for index, component in enumerate(model.head.components):
+        partitions = [
+            NewItemsReranker(partition.k, partition.facet, partition.merge)
+            if isinstance(partition, Reranker)
+            else partition
+            for partition in component.partitions
+        ]
+        model.head.components[index] = replace(component, partitions=tuple(partitions))
+
+
+@contextmanager
+def without_padding(model: Reference) -> Iterator[None]:
+    """Give padding the probability 0 for the length of a `with` block."""
+    bias = model.embedding.weight.detach().new_zeros(model.n_items + 1)
+    bias[PADDING] = -torch.inf
+    model.item_bias = nn.Parameter(bias, requires_grad=False)
+    try:
+        yield
+    finally:
+        model.item_bias = None

@@ -1,0 +1,230 @@
+"""The feedback loop's notebook: which populations, recommenders and rounds, and what came of them, with intervals."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pydantic
+from tqdm import tqdm
+
+from cprlab.config import Config
+from cprlab.errors import ConfigError
+from cprlab.files import locked, make_folder, whole
+from cprlab.models import parse_head
+from cprlab.models.encoders import CONFIGS, EncoderName
+from cprlab.reports.answer import gain_in_words
+from cprlab.simulation import Population, learner, oracle, popular, simulate
+from cprlab.sweeps.grid import SIZES, SizeName
+from cprlab.sweeps.statistics import resampled_means
+from cprlab.training import TrainingConfig
+from cprlab.training.loop import Device
+
+BOUNDS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
+KEYS = ["world", "head", "measure"]
+
+
+class Scale(NamedTuple):
+    """How much is simulated: users, items, rounds, and visits of a user in a round; and how a model is trained."""
+
+    users: int
+    items: int
+    rounds: int
+    visits: int
+    epochs: int
+    batch_size: int
+    d: int
+
+
+SCALES = {
+    "smoke": Scale(48, 80, 3, 6, 5, 8, 16),
+    "small": Scale(150, 150, 4, 8, 15, 16, 32),
+    "full": Scale(3000, 1000, 12, 10, 50, 64, 64),
+}
+
+
+class FeedbackConfig(Config):
+    """The parameters of the notebook on the feedback loop.
+
+    Attributes:
+        size: "smoke", "small" or "full" (see `SCALES`).
+        encoder: the encoder's name.
+        heads: names of heads, a semicolon between two; the first is the one that others are compared with.
+        seeds: how many seeds, from 0, of weights and of what users do; the population stays the same.
+        device: where to train.
+        runs: the folder in which finished simulations are kept and found again.
+    """
+
+    size: SizeName = "smoke"
+    encoder: EncoderName = "GRU4Rec"
+    heads: str = "Softmax; Softmax (post); Softmax + CPR:20 + Mi"
+    seeds: int = pydantic.Field(1, ge=1)
+    device: Device = "auto"
+    runs: str = "runs"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The heads."""
+        return tuple(str(parse_head(name)) for name in self.heads.split(";") if name.strip())
+
+    def population(self, **assumptions: Any) -> Population:
+        """Return a population of this size.
+
+        Raises:
+            ConfigError: an assumption is not possible.
+        """
+        scale = SCALES[self.size]
+        return Population(**({"users": scale.users, "items": scale.items} | assumptions))
+
+    def run(self, worlds: Mapping[str, Population]) -> pd.DataFrame:
+        """Simulate every world with every head, and with the oracle and the popular items, or read it back.
+
+        Returns:
+            The columns of `simulate`, behind `world, head, seed`.
+        """
+        todo = [(w, name, seed) for w in worlds for name in (*self.names, *BOUNDS) for seed in range(self.seeds)]
+        tables = []
+        for world, name, seed in tqdm(todo, desc="simulations", unit=" simulations"):
+            labels = pd.DataFrame({"world": world, "head": name, "seed": seed}, index=[0])
+            tables.append(labels.merge(self._simulated(worlds[world], name, seed), how="cross"))
+        return pd.concat(tables, ignore_index=True)
+
+    def _simulated(self, population: Population, name: str, seed: int) -> pd.DataFrame:
+        """Return what `simulate` does, kept in a file that is named after all that decides it."""
+        scale = SCALES[self.size]
+        training = TrainingConfig(
+            epochs=scale.epochs,
+            batch_size=scale.batch_size,
+            learning_rate=1e-2,
+            seed=seed,
+            precision=SIZES[self.size].precision,
+        )
+        encoder = CONFIGS[self.encoder](d=scale.d)
+        asked = [population.model_dump(), name, encoder.model_dump(), training.model_dump(), scale.rounds, scale.visits]
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+        file = Path(self.runs) / f"simulation-{digest}.parquet"
+        make_folder(file.parent)
+        with locked(file):
+            if not file.exists():
+                retrain = BOUNDS.get(name) or learner(name, encoder, training, population.items, self.device)
+                table = simulate(population, retrain, scale.rounds, scale.visits, seed=seed)
+                with whole(file) as new:
+                    table.to_parquet(new)
+        return pd.read_parquet(file)
+
+
+def averages(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of each measure over users and seeds in every round, with its 95% interval.
+
+    Args:
+        table: of `FeedbackConfig.run`.
+
+    Returns:
+        Rows `world, head, measure, round, value, low, high, n`; what is measured over everybody has an interval over
+        seeds alone, and none where there is one seed.
+    """
+    rows = []
+    for (world, head, measure, round_), values in _matrices(table).items():
+        rows.append((world, head, measure, round_, *_described(values, resampled_means(values))))
+    return pd.DataFrame(rows, columns=[*KEYS, "round", "value", "low", "high", "n"])
+
+
+def lasting(table: pd.DataFrame, base: str) -> pd.DataFrame:
+    """Return what each head gains over another one, user by user, in the first round, in the last, and the change.
+
+    Args:
+        table: of `FeedbackConfig.run`.
+        base: the head to compare with.
+
+    Returns:
+        Rows `world, head, measure, when ("first round" | "last round" | "change"), value, low, high, n`. Before the
+        first round nobody was recommended anything, so that its gain is that of one step.
+
+    Raises:
+        ConfigError: that head was not simulated.
+    """
+    if base not in set(table["head"]):
+        raise ConfigError(f"There is no simulation with {base} to compare with; run it too.")
+    matrices, last = _matrices(table), table["round"].max()
+    rows = []
+    for world, head, measure in dict.fromkeys(key[:3] for key in matrices):
+        if head == base:
+            continue
+        gains = []
+        for round_ in (1, last):
+            one, other = matrices[world, head, measure, round_], matrices[world, base, measure, round_]
+            gains.append((one - other, resampled_means(one) - resampled_means(other)))
+        (first, drawn_first), (final, drawn_final) = gains
+        for when, values, drawn in (
+            ("first round", first, drawn_first),
+            ("last round", final, drawn_final),
+            ("change", final - first, drawn_final - drawn_first),
+        ):
+            rows.append((world, head, measure, when, *_described(values, drawn)))
+    return pd.DataFrame(rows, columns=[*KEYS, "when", "value", "low", "high", "n"])
+
+
+def _matrices(table: pd.DataFrame) -> dict[tuple, np.ndarray]:
+    """Return (seeds, users) values for each world, head, measure and round; one user where it is over everybody."""
+    return {
+        key: rows.pivot(index="seed", columns="user", values="value").to_numpy()
+        for key, rows in table.groupby([*KEYS, "round"], sort=False)
+    }
+
+
+def _described(values: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float, int]:
+    return (values.mean(), *np.percentile(drawn, (2.5, 97.5)), values.shape[1])
+
+
+def readable_rounds(rows: pd.DataFrame, column: str, digits: int = 3) -> pd.DataFrame:
+    """Return rows of `averages` or `lasting` as text, `value [low, high]`: a row a world, measure and head.
+
+    Args:
+        rows: of one of them.
+        column: which of their columns is spread over the table's: `round` or `when`.
+        digits: behind the point.
+    """
+    numbers = zip(rows["value"], rows["low"], rows["high"], strict=True)
+    text = [f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" for value, low, high in numbers]
+    wide = rows.assign(text=text).pivot(index=["world", "measure", "head"], columns=column, values="text")
+    order = pd.MultiIndex.from_frame(rows[["world", "measure", "head"]].drop_duplicates())
+    return wide.reindex(order)[list(dict.fromkeys(rows[column]))]
+
+
+def feedback_answer(table: pd.DataFrame, base: str) -> str:
+    """Return Markdown: world by world, whether what each head gains in engagement lasts.
+
+    Args:
+        table: of `FeedbackConfig.run`.
+        base: the head to compare with.
+    """
+    averaged, gained = averages(table), lasting(table, base)
+    final = averaged[(averaged["measure"] == "engagement") & (averaged["round"] == averaged["round"].max())]
+    lines = []
+    for world, rows in gained[gained["measure"] == "engagement"].groupby("world", sort=False):
+        taken = final[final["world"] == world].set_index("head")["value"]
+        lines += [
+            f"**{world}**: in the last round an item of a list was taken with probability {taken[base]:.3f} where "
+            f"{base} made it, {taken['popular']:.3f} where it held the popular items, and {taken['oracle']:.3f} where "
+            "the oracle made it.",
+            "",
+        ]
+        for head, of_head in rows[~rows["head"].isin(BOUNDS)].groupby("head", sort=False):
+            said = "; ".join(gain_in_words(row) for row in of_head.assign(cases=of_head["when"]).itertuples())
+            first, last, change = of_head.itertuples()
+            lines.append(f"- {head} against {base}: {said}. {_lasts(first, last, change)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _lasts(first: NamedTuple, last: NamedTuple, change: NamedTuple) -> str:
+    """Say what became of a gain."""
+    if last.high < 0:
+        return "In the last round it does worse."
+    if last.low <= 0:
+        return "A gain is not shown in the last round" + (", as it was in the first." if first.low > 0 else ".")
+    trend = "grew" if change.low > 0 else "shrank" if change.high < 0 else "is not shown to have changed"
+    return f"It gains in the last round, and the gain {trend}."
