@@ -86,7 +86,8 @@ def test_each_gpu_has_a_worker_of_its_own(monkeypatch):
     assert sorted(seen.values()) == ["4", "7"]
 
 
-def test_a_running_cluster_of_two_workers_is_used_and_left_running():
+def test_a_running_cluster_of_two_workers_is_used_and_left_running(monkeypatch):
+    monkeypatch.setattr("cprlab.sweeps.cluster.SECONDS_TO_FIND_A_SCHEDULER", 180)
     port = free_port()
     dask_command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
