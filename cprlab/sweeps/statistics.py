@@ -128,10 +128,7 @@ def signed_ranks(found: pd.DataFrame) -> pd.DataFrame:
     for key, of_setting in found.groupby([*labels, "ranking", "metric"], sort=False):
         values = of_setting["value"].to_numpy()
         counts = {"better": (values > 0).sum(), "worse": (values < 0).sum(), "n": len(values)}
-        if len(values) < FEWEST_LOGS:
-            p = np.nan
-        else:
-            p = stats.wilcoxon(values).pvalue if np.any(values) else 1.0
+        p = np.nan if len(values) < FEWEST_LOGS else stats.wilcoxon(values).pvalue if np.any(values) else 1.0
         rows.append(dict(zip([*labels, "ranking", "metric"], key, strict=True)) | counts | {"p": p})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=table.groupby(["ranking", "metric"], sort=False)["p"].transform(_holm))
