@@ -71,7 +71,10 @@ def _workers(client: Client) -> int:
         CprlabError: the scheduler is gone, or Slurm refuses a job.
     """
     if client.cluster is not None:
-        if any(worker.status == Status.created for worker in client.cluster.workers.values()):
+        refused = [worker for worker in client.cluster.workers.values() if worker.status == Status.created]
+        for worker in refused:
+            worker.status = Status.failed  # or the cluster would not close
+        if refused:
             raise CprlabError("A job could not be submitted; what the command for it said stands above.")
         client.cluster.scale(len(client.cluster.worker_spec))
     try:
