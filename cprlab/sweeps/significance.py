@@ -61,9 +61,8 @@ def signed_ranks(found: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, of_setting in found.groupby([*labels, "ranking", "metric"], sort=False):
         values = of_setting["value"].to_numpy()
-        p = stats.wilcoxon(values).pvalue if np.any(values) else 1.0
         counts = {"better": (values > 0).sum(), "worse": (values < 0).sum(), "n": len(values)}
-        p = p if len(values) >= FEWEST_LOGS else np.nan
+        p = np.nan if len(values) < FEWEST_LOGS else stats.wilcoxon(values).pvalue if np.any(values) else 1.0
         rows.append(dict(zip([*labels, "ranking", "metric"], key, strict=True)) | counts | {"p": p})
     table = pd.DataFrame(rows)
     return table.assign(

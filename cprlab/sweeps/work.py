@@ -9,7 +9,7 @@ from contextlib import redirect_stderr
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from distributed import Client, Future, KilledWorker, wait
+from distributed import Client, Future, KilledWorker, Status, wait
 from tqdm import tqdm
 
 from cprlab.data import Sequences
@@ -43,7 +43,7 @@ def run_all(client: Client, jobs: Sequence[Job], label: str) -> list[Outcome]:
     A job whose worker dies is tried again, as often as Dask's `allowed-failures` says (three times).
 
     Raises:
-        CprlabError: the scheduler is gone.
+        CprlabError: the scheduler is gone, or Slurm refuses a job.
     """
     outcomes = [Outcome()] * len(jobs)
     waiting, running = deque(range(len(jobs))), {}
@@ -65,8 +65,17 @@ def run_all(client: Client, jobs: Sequence[Job], label: str) -> list[Outcome]:
 
 
 def _workers(client: Client) -> int:
-    """Return how many workers there are, and ask for those again that are gone."""
+    """Return how many workers there are, and ask for those again that are gone.
+
+    Raises:
+        CprlabError: the scheduler is gone, or Slurm refuses a job.
+    """
     if client.cluster is not None:
+        refused = [worker for worker in client.cluster.workers.values() if worker.status == Status.created]
+        for worker in refused:
+            worker.status = Status.failed  # or the cluster would not close
+        if refused:
+            raise CprlabError("A job could not be submitted; what the command for it said stands above.")
         client.cluster.scale(len(client.cluster.worker_spec))
     try:
         return len(client.nthreads())
