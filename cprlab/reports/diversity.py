@@ -105,12 +105,11 @@ def diversity_answer(found: pd.DataFrame) -> str:
             if head == TAKEN:
                 continue
             accuracy, changes = _row(gains, first, head, ACCURACY), _changes(gains[gains["lists"] == head])
-            verdict = judgement(accuracy)
+            verdict, said = judgement(accuracy), "; ".join(f"{how} {', '.join(of)}" for how, of in changes.items())
             lines += [
                 f"- **{head}** recommends {_repeats(of_data, head)}.",
                 f"    - NDCG@10 against {first}: {_difference(accuracy)}, {verdict}.",
-                f"    - Against {first} its lists are "
-                + "; ".join(f"{how} {', '.join(of)}" for how, of in changes.items()),
+                f"    - Diversity against {first}: {said}.",
             ]
             if verdict == "better":
                 costs = [cost.partition(" (")[0] for cost in changes.get(LESS, ["none of these measures"])]

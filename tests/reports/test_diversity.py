@@ -80,10 +80,11 @@ def test_the_answer_says_what_accuracy_costs():
     assert "**Softmax + C** recommends 90.0% repeats: more than users take" in answer
     assert "**RepeatNet** recommends 40.0% repeats: no difference shown (+0.0" in answer
     assert (
-        "its lists are less diverse by novelty (-0.500 [-0.510, -0.490]), Gini of exposure (+0.100 [+0.090, +0.110]); "
-        "no difference shown in coverage; more diverse by intra-list distance (+0.100 [+0.090, +0.110])\n"
+        "Diversity against Softmax: less diverse by novelty (-0.500 [-0.510, -0.490]), "
+        "Gini of exposure (+0.100 [+0.090, +0.110]); no difference shown in coverage; "
+        "more diverse by intra-list distance (+0.100 [+0.090, +0.110]).\n"
     ) in answer
-    assert "its lists are more diverse by Gini of exposure (-0.100 [-0.110, -0.090])\n" in answer
+    assert "Diversity against Softmax: more diverse by Gini of exposure (-0.100 [-0.110, -0.090]).\n" in answer
     assert f"**{TAKEN}**" not in answer
     assert answer.endswith(
         "Softmax + C is more accurate than Softmax, less diverse by novelty and Gini of exposure, "
