@@ -23,7 +23,7 @@ from cprlab.sweeps.statistics import resampled_means
 from cprlab.training import TrainingConfig
 from cprlab.training.loop import Device
 
-BOUNDS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
+YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
 KEYS = ["world", "head", "measure"]
 
 
@@ -85,7 +85,7 @@ class FeedbackConfig(Config):
         Returns:
             The columns of `simulate`, behind `world, head, seed`.
         """
-        todo = [(w, name, seed) for w in worlds for name in (*self.names, *BOUNDS) for seed in range(self.seeds)]
+        todo = [(w, name, seed) for w in worlds for name in (*self.names, *YARDSTICKS) for seed in range(self.seeds)]
         tables = []
         for world, name, seed in tqdm(todo, desc="simulations", unit=" simulations"):
             labels = pd.DataFrame({"world": world, "head": name, "seed": seed}, index=[0])
@@ -109,7 +109,7 @@ class FeedbackConfig(Config):
         make_folder(file.parent)
         with locked(file):
             if not file.exists():
-                retrain = BOUNDS.get(name) or learner(name, encoder, training, population.items, self.device)
+                retrain = YARDSTICKS.get(name) or learner(name, encoder, training, population.items, self.device)
                 table = simulate(population, retrain, scale.rounds, scale.visits, seed=seed)
                 with whole(file) as new:
                     table.to_parquet(new)
@@ -212,7 +212,7 @@ def feedback_answer(table: pd.DataFrame, base: str) -> str:
             "the oracle made it.",
             "",
         ]
-        for head, of_head in rows[~rows["head"].isin(BOUNDS)].groupby("head", sort=False):
+        for head, of_head in rows[~rows["head"].isin(YARDSTICKS)].groupby("head", sort=False):
             said = "; ".join(gain_in_words(row) for row in of_head.assign(cases=of_head["when"]).itertuples())
             first, last, change = of_head.itertuples()
             lines.append(f"- {head} against {base}: {said}. {_lasts(first, last, change)}")
