@@ -6,14 +6,13 @@ import pytest
 
 from cprlab.data import Sequences
 from cprlab.probes import bottleneck_gap, copy_dial, copyable, geometry, interference, space
-from cprlab.reports import (
+from cprlab.reports import open_subject, picture
+from cprlab.studies.geometry import (
     GeometryConfig,
     geometry_answer,
     interferers,
     norms_by_popularity,
-    open_subject,
     over_epochs,
-    picture,
     probe_runs,
 )
 from cprlab.sweeps import Grid, run_trials

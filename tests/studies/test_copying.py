@@ -8,7 +8,7 @@ from scipy.special import rel_entr
 from cprlab.data import Sequences
 from cprlab.evaluation import evaluate, fit_temperature
 from cprlab.probes import copy_scores
-from cprlab.reports import copying_answer, forecast_scores, scale_runs
+from cprlab.studies.copying import copying_answer, forecast_scores, scale_runs
 from cprlab.sweeps import Grid, Results, run_trials
 from tests.conftest import random_log
 

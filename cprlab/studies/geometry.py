@@ -11,8 +11,8 @@ from cprlab.evaluation import interval
 from cprlab.evaluation.tables import quantile_bins
 from cprlab.probes import bottleneck_gap, copyable, geometry, interference, space
 from cprlab.reports.answer import FEW
-from cprlab.reports.study import StudyConfig
 from cprlab.reports.subjects import Subject, open_subject
+from cprlab.studies.config import StudyConfig
 from cprlab.sweeps import SIZES, Results
 from cprlab.sweeps.statistics import resampled_means
 

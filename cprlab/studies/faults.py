@@ -17,7 +17,7 @@ from cprlab.evaluation import evaluate
 from cprlab.evaluation.tables import interval
 from cprlab.models import parse_head
 from cprlab.reports.answer import gain_in_words
-from cprlab.reports.faulty import Models, skip_history, without_padding
+from cprlab.studies.faulty import Models, skip_history, without_padding
 from cprlab.sweeps import Results, gains, means
 
 EPSILON = 1e-8  # what the reference adds to a probability before it takes the logarithm

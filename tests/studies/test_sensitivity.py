@@ -5,7 +5,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from cprlab.reports import sensitivity_answer
+from cprlab.studies.sensitivity import sensitivity_answer
 from cprlab.sweeps import Results
 
 HEADS, RATES, USERS = ("Softmax", "Softmax + C"), (0.004, 0.001), 400

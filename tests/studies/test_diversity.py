@@ -5,8 +5,7 @@ import pytest
 
 from cprlab.evaluation import recommended
 from cprlab.models import GRU4RecConfig
-from cprlab.reports import diversity_answer, measured, survey
-from cprlab.reports.diversity import TAKEN
+from cprlab.studies.diversity import TAKEN, diversity_answer, measured, survey
 from cprlab.sweeps import Trial, gains, means, run_trials
 from cprlab.training import RunConfig, TrainingConfig
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from cprlab.evaluation import Example
-from cprlab.reports import ablation_answer, comparison_answer, top_predictions
+from cprlab.studies.comparison import ablation_answer, comparison_answer, top_predictions
 
 TITLES = np.array(["<b>Bold</b>", "a | b", "*c*", "d", "e"])
 

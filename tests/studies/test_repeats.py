@@ -1,7 +1,7 @@
 """The answer on repeats: what is shown, what is not, and what too few users cannot tell."""
 
 from cprlab.data import count_repeats, repeat_curve, repeat_gaps
-from cprlab.reports import repeats_answer
+from cprlab.studies.repeats import repeats_answer
 from tests.data.test_sequences import sequences_of
 
 

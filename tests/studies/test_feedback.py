@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from cprlab.errors import ConfigError
-from cprlab.reports import feedback
 from cprlab.simulation import EVERYBODY
+from cprlab.studies import feedback
 from cprlab.sweeps.statistics import resampled_means
 
 

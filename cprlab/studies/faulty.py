@@ -16,7 +16,7 @@ from cprlab.data.sequences import FEWEST
 from cprlab.files import locked, make_folder
 from cprlab.models import Recommender, parse_head
 from cprlab.models.partitions import Reranker
-from cprlab.reports.study import StudyConfig
+from cprlab.studies.config import StudyConfig
 from cprlab.training import RunConfig, fit
 
 SAMPLES = 4  # times as many windows in a batch where each has but one target

@@ -8,7 +8,7 @@ import pytest
 
 from cprlab.errors import ConfigError
 from cprlab.models import parse_head
-from cprlab.reports import by_inputs, inputs_answer, readers
+from cprlab.studies.inputs import by_inputs, inputs_answer, readers
 from cprlab.sweeps import Results
 
 USERS = 40

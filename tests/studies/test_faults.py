@@ -13,9 +13,9 @@ from cprlab.data import InteractionLog, Sequences
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
-from cprlab.reports import faults
-from cprlab.reports.faulty import FaultsConfig, skip_history, without_padding
-from cprlab.reports.parity import parity, silent_options
+from cprlab.studies import faults
+from cprlab.studies.faulty import FaultsConfig, skip_history, without_padding
+from cprlab.studies.parity import parity, silent_options
 from cprlab.sweeps.grid import SIZES, Size
 from tests.conftest import random_log
 

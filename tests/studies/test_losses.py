@@ -1,6 +1,6 @@
 import pandas as pd
 
-from cprlab.reports import losses_answer
+from cprlab.studies.losses import losses_answer
 
 
 def test_the_answer_says_where_the_gain_carries_over():

@@ -7,8 +7,8 @@ import papermill
 import pytest
 
 from cprlab.errors import ConfigError, DataError
-from cprlab.reports import StudyConfig
 from cprlab.reports.run import execute
+from cprlab.studies import StudyConfig
 from cprlab.sweeps import Grid
 from tests.conftest import random_log
 
