@@ -5,7 +5,7 @@ from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, finished, run_trials
 from cprlab.sweeps.significance import signed_ranks, significance
 from cprlab.sweeps.statistics import by_bins, gains, geometric_mean_gains, means, trends
-from cprlab.sweeps.tuning import tuned, tuning_gains
+from cprlab.sweeps.tuning import comparable, tuned, tuning_gains
 
 __all__ = [
     "SIZES",
@@ -14,6 +14,7 @@ __all__ = [
     "Size",
     "Trial",
     "by_bins",
+    "comparable",
     "contributions",
     "finished",
     "gains",

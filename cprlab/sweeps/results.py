@@ -14,8 +14,6 @@ from cprlab.sweeps.grid import Trial
 from cprlab.training import Run, run_folder, train
 from cprlab.training.loop import Device
 
-CHOSEN_FOR = ["data", "encoder", "head"]  # a setting is chosen for each of these
-
 
 @dataclass(frozen=True)
 class Results:
@@ -31,31 +29,10 @@ class Results:
     table: pd.DataFrame
     cases: pd.DataFrame
 
-    def best(self, base: dict[str, Any]) -> "Results":
-        """Return, of each data, encoder and head, the setting whose mean validation over the seeds is the highest.
-
-        A setting counts if it has all seeds that any has, and data and encoder if they have `base` too, so that what is
-        left can be compared. Test cases play no part in the choice.
-
-        Args:
-            base: the head that others are compared with, as in `{"head": "Softmax"}`.
-
-        Returns:
-            The chosen runs; in `cases` the labels are `data, encoder, head, seed`.
-        """
-        labels = list(self.table.columns[: self.table.columns.get_loc("validation")])
-        settings = [name for name in labels if name not in (*CHOSEN_FOR, "seed")]
-        by_setting = self.table.groupby([*CHOSEN_FOR, *settings], sort=False, dropna=False)
-        whole = by_setting["seed"].transform("nunique") == self.table["seed"].nunique()
-        mean = by_setting["validation"].transform("mean").where(whole)
-        # Of settings that tie, the first in the grid.
-        first = self.table.assign(mean=mean).sort_values("mean", ascending=False, kind="stable")
-        first = first.dropna(subset="mean").drop_duplicates(CHOSEN_FOR)[[*CHOSEN_FOR, *settings]]
-        based = first.loc[(first[list(base)] == pd.Series(base)).all(axis=1), ["data", "encoder"]]
-        chosen = first.merge(based)
-        table = self.table.merge(chosen)
-        cases = self.cases.merge(table[labels])[[*CHOSEN_FOR, "seed", *self.cases.columns[len(labels) :]]]
-        return Results(table, cases)
+    @property
+    def labels(self) -> list[str]:
+        """What tells the runs from one another: `data, encoder, head`, each setting, `seed`."""
+        return list(self.table.columns[: self.table.columns.get_loc("validation")])
 
     def run(self, **labels: Any) -> Run:
         """Return the one run that has these labels.

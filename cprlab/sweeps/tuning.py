@@ -1,4 +1,4 @@
-"""tuned and tuning_gains: the settings that validation chooses, and how much of a gain is tuning."""
+"""tuned, comparable, tuning_gains: the settings that validation chooses, and how much of a gain is tuning."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,15 +23,31 @@ def tuned(results: Results, over: Sequence[str]) -> Results:
         ConfigError: one of `over` is no label of the runs.
     """
     over = list(over)
-    labels = list(results.table.columns[: results.table.columns.get_loc("validation")])
     for name in over:
-        if name not in labels:
-            raise ConfigError(f"The runs have no setting {name!r}: {suggestion(name, labels)}")
-    others = [name for name in labels if name not in (*over, "seed")]
+        if name not in results.labels:
+            raise ConfigError(f"The runs have no setting {name!r}: {suggestion(name, results.labels)}")
+    others = [name for name in results.labels if name not in (*over, "seed")]
     scores = results.table.groupby([*others, *over], sort=False, dropna=False, as_index=False)["validation"].mean()
     best = scores.groupby(others, sort=False, dropna=False)["validation"].idxmax()
     chosen = scores.loc[best].drop(columns="validation")
     return Results(results.table.merge(chosen), results.cases.merge(chosen).drop(columns=over))
+
+
+def comparable(results: Results, base: dict[str, Any]) -> Results:
+    """Return the runs of settings that have all seeds, on the data and encoders on which one that `base` names has them.
+
+    So something can be compared where some runs of a grid failed.
+
+    Args:
+        results: of a grid, or of a part of it.
+        base: labels, as in `{"head": "Softmax"}`.
+    """
+    setting = [name for name in results.labels if name != "seed"]
+    seeds = results.table.groupby(setting, sort=False, dropna=False)["seed"].transform("nunique")
+    table = results.table[seeds == results.table["seed"].nunique()]
+    based = table.loc[(table[list(base)] == pd.Series(base)).all(axis=1), ["data", "encoder"]].drop_duplicates()
+    table = table.merge(based)
+    return Results(table, results.cases.merge(table[results.labels]))
 
 
 def tuning_gains(

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from cprlab.errors import ConfigError
-from cprlab.sweeps import gains, geometric_mean_gains, means, signed_ranks
+from cprlab.sweeps import comparable, gains, geometric_mean_gains, means, signed_ranks, tuned
 from cprlab.sweeps.results import Results
 from cprlab.sweeps.statistics import USERS_AT_ONCE, resampled_means
 
@@ -191,7 +191,7 @@ def test_the_best_setting_is_chosen_by_validation_among_those_with_all_seeds():
     table = pd.DataFrame(rows, columns=["data", "head", "d", "seed", "validation"])
     table.insert(1, "encoder", "GRU4Rec")
     cases = table.drop(columns="validation").assign(user=0, rank=range(len(table)))
-    best = Results(table, cases).best(BASE)
+    best = tuned(comparable(Results(table, cases), BASE), ["d"])
     assert best.table[["data", "head", "d", "seed"]].to_numpy().tolist() == [
         ["a", "Softmax", 8, 0], ["a", "Softmax", 8, 1], ["a", "Softmax + C", 16, 0], ["a", "Softmax + C", 16, 1]
     ]  # log "b" has no base, and d = 8 lacks a seed  # fmt: skip
