@@ -115,7 +115,9 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
         ConfigError: there is no such notebook, or it does not take a sweep's parameters.
     """
     summary = {"grid": config.grid.model_dump_json(), "device": config.device, "runs": config.runs, "train": False}
-    pages = {SUMMARY: (f"{SUMMARY}.ipynb", summary, f"cprlab: {config.name}")}
+    pages = {}
+    if len(config.head) > 1:  # of one head there is nothing to compare
+        pages[SUMMARY] = (f"{SUMMARY}.ipynb", summary, f"cprlab: {config.name}")
     for notebook in config.notebooks:
         for encoder in config.encoder:
             parameters = {
