@@ -96,8 +96,8 @@ def copying_answer(scaled: Results, scores: pd.DataFrame) -> str:
             lines.append(
                 f"- **{head}** puts {copied.value:.1%} [{copied.low:.1%}, {copied.high:.1%}] there, "
                 f"{excess_in_words(excess)}{tells}. One temperature ({temperature:.3g}) changes its loss on whether to "
-                f"copy by {_nats(whether[TEMPERATURE])} and that on which item by {_nats(which)}; {shifting} changes the "
-                f"former by {_nats(whether[SHIFT])}. {_mended(whether)}"
+                f"copy by {_nats(whether[TEMPERATURE])} and that on which item by {_nats(which)}; {shifting} changes "
+                f"the former by {_nats(whether[SHIFT])}. {_mended(whether)}"
             )
     return "\n".join(lines[1:])
 

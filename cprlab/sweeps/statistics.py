@@ -58,10 +58,8 @@ def gains(
     for labels, name, values, of_base in paired(cases, base, metrics):
         drawn, base_drawn = resampled_means(values, seed), resampled_means(of_base, seed)
         row = _described(*name, values - of_base, drawn - base_drawn)
-        mean = of_base.mean()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.float64(values.mean()) / mean if mean else np.nan
-            low, high = np.nanpercentile(drawn / base_drawn, (2.5, 97.5)) if mean else (np.nan, np.nan)
+        ratio = values.mean() / of_base.mean() if of_base.any() else np.nan
+        low, high = np.percentile(drawn / base_drawn, (2.5, 97.5)) if base_drawn.all() else (np.nan, np.nan)
         rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
     return pd.DataFrame(rows)
 

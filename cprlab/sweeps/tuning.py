@@ -34,7 +34,7 @@ def tuned(results: Results, over: Sequence[str]) -> Results:
 
 
 def comparable(results: Results, base: dict[str, Any]) -> Results:
-    """Return the runs of settings that have all seeds, on the data and encoders on which one that `base` names has them.
+    """Return the runs of settings with all seeds, on the data and encoders on which one that `base` names has them.
 
     So something can be compared where some runs of a grid failed.
 
