@@ -191,7 +191,7 @@ def test_rows_are_said_in_numbers_and_in_words(log):
     words = faults.faults_answer(table, log)
     assert "Fault 1**, NDCG@10: Softmax +0.2000 [+0.2000, +0.2000], better." in words
     assert "Fault 10**, NDCG@10: Softmax +0.0000 [+0.0000, +0.0000], no difference shown." in words
-    assert "25 users of random, too few for more than a trial run" in words
+    assert "25 users of random (too few for more than a trial run), mending" in words
 
 
 def test_two_logs_are_refused():
