@@ -65,7 +65,7 @@ def judgement(row: NamedTuple) -> str:
         return "too few users to tell"
     if row.low <= 0 <= row.high:
         return "no difference shown"
-    return "better" if (row.value < 0) == (row.metric in LOWER_IS_BETTER) else "worse"
+    return "better" if (row.value < 0) == (getattr(row, "metric", None) in LOWER_IS_BETTER) else "worse"
 
 
 def overall(table: pd.DataFrame) -> pd.DataFrame:

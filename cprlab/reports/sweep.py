@@ -13,11 +13,11 @@ import pandas as pd
 import papermill
 
 import cprlab
-from cprlab.errors import CprlabError, DataError
+from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.files import locked, make_folder, whole
 from cprlab.reports.index import index_page
 from cprlab.reports.page import to_page
-from cprlab.reports.run import PAGE, execute, parameterised
+from cprlab.reports.run import PAGE, execute, find_notebook
 from cprlab.sweeps.cluster import open_cluster
 from cprlab.sweeps.config import SweepConfig
 from cprlab.sweeps.work import Outcome, run_all, train_trial
@@ -112,13 +112,16 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
     """Return the arguments of `run_notebook` by the name of the page.
 
     Raises:
-        ConfigError: there is no such notebook, or it does not take a sweep's parameters.
+        ConfigError: there is no such notebook, or it is none of the numbered ones.
     """
     summary = {"grid": config.grid.model_dump_json(), "device": config.device, "runs": config.runs, "train": False}
     pages = {}
     if len(config.head) > 1:  # of one head there is nothing to compare
         pages[SUMMARY] = (f"{SUMMARY}.ipynb", summary, f"cprlab: {config.name}")
     for notebook in config.notebooks:
+        known = papermill.inspect_notebook(str(find_notebook(f"{notebook}.ipynb")))
+        if "size" not in known:
+            raise ConfigError(f"{notebook} does not take a size, as a sweep's notebooks do; choose a numbered one.")
         for encoder in config.encoder:
             parameters = {
                 "data": "; ".join(config.data),
@@ -129,10 +132,9 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
                 "device": config.device,
                 "runs": config.runs,
             }
+            taken = {name: value for name, value in parameters.items() if name in known}
             title = f"cprlab: {config.name}, {notebook}, {encoder}"
-            pages[f"{notebook}-{encoder}"] = (f"{notebook}.ipynb", parameters, title)
-    for notebook, parameters, _ in pages.values():
-        parameterised(notebook, parameters)
+            pages[f"{notebook}-{encoder}"] = (f"{notebook}.ipynb", taken, title)
     return pages
 
 

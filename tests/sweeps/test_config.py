@@ -77,7 +77,7 @@ FAULTS = [
     ("name: a\ndata: complete-journey-typ", "did you mean 'complete-journey-types'"),
     ("name: a\nnotebooks: [02_compare, 02_compare.ipynb]", "a notebook is named twice"),
     ("name: a\nnotebooks: 99_nothing", "99_nothing.ipynb is not installed"),
-    ("name: a\nnotebooks: report", "report.ipynb has no parameter"),
+    ("name: a\nnotebooks: report", "report does not take a size"),
     ("name: a\ndevice: tpu", "Unknown device 'tpu': did you mean 'cpu'"),
     ("name: a\nruns: reports", "must not be in each other"),
     ("name: a\nout: my_log.csv", "my_log.csv is a file"),
