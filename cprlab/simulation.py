@@ -20,6 +20,7 @@ import torch
 from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.data.sequences import FEWEST
+from cprlab.evaluation.diversity import gini
 from cprlab.models import EncoderConfig, Recommender, parse_head
 from cprlab.training import TrainingConfig, fit
 from cprlab.training.loop import Device
@@ -180,12 +181,6 @@ def simulate(
         whole = (repeats / max(1, counts.sum()), np.mean(counts > 0), gini(counts))
         rows += [(round_, EVERYBODY, measure, value) for measure, value in zip(OF_ALL, whole, strict=True)]
     return pd.DataFrame(rows, columns=["round", "user", "measure", "value"])
-
-
-def gini(counts: np.ndarray) -> float:
-    """Return the Gini coefficient of counts (n,): 0 where all are alike, or none; (n − 1) / n where one has all."""
-    n, total = len(counts), counts.sum()
-    return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(counts) / (n * total)) if total else 0.0
 
 
 def oracle(histories: Histories) -> Scorer:

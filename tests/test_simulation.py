@@ -8,7 +8,7 @@ from scipy import stats
 
 from cprlab.errors import ConfigError
 from cprlab.models import GRU4RecConfig
-from cprlab.simulation import EVERYBODY, Population, Users, gini, learner, oracle, popular, simulate
+from cprlab.simulation import EVERYBODY, Population, Users, learner, oracle, popular, simulate
 from cprlab.training import TrainingConfig
 
 
@@ -128,12 +128,6 @@ def test_what_is_measured_over_everybody_is_counted():
         assert of_all["distinct items"] == pytest.approx(len(set(new)) / 15)
         counted = np.bincount(new, minlength=15)
         assert of_all["Gini"] == pytest.approx(np.abs(counted[:, None] - counted).mean() / (2 * counted.mean()))
-
-
-def test_gini_of_one_owner_and_of_equals():
-    assert gini(np.array([0, 0, 0, 8])) == pytest.approx(3 / 4)
-    assert gini(np.array([5, 5, 5])) == 0
-    assert gini(np.zeros(3)) == 0
 
 
 def test_luck_does_not_depend_on_the_lists():

@@ -110,9 +110,9 @@ def coverage(exposure: np.ndarray) -> float:
 
 
 def gini(exposure: np.ndarray) -> float:
-    """Return Gini's coefficient of how many lists hold each item (n,): 0 if all are alike, 1 − 1/n if all is one's."""
-    n = len(exposure)
-    return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(exposure) / (n * exposure.sum()))
+    """Return Gini's coefficient of counts by item (n,): 0 if all are alike, or none; 1 − 1/n if one item has all."""
+    n, total = len(exposure), exposure.sum()
+    return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(exposure) / (n * total)) if total else 0.0
 
 
 OF_ALL: dict[str, Callable[[np.ndarray], float]] = {"coverage": coverage, "Gini of exposure": gini}

@@ -119,6 +119,7 @@ def test_an_item_that_nobody_took_in_training_is_the_most_novel(sequences):
 def test_gini_and_coverage_in_closed_form():
     n = 7
     assert gini(np.full(n, 3)) == pytest.approx(0)
+    assert gini(np.zeros(n)) == 0
     assert gini(np.eye(n)[2] * 9) == pytest.approx(1 - 1 / n)
     assert gini(np.arange(1, n + 1)) == pytest.approx((n * n - 1) / (3 * n * (n + 1)))  # Σ (2i − n − 1) i = n(n² − 1)/6
     uneven = np.random.default_rng(0).integers(0, 9, n)
