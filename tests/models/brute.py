@@ -129,7 +129,7 @@ def partitioned(config, states, history, weight, maps, mix, static):
         "uniform": lambda: np.full(config.facets, 1 / config.facets),
     }[config.mixture]()
     with np.errstate(divide="ignore"):
-        return np.log(sum(share * softmax(z) for share, z in zip(shares, all_logits, strict=True)))
+        return logsumexp([np.log(share) + log_softmax(z) for share, z in zip(shares, all_logits, strict=True)], axis=0)
 
 
 def query(config, states, t, mix):
