@@ -122,7 +122,7 @@ class TestInJupyterLab:
             "vnd.plotly" in key for cell in cells for out in cell.get("outputs", []) for key in out.get("data", {})
         )
         with open_page() as (page, complaints):
-            page.goto(lab.format(path.name))
+            page.goto(lab.format(path.name).replace("/lab/", f"/lab/workspaces/{path.stem}/"))  # where no other is open
             page.wait_for_function(
                 f"document.querySelectorAll('.js-plotly-plot .main-svg .gtitle').length >= {expected}",
                 timeout=90_000,
