@@ -178,16 +178,7 @@ class Sequences:
         before = np.cumsum(lengths) - lengths  # items of the users drawn before each
         places = np.repeat(self.offsets[drawn] - before, lengths) + np.arange(lengths.sum())
         note = f"{n_users:,} of {self.n_users:,} users are drawn at random (seed {seed})."
-        return self.pack(
-            self.items[places],
-            lengths,
-            self.user_ids[drawn],
-            self.item_ids,
-            self.titles,
-            max_len=self.max_len,
-            name=self.name,
-            notes=(*self.notes, note),
-        )
+        return self._part(self.items[places], lengths, self.user_ids[drawn], note)
 
     def recent(self, longest: int) -> Self:
         """Return all users with the last `longest` of their interactions, and the items that any of these consumed.
@@ -201,16 +192,12 @@ class Sequences:
         if kept.all():
             return self
         note = f"Of each user the last {longest:,} interactions are kept, {kept.sum():,} of {len(kept):,}."
-        return self.pack(
-            self.items[kept],
-            lengths,
-            self.user_ids,
-            self.item_ids,
-            self.titles,
-            max_len=self.max_len,
-            name=self.name,
-            notes=(*self.notes, note),
-        )
+        return self._part(self.items[kept], lengths, self.user_ids, note)
+
+    def _part(self, items: np.ndarray, lengths: np.ndarray, user_ids: np.ndarray, note: str) -> Self:
+        """Return some of the interactions, packed anew, with a note on which."""
+        about = {"max_len": self.max_len, "name": self.name, "notes": (*self.notes, note)}
+        return self.pack(items, lengths, user_ids, self.item_ids, self.titles, **about)
 
     def save(self, folder: Path | str) -> None:
         """Write a folder that `load` reads, in place of an earlier one.
