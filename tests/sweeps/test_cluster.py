@@ -120,7 +120,7 @@ def slurm(tmp_path, monkeypatch):
         (tmp_path / "bin" / name).write_text(script.format(folder=tmp_path))
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    arguments = {"cores": 1, "memory": "2GB", "processes": 1, "interface": "lo", "death_timeout": 60, "n_workers": 2}
+    arguments = {"cores": 1, "memory": "2GB", "processes": 1, "interface": "lo", "death_timeout": 300, "n_workers": 2}
     (tmp_path / "slurm.yaml").write_text(yaml.safe_dump(arguments | {"queue": "gpu", "walltime": "01:00:00"}))
     yield tmp_path
     for job in jobs(tmp_path):
