@@ -20,8 +20,8 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# Of each figure on the page, or within a part of it that a selector names: its name, how many points it should draw, and
-# how many of its marks have a size on screen.
+# Of each figure on the page, or within a part of it that a selector names: its name, how many points it should draw,
+# and how many of its marks have a size on screen.
 FIGURES = """(part) => [...document.querySelectorAll(`${part ?? ''} .js-plotly-plot`)].map(figure => {
     const marks = [...figure.querySelectorAll('.trace path, .trace text, .point path, .heatmap-label text')];
     const seen = marks.filter(mark => { const box = mark.getBoundingClientRect(); return box.width + box.height > 1 });

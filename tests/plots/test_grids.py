@@ -78,7 +78,7 @@ def test_gains_in_two_rows_of_panels_leave_room_between_them_for_two_titles_and_
     layout = figure.layout
     pixels = layout.height - layout.margin.t - layout.margin.b
     assert (layout.yaxis.domain[0] - layout.yaxis3.domain[1]) * pixels == pytest.approx(85, abs=1)
-    for trace, ((_, _), rows) in zip(figure.data, table.groupby(["data", "cases"], sort=False), strict=True):
+    for trace, ((_, _), rows) in zip(figure.data, table.groupby(["data", "cases"]), strict=True):
         assert list(trace.x) == list(rows["value"])
         assert trace.error_x.array == pytest.approx(np.full(heads, 0.3))
         assert trace.error_x.arrayminus == pytest.approx(np.full(heads, 0.1))
