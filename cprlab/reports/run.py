@@ -3,6 +3,9 @@
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -20,8 +23,6 @@ from cprlab.reports.config import ReportConfig
 from cprlab.reports.page import to_page
 from cprlab.reports.probe import ProbeConfig
 
-# The kernel is talked to through files that only this user can open, not through open ports.
-LOCAL_SOCKETS = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
 PAGE, NOTEBOOK = "index.html", "report.ipynb"
 
 
@@ -108,9 +109,10 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
     """
     notebook = _checked(name, parameters)
     try:
-        executed = papermill.execute_notebook(
-            notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=LOCAL_SOCKETS
-        )
+        with _sockets() as sockets:
+            executed = papermill.execute_notebook(
+                notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=sockets
+            )
     except papermill.PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)
         if isinstance(kind, type) and issubclass(kind, CprlabError):
@@ -118,6 +120,19 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
         raise
     executed, _ = CoalesceStreamsPreprocessor()(executed, {})  # of a progress bar, only its last state is kept
     return executed
+
+
+@contextmanager
+def _sockets() -> Iterator[Config]:
+    """Let a kernel be talked to through files that only this user can open, not through open ports, where that can be.
+
+    By default kernels that start in one folder at once would take the same files, and mix up their messages.
+    """
+    if os.name != "posix":
+        yield Config()
+        return
+    with tempfile.TemporaryDirectory(prefix="cprlab-") as folder:
+        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
 
 
 def parameterised(name: str, parameters: dict) -> nbformat.NotebookNode:
