@@ -89,6 +89,6 @@ def summary_answer(averaged: pd.DataFrame, tests: pd.DataFrame, users: int) -> s
 def _in_words(row: NamedTuple) -> str:
     """Say one row of `geometric_mean_gains` in words."""
     if row.low != row.low:  # nan
-        return "not defined, since a mean is 0"
+        return "not defined, since the first head scores 0 on a log"
     verdict = "no difference shown" if row.low <= 0 <= row.high else "better" if row.value > 0 else "worse"
     return f"{row.value:+.1%} [{row.low:+.1%}, {row.high:+.1%}], {verdict}"

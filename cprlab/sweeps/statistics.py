@@ -72,12 +72,13 @@ def geometric_mean_gains(
     Args:
         cases: of `Results`; each setting on the same data.
         base: as for `gains`.
-        metrics: names of `evaluation.METRICS`; their means must not be 0.
+        metrics: names of `evaluation.METRICS`.
         seed: of the bootstrap.
 
     Returns:
         Rows: the labels but for `data` and `seed`, then `logs ("with repeats" | "without repeats" | "all"), ranking,
-        metric, value, low, high, n` (data). The value 0.1 is a gain of 10%. A log has repeats if any test case is one.
+        metric, value, low, high, n` (data). The value 0.1 is a gain of 10%; without one (nan) are rows with a log on
+        which the base's mean is 0. A log has repeats if any test case is one.
         Seeds and users of each log are resampled alike for the setting and its base, and apart from other logs'.
 
     Raises:
@@ -94,7 +95,7 @@ def geometric_mean_gains(
         drawn, base_drawn = resampled_means(values, draw), resampled_means(of_base, draw)
         with np.errstate(divide="ignore", invalid="ignore"):
             both = np.log(np.append(drawn, values.mean()) / np.append(base_drawn, of_base.mean()))
-        ratios.setdefault(key, {})[data] = both
+        ratios.setdefault(key, {})[data] = both if of_base.any() else np.full_like(both, np.nan)
     rows = []
     for (*labels, ranking, metric), of_data in ratios.items():
         for logs, chosen in (
@@ -104,7 +105,9 @@ def geometric_mean_gains(
         ):
             if chosen:
                 *drawn, value = np.expm1(np.mean([of_data[data] for data in chosen], axis=0))
-                low, high = np.nanpercentile(drawn, (2.5, 97.5), method="inverted_cdf")  # never between two infinities
+                low = high = value
+                if not np.isnan(value):
+                    low, high = np.nanpercentile(drawn, (2.5, 97.5), method="inverted_cdf")  # never between infinities
                 numbers = {"value": value, "low": low, "high": high, "n": len(chosen)}
                 rows.append(dict(labels) | {"logs": logs, "ranking": ranking, "metric": metric} | numbers)
     return pd.DataFrame(rows)
