@@ -19,7 +19,7 @@ from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.errors import ConfigError, DataError, suggestion
 from cprlab.models import Context, EncoderConfig, GRU4RecConfig, HeadConfig, Recommender, SASRecConfig
 from cprlab.models.partitions import Facets, Reranker
-from cprlab.models.recommender import Histories
+from cprlab.models.recommender import Codes, Histories
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
@@ -110,7 +110,7 @@ class Corrected(Recommender):
         bias[PADDING] = -torch.inf
         self.item_bias = nn.Parameter(bias, requires_grad=False)
 
-    def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
+    def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
         """See `Recommender`; padding at a history's end is dropped.
 
         Raises:
@@ -148,7 +148,7 @@ class Reference(Recommender):
             first.sort(key=lambda reranker: rerank.index(reranker.k))
             self.head.components[index] = replace(component, partitions=(*first, *others))
 
-    def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
+    def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
         """See `Recommender`."""
         items, at, _ = super().collate(_without_padding(histories), users)
         items = F.pad(items.masked_fill(items == self.n_items, PADDING), (0, self.max_len - items.shape[1]))
@@ -174,7 +174,7 @@ class Reference(Recommender):
         return scores.scatter(2, context.items[:, None], -torch.inf) if self.post else scores
 
 
-def _without_padding(histories: Histories) -> list[Sequence[int]]:
+def _without_padding(histories: Histories) -> list[Codes]:
     """Return each history up to its last item.
 
     Raises:

@@ -100,6 +100,6 @@ def write_case(app: Explorer, config: ExplorerConfig) -> None:
         for model, verdict in zip(app.models, app.verdicts(), strict=True)
         if verdict
     }
-    tables = {view: app.table(view).to_dict("records") for view in ("history", "predictions", "states")}
     content = {"state": app.state.model_dump(), "sentence": app.sentence(), "verdicts": verdicts}
-    write_numbers("case.json", config, content | tables)
+    content |= {view: app.table(view).to_dict("records") for view in ("history", "predictions", "states")}
+    write_numbers("case.json", config, content)

@@ -134,15 +134,15 @@ def trends(
     of_line: dict[tuple, dict[float, np.ndarray]] = {}
     for labels, name, values, of_base in paired(cases, base, metrics):
         rest = tuple((label, value) for label, value in labels.items() if label != over)
-        of_line.setdefault((rest, name), {})[labels[over]] = values - of_base
+        of_line.setdefault((rest, *name), {})[labels[over]] = values - of_base
     rows = []
-    for (rest, name), differences in of_line.items():
+    for (rest, ranking, group, metric), differences in of_line.items():
         if len(differences) < 2:
             raise ConfigError(f"A trend takes two values of {over!r} at least; there is {list(differences)} only.")
         x = np.log2(list(differences))
         x -= x.mean()
         slopes = np.tensordot(x / (x @ x), list(differences.values()), axes=1)  # (S, m)
-        rows.append(dict(rest) | _described(*name, slopes, resampled_means(slopes, seed)))
+        rows.append(dict(rest) | _described(ranking, group, metric, slopes, resampled_means(slopes, seed)))
     return pd.DataFrame(rows)
 
 
