@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -294,7 +294,7 @@ class Explorer:
         }
         return {item: kind for kind, items in kinds.items() for item in items}  # the last kind of an item counts
 
-    def _repr_mimebundle_(self, **options: object) -> object:
+    def _repr_mimebundle_(self, **options: Any) -> Any:
         """Show the widget, where a notebook shows this."""
         from cprlab.explorer.widget import ExplorerWidget  # which needs this module
 

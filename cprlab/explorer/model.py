@@ -168,7 +168,7 @@ class Model:
         return replace(
             self.snapshot,
             states=self.snapshot.states[[case]] if state is None else state[None],
-            histories=[self.read(history)],
+            histories=(self.read(history),),
             targets=self.snapshot.targets[[case]],
         )
 

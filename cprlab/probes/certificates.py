@@ -200,6 +200,11 @@ class _Search:
             self._answer("yes", margin / self.space.scale, witness=state[: self.space.d])
         return margin > 0
 
+    def certificate(self) -> Certificate:
+        """Return what was found, "undecided" if nothing was, and how long that took."""
+        found = self.found or Certificate("undecided", self.bound * self.space.scale, seconds=0)
+        return replace(found, seconds=self.seconds)
+
     def _answer(self, outcome: Outcome, margin: float, **proof: Any) -> None:
         self.found = Certificate(outcome, float(margin) * self.space.scale, seconds=self.seconds, **proof)
 
@@ -220,9 +225,7 @@ def _decide(space: _Space, searches: list[_Search]) -> list[Certificate]:
         waiting = [search for search in waiting if search.found is None]
         if not waiting:
             break
-    for search in waiting:
-        search._answer("undecided", search.bound)
-    return [replace(search.found, seconds=search.seconds) for search in searches]
+    return [search.certificate() for search in searches]
 
 
 def _weights(items: np.ndarray, weights: np.ndarray) -> dict[int, float]:

@@ -202,7 +202,7 @@ def _doubles(snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
 def _singular_values(snapshot: Snapshot) -> dict[str, np.ndarray]:
     """Return the singular values of `spectra`'s matrices, descending; the (m, n) one is never formed."""
     differences = (array - array[0] for array in _doubles(snapshot))  # so that equal rows become zeros, not rounding
-    of_items, of_states = (np.linalg.qr(array - array.mean(0), "r") for array in differences)
+    of_items, of_states = (np.linalg.qr(array - array.mean(0)).R for array in differences)
     return {
         "item embeddings": np.linalg.svd(of_items, compute_uv=False),
         "log-probabilities": np.linalg.svd(of_states @ of_items.T, compute_uv=False),

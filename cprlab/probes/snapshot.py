@@ -123,7 +123,7 @@ class Snapshot:
         return replace(
             self,
             states=self.states[cases],
-            histories=[self.histories[case] for case in cases],
+            histories=tuple(self.histories[case] for case in cases),
             targets=self.targets[cases],
         )
 

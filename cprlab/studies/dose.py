@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from cprlab.reports.answer import Row, caution, gain_in_words, relative_in_words
 from cprlab.sweeps.statistics import resampled_means
 from cprlab.training import fit_plan, planted_losses
 
-REMOVED = {"repeats": "repeats", "any": "all"}  # what is removed, and among what it is drawn
+REMOVED: dict[str, Literal["repeats", "all"]] = {"repeats": "repeats", "any": "all"}  # what goes, and drawn among what
 BEYOND = "repeats, against as many of any"
 
 

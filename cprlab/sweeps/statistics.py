@@ -96,7 +96,7 @@ def geometric_mean_gains(
             both = np.log(np.append(drawn, values.mean()) / np.append(base_drawn, of_base.mean()))
         ratios.setdefault(key, {})[data] = both
     rows = []
-    for (*labels, ranking, metric), of_data in ratios.items():
+    for (*rest, ranking, metric), of_data in ratios.items():
         for logs, chosen in (
             ("with repeats", [data for data in of_data if repeats[data]]),
             ("without repeats", [data for data in of_data if not repeats[data]]),
@@ -106,7 +106,7 @@ def geometric_mean_gains(
                 *drawn, value = np.expm1(np.mean([of_data[data] for data in chosen], axis=0))
                 low, high = np.nanpercentile(drawn, (2.5, 97.5), method="inverted_cdf")  # never between two infinities
                 numbers = {"value": value, "low": low, "high": high, "n": len(chosen)}
-                rows.append(dict(labels) | {"logs": logs, "ranking": ranking, "metric": metric} | numbers)
+                rows.append(dict(rest) | {"logs": logs, "ranking": ranking, "metric": metric} | numbers)
     return pd.DataFrame(rows)
 
 
