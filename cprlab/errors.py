@@ -18,8 +18,8 @@ class ConfigError(CprlabError):
 
 def suggestion(wrong: object, choices: Iterable[object]) -> str:
     """Say which of `choices` the user may have meant by `wrong`, and list them all."""
-    choices = [str(choice) for choice in choices]
-    folded = {choice.casefold(): choice for choice in choices}
+    names = [str(choice) for choice in choices]
+    folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(str(wrong).casefold(), folded, n=1, cutoff=0.5)
     hint = f"did you mean {folded[near[0]]!r}? " if near else ""
-    return f"{hint}Possible: {', '.join(choices)}."
+    return f"{hint}Possible: {', '.join(names)}."

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.errors import ConfigError, DataError, suggestion
 from cprlab.models import Context, EncoderConfig, GRU4RecConfig, HeadConfig, Recommender, SASRecConfig
+from cprlab.models.heads import RepeatNet
 from cprlab.models.partitions import Facets, Reranker
-from cprlab.models.recommender import Histories
+from cprlab.models.recommender import Codes, Histories
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
@@ -87,11 +88,12 @@ def from_state_dict(
         elif not head.repeatnet:  # the state itself is the facet
             weights |= {"head.maps.V.weight": torch.eye(encoder.d), "head.maps.V.bias": torch.zeros(encoder.d)}
         n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
+        recommender: Recommender
         if faithful:
             recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
         else:
             recommender = Corrected(encoder, head, n_items, max_len=max_len)
-            weights["item_bias"] = recommender.item_bias.detach()
+            weights["item_bias"] = padding_bias(n_items)
         recommender.to(weights["embedding.weight"].dtype).load_state_dict(weights)
     except KeyError as error:
         raise ConfigError(f"A RecBole {reference_class} needs {error.args[0]!r}, which is not there.") from error
@@ -101,16 +103,21 @@ def from_state_dict(
     return recommender.eval()
 
 
+def padding_bias(n_items: int) -> torch.Tensor:
+    """Return biases (n + 1,) that give padding the probability 0 and leave all else as it is."""
+    bias = torch.zeros(n_items + 1)
+    bias[PADDING] = -torch.inf
+    return bias
+
+
 class Corrected(Recommender):
     """A RecBole model with cprlab's scoring: padding is never scored, never counted, and never matters."""
 
     def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int, *, max_len: int) -> None:
         super().__init__(encoder, head, n_items, max_len=max_len)
-        bias = torch.zeros(n_items + 1)
-        bias[PADDING] = -torch.inf
-        self.item_bias = nn.Parameter(bias, requires_grad=False)
+        self.item_bias = nn.Parameter(padding_bias(n_items), requires_grad=False)
 
-    def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
+    def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
         """See `Recommender`; padding at a history's end is dropped.
 
         Raises:
@@ -140,7 +147,7 @@ class Reference(Recommender):
     ) -> None:
         super().__init__(encoder, head.but(post=False), n_items, max_len=max_len)
         self.at_end, self.post = at_end, head.post
-        if head.repeatnet:
+        if isinstance(self.head, RepeatNet):
             self.head.gate_sees_all = True
         for index, component in enumerate(self.head.components):
             first = [partition for partition in component.partitions if isinstance(partition, Reranker)]
@@ -148,7 +155,7 @@ class Reference(Recommender):
             first.sort(key=lambda reranker: rerank.index(reranker.k))
             self.head.components[index] = replace(component, partitions=(*first, *others))
 
-    def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
+    def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
         """See `Recommender`."""
         items, at, _ = super().collate(_without_padding(histories), users)
         items = F.pad(items.masked_fill(items == self.n_items, PADDING), (0, self.max_len - items.shape[1]))
@@ -174,7 +181,7 @@ class Reference(Recommender):
         return scores.scatter(2, context.items[:, None], -torch.inf) if self.post else scores
 
 
-def _without_padding(histories: Histories) -> list[Sequence[int]]:
+def _without_padding(histories: Histories) -> list[Codes]:
     """Return each history up to its last item.
 
     Raises:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -114,7 +115,7 @@ def prepare(
 @contextmanager
 def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a new database in the folder `work`; what it lacks is said in a sentence about `log`."""
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
         "temp_directory": str(work / "sorting"),
         "preserve_insertion_order": False,  # rows know their place
@@ -139,9 +140,7 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def _fill(
-    db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str | None], *, as_numbers: bool = False
-) -> int:
+def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *, as_numbers: bool = False) -> int:
     """Check the file's rows and append them to the tables `log` and `titles`; return how many there are."""
     user, item, time, title = (columns[role] for role in ("user", "item", "time", "title"))
     kinds, place = set(), 0
@@ -188,7 +187,7 @@ def _sort(db: duckdb.DuckDBPyConnection, file: Path, n_items: int, min_interacti
         for batch in db.sql(SORTED, params=[min_interactions]).to_arrow_reader(CHUNK):
             rows = {name: batch[name].to_numpy(zero_copy_only=False) for name in batch.schema.names}
             same = [np.diff(np.concatenate([last, rows[name]])) == 0 for name, last in before.items()]
-            tied += np.count_nonzero(same[0] & same[1])
+            tied += int(np.count_nonzero(same[0] & same[1]))
             before = {name: rows[name][-1:] for name in before}
             codes = rows["code"][rows["kept"]]
             npy.write(codes)

@@ -1,7 +1,7 @@
 """InteractionLog: who consumed what, and when, checked, typed and sorted."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -116,7 +116,7 @@ class InteractionLog:
             times, _ = read_times(frame[columns["time"]], name, first_line)
             order = np.lexsort((times, user_codes))
             times = times[order]
-            tied = np.count_nonzero((np.diff(times) == 0) & (np.diff(user_codes[order]) == 0))
+            tied = int(np.count_nonzero((np.diff(times) == 0) & (np.diff(user_codes[order]) == 0)))
             notes += note_ties(tied, len(frame))
         if titles is None and columns["title"] is not None:
             titles = first_titles(frame, columns["item"], columns["title"])
@@ -132,7 +132,7 @@ class InteractionLog:
         )
 
 
-def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, str | None]:
+def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, Any]:
     """Return the column of each role (user, item, time, title); None for a time or title that is not there.
 
     Args:

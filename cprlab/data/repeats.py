@@ -37,10 +37,10 @@ def count_repeats(sequences: Sequences) -> RepeatCounts:
     repeats = near = tested = 0
     for offsets, gaps in _blocks(sequences):
         read = (gaps > 0) & (gaps <= sequences.max_len)
-        repeats += np.count_nonzero(gaps)
-        near += np.count_nonzero(read)
-        tested += np.count_nonzero(read[offsets[1:] - 1])
-    return RepeatCounts(sequences.n_users, len(sequences.items), int(repeats), int(near), int(tested))
+        repeats += int(np.count_nonzero(gaps))
+        near += int(np.count_nonzero(read))
+        tested += int(np.count_nonzero(read[offsets[1:] - 1]))
+    return RepeatCounts(sequences.n_users, len(sequences.items), repeats, near, tested)
 
 
 def repeat_statistics(sequences: Sequences) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def repeat_curve(sequences: Sequences, longest: int = 50) -> pd.DataFrame:
         repeat = gaps > 0
         first = np.repeat(offsets[:-1], np.diff(offsets))
         position = np.arange(len(gaps)) - first + 1
-        earlier = np.cumsum(repeat) - repeat
+        earlier: np.ndarray = np.cumsum(repeat) - repeat
         shown = position <= longest
         np.add.at(n, (position[shown], (earlier > earlier[first]).astype(int)[shown], repeat.astype(int)[shown]), 1)
     rows = [

@@ -162,7 +162,7 @@ class Sequences:
         item_ids = item_ids[present]
         digest = hashlib.sha256()
         for array in (items, offsets):
-            digest.update(array)
+            digest.update(array.data)
         for ids in (user_ids, item_ids):
             for start in range(0, len(ids), AT_ONCE):
                 digest.update("".join(f"{one}\0" for one in ids[start : start + AT_ONCE]).encode())
@@ -196,8 +196,10 @@ class Sequences:
 
     def _part(self, items: np.ndarray, lengths: np.ndarray, user_ids: np.ndarray, note: str) -> Self:
         """Return some of the interactions, packed anew, with a note on which."""
-        about = {"max_len": self.max_len, "name": self.name, "notes": (*self.notes, note)}
-        return self.pack(items, lengths, user_ids, self.item_ids, self.titles, **about)
+        notes = (*self.notes, note)
+        return self.pack(
+            items, lengths, user_ids, self.item_ids, self.titles, max_len=self.max_len, name=self.name, notes=notes
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write a folder that `load` reads, in place of an earlier one.
@@ -218,7 +220,7 @@ class Sequences:
             new.mkdir()
             for name, array in (("items.npy", self.items), ("offsets.npy", self.offsets)):
                 with open_npy(new / name, array.dtype, len(array)) as file:
-                    file.write(array)
+                    file.write(array.data)
             try:
                 pd.DataFrame({"id": self.user_ids}).to_parquet(new / "users.parquet")
                 pd.DataFrame({"id": self.item_ids, "title": self.titles}).to_parquet(new / "items.parquet")

@@ -60,10 +60,10 @@ def evaluate(
     for rows, scores, history, target in score_cases(recommender, sequences, split):
         order.append(rows)
         parts.append(measure(scores if scale is None else scale(scores, history), history, target))
-    order = np.concatenate(order)
+    scored = np.concatenate(order)
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
-    measured.insert(0, "user", windows.user[order])
-    measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[order])
+    measured.insert(0, "user", windows.user[scored])
+    measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[scored])
     return measured.sort_values("user", ignore_index=True)
 
 

@@ -105,8 +105,12 @@ def verdict(app: "Explorer") -> pd.DataFrame:
 
 def known_verdict(app: "Explorer") -> pd.DataFrame:
     """Return `verdict` of the models for which it has been worked out."""
-    found = zip(app.models, app.verdicts(), app.predicted(), strict=True)
-    return pd.DataFrame([row(*one) for one in found if one[1] is not None], columns=COLUMNS)
+    rows = [
+        row(model, verdict, prediction)
+        for model, verdict, prediction in zip(app.models, app.verdicts(), app.predicted(), strict=True)
+        if verdict is not None and prediction is not None
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def inseparable(app: "Explorer") -> pd.DataFrame:
@@ -117,7 +121,7 @@ def inseparable(app: "Explorer") -> pd.DataFrame:
     """
     found = [one for one in app.verdicts() if one is not None]
     blamed = {item: share for one in found for item, share in (one.copying.below or {}).items()}
-    items = sorted(blamed, key=blamed.get, reverse=True)[:NEVER]
+    items = sorted(blamed, key=lambda item: blamed[item], reverse=True)[:NEVER]
     return pd.DataFrame({"item": items, "title": app.titles[items]})
 
 

@@ -149,7 +149,7 @@ def tradeoffs(table: pd.DataFrame, against: str, units: dict[str, str], title: s
 
 
 def panelled(
-    table: pd.DataFrame, panel: str, height: float = PANEL, **shared: bool
+    table: pd.DataFrame, panel: str, height: float = PANEL, **shared: bool | str
 ) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:
     """Return an empty figure with a panel for each value of a column, and for each its rows and where it stands."""
     names = list(dict.fromkeys(table[panel])) if panel else [""]

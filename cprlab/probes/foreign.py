@@ -137,7 +137,16 @@ def _read_as_recbole(path: Path, **given: str) -> InteractionLog:
         times, _ = read_times(frame[column], path.name, first_line(path))
         frame[column] = times.astype(np.float32).astype(times.dtype)
     titles = None if given["title"] else item_titles(path)
-    return InteractionLog.from_frame(frame, path.name, **given, titles=titles, first_line=first_line(path))
+    return InteractionLog.from_frame(
+        frame,
+        path.name,
+        user=given["user"],
+        item=given["item"],
+        time=given["time"],
+        title=given["title"],
+        titles=titles,
+        first_line=first_line(path),
+    )
 
 
 def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarray, np.ndarray]:

@@ -50,9 +50,10 @@ class ModelsConfig(ReportConfig):
         """
         sources = [source.strip() for source in self.models.split(";") if source.strip()]
         sequences = None
-        if not sources or any(Path(source).is_dir() for source in sources):
+        if any(Path(source).is_dir() for source in sources):
             sequences = self.sequences()
         if not sources:
+            sequences = self.sequences()
             trained = (train(sequences, config, self.runs, self.device) for config in self.run_configs().values())
             sources = [str(run.folder) for run in trained]
         if len({Path(source).resolve() for source in sources}) < len(sources):

@@ -46,7 +46,8 @@ def run_all(client: Client, jobs: Sequence[Job], label: str) -> list[Outcome]:
         CprlabError: the scheduler is gone, or Slurm refuses a job.
     """
     outcomes = [Outcome()] * len(jobs)
-    waiting, running = deque(range(len(jobs))), {}
+    waiting = deque(range(len(jobs)))
+    running: dict[Future, int] = {}
     with tqdm(total=len(jobs), desc=label, unit=" done", smoothing=0.1) as bar:
         while waiting or running:
             workers = _workers(client)
