@@ -266,19 +266,19 @@ def import_data(
     path: Annotated[Path, typer.Argument(help="RecBole's or the publisher's file, packed or not, or its folder.")],
 ) -> None:
     """Import a data set from a file into data/NAME.parquet; then --data NAME finds it."""
-    from cprlab.data import describe, import_data
+    from cprlab.data import describe_sizes, import_data
 
     import_data(name, path)
-    print(describe(name))
+    print(describe_sizes(name))
 
 
 @data_app.command("fetch")
 def fetch_data(name: DataSetName) -> None:
     """Download a data set from its publisher, where its licence allows, and import it; cut off, it goes on."""
-    from cprlab.data import describe, fetch
+    from cprlab.data import describe_sizes, fetch
 
     fetch(name)
-    print(describe(name))
+    print(describe_sizes(name))
 
 
 def _filled(kind: type[Kind], given: dict[str, Any]) -> Kind:

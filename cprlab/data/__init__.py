@@ -7,7 +7,7 @@ from cprlab.data.importing import import_data
 from cprlab.data.large import prepare
 from cprlab.data.load import load_log, load_sequences
 from cprlab.data.log import InteractionLog
-from cprlab.data.overview import beside_paper, describe, list_catalogue
+from cprlab.data.overview import beside_paper, describe, describe_sizes, list_catalogue
 from cprlab.data.repeats import RepeatCounts, count_repeats, repeat_curve, repeat_gaps, repeat_statistics, thin_repeats
 from cprlab.data.sequences import Batch, Sequences, Windows
 from cprlab.data.synthetic import CopyingPlan, ExcludingPlan, Plan
@@ -28,6 +28,7 @@ __all__ = [
     "beside_paper",
     "count_repeats",
     "describe",
+    "describe_sizes",
     "fetch",
     "import_data",
     "list_catalogue",

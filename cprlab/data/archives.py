@@ -19,8 +19,14 @@ from cprlab.errors import DataError
 LARGEST = 64 * 2**30  # bytes that a file may hold when it is unpacked
 SWELLING = 100  # times what is packed, beyond SMALL bytes
 SMALL = 2**26
-FOREIGN = {b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a rar archive", b"BZh": "packed by bzip2"}
-FOREIGN |= {b"\xfd7zXZ": "packed by xz", b"\x28\xb5\x2f\xfd": "packed by zstd"}
+FOREIGN = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive, which cprlab does not unpack; unpack it and give the file in it",
+    b"Rar!": "a rar archive, which cprlab does not unpack; unpack it and give the file in it",
+    b"BZh": "packed by bzip2, which cprlab does not unpack; unpack it first",
+    b"\xfd7zXZ": "packed by xz, which cprlab does not unpack; unpack it first",
+    b"\x28\xb5\x2f\xfd": "packed by zstd, which cprlab does not unpack; unpack it first",
+    b"PAR1": "a Parquet file, which needs no import; give it to --data as it is",
+}
 
 
 class Member(NamedTuple):
@@ -48,7 +54,7 @@ def members(path: Path) -> list[Member]:
         start = file.read(8)
     for magic, kind in FOREIGN.items():
         if start.startswith(magic):
-            raise DataError(f"{path} is {kind}, which cprlab does not unpack; unpack it and give the file in it.")
+            raise DataError(f"{path} is {kind}.")
     with _in_a_sentence(path):
         if zipfile.is_zipfile(path):
             return _zipped(path)

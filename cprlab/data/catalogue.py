@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cprlab.data.layouts import Layout, Table
 from cprlab.errors import ConfigError, suggestion
 
-USERS = 5  # interactions; the paper leaves out users with fewer, of all its data sets
+SHORTEST = 5  # interactions; the paper leaves out users with fewer, of all its data sets
 
 
 class Terms(NamedTuple):
@@ -49,7 +49,7 @@ class Published(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """A data set; of all of its own the paper keeps the users with at least `USERS` interactions.
+    """A data set; of all of its own the paper keeps the users with at least `SHORTEST` interactions.
 
     Attributes:
         name: RecBole's.

@@ -111,8 +111,8 @@ def _persist(address: str, partial: Path) -> None:
                 said = str(error) or type(error).__name__
                 if failures == TRIES:
                     raise DataError(
-                        f"{address} cannot be downloaded now ({said}); {reached:,} bytes are here; fetch again later, and "
-                        "it goes on from there."
+                        f"{address} cannot be downloaded now ({said}); {reached:,} bytes are here; fetch again "
+                        "later, and it goes on from there."
                     ) from error
                 print(f"The download was interrupted ({said}); trying again.", file=sys.stderr)
             time.sleep(PAUSE * 2 ** (failures - 1))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from cprlab.data.catalogue import USERS, DataSet, find
+from cprlab.data.catalogue import SHORTEST, DataSet, find
 from cprlab.errors import ConfigError, DataError
 
 FOLDER = Path("data")  # in the folder that a command stands in
@@ -91,7 +91,7 @@ def read_about(path: Path) -> About | None:
     if path.suffix.lower() != ".parquet":
         return None
     try:
-        about = About(**json.loads((pq.read_schema(path).metadata or {})[KEY]))
+        about = About(**json.loads((pq.read_metadata(path).metadata or {})[KEY]))
         find(about.name)
     except (KeyError, TypeError, ValueError, OSError, ConfigError):
         return None
@@ -101,7 +101,7 @@ def read_about(path: Path) -> About | None:
 def filtered(frame: pd.DataFrame, about: About) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Leave out the rare items of an imported log as the paper does, and say how many rows that are.
 
-    RecBole's filter goes on until every item that is left has `min_interactions` and every user `USERS`. Where all
+    RecBole's filter goes on until every item that is left has `min_interactions` and every user `SHORTEST`. Where all
     items are kept there is nothing to do: short users are left out by `Sequences.from_log`.
 
     Raises:
@@ -113,7 +113,7 @@ def filtered(frame: pd.DataFrame, about: About) -> tuple[pd.DataFrame, tuple[str
     users, items = (pd.factorize(frame[column])[0] for column in ("user_id", "item_id"))
     kept = np.arange(len(frame))
     while True:
-        enough = np.bincount(users[kept])[users[kept]] >= USERS
+        enough = np.bincount(users[kept])[users[kept]] >= SHORTEST
         enough &= np.bincount(items[kept])[items[kept]] >= fewest
         if enough.all():
             break
@@ -127,7 +127,7 @@ def note_filter(about: About, before: int, after: int) -> str:
     Raises:
         DataError: it leaves nothing.
     """
-    rule = f"items with at least {find(about.name).min_interactions} interactions, users with at least {USERS}"
+    rule = f"items with at least {find(about.name).min_interactions} interactions, users with at least {SHORTEST}"
     if not after:
         raise DataError(f"{about.name}: the paper's filter ({rule}) leaves none of {before:,} interactions.")
     return f"The paper's filter on {about.name} ({rule}) leaves out {before - after:,} of {before:,} interactions."

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cprlab.data.archives import Member, members
-from cprlab.data.catalogue import DataSet, find
+from cprlab.data.catalogue import CATALOGUE, DataSet, find
 from cprlab.data.imported import About, file_of, read_about
 from cprlab.data.layouts import ATOMIC, Layout, Table, read
 from cprlab.data.log import check_ids, find_columns, read_times
@@ -61,6 +61,7 @@ def _choose(data_set: DataSet, paths: list[Path]) -> tuple[Member, Member | None
             names = ", ".join(ascii(member.name) for member in logs[:5])
             raise DataError(f"{paths[0]} holds several logs ({names}); give the one that is {data_set.name}.")
         if logs:
+            _refuse_another(data_set, logs[0])
             return logs[0], _beside(logs[0], found, layout), layout
     if len(found) == 1:  # whatever it is called, the user says what it is
         return found[0], _beside(found[0], found, own), own
@@ -86,10 +87,17 @@ def _offered(data_set: DataSet, path: Path) -> list[Member]:
         raise DataError(f"{path} is not there; give the file, or the folder, that holds {data_set.name}.")
     if path.is_file():
         return members(path)
-    patterns = (data_set.layout.log.file, "*.inter")
+    patterns = (data_set.layout.log.file, f"{data_set.name}.inter")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
     logs = [file for file in files if any(_called(file.name.removesuffix(".gz"), pattern) for pattern in patterns)]
     return [member for file in logs for member in members(file)]
+
+
+def _refuse_another(data_set: DataSet, log: Member) -> None:
+    stem = PurePosixPath(log.name).stem.casefold()
+    for other in CATALOGUE:
+        if other.name.casefold() == stem != data_set.name.casefold():
+            raise DataError(f"{log.path} holds {other.name}, by its name; import it as that, not as {data_set.name}.")
 
 
 def _called(name: str, pattern: str) -> bool:

@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from cprlab.data.builtin import BUILTIN
-from cprlab.data.catalogue import CATALOGUE, PAPER, USERS, DataSet, find
+from cprlab.data.catalogue import CATALOGUE, PAPER, SHORTEST, DataSet, find
 from cprlab.data.imported import Sizes, file_of, how_to_get, measure, read_about
 from cprlab.data.load import load_log
 from cprlab.data.log import InteractionLog
@@ -40,8 +40,8 @@ def describe(name: str) -> str:
     lines = [
         ("name", data_set.name),
         ("repeats", repeats[data_set.duplicates]),
-        ("filter", f"{items}users with at least {USERS} interactions"),
-        ("columns", f"{data_set.user}, {data_set.item}, {data_set.time}, as RecBole names them"),
+        ("filter", f"{items}users with at least {SHORTEST} interactions"),
+        ("columns", f"{data_set.user}, {data_set.item}, {data_set.time}"),
         ("publisher", f"{data_set.publisher}: {data_set.page}"),
         ("licence", f"{data_set.terms.name}. {data_set.terms.means}"),
     ]
@@ -50,7 +50,34 @@ def describe(name: str) -> str:
         lines += [("file", f"{table.file}: {table.looks}") for table in tables]
         lines.append(("or", f"RecBole's {data_set.name}.inter"))
         lines.append(("to get it", how_to_get(data_set)))
-    lines += _sizes(data_set)
+    return _aligned(lines) + "\n" + describe_sizes(name)
+
+
+def describe_sizes(name: str) -> str:
+    """Say in lines of text how large a data set is, as published and as measured here, and what was noted of it.
+
+    Raises:
+        CprlabError: the catalogue has none of that name, or its imported file cannot be read.
+    """
+    data_set = find(name)
+    published, lines = data_set.published, []
+    if published.interactions:
+        text = f"{published.users:,} users, {published.items:,} items, {published.interactions:,} interactions"
+        lines.append(("published", f"{text} ({published.by})"))
+    if data_set.name in BUILTIN:
+        log = load_log(data_set.name)
+        lines.append(("measured", f"{_of_log(log)}: built in"))
+        lines += [("note", note) for note in log.notes]
+    elif (about := read_about(file_of(data_set))) is not None:
+        lines.append(("measured", f"{measure(file_of(data_set))}: {file_of(data_set)}"))
+        lines += [("source", f"{file}, SHA-256 {digest}") for file, digest in about.sources]
+        lines += [("note", note) for note in about.notes]
+    if data_set.remark:
+        lines.append(("remark", data_set.remark))
+    return _aligned(lines)
+
+
+def _aligned(lines: list[tuple[str, str]]) -> str:
     return "\n".join(f"{what:<10} {text}" for what, text in lines)
 
 
@@ -61,25 +88,6 @@ def _here(data_set: DataSet) -> str:
     if read_about(file_of(data_set)) is None:
         return ""
     return f"{pq.read_metadata(file_of(data_set)).num_rows:,} interactions"
-
-
-def _sizes(data_set: DataSet) -> list[tuple[str, str]]:
-    """Return what is published of the data set's size, and beneath it what is measured of it here."""
-    published, lines = data_set.published, []
-    if published.interactions:
-        text = f"{published.users:,} users, {published.items:,} items, {published.interactions:,} interactions"
-        lines.append(("published", f"{text} ({published.by})"))
-    if data_set.name in BUILTIN:
-        log = load_log(data_set.name)
-        lines.append(("here", f"{_of_log(log)}: it comes with cprlab"))
-        lines += [("note", note) for note in log.notes]
-    elif (about := read_about(file_of(data_set))) is not None:
-        lines.append(("here", f"{measure(file_of(data_set))}: {file_of(data_set)}"))
-        lines += [("source", f"{file}, sha256 {digest}") for file, digest in about.sources]
-        lines += [("note", note) for note in about.notes]
-    if data_set.remark:
-        lines.append(("remark", data_set.remark))
-    return lines
 
 
 def beside_paper(logs: dict[str, Sequences]) -> pd.DataFrame:
