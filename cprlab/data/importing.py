@@ -204,10 +204,9 @@ def _tidied(
 def _notes(data_set: DataSet, layout: Layout, counts: Counter) -> tuple[str, ...]:
     notes = ()
     if layout.keep is not None:
-        dropped = counts["rows"] - counts["kept"]
-        notes += (
-            f"{dropped:,} of {counts['rows']:,} rows of the publisher's file are no {data_set.name} and left out.",
-        )
+        column, value = layout.keep
+        rows = f"{counts['rows'] - counts['kept']:,} of {counts['rows']:,} rows of the publisher's file"
+        notes += (f"{rows} do not belong to {data_set.name} (their {column} is not {value}) and are left out.",)
     if counts["late"]:
         notes += (f"{counts['late']:,} rows have no {data_set.time}: they have their {data_set.time_else} instead.",)
     return notes
