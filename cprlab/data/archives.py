@@ -58,6 +58,8 @@ def members(path: Path) -> list[Member]:
     with _in_a_sentence(path):
         if zipfile.is_zipfile(path):
             return _zipped(path)
+        if start.startswith(b"PK\x03\x04"):
+            raise EOFError("the end of the zip archive is missing")
         packed = start.startswith(b"\x1f\x8b")
         with _unpacked(path, packed) as stream:
             is_tar = stream.peek(512)[257:262] == b"ustar"
