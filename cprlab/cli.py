@@ -261,7 +261,7 @@ def show_data(name: DataSetName) -> None:
 
 
 @data_app.command("import")
-def import_data(
+def import_(
     name: DataSetName,
     path: Annotated[Path, typer.Argument(help="RecBole's or the publisher's file, packed or not, or its folder.")],
 ) -> None:
@@ -273,11 +273,11 @@ def import_data(
 
 
 @data_app.command("fetch")
-def fetch_data(name: DataSetName) -> None:
+def fetch_(name: DataSetName) -> None:
     """Download a data set from its publisher, where its licence allows, and import it; cut off, it goes on."""
-    from cprlab.data import describe_sizes, fetch
+    from cprlab.data import describe_sizes, fetch_data
 
-    fetch(name)
+    fetch_data(name)
     print(describe_sizes(name))
 
 

@@ -2,7 +2,7 @@
 
 from cprlab.data.builtin import BUILTIN
 from cprlab.data.catalogue import CATALOGUE, PAPER, DataSet
-from cprlab.data.fetch import fetch
+from cprlab.data.fetching import fetch_data
 from cprlab.data.importing import import_data
 from cprlab.data.large import prepare
 from cprlab.data.load import load_log, load_sequences
@@ -29,7 +29,7 @@ __all__ = [
     "count_repeats",
     "describe",
     "describe_sizes",
-    "fetch",
+    "fetch_data",
     "import_data",
     "list_catalogue",
     "load_log",

@@ -23,14 +23,13 @@ from cprlab.files import locked, make_folder, whole
 TRIES = 5  # in a row that bring nothing new
 PAUSE = 1.0  # seconds before the second try, doubled for each after
 STALLED = 30.0  # seconds without a byte
-PIECE = 2**16
 
 
 class _TryAgain(Exception):
     """What may pass: a server that is busy, or a connection that ended early."""
 
 
-def fetch(name: str) -> Path:
+def fetch_data(name: str) -> Path:
     """Download a data set from its publisher into `data/NAME/`, and import it.
 
     The licence is printed to standard error before anything is asked for. A download that was cut off, or killed, goes
@@ -152,7 +151,7 @@ def _go_on(client: httpx.Client, address: str, partial: Path) -> None:
             tqdm(total=length if length >= 0 else None, initial=here, desc=f"fetching {partial.stem}", unit="B",
                  unit_scale=True, mininterval=1.0) as bar,
         ):  # fmt: skip
-            for piece in response.iter_raw(PIECE):
+            for piece in response.iter_raw():
                 file.write(piece)
                 bar.update(len(piece))
                 if bar.n > LARGEST:
