@@ -17,8 +17,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+data_app = typer.Typer(
+    help="The data sets of the paper, and others: what they are, on what terms, and how they are had.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data")
+
 # Options that several commands have.
-Data = Annotated[str, typer.Option(help="A built-in log, a prepared folder, or a parquet, csv, tsv or .inter file.")]
+Data = Annotated[str, typer.Option(help="A built-in log, an imported data set, a prepared folder, or a file.")]
 User = Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")]
 Item = Annotated[str, typer.Option(help="The log's column of items.")]
 Time = Annotated[str, typer.Option(help="The log's column of times.")]
@@ -232,6 +239,46 @@ def figures(
 
     for path in write_figures(report, folder):
         print(path)
+
+
+DataSetName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `cprlab data list` shows.")]
+
+
+@data_app.command("list")
+def list_data() -> None:
+    """List the catalogue: which data sets repeat (as the paper says), their licence, and which are imported here."""
+    from cprlab.data import list_catalogue
+
+    print(list_catalogue().to_string(index=False))
+
+
+@data_app.command("show")
+def show_data(name: DataSetName) -> None:
+    """Show what a data set is, its licence, where to get it, and its size, as published and as measured here."""
+    from cprlab.data import describe
+
+    print(describe(name))
+
+
+@data_app.command("import")
+def import_(
+    name: DataSetName,
+    path: Annotated[Path, typer.Argument(help="RecBole's or the publisher's file, packed or not, or its folder.")],
+) -> None:
+    """Import a data set from a file into data/NAME.parquet; then --data NAME finds it."""
+    from cprlab.data import describe_sizes, import_data
+
+    import_data(name, path)
+    print(describe_sizes(name))
+
+
+@data_app.command("fetch")
+def fetch_(name: DataSetName) -> None:
+    """Download a data set from its publisher, where its licence allows, and import it; cut off, it goes on."""
+    from cprlab.data import describe_sizes, fetch_data
+
+    fetch_data(name)
+    print(describe_sizes(name))
 
 
 def _filled(kind: type[Kind], given: dict[str, Any]) -> Kind:

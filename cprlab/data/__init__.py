@@ -1,16 +1,20 @@
 """From a raw log to checked, typed, sorted interactions and to the sequences that models read."""
 
 from cprlab.data.builtin import BUILTIN
-from cprlab.data.catalogue import PAPER, DataSet, beside_paper
+from cprlab.data.catalogue import CATALOGUE, PAPER, DataSet
+from cprlab.data.fetching import fetch_data
+from cprlab.data.importing import import_data
 from cprlab.data.large import prepare
 from cprlab.data.load import load_log, load_sequences
 from cprlab.data.log import InteractionLog
+from cprlab.data.overview import beside_paper, describe, describe_sizes, list_catalogue
 from cprlab.data.repeats import RepeatCounts, count_repeats, repeat_curve, repeat_gaps, repeat_statistics, thin_repeats
 from cprlab.data.sequences import Batch, Sequences, Windows
 from cprlab.data.synthetic import CopyingPlan, ExcludingPlan, Plan
 
 __all__ = [
     "BUILTIN",
+    "CATALOGUE",
     "PAPER",
     "Batch",
     "CopyingPlan",
@@ -23,6 +27,11 @@ __all__ = [
     "Windows",
     "beside_paper",
     "count_repeats",
+    "describe",
+    "describe_sizes",
+    "fetch_data",
+    "import_data",
+    "list_catalogue",
     "load_log",
     "load_sequences",
     "prepare",

@@ -12,6 +12,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from cprlab.data.builtin import BUILTIN
+from cprlab.data.catalogue import SHORTEST, find
+from cprlab.data.imported import About, located, note_filter, read_about
 from cprlab.data.load import CHUNK, check_file, first_line, item_titles, read_chunks, read_head
 from cprlab.data.log import (
     check_ids,
@@ -33,6 +35,7 @@ ITEMS = """
     CREATE TABLE items AS SELECT item_id, (row_number() OVER (ORDER BY first) - 1)::INTEGER AS code
     FROM (SELECT item_id, min(place) AS first FROM log GROUP BY item_id)
 """
+RARE = "DELETE FROM log WHERE {column} IN (SELECT {column} FROM log GROUP BY {column} HAVING count(*) < ?)"
 TITLES = "SELECT item_id, arg_min(title, place) AS title FROM titles GROUP BY item_id"
 SORTED = """
     SELECT first, moment, code, n >= ? AS kept
@@ -60,7 +63,7 @@ def prepare(
     more where ids are long.
 
     Args:
-        path: a parquet, csv, tsv or RecBole `.inter` file.
+        path: a parquet, csv, tsv or RecBole `.inter` file, or the name of an imported data set.
         folder: where the sequences go; an earlier log prepared there is replaced.
         user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
         item: column of the items.
@@ -73,10 +76,13 @@ def prepare(
     Raises:
         DataError: the file or a value in it is not what it should be, or the folder cannot be written.
     """
-    path, folder = Path(path), Path(folder)
+    folder = Path(folder)
     if str(path) in BUILTIN:
         raise DataError(f"{path} is built in and fits in memory: it needs no preparing; give its name as it is.")
+    path = Path(located(path))
     check_file(path)
+    about = read_about(path)
+    name = path.name if about is None else about.name
     check_protocol(max_len, min_interactions)
     refuse_other_files(folder)
     names = read_head(path).columns
@@ -89,10 +95,13 @@ def prepare(
         with _database(work, memory, path.name) as db:
             n_rows = _fill(db, path, columns)
             refuse_no_rows(n_rows, path.name)
+            if about is not None:
+                n_rows, left_out = _filter(db, n_rows, about)
+                notes = about.notes + left_out + notes
             db.execute(USERS)
             db.execute(ITEMS)
             lengths = _table(db, "SELECT n FROM users ORDER BY first")["n"].to_numpy()
-            kept, short = keep_users(lengths, path.name, min_interactions)
+            kept, short = keep_users(lengths, name, min_interactions)
             kept_ids = f"SELECT user_id FROM users WHERE n >= {min_interactions} ORDER BY first"
             user_ids = np.asarray(_table(db, kept_ids)["user_id"])
             item_ids = pd.Index(_table(db, "SELECT item_id FROM items ORDER BY code")["item_id"])
@@ -106,7 +115,7 @@ def prepare(
             np.asarray(item_ids),
             name_items(item_ids, titles),
             max_len=max_len,
-            name=path.name,
+            name=name,
             notes=notes + note_ties(tied, n_rows) + short,
         ).save(folder)
     return Sequences.load(folder)
@@ -166,6 +175,20 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
             place += len(chunk)
             bar.update(len(chunk))
     return place
+
+
+def _filter(db: duckdb.DuckDBPyConnection, n_rows: int, about: About) -> tuple[int, tuple[str, ...]]:
+    """Leave out the rows that `imported.filtered` leaves out; return how many are left, and the note on it."""
+    fewest = find(about.name).min_interactions
+    if fewest == 1:
+        return n_rows, ()
+    left, before = n_rows, 0
+    while left != before:
+        before = left
+        for column, least in (("item_id", fewest), ("user_id", SHORTEST)):
+            (rare,) = db.execute(RARE.format(column=column), [least]).fetchone()
+            left -= rare
+    return left, (note_filter(about, n_rows, left),)
 
 
 def _append(db: duckdb.DuckDBPyConnection, table: str, columns: dict[str, np.ndarray | pd.Series | pd.Index]) -> None:

@@ -10,24 +10,28 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from cprlab.data.builtin import BUILTIN
+from cprlab.data.catalogue import CATALOGUE
+from cprlab.data.imported import filtered, located, read_about
 from cprlab.data.log import GUESSES, InteractionLog
 from cprlab.data.sequences import Sequences
 from cprlab.errors import DataError, suggestion
 
 READERS = (".parquet", ".csv", ".tsv", ".inter")
+_NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
 CHUNK = 2**18  # rows; what is read in chunks needs the memory of one
 
 
 def load_log(
     name_or_path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = ""
 ) -> InteractionLog:
-    """Read a built-in log by its name, or a parquet, csv, tsv or RecBole `.inter` file.
+    """Read a built-in log or an imported data set by its name, or a parquet, csv, tsv or RecBole `.inter` file.
 
     Ids stay the file's own: in text files they are kept as text, so that `007` is not `7`. Beside `NAME.inter`,
     RecBole's `NAME.item` gives the titles where there is one.
 
     Args:
-        name_or_path: one of `cprlab.data.BUILTIN`, or a file.
+        name_or_path: one of `cprlab.data.BUILTIN`, a data set of the catalogue that was imported (of which the paper's
+            filter leaves out rare items), or a file.
         user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
         item: column of the items.
         time: column of the times; a log without one is taken in file order.
@@ -40,27 +44,32 @@ def load_log(
         if user or item or time or title:
             raise DataError(f"{name_or_path} is built in and has its columns already; leave the column names out.")
         return BUILTIN[str(name_or_path)]()
-    path = Path(name_or_path)
+    path = Path(located(name_or_path))
     check_file(path)
+    frame, name, notes = read_table(path), path.name, ()
+    if (about := read_about(path)) is not None:
+        frame, notes = filtered(frame, about)
+        name, notes = about.name, about.notes + notes
     return InteractionLog.from_frame(
-        read_table(path),
-        path.name,
+        frame,
+        name,
         user=user,
         item=item,
         time=time,
         title=title,
         titles=None if title else item_titles(path),
         first_line=first_line(path),
+        notes=notes,
     )
 
 
 def load_sequences(
     name_or_path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = ""
 ) -> Sequences:
-    """Open a folder that `prepare` or `Sequences.save` wrote, or read a built-in log or a file into sequences.
+    """Open a folder that `prepare` or `Sequences.save` wrote, or read what `load_log` reads into sequences.
 
     Args:
-        name_or_path: one of `cprlab.data.BUILTIN`, a file, or a folder.
+        name_or_path: as for `load_log`, or a folder.
         user: as for `load_log`; likewise `item`, `time` and `title`.
         item: column of the items.
         time: column of the times.
@@ -69,7 +78,7 @@ def load_sequences(
     Raises:
         DataError: the data are missing, are not what they should be, or are too short to be split.
     """
-    if str(name_or_path) in BUILTIN or not os.path.isdir(name_or_path):
+    if str(name_or_path) in BUILTIN or not os.path.isdir(located(name_or_path)):
         return Sequences.from_log(load_log(name_or_path, user=user, item=item, time=time, title=title))
     if user or item or time or title:
         raise DataError(f"{name_or_path} is a prepared log and has its columns already; leave the column names out.")
@@ -79,7 +88,7 @@ def load_sequences(
 def check_file(path: Path) -> None:
     """Raise a DataError unless `path` is a file of a kind that cprlab reads."""
     if not path.suffix and not os.path.exists(path):
-        raise DataError(f"Unknown data {str(path)!r}: {suggestion(str(path), BUILTIN)} Or give a file.")
+        raise DataError(f"Unknown data {str(path)!r}: {suggestion(str(path), _NAMES)} Or give a file.")
     if not os.path.isfile(path):
         raise DataError(f"{path} is not a file; check the name, or choose one of {', '.join(BUILTIN)}.")
     if path.suffix.lower() not in READERS:

@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 
 from cprlab.data import BUILTIN
+from cprlab.data.imported import located
 from cprlab.errors import DataError
 from cprlab.explorer.app import ExplorerConfig, explore
 from cprlab.explorer.serve import check_port, serve
@@ -77,6 +78,6 @@ def _anywhere(config: ExplorerConfig) -> ExplorerConfig:
         return str(Path(path).absolute()) if path else ""
 
     models = [absolute(source.strip()) for source in config.models.split(";")]
-    data = config.data if config.data in BUILTIN else absolute(config.data)
+    data = config.data if config.data in BUILTIN else absolute(located(config.data))
     paths = {"data": data, "histories": absolute(config.histories), "runs": absolute(config.runs)}
     return config.but(models="; ".join(filter(None, models)), **paths)

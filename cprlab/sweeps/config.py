@@ -8,6 +8,7 @@ import pydantic
 import yaml
 
 from cprlab.data import BUILTIN
+from cprlab.data.imported import located
 from cprlab.data.load import check_file
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.sweeps.grid import Grid
@@ -64,9 +65,9 @@ class SweepConfig(Grid):
     @classmethod
     def _absolute(cls, data: tuple[str, ...]) -> tuple[str, ...]:
         for name in data:
-            if name not in BUILTIN and not os.path.isdir(name):
-                check_file(Path(name))
-        return tuple(name if name in BUILTIN else os.path.abspath(name) for name in data)
+            if name not in BUILTIN and not os.path.isdir(located(name)):
+                check_file(Path(located(name)))
+        return tuple(name if name in BUILTIN else os.path.abspath(located(name)) for name in data)
 
     @pydantic.field_validator("runs")
     @classmethod

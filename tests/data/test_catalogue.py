@@ -1,9 +1,14 @@
 """The paper's data sets, and what is measured beside them."""
 
-import pandas as pd
+import re
 
-from cprlab.data import PAPER, beside_paper
+import pandas as pd
+import pytest
+
+from cprlab.data import BUILTIN, CATALOGUE, PAPER, beside_paper
+from cprlab.data.catalogue import find
 from cprlab.data.log import GUESSES
+from cprlab.errors import ConfigError
 from tests.data.test_sequences import sequences_of
 
 
@@ -29,3 +34,25 @@ def test_logs_at_hand_stand_in_the_papers_row_or_behind_it():
     assert table.loc["ml-1m", ["duplicates", "min_interactions", "user"]].tolist() == ["no", "1", "user_id"]
     assert (table.loc["mine", ["duplicates", "min_interactions", "user", "item", "time"]] == "").all()
     assert (table.loc["steam", measured] == "").all()
+
+
+def test_every_data_set_is_downloaded_or_says_why_not_and_has_its_terms():
+    assert {data_set.name for data_set in CATALOGUE} - {data_set.name for data_set in PAPER} == {
+        "ml-100k",
+        "complete-journey",
+    }
+    for data_set in CATALOGUE:
+        assert data_set.publisher
+        assert data_set.terms.name
+        assert data_set.terms.means.endswith(".")
+        assert bool(data_set.files) != bool(data_set.terms.by_hand)
+        assert (data_set.layout is None) == (data_set.name in BUILTIN)
+        for address in (data_set.page, *(file.address for file in data_set.files)):
+            assert address.startswith("https://")
+        assert all(re.fullmatch(r"|[0-9a-f]{32}", file.md5) for file in data_set.files)
+
+
+def test_a_data_set_is_found_by_its_name_in_any_case():
+    assert find("AMAZON_books") is next(data_set for data_set in PAPER if data_set.name == "Amazon_Books")
+    with pytest.raises(ConfigError, match="did you mean 'Twitch-100k'"):
+        find("twitch")

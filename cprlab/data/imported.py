@@ -1,0 +1,151 @@
+"""The data sets that were imported: where they are, what they hold, and the paper's filter on items."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from cprlab.data.catalogue import SHORTEST, DataSet, find
+from cprlab.errors import ConfigError, DataError
+
+FOLDER = Path("data")  # in the folder that a command stands in
+KEY = b"cprlab"  # of what an imported file says of itself
+MEASURE = """
+    SELECT count(DISTINCT user_id), count(DISTINCT item_id), count(*), sum(n)::BIGINT
+    FROM (SELECT user_id, item_id, count(*) AS n FROM read_parquet(?) GROUP BY ALL)
+"""
+
+
+class About(NamedTuple):
+    """What an imported file says of itself.
+
+    Attributes:
+        name: of the data set.
+        sources: names of the files that it was made from, each with its SHA-256.
+        notes: what a reader of results should know.
+    """
+
+    name: str
+    sources: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """Return what is written into a Parquet file for `read_about` to read."""
+        return {KEY: json.dumps(self._asdict()).encode()}
+
+
+class Sizes(NamedTuple):
+    """How large a log is, before any filter; `repeats` are interactions with an item that the user had before."""
+
+    users: int
+    items: int
+    interactions: int
+    repeats: int
+
+    def __str__(self) -> str:
+        share = self.repeats / self.interactions
+        sizes = f"{self.users:,} users, {self.items:,} items, {self.interactions:,} interactions"
+        return f"{sizes}, {share:.1%} of them repeats"
+
+
+def file_of(data_set: DataSet) -> Path:
+    """Return where a data set is when it is imported."""
+    return FOLDER / f"{data_set.name}.parquet"
+
+
+def located(data: str | Path) -> str:
+    """Return where a log is: for the name of a data set its imported file, otherwise what is given.
+
+    Raises:
+        DataError: it is the name of a data set that is not imported here, and no file or folder is called so.
+    """
+    try:
+        data_set = find(str(data))
+    except ConfigError:
+        return str(data)
+    if read_about(file_of(data_set)) is not None:
+        return str(file_of(data_set))
+    if data_set.layout is None or os.path.exists(data):
+        return str(data)
+    raise DataError(f"{data_set.name} is in the catalogue, but not in {FOLDER}/ here: {how_to_get(data_set)}")
+
+
+def how_to_get(data_set: DataSet) -> str:
+    """Say with which command a data set is had, and from where."""
+    if data_set.files:
+        return f"cprlab data fetch {data_set.name}"
+    return (
+        f"{data_set.terms.by_hand}: get it at {data_set.page}, then cprlab data import {data_set.name} PATH "
+        "(RecBole's .inter, from https://recbole.io/dataset_list.html, will do as well)."
+    )
+
+
+def read_about(path: Path) -> About | None:
+    """Return what an imported file says of itself; None for all other files."""
+    if path.suffix.lower() != ".parquet":
+        return None
+    try:
+        about = About(**json.loads((pq.read_metadata(path).metadata or {})[KEY]))
+        find(about.name)
+    except (KeyError, TypeError, ValueError, OSError, ConfigError):
+        return None
+    return about._replace(sources=tuple(map(tuple, about.sources)), notes=tuple(about.notes))
+
+
+def filtered(frame: pd.DataFrame, about: About) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Leave out the rare items of an imported log as the paper does, and say how many rows that are.
+
+    RecBole's filter goes on until every item that is left has `min_interactions` and every user `SHORTEST`. Where all
+    items are kept there is nothing to do: short users are left out by `Sequences.from_log`.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    fewest = find(about.name).min_interactions
+    if fewest == 1:
+        return frame, ()
+    users, items = (pd.factorize(frame[column])[0] for column in ("user_id", "item_id"))
+    kept = np.arange(len(frame))
+    while True:
+        enough = np.bincount(users[kept])[users[kept]] >= SHORTEST
+        enough &= np.bincount(items[kept])[items[kept]] >= fewest
+        if enough.all():
+            break
+        kept = kept[enough]
+    return frame.iloc[kept], (note_filter(about, len(frame), len(kept)),)
+
+
+def note_filter(about: About, before: int, after: int) -> str:
+    """Return the note on the rows that the paper's filter leaves out.
+
+    Raises:
+        DataError: it leaves nothing.
+    """
+    rule = f"items with at least {find(about.name).min_interactions} interactions, users with at least {SHORTEST}"
+    if not after:
+        raise DataError(f"{about.name}: the paper's filter ({rule}) leaves none of {before:,} interactions.")
+    return f"The paper's filter on {about.name} ({rule}) leaves out {before - after:,} of {before:,} interactions."
+
+
+def measure(path: Path) -> Sizes:
+    """Count the users, items, interactions and repeats of an imported file, on disk where memory is short.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            duckdb.connect(config={"memory_limit": "2GB", "temp_directory": folder}) as db,
+        ):
+            db.execute("SET enable_progress_bar = false")
+            users, items, distinct, interactions = db.execute(MEASURE, [str(path)]).fetchone()
+    except duckdb.Error as error:
+        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); import it anew.") from error
+    return Sizes(users, items, interactions, interactions - distinct)

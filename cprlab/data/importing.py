@@ -1,0 +1,212 @@
+"""Import: the file of a data set, RecBole's or its publisher's, becomes a Parquet file that `--data NAME` finds."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from cprlab.data.archives import Member, members
+from cprlab.data.catalogue import CATALOGUE, DataSet, find
+from cprlab.data.imported import About, file_of, read_about
+from cprlab.data.layouts import ATOMIC, Layout, Table, read
+from cprlab.data.log import check_ids, find_columns, read_times
+from cprlab.errors import DataError
+from cprlab.files import whole
+
+MOMENTS = {"whole": pa.int64(), "date": pa.timestamp("us", "UTC"), "number": pa.float64()}
+
+
+def import_data(name: str, *paths: str | Path) -> Path:
+    """Read a data set from RecBole's atomic file or from its publisher's, and keep it as `data/NAME.parquet`.
+
+    Its columns are user_id, item_id, timestamp (a whole number or UTC, as the file has it) and, where there are titles,
+    title; its rows are all of the data set's, in the order of the file. An earlier import is replaced.
+
+    Args:
+        name: of the catalogue.
+        paths: the file, plain, gzipped or in a zip or tar archive, or a folder that has it; titles are taken from what
+            lies beside it, there or in the archive. Several files count as one folder.
+
+    Raises:
+        CprlabError: there is no such data set, or the file is not what it should be.
+    """
+    data_set = find(name)
+    if data_set.layout is None:
+        raise DataError(f"{data_set.name} comes with cprlab: give --data {data_set.name}, without importing anything.")
+    target = file_of(data_set)
+    if target.exists() and read_about(target) is None:
+        raise DataError(f"{target} was not made by an import; move it elsewhere, so that nothing of yours is lost.")
+    log, titles, layout = _choose(data_set, [Path(path) for path in paths])
+    sources = [(path.name, _sha256(path)) for path in dict.fromkeys(member.path for member in (log, titles) if member)]
+    known = _read_titles(titles, layout.titles) if titles else None
+    with whole(target) as temporary:
+        if not _write(temporary, data_set, log, layout, known, sources):
+            _write(temporary, data_set, log, layout, known, sources, as_numbers=True)
+    return target
+
+
+def _choose(data_set: DataSet, paths: list[Path]) -> tuple[Member, Member | None, Layout]:
+    """Return which file holds the log, which one the titles, and how they are laid out."""
+    found = [member for path in paths for member in _offered(data_set, path)]
+    own = data_set.layout
+    for pattern, layout in ((f"{data_set.name}.inter", ATOMIC), (own.log.file, own), ("*.inter", ATOMIC)):
+        logs = [member for member in found if _called(member.name, pattern)]
+        if len(logs) > 1:
+            names = ", ".join(ascii(member.name) for member in logs[:5])
+            raise DataError(f"{paths[0]} holds several logs ({names}); give the one that is {data_set.name}.")
+        if logs:
+            _refuse_another(data_set, logs[0])
+            return logs[0], _beside(logs[0], found, layout), layout
+    if len(found) == 1:  # whatever it is called, the user says what it is
+        return found[0], _beside(found[0], found, own), own
+    raise DataError(f"{paths[0]} holds neither {data_set.name}.inter nor the publisher's {own.log.file}.")
+
+
+def _beside(log: Member, found: list[Member], layout: Layout) -> Member | None:
+    """Return the file of titles that lies beside a log, on disk or in its archive."""
+    if layout.titles is None:
+        return None
+    place = PurePosixPath(log.name)
+    pattern = layout.titles.file.replace("*.item", f"{place.stem}.item")
+    if place.name == log.path.name.removesuffix(".gz"):  # a file on disk
+        files = sorted(file for file in log.path.parent.iterdir() if _called(file.name.removesuffix(".gz"), pattern))
+        near = [member for file in files for member in members(file)]
+    else:
+        near = [one for one in found if one.path == log.path and PurePosixPath(one.name).parent == place.parent]
+    return next((member for member in near if _called(member.name, pattern)), None)
+
+
+def _offered(data_set: DataSet, path: Path) -> list[Member]:
+    if not path.exists():
+        raise DataError(f"{path} is not there; give the file, or the folder, that holds {data_set.name}.")
+    if path.is_file():
+        return members(path)
+    patterns = (data_set.layout.log.file, f"{data_set.name}.inter")
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    logs = [file for file in files if any(_called(file.name.removesuffix(".gz"), pattern) for pattern in patterns)]
+    return [member for file in logs for member in members(file)]
+
+
+def _refuse_another(data_set: DataSet, log: Member) -> None:
+    stem = PurePosixPath(log.name).stem.casefold()
+    for other in CATALOGUE:
+        if other.name.casefold() == stem != data_set.name.casefold():
+            raise DataError(f"{log.path} holds {other.name}, by its name; import it as that, not as {data_set.name}.")
+
+
+def _called(name: str, pattern: str) -> bool:
+    return fnmatch(PurePosixPath(name).name.casefold(), pattern.casefold())
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_titles(member: Member, table: Table) -> pd.Series:
+    """Return titles by item id."""
+    frame = pd.concat(
+        [pd.DataFrame(columns=["item_id", "title"], dtype=str), *_read(member, table, ("item_id", "title"))]
+    )
+    frame = frame[(frame != "").all(axis=1)]
+    return frame.drop_duplicates("item_id").set_index("item_id")["title"]
+
+
+def _read(member: Member, table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+    try:
+        with member.open() as stream:
+            yield from read(stream, table, wanted)
+    except ValueError as error:  # also what Arrow and the decoders raise
+        detail = str(error).splitlines()[0]
+        raise DataError(
+            f"{member.path} is not laid out as expected ({detail}); {table.file} should hold {table.looks}."
+        ) from error
+
+
+def _write(
+    path: Path,
+    data_set: DataSet,
+    log: Member,
+    layout: Layout,
+    titles: pd.Series | None,
+    sources: list[tuple[str, str]],
+    *,
+    as_numbers: bool = False,
+) -> bool:
+    """Write the log as it is read; return False, half way, if its times must be read again `as_numbers`."""
+    named = (data_set.user, data_set.item, data_set.time, "user_id", "item_id", "timestamp")
+    others = (data_set.time_else, "title", *layout.joined, *(layout.keep or ())[:1])
+    wanted = tuple(filter(None, dict.fromkeys(named + others)))
+    counts, writer = Counter(), None
+    try:
+        with tqdm(desc=f"importing {data_set.name}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
+            for chunk in _read(log, layout.log, wanted):
+                frame, kind = _tidied(chunk, data_set, layout, log.name, counts, as_numbers)
+                if titles is not None:
+                    frame["title"] = frame["item_id"].map(titles)
+                if writer is None:
+                    first = kind
+                    types = dict.fromkeys(frame, pa.string()) | ({"timestamp": MOMENTS[kind]} if kind else {})
+                    writer = pq.ParquetWriter(path, pa.schema(types), compression="zstd")
+                if (
+                    kind != first
+                ):  # only the whole column tells what it is: numbers, of which some chunks look otherwise
+                    return False
+                writer.write_table(pa.Table.from_pandas(frame, writer.schema, preserve_index=False))
+                bar.update(len(chunk))
+        if counts["kept"] == 0:
+            raise DataError(f"{log.path} holds no interactions of {data_set.name}.")
+        writer.add_key_value_metadata(About(data_set.name, sources, _notes(data_set, layout, counts)).metadata())
+    finally:
+        if writer is not None:
+            writer.close()
+    return True
+
+
+def _tidied(
+    chunk: pd.DataFrame, data_set: DataSet, layout: Layout, name: str, counts: Counter, as_numbers: bool
+) -> tuple[pd.DataFrame, str]:
+    """Check a chunk and return its rows as they are written, and what its times were read as; "" where it has none."""
+    if layout.joined:
+        chunk[data_set.item] = chunk[layout.joined[0]].str.cat([chunk[part] for part in layout.joined[1:]], sep="<")
+    given = {role: getattr(data_set, role) for role in ("user", "item", "time")}
+    given = {role: column if column in chunk else "" for role, column in given.items()}
+    columns = find_columns(chunk.columns, name, given)
+    line = counts["rows"] + (1 if layout.log.columns else 2)
+    for role in ("user", "item"):
+        check_ids(chunk[columns[role]], name, line)
+    frame = pd.DataFrame({"user_id": chunk[columns["user"]], "item_id": chunk[columns["item"]]})
+    kind = ""
+    if columns["time"] is not None:
+        times = chunk[columns["time"]]
+        if data_set.time_else in chunk:
+            empty = times.str.strip() == ""
+            counts["late"] += int(empty.sum())
+            times = times.where(~empty, chunk[data_set.time_else])
+        moments, kind = read_times(times, name, line, as_numbers=as_numbers)
+        frame["timestamp"] = pd.to_datetime(moments, unit="us", utc=True) if kind == "date" else moments
+    if "title" in chunk:
+        frame["title"] = chunk["title"]
+    counts["rows"] += len(chunk)
+    if layout.keep is not None:
+        column, value = layout.keep
+        frame = frame[chunk[column] == value]
+    counts["kept"] += len(frame)
+    return frame, kind
+
+
+def _notes(data_set: DataSet, layout: Layout, counts: Counter) -> tuple[str, ...]:
+    notes = ()
+    if layout.keep is not None:
+        column, value = layout.keep
+        rows = f"{counts['rows'] - counts['kept']:,} of {counts['rows']:,} rows of the publisher's file"
+        notes += (f"{rows} do not belong to {data_set.name} (their {column} is not {value}) and are left out.",)
+    if counts["late"]:
+        notes += (f"{counts['late']:,} rows have no {data_set.time}: they have their {data_set.time_else} instead.",)
+    return notes

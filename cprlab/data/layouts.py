@@ -1,0 +1,159 @@
+"""How publishers lay out their logs: which file, which columns, and how its lines are read, as text and in chunks."""
+
+import ast
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import BinaryIO, Literal, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+ROWS = 2**18  # of a chunk that is parsed line by line
+BLOCK = 2**24  # bytes of a chunk of separated values; no row may be longer
+LONGEST = 2**24  # bytes of a line
+
+
+class Table(NamedTuple):
+    """A file of a publisher with a row, or a record, a line.
+
+    Attributes:
+        file: its name, a pattern as of a shell.
+        columns: of a file without a header; those without a name are not read.
+        names: of a file with a header, or of records: what its columns are called here.
+        separator: what stands between two values.
+        encoding: of the text.
+        form: `values` between separators; `json` objects; or literals of `python`, which are parsed and never run.
+        typed: the header says `name:type`.
+    """
+
+    file: str
+    columns: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+    separator: str = "\t"
+    encoding: str = "utf-8"
+    form: Literal["values", "json", "python"] = "values"
+    typed: bool = False
+
+    @property
+    def looks(self) -> str:
+        """What a line holds, in words."""
+        if self.columns:
+            shown = self.separator.join(self.columns).replace("\t", " ⇥ ")
+            return shown.rstrip(self.separator) + ("…" if not self.columns[-1] else "")
+        kinds = {"values": "a header with", "json": "a JSON object a line with", "python": "a Python dict a line with"}
+        return f"{kinds[self.form]} {', '.join(own for own, _ in self.names)}"
+
+
+class Layout(NamedTuple):
+    """The files of a data set.
+
+    Attributes:
+        log: a row an interaction.
+        titles: with the columns `item_id` and `title`.
+        keep: a column, and the value that it has in the rows that belong to the data set.
+        joined: columns that make up the item's id, with a `<` between, as RecBole joins them.
+    """
+
+    log: Table
+    titles: Table | None = None
+    keep: tuple[str, str] | None = None
+    joined: tuple[str, ...] = ()
+
+
+# RecBole's own files. It calls titles by many names.
+ATOMIC = Layout(
+    Table("*.inter", typed=True),
+    Table(
+        "*.item",
+        names=(
+            ("product_id", "item_id"),
+            ("id", "item_id"),
+            *((name, "title") for name in ("movie_title", "movie_name", "item_name", "app_name", "name")),
+        ),
+        typed=True,
+    ),
+)
+
+
+def read(stream: BinaryIO, table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a file in order, in chunks of text columns; of `wanted`, those columns that there are.
+
+    Raises:
+        ValueError: the text is not laid out as `table` says; rows are counted from 1, without the header.
+    """
+    if table.form == "values" and len(table.separator) == 1:
+        yield from _values(stream, table, wanted)
+    else:
+        yield from _records(stream, table, wanted)
+
+
+def _values(stream: BinaryIO, table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+    columns = table.columns
+    if not columns:
+        header = stream.readline(LONGEST).decode("utf-8-sig").rstrip("\r\n").split(table.separator)
+        columns = tuple(_renamed([name.strip() for name in header], table))
+    own = [name or f"unnamed {place}" for place, name in enumerate(columns)]  # each needs one
+    named = [name for name in wanted if name in columns]
+    try:
+        chunks = csv.open_csv(
+            stream,
+            csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=own, encoding=table.encoding),
+            csv.ParseOptions(delimiter=table.separator, quote_char=False),
+            csv.ConvertOptions(include_columns=named, column_types=dict.fromkeys(named, pa.string())),
+        )
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" in str(error):
+            return
+        raise
+    with chunks:
+        for chunk in chunks:
+            yield chunk.to_pandas()
+
+
+def _renamed(header: list[str], table: Table) -> list[str]:
+    """Return what the columns of a file with a header are called here; a name that is taken is not given again."""
+    if table.typed:
+        header = [name.rpartition(":")[0] or name for name in header]
+    if len(set(header)) < len(header):
+        raise ValueError(f"it has two columns {next(name for name in header if header.count(name) > 1)!r}")
+    for own, name in table.names:
+        if name not in header:
+            header = [name if column == own else column for column in header]
+    return header
+
+
+def _records(stream: BinaryIO, table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+    parse = _parser(table)
+    names = {name: own for own, name in table.names}
+    first = 1
+    while lines := list(islice(iter(lambda: stream.readline(LONGEST), b""), ROWS)):
+        records = []
+        for number, line in enumerate(lines, first):
+            try:
+                records.append(parse(line))
+            except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+                raise ValueError(f"line {number} is not {table.looks}: {line[:60]!a}") from error
+        columns = {name: [_text(record.get(names.get(name, name))) for record in records] for name in wanted}
+        yield pd.DataFrame(columns, dtype=str)
+        first += len(lines)
+
+
+def _parser(table: Table) -> Callable[[bytes], dict]:
+    def values(line: bytes) -> dict:
+        fields = line.decode(table.encoding).rstrip("\r\n").split(table.separator)
+        return dict(zip(table.columns, fields, strict=True))
+
+    def record(line: bytes) -> dict:
+        text = line.decode(table.encoding)
+        value = json.loads(text) if table.form == "json" else ast.literal_eval(text)
+        if not isinstance(value, dict):
+            raise ValueError("no record")
+        return value
+
+    return values if table.form == "values" else record
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,304 @@
+"""A download ends in the publisher's file, or in a sentence and no file, whatever the server does."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlab.data import catalogue
+from cprlab.data.catalogue import File, find
+from cprlab.data.fetching import download, fetch_data
+from cprlab.errors import DataError
+from tests.data.publishers import FILES, zip_of
+
+WHOLE = np.random.default_rng(0).bytes(300_000)
+OTHER = np.random.default_rng(1).bytes(300_000)
+MD5 = hashlib.md5(WHOLE).hexdigest()
+
+
+class Answer:
+    """What the server does with one request.
+
+    Args:
+        body: of the whole file.
+        tag: its ETag; none when empty.
+        sent: how many bytes of the answer are sent before the connection ends.
+        stall: whether it then stands still instead.
+        says: what Content-Length says, if not the truth.
+        ranges: whether parts can be asked for; `always` without looking at If-Range.
+        status: instead of all that.
+        slow: seconds between pieces.
+    """
+
+    def __init__(
+        self, body=WHOLE, tag='"1"', sent=None, stall=False, says=None, ranges="yes", status=0, slow=0.0, headers=()
+    ):
+        self.body, self.tag, self.sent, self.stall, self.says = body, tag, sent, stall, says
+        self.ranges, self.status, self.slow, self.headers = ranges, status, slow, headers
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        answer = server.answers[min(len(server.asked), len(server.answers) - 1)]
+        server.asked.append(self.headers.get("Range"))
+        if answer.status:
+            self.send_response(answer.status)
+            for name, value in answer.headers:
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        start, asked = 0, self.headers.get("Range")
+        same = self.headers.get("If-Range") == answer.tag
+        if asked and (answer.ranges == "always" or (answer.ranges == "yes" and same)):
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(answer.body) - 1}/{len(answer.body)}")
+        else:
+            self.send_response(200)
+        body = answer.body[start:]
+        if answer.tag:
+            self.send_header("ETag", answer.tag)
+        if answer.says != "nothing":
+            self.send_header("Content-Length", str(len(body) if answer.says is None else answer.says))
+        self.end_headers()
+        with suppress(ConnectionError):  # who is killed, or has seen enough, goes away
+            for place in range(0, len(body[: answer.sent]), 2**14):
+                self.wfile.write(body[: answer.sent][place : place + 2**14])
+                time.sleep(answer.slow)
+        if answer.stall:
+            server.over.wait(20)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(*answers):
+    """Serve the answers in turn, the last one for good."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answers, server.asked, server.over = answers, [], threading.Event()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    server.address = f"http://127.0.0.1:{server.server_port}/files/log.zip"
+    try:
+        yield server
+    finally:
+        server.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cprlab.data.fetching.PAUSE", 0.001)
+
+
+@pytest.fixture
+def _impatient(request, monkeypatch):
+    """Wait for a server that stalls for less than one that is only slow."""
+    if "stalls" in request.node.name:
+        monkeypatch.setattr("cprlab.data.fetching.STALLED", 0.3)
+
+
+HALF = len(WHOLE) // 2
+ENDS_WELL = {
+    "at once": ([Answer()], [None]),
+    "cut off in the middle": ([Answer(sent=HALF), Answer()], [None, f"bytes={HALF}-"]),
+    "cut off three times": ([Answer(sent=HALF // 2)] * 3 + [Answer()], None),
+    "cut off at once": ([Answer(sent=0), Answer()], [None, None]),
+    "stalls": ([Answer(sent=HALF, stall=True), Answer()], [None, f"bytes={HALF}-"]),
+    "stalls before it answers": ([Answer(sent=0, stall=True), Answer()], [None, None]),
+    "ignores ranges": ([Answer(sent=HALF), Answer(ranges="no")], [None, f"bytes={HALF}-"]),
+    "no ETag": ([Answer(sent=HALF, tag=""), Answer()], [None, None]),
+    "a weak ETag": ([Answer(sent=HALF, tag='W/"1"'), Answer()], [None, None]),
+    "another file in between": ([Answer(OTHER, '"0"', sent=HALF), Answer()], [None, f"bytes={HALF}-"]),
+    "another file in between, whatever was asked": (
+        [Answer(OTHER, '"0"', sent=HALF), Answer(ranges="always")],
+        [None, f"bytes={HALF}-", None],
+    ),
+    "a shorter file in between": (
+        [Answer(OTHER, '"0"', sent=HALF), Answer(status=416), Answer()],
+        [None, f"bytes={HALF}-", None],
+    ),
+    "busy at first": ([Answer(status=503), Answer(status=429), Answer()], [None] * 3),
+    "says too much at first": ([Answer(says=400_000), Answer(tag='"2"')], None),
+    "says no length": ([Answer(says="nothing")], [None]),
+}
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("case", ENDS_WELL)
+def test_a_download_ends_in_the_right_file(tmp_path, case):
+    answers, asked = ENDS_WELL[case]
+    with serving(*answers) as server:
+        digest = download(File(server.address, MD5), tmp_path / "log.zip")
+    assert (tmp_path / "log.zip").read_bytes() == WHOLE
+    assert digest == hashlib.sha256(WHOLE).hexdigest()
+    assert [path.name for path in tmp_path.iterdir()] == ["log.zip"]
+    assert asked is None or server.asked == asked
+
+
+ENDS_BADLY = {
+    "no such file": ([Answer(status=404)], "the server says 404 Not Found", 0),
+    "not allowed": ([Answer(status=403)], "the server says 403 Forbidden", 0),
+    "broken": ([Answer(status=500)], "the server says 500 Internal Server Error", 0),
+    "always cut off": ([Answer(sent=HALF, ranges="no")], f"{HALF:,} bytes are here", HALF),
+    "always stalls": ([Answer(sent=HALF, stall=True, ranges="no")], "timed out", HALF),
+    "says too much": ([Answer(says=400_000, ranges="no")], "300,000 bytes are here", len(WHOLE)),
+    "says too little": ([Answer(says=1_000)], "is not what its publisher states", 0),
+    "the wrong file": ([Answer(b"<html>Please log in</html>")], "is not what its publisher states", 0),
+    "leads to a file here": (
+        [Answer(status=302, headers=[("Location", "file:///etc/passwd")])],
+        "cannot be downloaded",
+        0,
+    ),
+    "leads around": ([Answer(status=302, headers=[("Location", "/files/log.zip")])], "redirects", 0),
+    "has no room": ([Answer(says=10**18)], "needs 1,000,000,000,000,000,000 bytes", 0),
+    "never ends": ([Answer(says="nothing")], "does not end", len(WHOLE)),
+}
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("case", ENDS_BADLY)
+def test_a_download_that_cannot_be_had_is_a_sentence_and_no_file(tmp_path, monkeypatch, case):
+    answers, said, kept = ENDS_BADLY[case]
+    if case == "never ends":
+        monkeypatch.setattr("cprlab.data.fetching.LARGEST", len(WHOLE) - 1)
+    with serving(*answers) as server, pytest.raises(DataError) as caught:
+        download(File(server.address, MD5), tmp_path / "log.zip")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "log.zip").exists()
+    partial = tmp_path / "log.zip.partial"
+    assert (partial.stat().st_size if partial.exists() else 0) == kept
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://127.0.0.1/log.zip", "data:,x", "log.zip"])
+def test_only_the_web_is_downloaded_from(tmp_path, address):
+    with pytest.raises(DataError, match="only http and https can"):
+        download(File(address), tmp_path / "log.zip")
+
+
+def test_a_protected_address_must_not_lead_to_an_unprotected_one(tmp_path, monkeypatch):
+    def answer(request):
+        if request.url.scheme == "https":
+            return httpx.Response(302, headers={"Location": "http://there.example/log.zip"})
+        return httpx.Response(200, content=WHOLE)
+
+    client = httpx.Client
+    monkeypatch.setattr(httpx, "Client", lambda **given: client(**given, transport=httpx.MockTransport(answer)))
+    with pytest.raises(DataError, match="not protected by TLS"):
+        download(File("https://here.example/log.zip"), tmp_path / "log.zip")
+    assert not list(tmp_path.glob("log.zip*"))
+
+
+def test_a_partial_file_that_nothing_is_known_of_is_not_gone_on_with(tmp_path):
+    for state in (None, "{", json.dumps({"address": "elsewhere", "validator": '"1"', "length": len(WHOLE)}), "[]"):
+        (tmp_path / "log.zip.partial").write_bytes(OTHER[:HALF])
+        if state is not None:
+            (tmp_path / "log.zip.partial.json").write_text(state)
+        with serving(Answer()) as server:
+            download(File(server.address), tmp_path / "log.zip")
+        assert server.asked == [None]
+        assert (tmp_path / "log.zip").read_bytes() == WHOLE
+        (tmp_path / "log.zip").unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, to be quick")
+def test_a_killed_download_goes_on_where_it_stopped(tmp_path):
+    path, partial = tmp_path / "log.zip", tmp_path / "log.zip.partial"
+    with serving(Answer(slow=0.02), Answer()) as server:
+        child = multiprocessing.get_context("fork").Process(target=download, args=(File(server.address, MD5), path))
+        child.start()
+        until = time.monotonic() + 20
+        while not (partial.exists() and partial.stat().st_size > 2**16) and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        stopped = partial.stat().st_size
+        assert 0 < stopped < len(WHOLE)
+        assert not path.exists()
+        download(File(server.address, MD5), path)
+    assert path.read_bytes() == WHOLE
+    assert server.asked == [None, f"bytes={stopped}-"]
+
+
+def test_a_download_killed_after_its_last_byte_asks_for_nothing_more(tmp_path):
+    with serving(Answer()) as server:
+        (tmp_path / "log.zip.partial").write_bytes(WHOLE)
+        state = {"address": server.address, "validator": '"1"', "length": len(WHOLE)}
+        (tmp_path / "log.zip.partial.json").write_text(json.dumps(state))
+        download(File(server.address, MD5), tmp_path / "log.zip")
+    assert server.asked == []
+
+
+@contextmanager
+def publishing(monkeypatch, name, body, md5=""):
+    """Serve a data set's file in its publisher's place."""
+    with serving(Answer(body)) as server:
+        entries = tuple(
+            entry._replace(files=(File(server.address, md5),)) if entry.name == name else entry
+            for entry in catalogue.CATALOGUE
+        )
+        monkeypatch.setattr(catalogue, "CATALOGUE", entries)
+        yield server
+
+
+def test_fetch_says_the_licence_first_and_imports(tmp_path, monkeypatch, capsys):
+    body = zip_of("ml-1m", tmp_path).read_bytes()
+    with publishing(monkeypatch, "ml-1m", body, hashlib.md5(body).hexdigest()) as server:
+        path = fetch_data("ml-1m")
+        printed = capsys.readouterr().err
+        assert "unverified" not in printed
+        assert printed.index("Licence: GroupLens. Free for research") < printed.index("fetching log.zip")
+        assert len(pd.read_parquet(path)) == len(FILES["ml-1m"]["ml-1m/ratings.dat"].splitlines())
+        assert fetch_data("ml-1m") == path
+        assert "imported already" in capsys.readouterr().err
+        path.unlink()
+        fetch_data("ml-1m")  # from what was downloaded
+        assert server.asked == [None]
+
+
+def test_without_a_checksum_what_came_is_named_by_its_own(tmp_path, monkeypatch, capsys):
+    body = FILES["amazon-beauty"]["ratings_Beauty.csv"].encode()
+    with publishing(monkeypatch, "amazon-beauty", body):
+        fetch_data("amazon-beauty")
+    assert f"unverified: its publisher states no checksum. Its SHA-256 is {hashlib.sha256(body).hexdigest()}" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Please log in</html>", FILES["amazon-beauty"]["ratings_Beauty.csv"].encode()[:-15]]
+)
+def test_without_a_checksum_what_is_no_log_is_removed(tmp_path, monkeypatch, body):
+    with (
+        publishing(monkeypatch, "amazon-beauty", body),
+        pytest.raises(DataError, match="is not amazon-beauty and was removed"),
+    ):
+        fetch_data("amazon-beauty")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_what_is_not_to_be_downloaded_says_where_it_is_to_be_had():
+    for name in ("yoochoose-clicks", "algebra2008_2009", "tmall-buy", "Twitch-100k", "yelp2018"):
+        with pytest.raises(DataError) as caught:
+            fetch_data(name)
+        assert find(name).page in str(caught.value)
+        assert f"cprlab data import {name} PATH" in str(caught.value)
+    with pytest.raises(DataError, match="comes with cprlab"):
+        fetch_data("complete-journey")
