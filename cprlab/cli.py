@@ -23,6 +23,8 @@ User = Annotated[str, typer.Option(help="The log's column of users, if its name 
 Item = Annotated[str, typer.Option(help="The log's column of items.")]
 Time = Annotated[str, typer.Option(help="The log's column of times.")]
 Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
+Basket = Annotated[str, typer.Option(help="The log's column of baskets, whose rows are taken together.")]
+Split = Annotated[str, typer.Option(help="How interactions are held out: leave-one-out or temporal.")]
 Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
 Heads = Annotated[str, typer.Option(help="Heads to train, a semicolon between two.")]
 Epochs = Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")]
@@ -62,6 +64,8 @@ def train(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
 ) -> None:
     """Train one head on a log, or read it back, and print the run's folder; torchrun makes it several processes."""
@@ -87,6 +91,8 @@ def report(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
 ) -> None:
@@ -115,6 +121,8 @@ def probe(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
 ) -> None:
@@ -145,6 +153,8 @@ def explore(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
 ) -> None:
     """Edit histories, move hidden states and switch partitions in the browser, and watch the heads disagree."""
@@ -171,6 +181,8 @@ def case(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/case-MODEL-CASE when empty.")] = "",
 ) -> None:
@@ -189,6 +201,8 @@ def prepare(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     max_len: Annotated[int, typer.Option(help="How many items a model reads at the most.")] = 50,
     min_interactions: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 5,
     memory: Annotated[str, typer.Option(help="What sorting may take of it; it goes on on disk.")] = "2GB",
@@ -197,8 +211,8 @@ def prepare(
     from cprlab.data import prepare
 
     sequences = prepare(
-        file, folder, user=user, item=item, time=time, title=title,
-        max_len=max_len, min_interactions=min_interactions, memory=memory,
+        file, folder, user=user, item=item, time=time, title=title, basket=basket,
+        max_len=max_len, min_interactions=min_interactions, split=split, memory=memory,
     )  # fmt: skip
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
     print(*sequences.notes, sep="\n")

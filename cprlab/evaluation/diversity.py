@@ -41,7 +41,7 @@ def recommended(recommenders: Sequence[Recommender], sequences: Sequences, k: in
     read = [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)]
     k = min(k, sequences.n_items)
     items = np.stack([recommender.topk(read, k, users=windows.user)[0] for recommender in recommenders])
-    return Lists(items, np.stack([np.isin(items[:, user], read[user]) for user in windows.user], axis=1))
+    return Lists(items, np.stack([np.isin(items[:, case], of_case) for case, of_case in enumerate(read)], axis=1))
 
 
 def taken(sequences: Sequences, k: int = TOP) -> Lists:
@@ -66,7 +66,7 @@ def takers(sequences: Sequences) -> sparse.csr_array:
     """Return (n, users) float64, 1 where a user took the item in the training part."""
     lengths = np.diff(sequences.offsets)
     user = np.repeat(np.arange(sequences.n_users), lengths)
-    training = np.arange(len(sequences.items)) < np.repeat(sequences.offsets[1:] - 2, lengths)
+    training = np.arange(len(sequences.items)) < np.repeat(sequences.held_out[0], lengths)
     places = (sequences.items[training], user[training])
     took = sparse.csr_array((np.ones(training.sum()), places), (sequences.n_items, sequences.n_users))
     took.sum_duplicates()

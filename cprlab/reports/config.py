@@ -7,6 +7,7 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data import Sequences, load_sequences
+from cprlab.data.splits import SplitBy
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.training import Run, RunConfig, TrainingConfig, train
@@ -29,6 +30,8 @@ class LogConfig(Config):
         item: the log's column of items.
         time: the log's column of times.
         title: the log's column of titles.
+        basket: the log's column of baskets, if rows are to be taken together.
+        split: how to hold interactions out.
     """
 
     data: str = "complete-journey-types"
@@ -43,6 +46,8 @@ class LogConfig(Config):
     item: str = ""
     time: str = ""
     title: str = ""
+    basket: str = ""
+    split: SplitBy = "leave-one-out"
 
     def sequences(self) -> Sequences:
         """Load the log and pack it.
@@ -50,7 +55,8 @@ class LogConfig(Config):
         Raises:
             DataError: the log cannot be read, or is too short to be split.
         """
-        sequences = load_sequences(self.data, user=self.user, item=self.item, time=self.time, title=self.title)
+        columns = {role: getattr(self, role) for role in ("user", "item", "time", "title", "basket")}
+        sequences = load_sequences(self.data, **columns, split=self.split)
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:
