@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from cprlab.config import Config
-from cprlab.errors import CprlabError
+from cprlab.errors import CprlabError, visible
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     help="When does the output softmax of a sequential recommender fail to copy or to exclude, and what fixes it.",
@@ -17,8 +20,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+data_app = typer.Typer(help="Look at logs before anything is trained on them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
 # Options that several commands have.
-Data = Annotated[str, typer.Option(help="A built-in log, a prepared folder, or a parquet, csv, tsv or .inter file.")]
+Data = Annotated[
+    str,
+    typer.Option(help="A built-in log, a prepared folder, or a parquet, csv, tsv or .inter file; text also packed."),
+]
 User = Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")]
 Item = Annotated[str, typer.Option(help="The log's column of items.")]
 Time = Annotated[str, typer.Option(help="The log's column of times.")]
@@ -218,6 +227,28 @@ def prepare(
     print(*sequences.notes, sep="\n")
 
 
+@data_app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst.")],
+    user: User = "",
+    item: Item = "",
+    time: Time = "",
+    title: Title = "",
+    basket: Basket = "",
+) -> None:
+    """Print what cprlab understands of a log, its first rows, and every doubt about it."""
+    from cprlab.data.check import check
+
+    found = check(file, user=user, item=item, time=time, title=title, basket=basket)
+    tables = {"Columns": found.columns, "First rows": found.rows, "Log": found.facts, "Splits": found.splits}
+    for name, table in tables.items():
+        if len(table):
+            print(f"{name}\n{_aligned(table)}\n")
+    if found.refused:
+        raise found.refused
+    print("Doubts", *(f"- {visible(doubt)}" for doubt in found.doubts or ["none"]), sep="\n")
+
+
 @app.command()
 def sweep(
     grid: Annotated[Path, typer.Argument(help="A YAML file: data, encoders, heads, settings, seeds and notebooks.")],
@@ -248,6 +279,13 @@ def figures(
         print(path)
 
 
+def _aligned(table: "pd.DataFrame", longest: int = 70) -> str:
+    """Return a table of text in columns, each cell on one line and cut to `longest` characters."""
+    rows = [[visible(str(cell))[:longest] for cell in row] for row in (table.columns, *table.to_numpy())]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return "\n".join("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
 def _filled(kind: type[Kind], given: dict[str, Any]) -> Kind:
     """Return a configuration filled from a command's options, which have the names of its fields; `out` stays out."""
     values = {name: given[name] for name in kind.model_fields if name in given and name != "out"}
@@ -261,7 +299,7 @@ def main() -> None:
     try:
         app()
     except CprlabError as error:
-        print(f"cprlab: {error}", file=sys.stderr)
+        print(f"cprlab: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # Ctrl-C

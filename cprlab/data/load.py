@@ -46,17 +46,17 @@ def load_log(
         return BUILTIN[str(name_or_path)]()
     path = Path(name_or_path)
     check_file(path)
-    return InteractionLog.from_frame(
-        read_table(path),
-        path.name,
-        user=user,
-        item=item,
-        time=time,
-        title=title,
-        basket=basket,
-        titles=None if title else item_titles(path),
-        first_line=first_line(path),
-    )
+    return as_log(read_table(path), path, user=user, item=item, time=time, title=title, basket=basket)
+
+
+def as_log(frame: pd.DataFrame, path: Path, **columns: str) -> InteractionLog:
+    """Return the log of a file's table, with the titles beside it; `columns` by role, as for `load_log`.
+
+    Raises:
+        DataError: a column or value is not what it should be.
+    """
+    titles = None if columns.get("title") else item_titles(path)
+    return InteractionLog.from_frame(frame, path.name, **columns, titles=titles, first_line=first_line(path))
 
 
 def load_sequences(
@@ -198,7 +198,8 @@ def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Refuse rows that were taken apart wrongly; `name:type` headers lose their type."""
     signs = [sign for sign in ",;\t|" if len(frame.columns) == 1 and sign in frame.columns[0]]
     if signs:
-        raise ValueError(f"its only column is {frame.columns[0]!r}: it has {signs[0]!r} between its fields")
+        kind, sep = kind_of(path)[0], _dialect(path)["sep"]
+        raise ValueError(f"{signs[0]!r} stands between its fields, where a {kind} file has {sep!r}")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields at the left for an index
         raise ValueError("its rows have more fields than its header")
     for column in frame.columns:

@@ -220,13 +220,14 @@ def _column(names: pd.Index, role: str, given: str, log: str) -> str | None:
 def candidates(names: pd.Index, role: str) -> list[str]:
     """Return the columns whose names are those of a role, the likeliest first; `movieId` is taken for `movie_id`."""
     found = []
-    for form in (str.casefold, _plain):
+    for form in (str.casefold, plain):
         by_name = {form(str(column)): column for column in reversed(names)}
         found += [by_name[form(guess)] for guess in GUESSES.get(role, ()) if form(guess) in by_name]
     return list(dict.fromkeys(found))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Return a column's name without case and signs, so that `movieId`, `Movie ID` and `movie_id` are one."""
     return "".join(filter(str.isalnum, name.casefold()))
 
 
@@ -256,10 +257,15 @@ def check_ids(values: pd.Series, log: str, first_line: int) -> None:
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """Return ids or titles of any kind as text; bytes are read as UTF-8, and others than UTF-8's shown as escapes."""
-    if values.dtype != object:
-        return values.astype(str)
-    return values.map(lambda one: one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else str(one))
+    """Return ids or titles of any kind as text; bytes as the UTF-8 that they are, or else as hexadecimal digits."""
+    return values.map(_as_text) if values.dtype == object else values.astype(str)
+
+
+def _as_text(value: object) -> str:
+    if not isinstance(value, bytes):
+        return str(value)
+    text = value.decode("utf-8", "replace")
+    return text if text.isprintable() and "\ufffd" not in text else value.hex()
 
 
 def first_titles(frame: pd.DataFrame, item: str, title: str) -> pd.Series:

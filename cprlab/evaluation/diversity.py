@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from cprlab.data import Sequences
+from cprlab.errors import DataError
 from cprlab.evaluation.cases import TOP
 from cprlab.evaluation.tables import interval
 from cprlab.models import Recommender
@@ -36,12 +37,19 @@ def recommended(recommenders: Sequence[Recommender], sequences: Sequences, k: in
         recommenders: one for each seed, trained on these sequences' items.
         sequences: the log.
         k: the lists' length; of fewer items, all.
+
+    Raises:
+        DataError: not every user has a test case.
     """
     windows = sequences.windows("test")
+    if len(windows) < sequences.n_users:
+        raise DataError(
+            f"{sequences.name}: the {sequences.split} split leaves users without a list; take leave-one-out."
+        )
     read = [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)]
     k = min(k, sequences.n_items)
     items = np.stack([recommender.topk(read, k, users=windows.user)[0] for recommender in recommenders])
-    return Lists(items, np.stack([np.isin(items[:, case], of_case) for case, of_case in enumerate(read)], axis=1))
+    return Lists(items, np.stack([np.isin(items[:, user], read[user]) for user in windows.user], axis=1))
 
 
 def taken(sequences: Sequences, k: int = TOP) -> Lists:
