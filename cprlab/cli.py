@@ -224,7 +224,7 @@ def prepare(
         max_len=max_len, min_interactions=min_interactions, split=split, memory=memory,
     )  # fmt: skip
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
-    print(*sequences.notes, sep="\n")
+    print(*map(visible, sequences.notes), sep="\n")
 
 
 @data_app.command()

@@ -214,7 +214,15 @@ def _about_leaks(facts: dict[str, int | float]) -> Iterator[str]:
 
 
 def _about_times(frame: pd.DataFrame, log: InteractionLog, time: str) -> Iterator[str]:
-    if log.times is None or not log.unit:
+    if log.times is None:
+        return
+    first = log.times[np.flatnonzero(np.diff(log.users, prepend=-1))]
+    if not log.unit and len(first) > 1 and (first == first[0]).all():
+        yield (
+            f"The times of each user begin at {first[0]:,}, so they count the user's own rows: times of different "
+            "users cannot be compared, and the temporal split and what is said of leakage mean nothing."
+        )
+    if not log.unit:
         return
     seconds = log.times / UNITS[log.unit]
     early = np.count_nonzero(seconds < pd.Timestamp("1971-01-01").timestamp())

@@ -199,7 +199,7 @@ def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     signs = [sign for sign in ",;\t|" if len(frame.columns) == 1 and sign in frame.columns[0]]
     if signs:
         kind, sep = kind_of(path)[0], _dialect(path)["sep"]
-        raise ValueError(f"{signs[0]!r} stands between its fields, where a {kind} file has {sep!r}")
+        raise ValueError(f"{signs[0]!r} stands between its fields, where a {kind[1:]} file has {sep!r}")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields at the left for an index
         raise ValueError("its rows have more fields than its header")
     for column in frame.columns:
