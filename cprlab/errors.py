@@ -16,6 +16,11 @@ class ConfigError(CprlabError):
     """A name, a setting or a parameter is not one that cprlab understands."""
 
 
+def visible(text: str) -> str:
+    """Return text for a terminal, in which characters that cannot be seen, or would steer it, are escapes."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def suggestion(wrong: object, choices: Iterable[object]) -> str:
     """Say which of `choices` the user may have meant by `wrong`, and list them all."""
     names = [str(choice) for choice in choices]

@@ -17,7 +17,8 @@ import pydantic
 from scipy.special import entr
 
 from cprlab.config import Config
-from cprlab.data.sequences import FEWEST, Sequences
+from cprlab.data.sequences import Sequences
+from cprlab.data.splits import FEWEST
 from cprlab.errors import DataError
 
 CORNERS = {"NE": (1, 1), "NW": (-1, 1), "SW": (-1, -1), "SE": (1, -1)}  # of a square in the plane

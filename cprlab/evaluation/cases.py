@@ -49,11 +49,11 @@ def evaluate(
             measured; such as a `Scaling`.
 
     Returns:
-        A row a user, in the order of `sequences.user_ids`: `user` (code), `length` (items before the target, of which
-        the last `max_len` are read), `target` (code), `repeat` (the target is among the items read), `rank` (1 is
-        best), `rank_post` (the same with the history's items removed at inference, the paper's "post"; NaN where that
-        removes the target), `log_loss` (nats), `copy_probability` (total probability of the items read), `copied`
-        (share of the top 10 that is among the items read).
+        A row a user who has such a case, in the order of `sequences.user_ids`: `user` (code), `length` (items before
+        the target, of which the last `max_len` are read), `target` (code), `repeat` (the target is among the items
+        read), `rank` (1 is best), `rank_post` (the same with the history's items removed at inference, the paper's
+        "post"; NaN where that removes the target), `log_loss` (nats), `copy_probability` (total probability of the
+        items read), `copied` (share of the top 10 that is among the items read).
     """
     windows = sequences.windows(split)
     order, parts = [], []

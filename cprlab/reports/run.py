@@ -17,7 +17,7 @@ from traitlets.config import Config
 
 import cprlab
 from cprlab import errors
-from cprlab.errors import ConfigError, CprlabError, DataError, suggestion
+from cprlab.errors import ConfigError, CprlabError, DataError, suggestion, visible
 from cprlab.files import make_folder, whole
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.page import to_page
@@ -43,7 +43,7 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
     """
     refuse_to_overwrite(Path(out), config, "metrics.json", "data")
     for note in config.check().notes:
-        print(note, file=sys.stderr)
+        print(visible(note), file=sys.stderr)
     return publish("report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
 
 

@@ -41,7 +41,7 @@ def thinned(logs: dict[str, Sequences], doses: Sequence[float]) -> tuple[dict[st
         name = f"{log}, {dose:.0%} of {removed}"
         made[name] = thin_repeats(sequences, dose, REMOVED[removed])
         counts = count_repeats(made[name])
-        shares = counts.repeats / counts.interactions, counts.tested / counts.users
+        shares = counts.repeats / counts.interactions, counts.tested / counts.cases
         rows.append((name, log, removed, dose, counts.users, counts.interactions, *shares))
     if not rows:
         raise DataError(f"Nothing repeats in {', '.join(logs)}, so there is no dose to vary; take a log with repeats.")

@@ -12,7 +12,7 @@ from torch import nn
 from cprlab.adapters.padded import Padded
 from cprlab.adapters.recbole import PADDING, Reference, padding_bias
 from cprlab.data import Sequences
-from cprlab.data.sequences import FEWEST
+from cprlab.data.splits import FEWEST
 from cprlab.files import locked, make_folder
 from cprlab.models import Recommender, parse_head
 from cprlab.models.partitions import Context, Embeddings, Facets, Partition, Reranker, Scored

@@ -9,6 +9,7 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data import BUILTIN, Sequences, load_sequences
+from cprlab.data.splits import SplitBy
 from cprlab.errors import ConfigError, suggestion
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
@@ -66,6 +67,7 @@ class Grid(Config):
         head: names of heads; the first is the one that others are compared with.
         settings: values to try, by the name of a field of `TrainingConfig` or of the encoder; they override the size's.
         seeds: how many seeds, from 0.
+        split: how interactions of the logs are held out.
     """
 
     data: tuple[str, ...] = ("complete-journey-types",)
@@ -74,6 +76,7 @@ class Grid(Config):
     head: tuple[str, ...] = ("Softmax", "Softmax + CPR:100 + Mi")
     settings: dict[str, tuple[Any, ...]] = pydantic.Field({})
     seeds: int = pydantic.Field(1, ge=1)
+    split: SplitBy = "leave-one-out"
 
     @pydantic.field_validator("head")
     @classmethod
@@ -101,7 +104,7 @@ class Grid(Config):
         users, recent = SIZES[self.size][:2]
         logs = {}
         for name in self.data:
-            sequences = load_sequences(name)
+            sequences = load_sequences(name, split=self.split)
             sequences = sequences.sample(users) if users else sequences
             logs[_label(name)] = sequences.recent(recent) if recent else sequences
         return logs
