@@ -1,0 +1,230 @@
+"""Training, preparing, reports and sweeps that are killed at random moments, against ones that nobody disturbs.
+
+Each command is started, killed (SIGKILL to its whole process group) and started again, until it was killed often enough
+and ends by itself. After each kill, all that stands under its final name must be readable as whole and equal to what
+the undisturbed command made, bit for bit, and nothing that was finished may be gone. Where a command ends before it is
+killed, its runs are removed and it starts anew, with its earlier report or data in place. Prints a table.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from cprlab.data import Sequences
+from cprlab.training import Run
+
+Pieces = dict[str, str]  # what is finished, and a digest of all in it that is to be the same each time
+PATIENCE = 600  # seconds for a command
+
+
+class Command(NamedTuple):
+    """A command to be killed.
+
+    Attributes:
+        words: what `cprlab` is given.
+        makes: reads what stands under its final name in the folder; raises where something is not whole.
+    """
+
+    words: list[str]
+    makes: Callable[[Path], Iterator[tuple[str, str]]]
+
+
+def digest(*parts: bytes | str | pd.DataFrame) -> str:
+    """Return a digest of contents, of tables without what a clock decides."""
+    summed = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, pd.DataFrame):
+            part = part.drop(columns=["seconds", "targets_per_second"], errors="ignore").to_json(double_precision=15)
+        summed.update(part.encode() if isinstance(part, str) else part)
+    return summed.hexdigest()
+
+
+def runs(folder: Path) -> Iterator[tuple[str, str]]:
+    """Read all runs."""
+    for path in sorted(folder.glob("runs/[!.]*")):
+        run = Run.load(path)
+        weights, record = ((path / name).read_bytes() for name in ("model.safetensors", "run.json"))
+        yield f"run {path.name}", digest(weights, record, run.history, run.cases)
+
+
+def prepared(folder: Path) -> Iterator[tuple[str, str]]:
+    """Read the prepared log."""
+    for path in folder.glob("prepared"):
+        read = Sequences.load(path)
+        yield "data", digest(*(np.asarray(array).tobytes() for array in (read.items, read.offsets)), read.fingerprint)
+
+
+def page(path: Path) -> str:
+    """Return a page, which must have its end."""
+    text = path.read_text(encoding="utf-8")
+    assert text.rstrip().endswith("</html>"), f"{path} is cut"
+    return text
+
+
+def reported(folder: Path) -> Iterator[tuple[str, str]]:
+    """Read all runs and the report."""
+    yield from runs(folder)
+    for path in folder.glob("report"):
+        assert page(path / "index.html").count("Plotly.newPlot(") >= 5
+        json.loads((path / "report.ipynb").read_text(encoding="utf-8"))
+        yield "report", digest((path / "metrics.json").read_bytes())
+
+
+def swept(folder: Path) -> Iterator[tuple[str, str]]:
+    """Read all runs and the sweep's report."""
+    yield from runs(folder)
+    for path in folder.glob("report"):
+        stamp = json.loads((path / "stamp.json").read_text(encoding="utf-8"))
+        assert sorted(stamp["files"]) == sorted(file.name for file in path.iterdir())
+        assert all(page(file) for file in path.glob("*.html"))
+        table = pd.read_parquet(path / "results.parquet")
+        yield "results", digest(table.assign(folder=[Path(run).name for run in table["folder"]]))
+
+
+GRID = {
+    "name": "crash",
+    "data": "log.csv",
+    "encoder": ["GRU4Rec", "MF"],
+    "head": ["Softmax", "Softmax + CPR:20 + Mi"],
+    "settings": {"epochs": 4},
+    "seeds": 2,
+    "device": "cpu",
+    "runs": "runs",
+    "out": "report",
+}
+TRAINING = ["--data", "log.csv", "--device", "cpu", "--runs", "runs"]
+COMMANDS = {
+    "train": Command(["train", *TRAINING, "--epochs", "8"], runs),
+    "prepare": Command(["prepare", "long.csv", "prepared"], prepared),
+    "report": Command(["report", *TRAINING, "--epochs", "3", "--out", "report"], reported),
+    "sweep": Command(["sweep", "grid.yaml", "--workers", "2"], swept),
+}
+
+
+def write_inputs(folder: Path) -> None:
+    """Write a log of 400 users out of a dozen favourites each, a longer one, and the sweep's grid."""
+    folder.mkdir(parents=True)
+    for name, users, length in (("log.csv", 400, 40), ("long.csv", 8_000, 60)):
+        rng = np.random.default_rng(0)
+        drawn = np.concatenate([rng.choice(rng.choice(500, 12, replace=False), length) for _ in range(users)])
+        pd.DataFrame({"user_id": np.repeat(np.arange(users), length), "item_id": drawn}).to_csv(
+            folder / name, index=False
+        )
+    (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
+
+
+def start(command: Command, folder: Path) -> subprocess.Popen:
+    """Start a command in a process group of its own."""
+    call = [sys.executable, "-c", "from cprlab.cli import main; main()", *command.words]
+    with (folder / "said.txt").open("a") as said:
+        return subprocess.Popen(call, cwd=folder, stdout=said, stderr=said, start_new_session=True)
+
+
+def half_written(folder: Path) -> set[str]:
+    """Return the names of what is being written, or was when a command was killed."""
+    found = (entry.name for place in (folder, folder / "runs") if place.is_dir() for entry in os.scandir(place))
+    return {name for name in found if name.endswith((".partial", ".replaced"))}
+
+
+def kill(process: subprocess.Popen, folder: Path, seconds: float, rng: random.Random) -> str:
+    """Kill a command at a random moment; return where that was, or nothing if it ended before.
+
+    A third of the moments are anywhere in the time that the command takes; the others are short after it began to write
+    its first, second … or sixth file, or a little later.
+    """
+    before = half_written(folder)
+    writes, began = before, time.monotonic()
+    if rng.random() < 1 / 3:
+        moment = rng.uniform(0, seconds)
+        while process.poll() is None and time.monotonic() < began + moment:
+            time.sleep(0.002)
+    else:
+        last = rng.randint(1, 6)
+        while process.poll() is None and len(writes - before) < last:
+            writes = writes | half_written(folder)
+            time.sleep(0.0005)
+        time.sleep(rng.choice([0, rng.uniform(0, 0.005), rng.uniform(0, 0.05), rng.uniform(0, 1)]))
+    if process.poll() is not None:
+        return ""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if half_written(folder) - before:
+        return "while writing"
+    return "while working" if writes - before or list(folder.glob("runs/.*.checkpoint")) else "before"
+
+
+def compare(name: str, kills: int, seed: int, work: Path) -> str:
+    """Kill a command so many times, and return its row of the table."""
+    command, rng = COMMANDS[name], random.Random(seed)
+    whole, killed = work / name / "whole", work / name / "killed"
+    for folder in (whole, killed):
+        write_inputs(folder)
+    began = time.monotonic()
+    assert start(command, whole).wait(PATIENCE) == 0, (whole / "said.txt").read_text()
+    seconds = time.monotonic() - began
+    expected: Pieces = dict(command.makes(whole))
+    before: Pieces = {}
+    where, readings, ends = Counter(), 0, 0
+    while True:
+        process = start(command, killed)
+        if sum(where.values()) < kills:
+            moment = kill(process, killed, seconds, rng)
+        else:
+            moment = ""
+            process.wait(PATIENCE)
+        now = dict(command.makes(killed))
+        readings += len(now)
+        for piece, of_piece in now.items():
+            assert of_piece == expected[piece], f"{name}: {piece} differs from what nobody disturbed"
+        assert before.keys() <= now.keys(), f"{name}: {before.keys() - now.keys()} is gone"
+        before = now
+        if moment:
+            where[moment] += 1
+            continue
+        assert process.returncode == 0, (killed / "said.txt").read_text()[-2000:]
+        assert now == expected, f"{name}: {expected.keys() - now.keys()} is missing"
+        left = list(killed.rglob(".*"))
+        assert not left, f"{name}: {left} is left over"
+        ends += 1
+        if sum(where.values()) == kills:
+            break
+        shutil.rmtree(killed / "runs", ignore_errors=True)
+        before = {piece: of_piece for piece, of_piece in now.items() if not piece.startswith("run ")}
+    moments = ", ".join(f"{where[moment]} {moment}" for moment in ("before", "while working", "while writing"))
+    return (
+        f"| `cprlab {name}` | {kills} ({moments}) | {seconds:.0f} | {ends} of {ends} | {readings} of {readings} | 0 |"
+    )
+
+
+def main() -> None:
+    """Print what was found; the first thing that does not hold stops it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("commands", nargs="*", default=list(COMMANDS), help=f"some of {', '.join(COMMANDS)}")
+    parser.add_argument("--kills", type=int, default=50, help="how many times each command is killed")
+    parser.add_argument("--seed", type=int, default=0, help="decides the moments, as far as the machine's speed allows")
+    asked = parser.parse_args()
+    print("| command | kills | seconds undisturbed | ended as undisturbed | pieces read as whole and equal | lost |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name in asked.commands:
+        with tempfile.TemporaryDirectory() as work:
+            print(compare(name, asked.kills, asked.seed, Path(work)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
