@@ -9,16 +9,18 @@ killed, its runs are removed and it starts anew, with its earlier report or data
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +28,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from cprlab import cli
 from cprlab.data import Sequences
 from cprlab.training import Run
 
 Pieces = dict[str, str]  # what is finished, and a digest of all in it that is to be the same each time
-PATIENCE = 600  # seconds for a command
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["cprlab.cli", "cprlab.reports.run", "cprlab.reports.sweep"])
+PATIENCE = 900  # seconds for a command
 
 
 class Command(NamedTuple):
@@ -102,7 +107,7 @@ GRID = {
     "data": "log.csv",
     "encoder": ["GRU4Rec", "MF"],
     "head": ["Softmax", "Softmax + CPR:20 + Mi"],
-    "settings": {"epochs": 4},
+    "settings": {"epochs": 3},
     "seeds": 2,
     "device": "cpu",
     "runs": "runs",
@@ -118,22 +123,39 @@ COMMANDS = {
 
 
 def write_inputs(folder: Path) -> None:
-    """Write a log of 400 users out of a dozen favourites each, a longer one, and the sweep's grid."""
+    """Write a log of 150 users out of a dozen favourites each, a longer one, and the sweep's grid."""
     folder.mkdir(parents=True)
-    for name, users, length in (("log.csv", 400, 40), ("long.csv", 8_000, 60)):
+    for name, users, length in (("log.csv", 150, 30), ("long.csv", 4_000, 50)):
         rng = np.random.default_rng(0)
-        drawn = np.concatenate([rng.choice(rng.choice(500, 12, replace=False), length) for _ in range(users)])
+        drawn = np.concatenate([rng.choice(rng.choice(300, 12, replace=False), length) for _ in range(users)])
         pd.DataFrame({"user_id": np.repeat(np.arange(users), length), "item_id": drawn}).to_csv(
             folder / name, index=False
         )
     (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
 
 
-def start(command: Command, folder: Path) -> subprocess.Popen:
-    """Start a command in a process group of its own."""
-    call = [sys.executable, "-c", "from cprlab.cli import main; main()", *command.words]
-    with (folder / "said.txt").open("a") as said:
-        return subprocess.Popen(call, cwd=folder, stdout=said, stderr=said, start_new_session=True)
+def call(words: list[str], folder: Path) -> None:
+    """Be `cprlab` with these words, in a folder and in a process group of its own."""
+    os.setsid()
+    os.chdir(folder)
+    said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    sys.argv[1:] = words
+    cli.main()
+
+
+def start(command: Command, folder: Path) -> BaseProcess:
+    """Start a command in a process that has imported cprlab already, for that takes longest, and writes nothing."""
+    process = FORKS.Process(target=call, args=(command.words, folder))
+    process.start()
+    return process
+
+
+def end(process: BaseProcess, folder: Path) -> None:
+    """Wait until a command ends well."""
+    process.join(PATIENCE)
+    assert process.exitcode == 0, (folder / "said.txt").read_text()[-2000:]
 
 
 def half_written(folder: Path) -> set[str]:
@@ -142,7 +164,7 @@ def half_written(folder: Path) -> set[str]:
     return {name for name in found if name.endswith((".partial", ".replaced"))}
 
 
-def kill(process: subprocess.Popen, folder: Path, seconds: float, rng: random.Random) -> str:
+def kill(process: BaseProcess, folder: Path, seconds: float, rng: random.Random) -> str:
     """Kill a command at a random moment; return where that was, or nothing if it ended before.
 
     A third of the moments are anywhere in the time that the command takes; the others are short after it began to write
@@ -152,18 +174,20 @@ def kill(process: subprocess.Popen, folder: Path, seconds: float, rng: random.Ra
     writes, began = before, time.monotonic()
     if rng.random() < 1 / 3:
         moment = rng.uniform(0, seconds)
-        while process.poll() is None and time.monotonic() < began + moment:
+        while process.exitcode is None and time.monotonic() < began + moment:
             time.sleep(0.002)
     else:
         last = rng.randint(1, 6)
-        while process.poll() is None and len(writes - before) < last:
+        while process.exitcode is None and len(writes - before) < last:
             writes = writes | half_written(folder)
             time.sleep(0.0005)
         time.sleep(rng.choice([0, rng.uniform(0, 0.005), rng.uniform(0, 0.05), rng.uniform(0, 1)]))
-    if process.poll() is not None:
+    if process.exitcode is not None:
         return ""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with suppress(ProcessLookupError):  # it has no group yet
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
     if half_written(folder) - before:
         return "while writing"
     return "while working" if writes - before or list(folder.glob("runs/.*.checkpoint")) else "before"
@@ -176,18 +200,16 @@ def compare(name: str, kills: int, seed: int, work: Path) -> str:
     for folder in (whole, killed):
         write_inputs(folder)
     began = time.monotonic()
-    assert start(command, whole).wait(PATIENCE) == 0, (whole / "said.txt").read_text()
+    end(start(command, whole), whole)
     seconds = time.monotonic() - began
     expected: Pieces = dict(command.makes(whole))
     before: Pieces = {}
     where, readings, ends = Counter(), 0, 0
     while True:
         process = start(command, killed)
-        if sum(where.values()) < kills:
-            moment = kill(process, killed, seconds, rng)
-        else:
-            moment = ""
-            process.wait(PATIENCE)
+        moment = kill(process, killed, seconds, rng) if sum(where.values()) < kills else ""
+        if not moment:
+            end(process, killed)
         now = dict(command.makes(killed))
         readings += len(now)
         for piece, of_piece in now.items():
@@ -197,7 +219,6 @@ def compare(name: str, kills: int, seed: int, work: Path) -> str:
         if moment:
             where[moment] += 1
             continue
-        assert process.returncode == 0, (killed / "said.txt").read_text()[-2000:]
         assert now == expected, f"{name}: {expected.keys() - now.keys()} is missing"
         left = list(killed.rglob(".*"))
         assert not left, f"{name}: {left} is left over"

@@ -135,7 +135,7 @@ def _clear(path: Path) -> None:
 
 
 def _exchange(temporary: Path, path: Path) -> None:
-    """Let two folders change their names: in one step where the system can, so that there is no moment without `path`."""
+    """Let two folders change their names: where the system can in one step, so that `path` is always there."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if rename and rename(_HERE, os.fsencode(temporary), _HERE, os.fsencode(path), _EXCHANGE) == 0:
         return

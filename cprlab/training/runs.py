@@ -195,11 +195,10 @@ def _described(sequences: Sequences) -> dict[str, Any]:
 
 
 def _in_words(data: dict[str, Any]) -> str:
-    return (
-        "{name}: {users} users, {items} items, the last {max_len} of a history, fingerprint {fingerprint}".format_map(
-            data
-        )
+    name, users, items, read, fingerprint = (
+        data.get(fact) for fact in ("name", "users", "items", "max_len", "fingerprint")
     )
+    return f"{name} with {users} users and {items} items, read {read} at once, fingerprint {fingerprint}"
 
 
 def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:
