@@ -164,23 +164,29 @@ def half_written(folder: Path) -> set[str]:
     return {name for name in found if name.endswith((".partial", ".replaced"))}
 
 
-def kill(process: BaseProcess, folder: Path, seconds: float, rng: random.Random) -> str:
+def watch(process: BaseProcess, folder: Path, upto: int) -> int:
+    """Wait until a command has begun to write so many files, or has ended; return how many it began to write."""
+    before = writes = half_written(folder)
+    while process.exitcode is None and len(writes - before) < upto:
+        writes = writes | half_written(folder)
+        time.sleep(0.0005)
+    return len(writes - before)
+
+
+def kill(process: BaseProcess, folder: Path, seconds: float, writes: int, rng: random.Random) -> str:
     """Kill a command at a random moment; return where that was, or nothing if it ended before.
 
-    A third of the moments are anywhere in the time that the command takes; the others are short after it began to write
-    its first, second … or sixth file, or a little later.
+    A third of the moments are anywhere in the `seconds` that the command takes; the others are at, or a little after,
+    the moment when it begins to write one of its `writes` files.
     """
     before = half_written(folder)
-    writes, began = before, time.monotonic()
+    began, begun = time.monotonic(), 0
     if rng.random() < 1 / 3:
         moment = rng.uniform(0, seconds)
         while process.exitcode is None and time.monotonic() < began + moment:
             time.sleep(0.002)
     else:
-        last = rng.randint(1, 6)
-        while process.exitcode is None and len(writes - before) < last:
-            writes = writes | half_written(folder)
-            time.sleep(0.0005)
+        begun = watch(process, folder, rng.randint(1, writes))
         time.sleep(rng.choice([0, rng.uniform(0, 0.005), rng.uniform(0, 0.05), rng.uniform(0, 1)]))
     if process.exitcode is not None:
         return ""
@@ -190,7 +196,7 @@ def kill(process: BaseProcess, folder: Path, seconds: float, rng: random.Random)
     process.join()
     if half_written(folder) - before:
         return "while writing"
-    return "while working" if writes - before or list(folder.glob("runs/.*.checkpoint")) else "before"
+    return "while working" if begun or list(folder.glob("runs/.*.checkpoint")) else "before"
 
 
 def compare(name: str, kills: int, seed: int, work: Path) -> str:
@@ -200,14 +206,16 @@ def compare(name: str, kills: int, seed: int, work: Path) -> str:
     for folder in (whole, killed):
         write_inputs(folder)
     began = time.monotonic()
-    end(start(command, whole), whole)
+    process = start(command, whole)
+    writes = watch(process, whole, sys.maxsize)
+    end(process, whole)
     seconds = time.monotonic() - began
     expected: Pieces = dict(command.makes(whole))
     before: Pieces = {}
     where, readings, ends = Counter(), 0, 0
     while True:
         process = start(command, killed)
-        moment = kill(process, killed, seconds, rng) if sum(where.values()) < kills else ""
+        moment = kill(process, killed, seconds, writes, rng) if sum(where.values()) < kills else ""
         if not moment:
             end(process, killed)
         now = dict(command.makes(killed))

@@ -3,10 +3,14 @@
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -20,8 +24,6 @@ from cprlab.reports.config import ReportConfig
 from cprlab.reports.page import to_page
 from cprlab.reports.probe import ProbeConfig
 
-# The kernel is talked to through files that only this user can open, not through open ports.
-LOCAL_SOCKETS = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
 PAGE, NOTEBOOK = "index.html", "report.ipynb"
 
 
@@ -108,16 +110,32 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
     """
     notebook = _checked(name, parameters)
     try:
-        executed = papermill.execute_notebook(
-            notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=LOCAL_SOCKETS
-        )
+        with _local_sockets() as sockets:
+            executed = papermill.execute_notebook(
+                notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=sockets
+            )
     except papermill.PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)
         if isinstance(kind, type) and issubclass(kind, CprlabError):
             raise kind(error.evalue) from None
         raise
+    except DeadKernelError:
+        raise CprlabError(
+            f"The process that ran {name} was killed, for want of memory perhaps; start again to go on after the last "
+            "whole epoch."
+        ) from None
     executed, _ = CoalesceStreamsPreprocessor()(executed, {})  # of a progress bar, only its last state is kept
     return executed
+
+
+@contextmanager
+def _local_sockets() -> Iterator[Config]:
+    """Give the settings by which a kernel is talked to through files that only this user can open, and no open ports.
+
+    The files stand in a folder of their own, not where the program was started, which may be read-only.
+    """
+    with tempfile.TemporaryDirectory(prefix="cprlab-") as folder:
+        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}} if os.name == "posix" else {})
 
 
 def parameterised(name: str, parameters: dict) -> nbformat.NotebookNode:
