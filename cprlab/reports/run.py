@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -118,6 +119,11 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
         if isinstance(kind, type) and issubclass(kind, CprlabError):
             raise kind(error.evalue) from None
         raise
+    except DeadKernelError:
+        raise CprlabError(
+            f"The process that ran {name} was killed, for want of memory perhaps; start again to go on after the last "
+            "whole epoch."
+        ) from None
     executed, _ = CoalesceStreamsPreprocessor()(executed, {})  # of a progress bar, only its last state is kept
     return executed
 
@@ -126,13 +132,11 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
 def _sockets() -> Iterator[Config]:
     """Let a kernel be talked to through files that only this user can open, not through open ports, where that can be.
 
-    By default kernels that start in one folder at once would take the same files, and mix up their messages.
+    By default they would stand where the program was started: it may be read-only there, and kernels that start at once
+    would take the same files and mix up their messages.
     """
-    if os.name != "posix":
-        yield Config()
-        return
     with tempfile.TemporaryDirectory(prefix="cprlab-") as folder:
-        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}} if os.name == "posix" else {})
 
 
 def parameterised(name: str, parameters: dict) -> nbformat.NotebookNode:

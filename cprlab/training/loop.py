@@ -228,8 +228,8 @@ def _validate(recommender: Recommender, sequences: Sequences) -> float:
 
 
 def _save(state: dict, checkpoint: Path) -> None:
-    with whole(checkpoint) as file:
-        torch.save(state, file)
+    with whole(checkpoint) as new, new.open("wb") as file:
+        torch.save(state, file)  # which hides why it cannot write to a name, and not why it cannot write to a file
 
 
 def _resume(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 import pydantic
@@ -21,7 +21,7 @@ from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
-from cprlab.files import locked, make_folder, whole
+from cprlab.files import locked, make_folder, tidy, whole
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
@@ -91,6 +91,19 @@ class Run:
             raise DataError(f"{folder} is not a whole run ({detail}); remove it to train anew.") from error
         return cls(folder, config, recommender.eval(), history, record, cases)
 
+    def check_data(self, sequences: Sequences) -> None:
+        """Refuse a log that is not the one that the run was trained on.
+
+        Raises:
+            DataError: it is another, or other users are drawn of it, or its histories are cut elsewhere.
+        """
+        own, given = self.record["data"], _described(sequences)
+        if any(own.get(fact) != value for fact, value in given.items() if fact != "name"):
+            raise DataError(
+                f"{self.folder} was trained on other data ({_in_words(own)}) than these ({_in_words(given)}); give "
+                "that log, with the same --users."
+            )
+
 
 def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", device: Device = "auto") -> Run:
     """Return the run of this configuration on these data: read back if it is there, else trained and kept.
@@ -110,6 +123,7 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         DataError: the folder cannot be written.
     """
     folder = run_folder(sequences, config, runs)
+    unfinished = folder.with_name(f".{folder.name}.checkpoint")
     if several():
         open_fabric(open_device(device).type)
     with ExitStack() as held:
@@ -117,14 +131,17 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         def claim() -> bool:
             """Say whether the run is to be trained, and let no other program train it meanwhile."""
             if folder.is_dir():
+                tidy(folder, unfinished)
                 return False
             make_folder(Path(runs))  # before any time is spent on training
             held.enter_context(locked(folder))
             return not folder.is_dir()
 
         if by_first(claim):
-            _train(sequences, config, folder, device)
-    return Run.load(folder)
+            _train(sequences, config, folder, device, unfinished)
+    run = Run.load(folder)
+    run.check_data(sequences)
+    return run
 
 
 def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
@@ -134,10 +151,9 @@ def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs
     return Path(runs) / name
 
 
-def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device) -> None:
+def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device, unfinished: Path) -> None:
     torch.manual_seed(config.training.seed)
     recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
-    unfinished = folder.with_name(f".{folder.name}.checkpoint")
     history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
     by_first(partial(_keep, recommender, sequences, config, history, folder))
     by_first(partial(unfinished.unlink, missing_ok=True))
@@ -149,13 +165,7 @@ def _keep(
     cases = evaluate(recommender, sequences, "test")
     record = {
         "config": config.model_dump(),
-        "data": {
-            "name": sequences.name,
-            "fingerprint": sequences.fingerprint,
-            "items": sequences.n_items,
-            "users": sequences.n_users,
-            "max_len": sequences.max_len,
-        },
+        "data": _described(sequences),
         "trained_on": recommender.embedding.weight.device.type,
         "processes": count(),
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
@@ -171,6 +181,24 @@ def _keep(
         history.to_parquet(new / "history.parquet")
         cases.to_parquet(new / "cases.parquet")
         (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _described(sequences: Sequences) -> dict[str, Any]:
+    """Return what `run.json` says of the data."""
+    return {
+        "name": sequences.name,
+        "fingerprint": sequences.fingerprint,
+        "items": sequences.n_items,
+        "users": sequences.n_users,
+        "max_len": sequences.max_len,
+    }
+
+
+def _in_words(data: dict[str, Any]) -> str:
+    name, users, items, read, fingerprint = (
+        data.get(fact) for fact in ("name", "users", "items", "max_len", "fingerprint")
+    )
+    return f"{name} with {users} users and {items} items, read {read} at once, fingerprint {fingerprint}"
 
 
 def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:
