@@ -255,7 +255,7 @@ def first_titles(frame: pd.DataFrame, item: str, title: str) -> pd.Series:
 
 def name_items(item_ids: pd.Index, titles: pd.Series | None) -> np.ndarray:
     """Return (n_items,) str, each item's title, or its id where `titles`, by item id, have none."""
-    own = pd.Series(np.asarray(item_ids).astype(str), dtype=object)
+    own = pd.Series([str(one) for one in np.asarray(item_ids)], dtype=object)  # as wide as each is, not as the widest
     if titles is None:
         return own.to_numpy()
     found = pd.Series(titles.reindex(item_ids).to_numpy(dtype=object), dtype=object)

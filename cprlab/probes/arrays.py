@@ -61,7 +61,10 @@ def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
 def _lookup(codes: pd.Index, ids: Any, place: str) -> np.ndarray:
     if not isinstance(ids, Sequence | np.ndarray | pd.Series) or isinstance(ids, str):
         raise DataError(f"{place}: a history must be a list of item ids.")
-    found = codes.get_indexer(pd.Index(ids))
+    try:
+        found = codes.get_indexer(pd.Index(ids))
+    except TypeError as error:
+        raise DataError(f"{place}: an id is a list or a table; ids must be numbers or text.") from error
     if (found < 0).any():
         raise DataError(f"{place}: {np.asarray(ids)[found < 0][0]!r} is not among item_ids.")
     return found
