@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all; Parquet files and archives, which may come from elsewhere."""
 
 import errno
 import os
@@ -8,13 +8,19 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import ZipFile
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from filelock import FileLock
 
 from cprlab.errors import DataError
 
 _NO_ROOM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG")}
 _NO_ROOM |= {getattr(errno, name) for name in ("ENOTDIR", "EISDIR", "EEXIST", "EBUSY", "ELOOP")}
+
+MOST, FOLD = 2**28, 100  # bytes that any archive may unpack to, and how many times its size it may beyond that
 
 
 @contextmanager
@@ -81,6 +87,28 @@ def locked(path: Path) -> Iterator[None]:
         if path.exists():  # so whoever waits for this file, or makes a new one, has nothing left to make
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Return a file's table; what pandas may have written beside it on types and indices does not count.
+
+    Raises:
+        ValueError: it is not Parquet, or does not fit in memory.
+        OSError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read().to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, MemoryError, OverflowError) as error:
+        raise ValueError(str(error).strip().split("\n")[0] or type(error).__name__) from error
+
+
+def refuse_bomb(archive: ZipFile) -> None:
+    """Raise a ValueError if a small archive would take much memory: more than `MOST`, and `FOLD` times what is packed."""
+    members = archive.infolist()
+    size, packed = (sum(getattr(member, name) for member in members) for name in ("file_size", "compress_size"))
+    if size > MOST and size > FOLD * packed:
+        raise ValueError(f"it is an archive of {packed:,} bytes that would unpack to {size:,}")
 
 
 def make_folder(path: Path) -> None:

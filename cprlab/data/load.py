@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cprlab.data.builtin import BUILTIN
 from cprlab.data.log import GUESSES, InteractionLog
 from cprlab.data.sequences import Sequences
 from cprlab.errors import DataError, suggestion
+from cprlab.files import read_parquet
 
 READERS = (".parquet", ".csv", ".tsv", ".inter")
 CHUNK = 2**18  # rows; what is read in chunks needs the memory of one
@@ -97,7 +99,7 @@ def read_head(path: Path) -> pd.DataFrame:
     """Return a file's table without its rows."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            return pq.read_schema(path).empty_table().to_pandas()
+            return pq.read_schema(path).empty_table().to_pandas(ignore_metadata=True)
         return _tidy(pd.read_csv(path, nrows=0, **_dialect(path)), path)
 
 
@@ -107,7 +109,7 @@ def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
         if _is_parquet(path):
             with pq.ParquetFile(path, pre_buffer=False) as file:  # buffers would be kept until the last row
                 for batch in file.iter_batches(CHUNK, columns=columns):
-                    yield batch.to_pandas()
+                    yield pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
         else:
             with pd.read_csv(path, chunksize=CHUNK, **_dialect(path)) as chunks:
                 for chunk in chunks:
@@ -118,7 +120,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """Return a file's table in file order; values of text files as text."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            return pd.read_parquet(path)
+            return read_parquet(path)
         return _tidy(pd.read_csv(path, **_dialect(path)), path)
 
 
@@ -137,7 +139,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}: {error.reason}); save it as UTF-8.") from error
-    except (ValueError, OSError) as error:  # pandas' and Arrow's parsers raise kinds of these
+    except (ValueError, OSError, pa.ArrowException, MemoryError, OverflowError) as error:  # of pandas' and Arrow's parsers
         detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{path} cannot be read as a {path.suffix[1:]} table: {detail}") from error
 

@@ -28,7 +28,7 @@ def main(kind: str = "", number: str = "") -> int:
             except Fault as fault:
                 came[name, "fault"] += 1
                 faults.append(f"{name} {at}: {fault}")
-                tqdm.write(f"python -m tests.fuzz {name!r} {at}: {fault}", file=sys.stderr)
+                tqdm.write(f"python -m tests.fuzz {name!r} {at}: {fault}\n", file=sys.stderr)
                 if number:
                     raise
     faulthandler.cancel_dump_traceback_later()

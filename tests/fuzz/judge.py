@@ -113,9 +113,9 @@ def differ(ours: Any, plain: Any, place: str = "") -> str:
             return f"{place} has {len(ours)} entries and not {len(plain)}"
         pairs = enumerate(zip(ours, plain, strict=True))
         return next(filter(None, (differ(one, other, f"{place}[{at}]") for at, (one, other) in pairs)), "")
-    same = ours == plain or (_is_nan(ours) and _is_nan(plain))
+    same = ours == plain or (_is_missing(ours) and _is_missing(plain))
     return "" if same else f"{place} is {str(ours)[:100]!r} and not {str(plain)[:100]!r}"
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

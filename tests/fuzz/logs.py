@@ -114,9 +114,10 @@ def _read(path: Path, both: bool) -> dict[str, Any]:
         _compare_prepared(path)
     users, items = log.user_ids[log.users].tolist(), log.item_ids[log.items].tolist()
     return {
-        "rows": list(zip(map(_label, users), map(_label, items), strict=True)),
+        "users": _labels(users),
+        "items": _labels(items),
         "times": None if log.times is None else log.times.tolist(),
-        "titles": {_label(item): title for item, title in zip(log.item_ids.tolist(), log.titles, strict=True)},
+        "titles": log.titles[log.items].tolist() if _plain_ids(items) else None,
     }
 
 
@@ -167,19 +168,28 @@ def _sorted(users: list, items: list, times: list | None, titles: list | None) -
     first = {user: place for place, user in reversed(list(enumerate(users)))}
     moments = None if times is None else plain_times(times)
     order = sorted(range(len(users)), key=lambda row: (first[users[row]], moments[row] if moments else 0))
-    named = {_label(item): str(item) for item in items}
+    named = {item: str(item) for item in items}
     for item, title in reversed(list(zip(items, titles or [""] * len(items), strict=True))):
         if title is not None and str(title).strip():
-            named[_label(item)] = title.decode() if isinstance(title, bytes) else str(title)
+            named[item] = title.decode() if isinstance(title, bytes) else str(title)
     return {
-        "rows": [(_label(users[row]), _label(items[row])) for row in order],
+        "users": _labels([users[row] for row in order]),
+        "items": _labels([items[row] for row in order]),
         "times": None if moments is None else [moments[row] for row in order],
-        "titles": named,
+        "titles": [named[items[row]] for row in order] if _plain_ids(items) else None,
     }
 
 
-def _label(value: Any) -> Any:
-    return value if isinstance(value, str | int) else str(value)
+def _plain_ids(values: list) -> bool:
+    return all(type(value) in (str, int) for value in values)
+
+
+def _labels(values: list) -> list:
+    """Return ids as they are, but codes of those that each library has an object of its own for, such as dates."""
+    if _plain_ids(values):
+        return values
+    codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    return [codes[value] for value in values]
 
 
 def plain_times(values: list) -> list[int | float]:
@@ -223,15 +233,13 @@ def parquet_log(rng: np.random.Generator, folder: Path) -> Case:
         table = table.replace_schema_metadata({"pandas": as_json(words)})
     if rng.random() < 0.05:
         table = table.slice(0, 0)
-    pq.write_table(
-        table,
-        path,
-        compression=pick(rng, ("snappy", "none", "zstd", "gzip")),
-        row_group_size=pick(rng, (7, 1000)),
-        use_dictionary=bool(rng.random() < 0.5),
-        version=pick(rng, ("1.0", "2.6")),
-        data_page_version=pick(rng, ("1.0", "2.0")),
-    )
+    options: dict[str, Any] = {
+        "compression": pick(rng, ("snappy", "none", "zstd", "gzip")),
+        "row_group_size": pick(rng, (7, 1000)),
+        "use_dictionary": bool(rng.random() < 0.5),
+        "data_page_version": pick(rng, ("1.0", "2.0")),
+    }
+    pq.write_table(table, path, **options)
     if rng.random() < 0.35:
         path.write_bytes(damaged(rng, path.read_bytes()))
     both = rng.random() < 0.12
@@ -319,8 +327,8 @@ def prepared_log(rng: np.random.Generator, folder: Path) -> Case:
         return values | {
             "items": np.array(sequences.items),
             "offsets": np.array(sequences.offsets),
-            "users": [_label(one) for one in sequences.user_ids.tolist()],
-            "ids": [_label(one) for one in sequences.item_ids.tolist()],
+            "users": _labels(sequences.user_ids.tolist()),
+            "ids": _labels(sequences.item_ids.tolist()),
             "titles": sequences.titles.tolist(),
         }
 
@@ -334,8 +342,8 @@ def prepared_log(rng: np.random.Generator, folder: Path) -> Case:
             "notes": facts["notes"],
             "items": np.load(place / "items.npy", allow_pickle=False),
             "offsets": np.load(place / "offsets.npy", allow_pickle=False),
-            "users": list(map(_label, users["id"])),
-            "ids": list(map(_label, items["id"])),
+            "users": _labels(users["id"]),
+            "ids": _labels(items["id"]),
             "titles": items["title"],
         }
 

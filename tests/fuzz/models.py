@@ -174,7 +174,7 @@ def recbole_checkpoint(rng: np.random.Generator, folder: Path) -> Case:
 def _hostile(rng: np.random.Generator, data: bytes) -> bytes:
     """Return a pickle with other numbers and words, or one that wants to run something or to take all memory."""
     small = [at for at in range(len(data) - 1) if data[at : at + 1] == b"K"]  # BININT1
-    at = pick(rng, small)
+    at = pick(rng, small or [0])
     ways = [
         lambda: data[: at + 1] + rng.bytes(1) + data[at + 2 :],
         lambda: data[: at + 1] + rng.bytes(1) + data[at + 2 :],
@@ -202,6 +202,9 @@ class Attack:
 class _Any:
     def __init__(self, *_: Any) -> None:
         pass
+
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state)
 
 
 class _Plain(pickle.Unpickler):

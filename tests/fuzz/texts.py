@@ -71,7 +71,9 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
         "out": str(folder / "out"),
     }
     for _ in range(int(rng.integers(0, 3))):
-        values = changed(rng, values) if rng.random() < 0.95 else values | {"settings": {"d": nested(rng)}}
+        values = changed(rng, values)
+    if rng.random() < 0.05:
+        values = {"name": "grid", "settings": {"d": nested(rng)}}
     if not isinstance(values, dict):
         values = {"name": values}
     if rng.random() < 0.5:
