@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cprlab.config import Config
-from cprlab.errors import CprlabError
+from cprlab.errors import CprlabError, visible
 
 app = typer.Typer(
     help="When does the output softmax of a sequential recommender fail to copy or to exclude, and what fixes it.",
@@ -70,7 +70,7 @@ def train(
 
     run = _filled(TrainConfig, locals()).run()
     if is_first():
-        print(run.folder)
+        print(visible(run.folder))
 
 
 @app.command()
@@ -95,7 +95,7 @@ def report(
     from cprlab.reports.run import run_report
 
     config = _filled(ReportConfig, locals())
-    print(run_report(config, out or config.folder))
+    print(visible(run_report(config, out or config.folder)))
 
 
 @app.command()
@@ -123,7 +123,7 @@ def probe(
     from cprlab.reports.run import run_probe
 
     config = _filled(ProbeConfig, locals())
-    print(run_probe(config, out or config.folder))
+    print(visible(run_probe(config, out or config.folder)))
 
 
 @app.command()
@@ -178,7 +178,7 @@ def case(
     from cprlab.explorer import ExplorerConfig
     from cprlab.explorer.run import read_state, run_case
 
-    print(run_case(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), out))
+    print(visible(run_case(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), out)))
 
 
 @app.command()
@@ -201,7 +201,7 @@ def prepare(
         max_len=max_len, min_interactions=min_interactions, memory=memory,
     )  # fmt: skip
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
-    print(*sequences.notes, sep="\n")
+    print(*map(visible, sequences.notes), sep="\n")
 
 
 @app.command()
@@ -216,9 +216,9 @@ def sweep(
     from cprlab.sweeps.config import read_sweep
 
     page, failed = run_sweep(read_sweep(grid), workers, scheduler, slurm)
-    print(page)
+    print(visible(page))
     if failed:
-        print(f"cprlab: {len(failed)} failed, such as: {failed[0].error}", file=sys.stderr)
+        print(f"cprlab: {len(failed)} failed, such as: {visible(failed[0].error)}", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -231,7 +231,7 @@ def figures(
     from cprlab.reports.figures import write_figures
 
     for path in write_figures(report, folder):
-        print(path)
+        print(visible(path))
 
 
 def _filled(kind: type[Kind], given: dict[str, Any]) -> Kind:

@@ -75,8 +75,8 @@ def from_state_dict(
     if fidelity not in ("corrected", "reference"):
         raise ConfigError(f"Unknown fidelity {fidelity!r}; possible: corrected, reference.")
     faithful = fidelity == "reference"
-    tensors = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
     try:
+        tensors = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
         cpr = reference_class.endswith("CPR")
         if reference_class == "RepeatNet":
             head = HeadConfig(repeatnet=True)

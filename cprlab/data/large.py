@@ -23,7 +23,7 @@ from cprlab.data.log import (
     refuse_no_rows,
 )
 from cprlab.data.sequences import Sequences, check_protocol, keep_users, open_npy, refuse_other_files
-from cprlab.errors import DataError
+from cprlab.errors import DataError, visible
 from cprlab.files import scratch
 
 # `log` holds place (of the row in the file), user_id, item_id and moment (its time). Codes go by first appearance.
@@ -145,7 +145,7 @@ def _fill(
     """Check the file's rows and append them to the tables `log` and `titles`; return how many there are."""
     user, item, time, title = (columns[role] for role in ("user", "item", "time", "title"))
     kinds, place = set(), 0
-    with tqdm(desc=f"reading {path.name}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
+    with tqdm(desc=f"reading {visible(path.name)}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
         for chunk in read_chunks(path, [column for column in columns.values() if column is not None]):
             line = first_line(path) + place
             for column in (user, item):

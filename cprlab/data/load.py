@@ -139,7 +139,13 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}: {error.reason}); save it as UTF-8.") from error
-    except (ValueError, OSError, pa.ArrowException, MemoryError, OverflowError) as error:  # of pandas' and Arrow's parsers
+    except (
+        ValueError,
+        OSError,
+        pa.ArrowException,
+        MemoryError,
+        OverflowError,
+    ) as error:  # of pandas' and Arrow's parsers
         detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{path} cannot be read as a {path.suffix[1:]} table: {detail}") from error
 

@@ -145,6 +145,8 @@ def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, 
     """
     columns = {role: _column(names, role, column, log) for role, column in given.items()}
     taken = [column for column in columns.values() if column is not None]
+    if twice := [column for column in taken if np.count_nonzero(names == column) > 1]:
+        raise DataError(f"{log} has two columns {twice[0]!r}; give each a name of its own.")
     if len(set(taken)) < len(taken):
         raise DataError(
             f"{log}: one column is to be two things ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
@@ -244,7 +246,14 @@ def read_times(
                 "use whole numbers throughout."
             )
         return (numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers), "number"
-    return parsed.dt.as_unit("us").astype("int64").to_numpy(), "date"
+    moments = parsed.dt.as_unit("us")
+    if (moments != parsed).any():
+        row = int((moments != parsed).to_numpy().argmax())
+        raise DataError(
+            f"{log}, line {first_line + row}: the time {str(values.iloc[row])[:60]!r} in the column {column!r} is finer "
+            "than a microsecond, which would be lost; use whole numbers."
+        )
+    return moments.astype("int64").to_numpy(), "date"
 
 
 def first_titles(frame: pd.DataFrame, item: str, title: str) -> pd.Series:

@@ -42,7 +42,7 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
     """
     refuse_to_overwrite(Path(out), config, "metrics.json", "data")
     for note in config.check().notes:
-        print(note, file=sys.stderr)
+        print(errors.visible(note), file=sys.stderr)
     return publish("report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
 
 

@@ -36,7 +36,9 @@ def main(kind: str = "", number: str = "") -> int:
     print("| kind | tried | read, equal to the plain reader | refused in a sentence | faults |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name in [*chosen, "all"]:
-        counts = [sum(n for (one, end), n in came.items() if end == column and name in (one, "all")) for column in columns]
+        counts = [
+            sum(n for (one, end), n in came.items() if end == column and name in (one, "all")) for column in columns
+        ]
         print("|", " | ".join([name, f"{sum(counts):,}", *(f"{count:,}" for count in counts)]), "|")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\nAt the most {peak:.1f} GiB were taken, of which PyTorch and the other libraries are a part.")

@@ -33,7 +33,9 @@ def _changed(rng: np.random.Generator, arrays: dict[str, np.ndarray]) -> dict[st
     name = pick(rng, list(arrays))
     array = arrays[name]
     ways = [
-        lambda: array.astype(pick(rng, ("f2", "f4", "f8", "i1", "i4", "u8", "i8", "?", "c8", "f16", "U5", "S3", ">f4"))),
+        lambda: array.astype(
+            pick(rng, ("f2", "f4", "f8", "i1", "i4", "u8", "i8", "?", "c8", "f16", "U5", "S3", ">f4"))
+        ),
         lambda: array.reshape(-1),
         lambda: array[None],
         lambda: array[:-1],
@@ -107,7 +109,9 @@ def snapshot_safetensors(rng: np.random.Generator, folder: Path) -> Case:
             arrays = _changed(rng, arrays)
         else:
             names |= {"item_ids": changed(rng, names["item_ids"])}
-    kept = {name: array for name, array in arrays.items() if array.dtype.str[1:] in ("f2", "f4", "f8", "i4", "i8", "u8")}
+    kept = {
+        name: array for name, array in arrays.items() if array.dtype.str[1:] in ("f2", "f4", "f8", "i4", "i8", "u8")
+    }
     header = {name: as_json(names[name]).decode() for name in ("item_ids", "titles") if name in names}
     if rng.random() < 0.05:
         header["titles"] = pick(rng, ("[" * 100_000, "[1, 2", "", "[" + "9" * 5_000 + "]", "NaN"))

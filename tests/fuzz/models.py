@@ -178,7 +178,9 @@ def _hostile(rng: np.random.Generator, data: bytes) -> bytes:
     ways = [
         lambda: data[: at + 1] + rng.bytes(1) + data[at + 2 :],
         lambda: data[: at + 1] + rng.bytes(1) + data[at + 2 :],
-        lambda: data[:at] + pick(rng, (b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"N", b"\x88", b"]")) + data[at + 2 :],
+        lambda: (
+            data[:at] + pick(rng, (b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"N", b"\x88", b"]")) + data[at + 2 :]
+        ),
         lambda: data[:at] + b"G" + struct.pack(">d", pick(rng, (np.nan, 1e300, 0.5))) + data[at + 2 :],
         lambda: data[:2] + b"Nr" + struct.pack("<I", 2**31 - 1) + b"0" + data[2:],  # room for 2^31 memories
         lambda: data[:2] + b"]" * 200_000 + b"a" * 199_999 + b"0" + data[2:],
@@ -204,7 +206,8 @@ class _Any:
         pass
 
     def __setstate__(self, state: Any) -> None:
-        vars(self).update(state)
+        if isinstance(state, dict):
+            vars(self).update(state)
 
 
 class _Plain(pickle.Unpickler):
@@ -227,5 +230,3 @@ class _Plain(pickle.Unpickler):
     def persistent_load(self, pid: tuple) -> np.ndarray:
         data = self.archive.read(self.name.replace("data.pkl", f"data/{pid[2]}"))
         return np.frombuffer(data, pid[1])
-
-

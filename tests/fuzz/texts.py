@@ -94,7 +94,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
     def plain() -> dict[str, Any]:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
         several = {name: _several(given[name]) for name in ("data", "encoder", "head", "notebooks") if name in given}
-        settings = {name: [*map(_number, _several(values))] for name, values in given.get("settings", {}).items()}
+        settings = {name: _several(values) for name, values in given.get("settings", {}).items()}
         full = {
             "data": ["complete-journey-types"],
             "size": "smoke",
@@ -108,6 +108,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
         }
         full |= given | several | {"settings": settings}
         full["data"] = [name if name in BUILTIN else str(Path(name).absolute()) for name in full["data"]]
+        full["name"] = full["name"].decode() if isinstance(full["name"], bytes) else full["name"]
         full["runs"] = str(Path(full["runs"]).absolute())
         full["seeds"] = int(full["seeds"])
         full["head"] = [" ".join(name.split()) for name in full["head"]]
@@ -119,10 +120,6 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
 
 def _several(value: Any) -> list:
     return value if isinstance(value, list) else [value]
-
-
-def _number(value: Any) -> Any:
-    return value
 
 
 def explorer_state(rng: np.random.Generator, folder: Path) -> Case:
@@ -173,6 +170,8 @@ def explorer_state(rng: np.random.Generator, folder: Path) -> Case:
         full["settings"] = [_setting(one) for one in given["settings"]]
         if full["pinned"]:
             full["pinned"] = full["pinned"] | {"settings": [_setting(one) for one in full["pinned"]["settings"]]}
+        for name in ("history", "selection"):
+            full[name] = full[name] and [float(code) if isinstance(code, str) else code for code in full[name]]
         return full
 
     return Case(read, plain, ["case", str(path), *map(str, (runs[0], runs[2])), "--data", str(log)])
