@@ -84,7 +84,7 @@ def train(
 
     run = _filled(TrainConfig, locals()).run()
     if is_first():
-        print(run.folder)
+        print(visible(run.folder))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def report(
     from cprlab.reports.run import run_report
 
     config = _filled(ReportConfig, locals())
-    print(run_report(config, out or config.folder))
+    print(visible(run_report(config, out or config.folder)))
 
 
 @app.command()
@@ -141,7 +141,7 @@ def probe(
     from cprlab.reports.run import run_probe
 
     config = _filled(ProbeConfig, locals())
-    print(run_probe(config, out or config.folder))
+    print(visible(run_probe(config, out or config.folder)))
 
 
 @app.command()
@@ -200,7 +200,7 @@ def case(
     from cprlab.explorer import ExplorerConfig
     from cprlab.explorer.run import read_state, run_case
 
-    print(run_case(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), out))
+    print(visible(run_case(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), out)))
 
 
 @app.command()
@@ -262,9 +262,9 @@ def sweep(
     from cprlab.sweeps.config import read_sweep
 
     page, failed = run_sweep(read_sweep(grid), workers, scheduler, slurm)
-    print(page)
+    print(visible(page))
     if failed:
-        print(f"cprlab: {len(failed)} failed, such as: {failed[0].error}", file=sys.stderr)
+        print(f"cprlab: {len(failed)} failed, such as: {visible(failed[0].error)}", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -277,7 +277,7 @@ def figures(
     from cprlab.reports.figures import write_figures
 
     for path in write_figures(report, folder):
-        print(path)
+        print(visible(path))
 
 
 DataSetName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `cprlab data list` shows.")]

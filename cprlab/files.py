@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all; Parquet files and archives, which may come from elsewhere."""
 
 import ctypes
 import errno
@@ -10,7 +10,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from zipfile import ZipFile
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from cprlab.errors import CprlabError, DataError
@@ -19,6 +23,8 @@ _NO_ROOM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSP
 _NO_ROOM |= {getattr(errno, name) for name in ("ENOTDIR", "EISDIR", "EEXIST", "EBUSY", "ELOOP")}
 _PARTIAL, _REPLACED = "partial", "replaced"  # endings of what is being written, and of what it takes the place of
 _HERE, _EXCHANGE = -100, 2  # Linux's AT_FDCWD and RENAME_EXCHANGE
+
+MOST, FOLD = 2**28, 100  # bytes that any archive may unpack to, and how many times its size it may beyond that
 
 
 @contextmanager
@@ -103,6 +109,28 @@ def tidy(path: Path, *others: Path) -> None:
             with locked(path):
                 for left in others:
                     left.unlink(missing_ok=True)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Return a file's table; what pandas may have written beside it on types and indices does not count.
+
+    Raises:
+        ValueError: it is not Parquet, or does not fit in memory.
+        OSError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read().to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, MemoryError, OverflowError) as error:
+        raise ValueError(str(error).strip().split("\n")[0] or type(error).__name__) from error
+
+
+def refuse_bomb(archive: ZipFile) -> None:
+    """Raise a ValueError if an archive would unpack to more than `MOST` bytes and `FOLD` times what is packed."""
+    members = archive.infolist()
+    size, packed = (sum(getattr(member, name) for member in members) for name in ("file_size", "compress_size"))
+    if size > MOST and size > FOLD * packed:
+        raise ValueError(f"it is an archive of {packed:,} bytes that would unpack to {size:,}")
 
 
 def make_folder(path: Path) -> None:

@@ -36,7 +36,7 @@ from cprlab.data.times import (
     read_times,
     unit_of,
 )
-from cprlab.errors import DataError
+from cprlab.errors import DataError, visible
 from cprlab.files import scratch
 
 # `log` holds place (of the row in the file), user_id, item_id, moment (its time) and maybe basket. `placed` holds these
@@ -234,7 +234,7 @@ def _fill(
     item, time, title = (columns[role] for role in ("item", "time", "title"))
     keys = {role: columns[role] for role in ("user", "item", "basket") if columns[role] is not None}
     rows, kinds = _Rows(0, np.zeros(len(UNITS), dtype=np.int64), {role: _Ids() for role in keys}), set()
-    with tqdm(desc=f"reading {path.name}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
+    with tqdm(desc=f"reading {visible(path.name)}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
         for chunk in read_chunks(path, [column for column in columns.values() if column is not None]):
             line = first_line(path) + rows.n
             for column in keys.values():

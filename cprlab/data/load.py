@@ -17,6 +17,7 @@ from cprlab.data.log import GUESSES, InteractionLog
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import SplitBy
 from cprlab.errors import DataError, suggestion
+from cprlab.files import read_parquet
 
 READERS = (".parquet", ".csv", ".tsv", ".inter")
 _NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
@@ -141,7 +142,7 @@ def read_head(path: Path) -> pd.DataFrame:
     """Return a file's table without its rows."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            return pq.read_schema(path).empty_table().to_pandas()
+            return pq.read_schema(path).empty_table().to_pandas(ignore_metadata=True)
         with _open_text(path) as file:
             return _tidy(pd.read_csv(file, nrows=0, **_dialect(path)), path)
 
@@ -152,7 +153,7 @@ def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
         if _is_parquet(path):
             with pq.ParquetFile(path, pre_buffer=False) as file:  # buffers would be kept until the last row
                 for batch in file.iter_batches(CHUNK, columns=columns):
-                    yield batch.to_pandas()
+                    yield pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
         else:
             with _open_text(path) as file, pd.read_csv(file, chunksize=CHUNK, **_dialect(path)) as chunks:
                 for chunk in chunks:
@@ -163,7 +164,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """Return a file's table in file order; values of text files as text."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            return pd.read_parquet(path)
+            return read_parquet(path)
         with _open_text(path) as file:
             return _tidy(pd.read_csv(file, **_dialect(path)), path)
 
@@ -188,7 +189,13 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}: {error.reason}); save it as UTF-8.") from error
-    except (ValueError, OSError) as error:  # pandas' and Arrow's parsers raise kinds of these
+    except (
+        ValueError,
+        OSError,
+        pa.ArrowException,
+        MemoryError,
+        OverflowError,
+    ) as error:  # of pandas' and Arrow's parsers
         detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{path} cannot be read as a {kind_of(path)[0][1:]} table: {detail}") from error
 

@@ -193,6 +193,8 @@ def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, 
         raise DataError(f"{log} has two columns {names[names.duplicated()][0]!r}; rename one of them.")
     columns = {role: _column(names, role, column, log) for role, column in given.items()}
     taken = [column for column in columns.values() if column is not None]
+    if twice := [column for column in taken if np.count_nonzero(names == column) > 1]:
+        raise DataError(f"{log} has two columns {twice[0]!r}; give each a name of its own.")
     if len(set(taken)) < len(taken):
         raise DataError(
             f"{log}: one column is to be two things ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
@@ -277,9 +279,7 @@ def first_titles(frame: pd.DataFrame, item: str, title: str) -> pd.Series:
 
 def name_items(item_ids: pd.Index, titles: pd.Series | None) -> np.ndarray:
     """Return (n_items,) str, each item's title, or its id where `titles`, by item id, have none."""
-    ids = np.asarray(item_ids)
-    of_objects = ids.dtype == object
-    own = (as_text(pd.Series(ids, dtype=object)) if of_objects else pd.Series(ids.astype(str))).astype(object)
+    own = as_text(pd.Series(np.asarray(item_ids), dtype=object))
     if titles is None:
         return own.to_numpy()
     found = pd.Series(titles.reindex(item_ids).to_numpy(dtype=object), dtype=object)

@@ -11,9 +11,11 @@ from typing import BinaryIO, Literal, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pydantic
 import torch
 
-from cprlab.data.log import InteractionLog
+from cprlab.config import Config
+from cprlab.data.log import InteractionLog, check_ids
 from cprlab.data.splits import (
     FEWEST,
     SplitBy,
@@ -25,7 +27,7 @@ from cprlab.data.splits import (
     refuse_no_times,
 )
 from cprlab.errors import DataError
-from cprlab.files import whole
+from cprlab.files import read_parquet, whole
 
 Split = Literal["train", "validation", "test"]
 FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2}  # of the folder: an older cprlab reads only 1
@@ -304,15 +306,21 @@ class Sequences:
         """
         folder = Path(folder)
         try:
-            facts = json.loads((folder / "sequences.json").read_text(encoding="utf-8"))
-            if facts["format"] not in FORMATS.values():
-                raise ValueError(f"its format is {facts['format']}, this cprlab reads {max(FORMATS.values())}")
-            items, offsets = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "offsets"))
-            users, catalogue = (pd.read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
+            facts = _Facts(**json.loads((folder / "sequences.json").read_text(encoding="utf-8")))
+            if facts.format not in FORMATS.values():
+                raise ValueError(f"its format is {facts.format}, this cprlab reads {max(FORMATS.values())}")
+            items, offsets = (
+                np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("items", "offsets")
+            )
+            users, catalogue = (read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
+            for name, table in (("users.parquet", users), ("items.parquet", catalogue)):
+                check_ids(table["id"], name, 1)
+            if not pd.api.types.is_string_dtype(catalogue["title"]) or catalogue["title"].isna().any():
+                raise ValueError("a title in items.parquet is no text")
             user_ids, item_ids = (np.asarray(table["id"]) for table in (users, catalogue))
             _check_arrays(items, offsets, len(users), len(catalogue))
             before = None
-            if facts["format"] == FORMATS["temporal"]:
+            if facts.format == FORMATS["temporal"]:
                 before = np.stack([users[name].to_numpy(dtype=np.int64) for name in POINTS])
                 if (np.diff(np.stack([0 * before[0], *before, np.diff(offsets)]), axis=0) < 0).any():
                     raise ValueError("users.parquet holds points of the split that are not in a user's sequence")
@@ -322,13 +330,13 @@ class Sequences:
                 user_ids,
                 item_ids,
                 titles=catalogue["title"].to_numpy(dtype=object),
-                max_len=int(facts["max_len"]),
-                name=str(facts["name"]),
-                fingerprint=str(facts["fingerprint"]),
-                notes=tuple(facts["notes"]),
+                max_len=facts.max_len,
+                name=facts.name,
+                fingerprint=facts.fingerprint,
+                notes=tuple(facts.notes),
                 before=before,
             )
-        except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+        except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{folder} holds no whole prepared log ({detail}); prepare it anew.") from error
 
@@ -408,6 +416,18 @@ class Sequences:
         return Batch(
             *(torch.from_numpy(array.astype(np.int64)) for array in (items, at, targets, windows.user[chosen]))
         )
+
+
+class _Facts(Config):
+    """What `sequences.json` holds; nothing in it is taken for what it is not."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    format: int
+    name: str
+    max_len: int = pydantic.Field(ge=1, lt=2**31)
+    fingerprint: str
+    notes: list[str]
 
 
 @contextmanager

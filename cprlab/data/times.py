@@ -66,7 +66,14 @@ def read_times(
             )
         whole = (numbers == np.floor(numbers)).all() and np.abs(numbers).max() < 2**63
         return (numbers.astype(np.int64) if whole else numbers), "number"
-    return parsed.dt.as_unit("us").astype("int64").to_numpy(), "date"
+    moments = parsed.dt.as_unit("us")
+    if (moments != parsed).any():
+        row = int((moments != parsed).to_numpy().argmax())
+        raise DataError(
+            f"{log}, line {first_line + row}: the time {str(values.iloc[row])[:60]!r} in the column {column!r} is "
+            "finer than a microsecond, which would be lost; use whole numbers."
+        )
+    return moments.astype("int64").to_numpy(), "date"
 
 
 def count_units(times: np.ndarray, kind: TimeKind) -> np.ndarray:

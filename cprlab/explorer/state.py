@@ -136,10 +136,15 @@ class ExplorerState(Config):
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"The explorer's state is no JSON ({error}); paste the whole text that was saved."
             ) from None
         if not isinstance(values, dict):
             raise ConfigError("The explorer's state must be a JSON object; paste the whole text that was saved.")
-        return cls(**values)
+        state = cls(**values)
+        try:
+            state.to_json()
+        except ValueError:
+            raise ConfigError("The explorer's state holds halves of characters, which are no text.") from None
+        return state

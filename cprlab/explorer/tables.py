@@ -1,5 +1,6 @@
 """What each view of an Explorer shows, as a table: for Python, for the export menus, and for the page."""
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from cprlab.probes.geometry import NO_ITEM
 if TYPE_CHECKING:
     from cprlab.explorer.app import Explorer
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # the wide ones are taken alike
+NUMBER = re.compile(r"[+-]\d+([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
 NEVER = 12  # items that can never be separated
 
 
@@ -123,6 +126,21 @@ def inseparable(app: "Explorer") -> pd.DataFrame:
     blamed = {item: share for one in found for item, share in (one.copying.below or {}).items()}
     items = sorted(blamed, key=lambda item: blamed[item], reverse=True)[:NEVER]
     return pd.DataFrame({"item": items, "title": app.titles[items]})
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV, in which a spreadsheet takes no text for a formula.
+
+    Text that a spreadsheet would run has an apostrophe put in front, which shows as text there; numbers, those that are
+    written as text too, stay as they are.
+    """
+    return table.map(_defused).rename(columns=_defused).to_csv(index=False)
+
+
+def _defused(value: object) -> object:
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(FORMULAS):
+        return value
+    return value if NUMBER.fullmatch(value) else f"'{value}"
 
 
 VIEWS = {

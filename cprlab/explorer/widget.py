@@ -13,7 +13,7 @@ import anywidget
 import torch
 
 from cprlab.errors import CprlabError
-from cprlab.explorer import payload
+from cprlab.explorer import payload, tables
 from cprlab.explorer.app import Explorer
 from cprlab.explorer.frontend import script, style
 from cprlab.explorer.state import ExplorerState
@@ -91,7 +91,7 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _export(self, content: dict) -> None:
         name = content["view"]
-        text = self._app.table(name).to_csv(index=False)
+        text = tables.to_csv(self._app.table(name))
         self.send({"type": "export", "name": f"explorer-{name}.csv", "mime": "text/csv", "text": text})
 
     def _show(self, error: str = "") -> None:

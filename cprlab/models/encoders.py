@@ -25,7 +25,7 @@ class GRU4RecConfig(Config):
     name: Literal["GRU4Rec"] = "GRU4Rec"
     d: int = pydantic.Field(64, ge=1)
     hidden: int = pydantic.Field(64, ge=1)
-    layers: int = pydantic.Field(1, ge=1)
+    layers: int = pydantic.Field(1, ge=1, le=100)
     dropout: float = pydantic.Field(0.0, ge=0, lt=1)
     recurrent_bias: bool = False
 
@@ -46,7 +46,7 @@ class SASRecConfig(Config):
 
     name: Literal["SASRec"] = "SASRec"
     d: int = pydantic.Field(64, ge=1)
-    layers: int = pydantic.Field(2, ge=1)
+    layers: int = pydantic.Field(2, ge=1, le=100)
     heads: int = pydantic.Field(2, ge=1)
     inner: int = pydantic.Field(256, ge=1)
     dropout: float = pydantic.Field(0.0, ge=0, lt=1)

@@ -103,7 +103,7 @@ def grids(
     for of_panel, where in panels:
         wide = of_panel.pivot(index=y, columns=x, values="value")
         figure.add_heatmap(
-            z=wide, x=list(map(str, wide.columns)), y=list(map(str, wide.index)), coloraxis="coloraxis",
+            z=wide, x=[short(one, 40) for one in wide.columns], y=[short(one, 40) for one in wide.index], coloraxis="coloraxis",
             texttemplate="%{z:.4f}", hovertemplate=f"{x} %{{x}}, {y} %{{y}}: %{{z:.4f}}", name="", showlegend=False,
             xgap=2, ygap=2, **where,
         )  # fmt: skip
@@ -167,5 +167,5 @@ def panelled(
 def sized(figure: go.Figure, name: str, title: str, panels: int, height: float) -> go.Figure:
     """Return the figure with its name, its title and room for so many panels of a height in pixels."""
     down = -(-panels // ACROSS)
-    figure = styled(figure, name, title, int(170 + down * height + GAP * (down - 1)))
+    figure = styled(figure, name, short(title, 200), int(170 + down * height + GAP * (down - 1)))
     return figure.update_layout(legend_y=-70 / (down * height + GAP * (down - 1)))

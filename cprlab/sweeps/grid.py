@@ -1,6 +1,7 @@
 """Grid: data × encoders × heads × settings × seeds, and the runs that this asks for."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -41,6 +42,7 @@ SIZES = {
     "full": Size(0, 0, 100, 64, "float32"),
 }
 SizeName = Literal["smoke", "small", "full"]
+MOST = 100_000  # runs
 FIXED = {"name", "seed"}  # what stands in a configuration and is no setting
 
 
@@ -90,6 +92,9 @@ class Grid(Config):
         _refuse_twice("data", [_label(name) for name in self.data])
         for name, values in self.settings.items():
             _refuse_twice(name, values)
+        runs = math.prod(map(len, (self.data, self.encoder, self.head, *self.settings.values()))) * self.seeds
+        if runs > MOST:
+            raise ConfigError(f"The grid asks for {runs:,} runs; a sweep has {MOST:,} at the most.")
         trials = [tuple(trial.labels.items()) for trial in self.trials()]  # refuses settings that are none
         if len(set(trials)) < len(trials):
             raise ConfigError("The grid names a value twice under settings, spelled in two ways; give each once.")

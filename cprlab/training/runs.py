@@ -21,10 +21,17 @@ from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
-from cprlab.files import locked, make_folder, tidy, whole
+from cprlab.files import locked, make_folder, read_parquet, tidy, whole
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
+
+# The columns of a run's tables, and the kinds of number in them, as NumPy calls these.
+TABLES = {
+    "history": {"epoch": "iu", "loss": "f", "ndcg": "f", "seconds": "f", "targets_per_second": "f"},
+    "cases": {"user": "iu", "length": "iu", "target": "iu", "repeat": "b", "rank": "iu", "rank_post": "f"}
+    | dict.fromkeys(("log_loss", "copy_probability", "copied"), "f"),
+}
 
 
 class RunConfig(Config):
@@ -83,9 +90,16 @@ class Run:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             config = RunConfig(**record["config"])
             data = record["data"]
-            recommender = _untrained(config, data["items"], data["users"], data["max_len"])
-            recommender.load_state_dict(load_file(folder / "model.safetensors"))
-            history, cases = (pd.read_parquet(folder / f"{name}.parquet") for name in ("history", "cases"))
+            with torch.device("meta"):  # takes no memory, whatever sizes are written there, before the weights fit
+                recommender = _untrained(config, data["items"], data["users"], data["max_len"])
+            weights = load_file(folder / "model.safetensors")
+            if wrong := [name for name, one in recommender.state_dict().items() if weights[name].dtype != one.dtype]:
+                raise ValueError(f"its weights {wrong[0]!r} are of type {weights[wrong[0]].dtype}")
+            recommender.load_state_dict(weights, assign=True)
+            history, cases = (read_parquet(folder / f"{name}.parquet") for name in TABLES)
+            _check_tables(history, cases, data["users"])
+            if not isinstance(data["fingerprint"], str) or not isinstance(record["test"], dict):
+                raise ValueError("its record holds other things than a run's")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{folder} is not a whole run ({detail}); remove it to train anew.") from error
@@ -199,6 +213,16 @@ def _in_words(data: dict[str, Any]) -> str:
         data.get(fact) for fact in ("name", "users", "items", "max_len", "fingerprint")
     )
     return f"{name} with {users} users and {items} items, read {read} at once, fingerprint {fingerprint}"
+
+
+def _check_tables(history: pd.DataFrame, cases: pd.DataFrame, n_users: int) -> None:
+    """Raise a ValueError if these cannot be the tables of a run on so many users."""
+    for name, table in (("history", history), ("cases", cases)):
+        for column, kinds in TABLES[name].items():
+            if column not in table or table[column].dtype.kind not in kinds:
+                raise ValueError(f"{name}.parquet has no column {column!r} of its kind")
+    if not len(history) or not 0 < len(cases) <= n_users:
+        raise ValueError(f"its tables have {len(history):,} epochs, and {len(cases):,} cases of {n_users:,} users")
 
 
 def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:
