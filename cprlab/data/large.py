@@ -133,7 +133,7 @@ def prepare(
                 notes += about.notes + left_out
             if basket:
                 db.execute(BASKETS)
-                notes += note_baskets(basket, db.sql("SELECT count(*) FROM baskets").fetchone()[0])
+                notes += note_baskets(basket, db.execute("SELECT count(*) FROM baskets").fetchone()[0])
             db.execute(TOGETHER if basket else ALONE)
             notes += note_file_order(names) if columns["time"] is None else note_units(rows.units)
             db.execute(USERS)

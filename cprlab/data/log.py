@@ -273,8 +273,8 @@ def _as_text(value: object) -> str:
 def first_titles(frame: pd.DataFrame, item: str, title: str) -> pd.Series:
     """Return for each item the first title that is not empty, by item id."""
     titled = frame[frame[title].notna() & (as_text(frame[title]).str.strip() != "")]
-    first = titled.drop_duplicates(item).set_index(item)[title]
-    return as_text(first)
+    first = titled.drop_duplicates(item)
+    return as_text(first[title]).set_axis(pd.factorize(first[item])[1])
 
 
 def name_items(item_ids: pd.Index, titles: pd.Series | None) -> np.ndarray:

@@ -96,7 +96,7 @@ def unit_of(counts: np.ndarray) -> str:
 def show_time(time: float, unit: str) -> str:
     """Return a time as UTC date and time, or as the plain number that it is."""
     if not unit:
-        return f"{time:,}"
+        return f"{int(time) if time == int(time) else time:,}"
     shown = str(np.datetime64(int(time // UNITS[unit]), "s")).replace("T", " ")
     return shown.removesuffix(" 00:00:00")
 

@@ -204,6 +204,7 @@ def test_names_are_known_however_they_are_spelled():
         InteractionLog.from_frame(pd.DataFrame([[1, 2, 3]], columns=["user", "user", "item"]))
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 6), st.sampled_from("xyz")),
