@@ -250,8 +250,8 @@ def read_times(
     if (moments != parsed).any():
         row = int((moments != parsed).to_numpy().argmax())
         raise DataError(
-            f"{log}, line {first_line + row}: the time {str(values.iloc[row])[:60]!r} in the column {column!r} is finer "
-            "than a microsecond, which would be lost; use whole numbers."
+            f"{log}, line {first_line + row}: the time {str(values.iloc[row])[:60]!r} in the column {column!r} is "
+            "finer than a microsecond, which would be lost; use whole numbers."
         )
     return moments.astype("int64").to_numpy(), "date"
 

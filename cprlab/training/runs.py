@@ -26,7 +26,6 @@ from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
 
-
 # The columns of a run's tables, and the kinds of number in them, as NumPy calls these.
 TABLES = {
     "history": {"epoch": "iu", "loss": "f", "ndcg": "f", "seconds": "f", "targets_per_second": "f"},
