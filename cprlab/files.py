@@ -126,7 +126,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
 
 def refuse_bomb(archive: ZipFile) -> None:
-    """Raise a ValueError if an archive would unpack to more than `MOST` bytes and `FOLD` times what is packed."""
+    """Raise a ValueError if a small archive would unpack to much: to more than `MOST`, and `FOLD` times its size."""
     members = archive.infolist()
     size, packed = (sum(getattr(member, name) for member in members) for name in ("file_size", "compress_size"))
     if size > MOST and size > FOLD * packed:

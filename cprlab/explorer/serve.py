@@ -1,4 +1,4 @@
-"""serve: a notebook as a page of widgets, by Voilà, for this user of this machine, with no request to another host."""
+"""serve: a notebook as a page of widgets for this user of this machine, by Voilà, with no request to another host."""
 
 import os
 import signal

@@ -102,8 +102,9 @@ def grids(
     figure, panels = panelled(table, panel)
     for of_panel, where in panels:
         wide = of_panel.pivot(index=y, columns=x, values="value")
+        ticks = ([short(one, 40) for one in axis_of] for axis_of in (wide.columns, wide.index))
         figure.add_heatmap(
-            z=wide, x=[short(one, 40) for one in wide.columns], y=[short(one, 40) for one in wide.index], coloraxis="coloraxis",
+            **dict(zip("xy", ticks, strict=True)), z=wide, coloraxis="coloraxis",
             texttemplate="%{z:.4f}", hovertemplate=f"{x} %{{x}}, {y} %{{y}}: %{{z:.4f}}", name="", showlegend=False,
             xgap=2, ygap=2, **where,
         )  # fmt: skip

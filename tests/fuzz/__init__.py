@@ -1,4 +1,4 @@
-"""Bad input, made by the thousand: files that cprlab nearly could read, or should, and what a plain reader makes of them.
+"""Bad input, made by the thousand: files that cprlab can read, or nearly, and what a plain reader makes of them.
 
 A kind makes a case from random numbers: it writes a sound file, damages it most of the time, and says how cprlab reads
 it, how a plain reader does, and which command line reads it. `judge` lets a case end in the same values or in one

@@ -5,8 +5,6 @@ import datetime
 import io
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -188,6 +186,10 @@ def _entries(ids: np.ndarray) -> np.ndarray:
     return np.array([*own, None], dtype=object)[:-1]
 
 
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _plain_ids(values: list) -> bool:
     return all(type(value) in (str, int) for value in values)
 
@@ -204,7 +206,7 @@ def plain_times(values: list) -> list[int | float]:
     """Return times as whole numbers, floating-point numbers, or microseconds since 1970."""
     if all(isinstance(value, datetime.datetime) for value in values):
         return [_microseconds(value) for value in values]
-    texts = [str(value).strip() for value in values]
+    texts = [(value.decode() if isinstance(value, bytes) else str(value)).strip() for value in values]
     if all(re.fullmatch(r"[+-]?[0-9]+", text) for text in texts):
         if any(not -(2**63) <= int(text) < 2**63 for text in texts):
             raise ValueError("beyond 64 bits")
@@ -230,7 +232,7 @@ def parquet_log(rng: np.random.Generator, folder: Path) -> Case:
     rows = _rows(rng)
     arrays, names = [], list(HEADERS)
     for at, name in enumerate(names):
-        arrays.append(_column(rng, [row[at] for row in rows], name, rng.random() < 0.25))
+        arrays.append(_column(rng, [row[at] for row in rows], odd=rng.random() < 0.25 and name != "title"))
     if rng.random() < 0.08:
         names[int(rng.integers(4))] = pick(rng, ("user_id", "item_id", "timestamp", "", "a\0b", "\x1b[2J", "USER_ID"))
     table = pa.Table.from_arrays(arrays, names=names)
@@ -265,13 +267,17 @@ def parquet_log(rng: np.random.Generator, folder: Path) -> Case:
             if pa.types.is_timestamp(times.type) and times.type.unit == "ns":
                 times = times.cast(pa.timestamp("us", times.type.tz))  # raises where it loses something
             moments = times.to_pylist()
+        for role, column in found.items():
+            if pa.types.is_duration(column.type):  # Python's own hold less
+                found[role] = pa.array([[number] for number in column.cast(pa.int64()).to_pylist()])
         columns = {role: column.to_pylist() for role, column in found.items()}
+        columns = {role: list(map(_hashable, values)) for role, values in columns.items()}
         return _sorted(columns["user_id"], columns["item_id"], moments, columns.get("title"))
 
     return Case(lambda: _read(path, both), plain, ["report", "--data", str(path)])
 
 
-def _column(rng: np.random.Generator, texts: list[str], name: str, odd: bool) -> pa.Array:
+def _column(rng: np.random.Generator, texts: list[str], odd: bool) -> pa.Array:
     """Return a column as text, or as numbers, or of a type that a log seldom has."""
     if not odd:
         return pa.array(texts)
@@ -308,26 +314,15 @@ def _column(rng: np.random.Generator, texts: list[str], name: str, odd: bool) ->
 def prepared_log(rng: np.random.Generator, folder: Path) -> Case:
     """The folder that `prepare` and `Sequences.save` write."""
     place = folder / "prepared"
-    source = next(_sound(folder))
-    source.save(place)
+    _sound(folder).save(place)
     for _ in range(int(rng.integers(0, 3))):
-        name = pick(rng, ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json"))
-        file = place / name
-        if not file.is_file() or rng.random() < 0.4:
-            if file.is_file():
-                damaged_file(rng, file, text=name.endswith("json"))
-        elif name.endswith("npy"):
-            _other_array(rng, file)
-        elif name.endswith("json"):
-            file.write_bytes(one_of(rng, [lambda: as_json(changed(rng, json.loads(file.read_bytes())))], b"{}"))
+        file = place / pick(rng, ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json"))
+        if not file.is_file():
+            continue
+        if rng.random() < 0.4:
+            damaged_file(rng, file, text=file.suffix == ".json")
         else:
-            table = one_of(rng, [lambda: pq.read_table(file)], pa.table({"id": ["a"]}))
-            at = int(rng.integers(table.num_columns))
-            column = _column(rng, [f"x{row}" for row in range(table.num_rows)], "id", odd=True)
-            table = table.set_column(at, table.column_names[at], column)
-            pq.write_table(
-                table.slice(int(rng.random() < 0.1)).drop_columns([] if rng.random() < 0.9 else ["id"]), file
-            )
+            one_of(rng, [lambda file=file: _other(rng, file)], None)
 
     def read() -> dict[str, Any]:
         sequences = Sequences.load(place)
@@ -360,11 +355,25 @@ def prepared_log(rng: np.random.Generator, folder: Path) -> Case:
     return Case(read, plain, ["report", "--data", str(place)])
 
 
-def _sound(folder: Path) -> Iterator[Sequences]:
+def _sound(folder: Path) -> Sequences:
     path = folder / "sound.csv"
     lines = [f"u{user},i{(user * place) % 7},{place}" for user in range(5) for place in range(8)]
     path.write_text("user_id,item_id,timestamp\n" + "\n".join(lines))
-    yield Sequences.from_log(load_log(path))
+    return Sequences.from_log(load_log(path))
+
+
+def _other(rng: np.random.Generator, file: Path) -> None:
+    """Write a sound file with other values of the same kind."""
+    if file.suffix == ".npy":
+        _other_array(rng, file)
+    elif file.suffix == ".json":
+        file.write_bytes(as_json(changed(rng, json.loads(file.read_bytes()))))
+    else:
+        table = pq.ParquetFile(file).read()
+        at = int(rng.integers(table.num_columns))
+        column = _column(rng, [f"x{row}" for row in range(table.num_rows)], odd=True)
+        table = table.set_column(at, table.column_names[at], column).slice(int(rng.random() < 0.1))
+        pq.write_table(table.drop_columns([] if rng.random() < 0.9 else ["id"]), file)
 
 
 def _other_array(rng: np.random.Generator, file: Path) -> None:
@@ -382,9 +391,3 @@ def _other_array(rng: np.random.Generator, file: Path) -> None:
     np.save(file, one_of(rng, ways, array))
     if rng.random() < 0.1:
         np.save(file, np.array([VALUES], dtype=object), allow_pickle=True)
-
-
-def remove(folder: Path) -> None:
-    """Empty a folder."""
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -174,7 +174,7 @@ def explorer_state(rng: np.random.Generator, folder: Path) -> Case:
             full[name] = full[name] and [float(code) if isinstance(code, str) else code for code in full[name]]
         return full
 
-    return Case(read, plain, ["case", str(path), *map(str, (runs[0], runs[2])), "--data", str(log)])
+    return Case(read, plain, ["explore", "--state", str(path), *map(str, (runs[0], runs[2])), "--data", str(log)])
 
 
 def _setting(given: dict) -> dict:
