@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from zipfile import ZipFile
@@ -131,6 +131,26 @@ def refuse_bomb(archive: ZipFile) -> None:
     size, packed = (sum(getattr(member, name) for member in members) for name in ("file_size", "compress_size"))
     if size > MOST and size > FOLD * packed:
         raise ValueError(f"it is an archive of {packed:,} bytes that would unpack to {size:,}")
+
+
+def refuse_other_files(folder: Path, ours: Callable[[set[str]], bool], what: str, how: str) -> bool:
+    """Return whether a folder holds something that may be replaced; False where it is empty, or not there.
+
+    Args:
+        folder: what would be replaced.
+        ours: whether a folder with files of these names is such as may be.
+        what: what such a folder is, and
+        how: what to do where it is another, for the error message.
+
+    Raises:
+        DataError: the folder is a file, or holds other files.
+    """
+    if folder.is_file():
+        raise DataError(f"{folder} is a file; {how}.")
+    held = {path.name for path in folder.iterdir()} - {".ipynb_checkpoints"} if folder.is_dir() else set()
+    if held and not ours(held):
+        raise DataError(f"{folder} holds other files than {what}; {how}.")
+    return bool(held)
 
 
 def make_folder(path: Path) -> None:

@@ -16,7 +16,7 @@ from cprlab.data.catalogue import SHORTEST, find
 from cprlab.data.imported import About, located, note_filter, read_about
 from cprlab.data.load import CHUNK, check_file, first_line, item_titles, read_chunks, read_head
 from cprlab.data.log import check_ids, find_columns, first_titles, name_items, refuse_no_rows
-from cprlab.data.sequences import Sequences, open_npy, refuse_other_files
+from cprlab.data.sequences import Sequences, open_npy, refuse_all_but_prepared
 from cprlab.data.splits import (
     SplitBy,
     check_cases,
@@ -114,7 +114,7 @@ def prepare(
     about = read_about(path)
     name = path.name if about is None else about.name
     check_protocol(max_len, min_interactions)
-    refuse_other_files(folder)
+    refuse_all_but_prepared(folder)
     names = read_head(path).columns
     given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     columns = find_columns(names, path.name, given)

@@ -27,7 +27,7 @@ from cprlab.data.splits import (
     refuse_no_times,
 )
 from cprlab.errors import DataError
-from cprlab.files import read_parquet, whole
+from cprlab.files import read_parquet, refuse_other_files, whole
 
 Split = Literal["train", "validation", "test"]
 FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2}  # of the folder: an older cprlab reads only 1
@@ -276,7 +276,7 @@ class Sequences:
             DataError: the place cannot be written or holds other files, or ids are of several kinds.
         """
         folder = Path(folder)
-        refuse_other_files(folder)
+        refuse_all_but_prepared(folder)
         facts = {
             "format": FORMATS[self.split],
             "name": self.name,
@@ -442,15 +442,13 @@ def open_npy(path: Path, dtype: np.dtype, length: int) -> Iterator[BinaryIO]:
         yield file
 
 
-def refuse_other_files(folder: Path) -> None:
+def refuse_all_but_prepared(folder: Path) -> None:
     """Raise a DataError if writing a prepared log to `folder` would remove anything but an earlier one."""
-    if folder.is_file():
-        raise DataError(f"{folder} is a file; choose another folder.")
-    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if held and (
-        held - set(FILES) or FILES[-1] not in held
-    ):  # an earlier one is whole; a log may be called items.parquet
-        raise DataError(f"{folder} holds other files than a prepared log's; choose another folder.")
+
+    def ours(held: set[str]) -> bool:  # an earlier one is whole; a log may be called items.parquet
+        return held <= set(FILES) and FILES[-1] in held
+
+    refuse_other_files(folder, ours, "a prepared log's", "choose another folder")
 
 
 def _check_arrays(items: np.ndarray, offsets: np.ndarray, n_users: int, n_items: int) -> None:

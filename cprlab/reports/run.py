@@ -19,7 +19,7 @@ from traitlets.config import Config
 import cprlab
 from cprlab import errors
 from cprlab.errors import ConfigError, CprlabError, DataError, suggestion, visible
-from cprlab.files import make_folder, whole
+from cprlab.files import make_folder, refuse_other_files, whole
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.page import to_page
 from cprlab.reports.probe import ProbeConfig
@@ -78,18 +78,9 @@ def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: 
     Raises:
         DataError: there is something else.
     """
-    make_folder(out.parent)
-    here, runs = out.resolve(), Path(config.runs).resolve()
-    if here == runs or here in runs.parents or runs in here.parents:
-        raise DataError(f"The report in {out} and the runs in {config.runs} must not be in each other; change --out.")
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DataError(f"{out} is a file; choose another folder with --out.")
-    held = {path.name for path in out.iterdir()} - {".ipynb_checkpoints"}
-    if held and held != {PAGE, numbers, NOTEBOOK}:
-        raise DataError(f"{out} holds other files than a report's; choose another folder with --out.")
-    if held:
+    refuse_nesting(out, config.runs, "--out")
+    files = {PAGE, numbers, NOTEBOOK}
+    if refuse_other_files(out, lambda held: held == files, "a report's", "choose another folder with --out"):
         try:
             notebook = json.loads((out / NOTEBOOK).read_text(encoding="utf-8"))
             about = notebook["metadata"]["papermill"]["parameters"][subject]
@@ -99,6 +90,18 @@ def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: 
             about = str(about)
             shown = about if len(about) <= 80 else about[:79] + "…"
             raise DataError(f"{out} holds the report on {shown}; choose another folder with --out, or remove it.")
+
+
+def refuse_nesting(out: Path, runs: str, option: str) -> None:
+    """Make the folder above `out`, unless the report there and the runs would be in each other.
+
+    Raises:
+        DataError: they would be, so that one would be replaced with the other, or there is no room.
+    """
+    make_folder(out.parent)
+    here, there = out.resolve(), Path(runs).resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise DataError(f"The report in {out} and the runs in {runs} must not be in each other; change {option}.")
 
 
 def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
