@@ -134,8 +134,7 @@ def test_parts_of_a_log_keep_the_points_in_time(tmp_path):
                 assert read == whole.item_ids[expected[-len(read) :]].tolist()
                 assert part is recent or len(read) == length
     fewer = thin_repeats(whole, 1)
-    kept, _ = by_hand([(user, item, time) for user, item, time in zip(*columns(timed_log()), strict=True)])
-    points = by_hand([(user, item, time) for user, item, time in zip(*columns(timed_log()), strict=True)])[1]
+    kept, points = by_hand([*zip(*columns(timed_log()), strict=True)])
     for place, user in enumerate(fewer.user_ids):
         first = {item: time for item, time in reversed(kept[user])}  # the time of its first consumption
         assert fewer.before[:, place].tolist() == [sum(time < point for time in first.values()) for point in points]
@@ -161,8 +160,9 @@ def test_the_split_is_part_of_what_a_run_is_found_by_and_the_default_is_what_it_
         load_sequences(tmp_path / "temporal")
     with pytest.raises(DataError, match="prepared with the leave-one-out split, not the temporal one"):
         load_sequences(tmp_path / "leave-one-out", split="temporal")
+    rows = [*zip(*columns(log), strict=True), *[(99, 1, 0)] * 5]  # a user who never comes back
     with pytest.raises(DataError, match="leaves users without a list"):
-        recommended([], splits[1])
+        recommended([], Sequences.from_log(log_of(rows), split="temporal"))
 
 
 def test_a_folder_whose_points_are_not_those_of_its_users_is_refused(tmp_path):
