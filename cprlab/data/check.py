@@ -248,8 +248,6 @@ def _about_rows(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _about_ids(kind: str, ids: pd.Series) -> Iterator[str]:
-    if len(types := {type(one).__name__ for one in ids}) > 1 and ids.dtype == object:
-        yield f"The {kind} ids are of several types ({', '.join(sorted(types))}), so that '1' and 1 are two."
     if pd.api.types.is_numeric_dtype(ids):
         return
     text = as_text(ids)

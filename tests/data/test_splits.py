@@ -3,14 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cprlab.adapters.padded import Padded
 from cprlab.data import InteractionLog, Sequences, count_repeats, load_sequences, prepare, thin_repeats
 from cprlab.data.check import leakage
 from cprlab.errors import DataError
-from cprlab.evaluation import describe_cases
+from cprlab.evaluation import choose_examples, describe_cases, evaluate
 from cprlab.evaluation.diversity import recommended, takers
+from cprlab.models import GRU4RecConfig, Recommender, parse_head
+from cprlab.reports.config import TrainConfig
+from cprlab.sweeps import Grid
 from cprlab.training import RunConfig
 from tests.conftest import random_log
 from tests.data.test_log import write
@@ -134,8 +139,7 @@ def test_parts_of_a_log_keep_the_points_in_time(tmp_path):
                 assert read == whole.item_ids[expected[-len(read) :]].tolist()
                 assert part is recent or len(read) == length
     fewer = thin_repeats(whole, 1)
-    kept, _ = by_hand([(user, item, time) for user, item, time in zip(*columns(timed_log()), strict=True)])
-    points = by_hand([(user, item, time) for user, item, time in zip(*columns(timed_log()), strict=True)])[1]
+    kept, points = by_hand([*zip(*columns(timed_log()), strict=True)])
     for place, user in enumerate(fewer.user_ids):
         first = {item: time for item, time in reversed(kept[user])}  # the time of its first consumption
         assert fewer.before[:, place].tolist() == [sum(time < point for time in first.values()) for point in points]
@@ -161,8 +165,57 @@ def test_the_split_is_part_of_what_a_run_is_found_by_and_the_default_is_what_it_
         load_sequences(tmp_path / "temporal")
     with pytest.raises(DataError, match="prepared with the leave-one-out split, not the temporal one"):
         load_sequences(tmp_path / "leave-one-out", split="temporal")
+    rows = [*zip(*columns(log), strict=True), *[(99, 1, 0)] * 5]  # a user who never comes back
     with pytest.raises(DataError, match="leaves users without a list"):
-        recommended([], splits[1])
+        recommended([], Sequences.from_log(log_of(rows), split="temporal"))
+
+
+@pytest.fixture(scope="module")
+def some_cases():
+    """A log in which some users have no test case; and two recommenders for it."""
+    sequences = Sequences.from_log(
+        log_of([*zip(*columns(timed_log()), strict=True), *[(-1, 1, 0)] * 5][::-1]), split="temporal"
+    )
+    torch.manual_seed(0)
+    heads = ("Softmax", "Softmax + C")
+    made = {head: Recommender(GRU4RecConfig(d=8, hidden=8), parse_head(head), sequences.n_items) for head in heads}
+    return sequences, made
+
+
+def test_cases_are_those_of_their_users_though_some_have_none(some_cases):
+    sequences, recommenders = some_cases
+    expected = {user: (read, target) for user, read, target in read_back(sequences, "test")}
+    assert 0 not in expected  # so a case's place is not its user's code
+    assert len(expected) > 10
+    cases = {head: evaluate(recommender, sequences) for head, recommender in recommenders.items()}
+    assert cases["Softmax"]["user"].tolist() == list(expected)
+    assert cases["Softmax"]["target"].tolist() == [target for _, target in expected.values()]
+    examples = choose_examples(recommenders, cases, sequences, each=1000)
+    assert examples
+    codes = {str(user): code for code, user in enumerate(sequences.user_ids)}
+    for example in examples:
+        assert (example.history.tolist(), example.target) == expected[codes[example.user]]
+
+
+def test_recboles_form_of_a_log_has_the_same_targets(some_cases):
+    sequences, _ = some_cases
+    padded = Padded.of(sequences, at_end=True)
+    for split in ("train", "validation", "test"):
+        found = [(user, target - 1) for user, _, target in read_back(padded, split)]
+        assert found == [(user, target) for user, _, target in read_back(sequences, split)]
+
+
+def test_the_split_reaches_grids_and_trainings(tmp_path, capsys):
+    log = timed_log()
+    rows = pd.DataFrame(dict(zip(("user", "item", "time"), columns(log), strict=True)))
+    rows.to_csv(tmp_path / "log.csv.gz", index=False)
+    (of_grid,) = Grid(data=(str(tmp_path / "log.csv.gz"),), split="temporal").logs().values()
+    config = TrainConfig(data=str(tmp_path / "log.csv.gz"), split="temporal", encoder="MF", epochs=1, head="Softmax")
+    run = config.but(runs=str(tmp_path / "runs"), device="cpu").run()
+    assert of_grid.split == "temporal"
+    assert run.record["data"]["fingerprint"] == config.sequences().fingerprint
+    assert "Temporal split: training before" in capsys.readouterr().err
+    assert len(run.cases) == len(config.sequences().windows("test"))
 
 
 def test_a_folder_whose_points_are_not_those_of_its_users_is_refused(tmp_path):
