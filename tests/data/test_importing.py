@@ -142,8 +142,8 @@ def test_sizes_are_counted_before_any_filter_and_stand_beside_the_published_ones
     assert "3 users, 3 items, 6 interactions, 16.7% of them repeats: data/ml-1m.parquet" in said
     assert said in describe("ml-1m")
     assert "ratings.dat: user_id::item_id::rating::timestamp" in describe("ml-1m")
-    table = list_catalogue().set_index("name")
-    assert table.loc["ml-1m", ["repeats", "licence", "fetch", "here"]].tolist() == [
+    table = list_catalogue()
+    assert table.loc["ml-1m", ["repeats (paper)", "licence", "fetch", "here"]].tolist() == [
         "no",
         "GroupLens",
         "yes",
@@ -175,7 +175,11 @@ REFUSED = {
     "a folder without it": ("gowalla", "ml-1m", "holds neither gowalla.inter nor the publisher's loc-gowalla_total"),
     "an archive without it": ("gowalla", "ml-1m.zip", "holds neither gowalla.inter"),
     "two of them": ("ml-1m", "two", "holds several logs"),
-    "a table of another kind": ("ml-1m", "own.csv", "line 1 is not user_id::item_id::rating::timestamp: b'who,what"),
+    "a table of another kind": (
+        "ml-1m",
+        "own.csv",
+        "Expected 7 columns, got 1: who,what,when); ratings.dat should hold user_id::item_id::rating::timestamp",
+    ),
     "other columns": ("tmall-buy", "own.csv", "no column that looks like the user"),
     "too few columns": ("Amazon_Books", "own.csv", "Expected 4 columns, got 3"),
     "wrong times": ("gowalla", "ml-1m/u.data", "Expected 5 columns"),
