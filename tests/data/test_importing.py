@@ -19,6 +19,9 @@ from cprlab.data import (
 )
 from cprlab.data.imported import located, measure, read_about
 from cprlab.errors import CprlabError, DataError
+from cprlab.explorer import ExplorerConfig
+from cprlab.explorer.run import _anywhere
+from cprlab.sweeps.config import SweepConfig
 from tests.data import publishers
 from tests.data.publishers import FILES, FILMS, LATIN, ROWS, folder_of, gz_of, seconds, tar_of, zip_of
 
@@ -102,14 +105,14 @@ def big(seed=0):
 
 
 def core(frame, fewest):
-    """The paper's filter, one item or user at a time."""
+    """The paper's filter, items and users in turn."""
     while True:
         rare = frame["item"].value_counts()
         short = frame["user"].value_counts()
         if (rare < fewest).any():
-            frame = frame[frame["item"] != rare.idxmin()]
+            frame = frame[~frame["item"].isin(rare.index[rare < fewest])]
         elif (short < 5).any():
-            frame = frame[frame["user"] != short.idxmin()]
+            frame = frame[~frame["user"].isin(short.index[short < 5])]
         else:
             return frame
 
@@ -252,3 +255,10 @@ def test_a_name_that_is_not_imported_says_how_to_get_it_unless_something_is_call
     frame.to_csv("own.csv", index=False)
     prepare("own.csv", "gowalla")
     assert load_sequences("gowalla").name == "own.csv"
+
+
+def test_a_name_means_the_same_file_for_workers_that_stand_elsewhere(tmp_path):
+    file = import_data("ml-1m", zip_of("ml-1m", tmp_path)).absolute()
+    sweep = SweepConfig(name="mine", data=["ml-1m", "complete-journey"], head=["Softmax"])
+    assert sweep.data == (str(file), "complete-journey")
+    assert _anywhere(ExplorerConfig(data="ml-1m")).data == str(file)
