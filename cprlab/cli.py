@@ -288,7 +288,7 @@ def list_data() -> None:
     """List the catalogue: which data sets repeat (as the paper says), their licence, and which are imported here."""
     from cprlab.data import list_catalogue
 
-    print(list_catalogue().to_string(index=False))
+    print(list_catalogue().rename_axis(None).to_string())
 
 
 @data_app.command("show")

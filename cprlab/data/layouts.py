@@ -40,7 +40,7 @@ class Table(NamedTuple):
     def looks(self) -> str:
         """What a line holds, in words."""
         if self.columns:
-            shown = self.separator.join(self.columns).replace("\t", " ⇥ ")
+            shown = self.separator.join(self.columns).replace("\t", "<tab>")
             return shown.rstrip(self.separator) + ("…" if not self.columns[-1] else "")
         kinds = {"values": "a header with", "json": "a JSON object a line with", "python": "a Python dict a line with"}
         return f"{kinds[self.form]} {', '.join(own for own, _ in self.names)}"

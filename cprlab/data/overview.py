@@ -14,7 +14,7 @@ from cprlab.data.sequences import Sequences
 
 
 def list_catalogue() -> pd.DataFrame:
-    """Return a row of text a data set: `name, repeats` (as the paper says), `licence, fetch, here`."""
+    """Return a row of text a data set, by `name`: does it repeat, as the paper says; `licence, fetch, here`."""
     rows = [
         (
             data_set.name,
@@ -25,7 +25,7 @@ def list_catalogue() -> pd.DataFrame:
         )
         for data_set in CATALOGUE
     ]
-    return pd.DataFrame(rows, columns=["name", "repeats", "licence", "fetch", "here"])
+    return pd.DataFrame(rows, columns=["name", "repeats (paper)", "licence", "fetch", "here"]).set_index("name")
 
 
 def describe(name: str) -> str:
@@ -41,14 +41,14 @@ def describe(name: str) -> str:
         ("name", data_set.name),
         ("repeats", repeats[data_set.duplicates]),
         ("filter", f"{items}users with at least {SHORTEST} interactions"),
-        ("columns", f"{data_set.user}, {data_set.item}, {data_set.time}"),
         ("publisher", f"{data_set.publisher}: {data_set.page}"),
         ("licence", f"{data_set.terms.name}. {data_set.terms.means}"),
     ]
     if data_set.layout is not None:
         tables = [table for table in (data_set.layout.log, data_set.layout.titles) if table is not None]
         lines += [("file", f"{table.file}: {table.looks}") for table in tables]
-        lines.append(("or", f"RecBole's {data_set.name}.inter"))
+        columns = f"{data_set.user}, {data_set.item}, {data_set.time}"
+        lines.append(("or", f"RecBole's {data_set.name}.inter, of which {columns} are read"))
         lines.append(("to get it", how_to_get(data_set)))
     return _aligned(lines) + "\n" + describe_sizes(name)
 

@@ -19,6 +19,9 @@ from cprlab.data import (
 )
 from cprlab.data.imported import located, measure, read_about
 from cprlab.errors import CprlabError, DataError
+from cprlab.explorer import ExplorerConfig
+from cprlab.explorer.run import _anywhere
+from cprlab.sweeps.config import SweepConfig
 from tests.data import publishers
 from tests.data.publishers import FILES, FILMS, LATIN, ROWS, folder_of, gz_of, seconds, tar_of, zip_of
 
@@ -102,14 +105,14 @@ def big(seed=0):
 
 
 def core(frame, fewest):
-    """The paper's filter, one item or user at a time."""
+    """The paper's filter, items and users in turn."""
     while True:
         rare = frame["item"].value_counts()
         short = frame["user"].value_counts()
         if (rare < fewest).any():
-            frame = frame[frame["item"] != rare.idxmin()]
+            frame = frame[~frame["item"].isin(rare.index[rare < fewest])]
         elif (short < 5).any():
-            frame = frame[frame["user"] != short.idxmin()]
+            frame = frame[~frame["user"].isin(short.index[short < 5])]
         else:
             return frame
 
@@ -142,8 +145,8 @@ def test_sizes_are_counted_before_any_filter_and_stand_beside_the_published_ones
     assert "3 users, 3 items, 6 interactions, 16.7% of them repeats: data/ml-1m.parquet" in said
     assert said in describe("ml-1m")
     assert "ratings.dat: user_id::item_id::rating::timestamp" in describe("ml-1m")
-    table = list_catalogue().set_index("name")
-    assert table.loc["ml-1m", ["repeats", "licence", "fetch", "here"]].tolist() == [
+    table = list_catalogue()
+    assert table.loc["ml-1m", ["repeats (paper)", "licence", "fetch", "here"]].tolist() == [
         "no",
         "GroupLens",
         "yes",
@@ -175,7 +178,11 @@ REFUSED = {
     "a folder without it": ("gowalla", "ml-1m", "holds neither gowalla.inter nor the publisher's loc-gowalla_total"),
     "an archive without it": ("gowalla", "ml-1m.zip", "holds neither gowalla.inter"),
     "two of them": ("ml-1m", "two", "holds several logs"),
-    "a table of another kind": ("ml-1m", "own.csv", "line 1 is not user_id::item_id::rating::timestamp: b'who,what"),
+    "a table of another kind": (
+        "ml-1m",
+        "own.csv",
+        "Expected 7 columns, got 1: who,what,when); ratings.dat should hold user_id::item_id::rating::timestamp",
+    ),
     "other columns": ("tmall-buy", "own.csv", "no column that looks like the user"),
     "too few columns": ("Amazon_Books", "own.csv", "Expected 4 columns, got 3"),
     "wrong times": ("gowalla", "ml-1m/u.data", "Expected 5 columns"),
@@ -248,3 +255,10 @@ def test_a_name_that_is_not_imported_says_how_to_get_it_unless_something_is_call
     frame.to_csv("own.csv", index=False)
     prepare("own.csv", "gowalla")
     assert load_sequences("gowalla").name == "own.csv"
+
+
+def test_a_name_means_the_same_file_for_workers_that_stand_elsewhere(tmp_path):
+    file = import_data("ml-1m", zip_of("ml-1m", tmp_path)).absolute()
+    sweep = SweepConfig(name="mine", data=["ml-1m", "complete-journey"], head=["Softmax"])
+    assert sweep.data == (str(file), "complete-journey")
+    assert _anywhere(ExplorerConfig(data="ml-1m")).data == str(file)
