@@ -25,7 +25,7 @@ def outputs(name: str) -> dict[str, str]:
         run_report(ReportConfig(epochs=3), "report")
         said = {"metrics.json": Path("report/metrics.json").read_text()}
     else:
-        cells = execute(f"{name}.ipynb", {"runs": "runs"}).cells
+        cells = execute(f"{name}.ipynb", {}).cells
         said = {
             f"cell {place}.{number}": str(
                 {kind: data for kind, data in output.data.items() if kind.startswith("text/")}
