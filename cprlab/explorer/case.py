@@ -43,6 +43,7 @@ def about(app: Explorer) -> str:
     longest = max(model.max_len for model in app.models)
     if length > longest:
         said += f"The models read the last {longest} items. "
+    said += f"The fingerprint of the data is {app.models[0].fingerprint}. "
     return said + as_text(app.sentence())
 
 
@@ -97,6 +98,7 @@ def write_case(app: Explorer, config: ExplorerConfig) -> None:
         for model, verdict in zip(app.models, app.verdicts(), strict=True)
         if verdict
     }
-    content = {"state": app.state.model_dump(), "sentence": app.sentence(), "verdicts": verdicts}
+    content = {"fingerprint": app.models[0].fingerprint, "state": app.state.model_dump()}
+    content |= {"sentence": app.sentence(), "verdicts": verdicts}
     content |= {view: app.table(view).to_dict("records") for view in ("history", "predictions", "states")}
     write_numbers("case.json", config, content)

@@ -93,6 +93,7 @@ class Model:
 
     def __init__(self, subject: Subject) -> None:
         self.name, self.snapshot, self.cases = subject.name, subject.snapshot, subject.cases
+        self.fingerprint = subject.fingerprint
         self.encodes = subject.recommender is not None
         self.recommender = subject.recommender or Recorded(subject.snapshot)
         self.users = subject.users if self.encodes else np.arange(len(subject.snapshot))

@@ -1,5 +1,6 @@
 """Snapshot: what a probe needs of a model, whoever trained it, and all that it needs."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -101,6 +102,15 @@ class Snapshot:
     def n_items(self) -> int:
         """How many items there are, n."""
         return len(self.item_embeddings)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change when the histories, the targets, the items' ids or their order do."""
+        digest = hashlib.sha256()
+        for codes in (*self.histories, self.targets):
+            digest.update(f"{len(codes)} ".encode() + np.asarray(codes, np.int64).tobytes())
+        digest.update("".join(f"{one}\0" for one in self.item_ids).encode())
+        return digest.hexdigest()[:16]
 
     @cached_property
     def distinct(self) -> tuple[np.ndarray, ...]:

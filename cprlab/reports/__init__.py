@@ -6,9 +6,9 @@ imported with it: that takes as long again as all the rest, and every kernel wou
 
 from cprlab.reports.answer import answer, overall
 from cprlab.reports.config import ReportConfig
-from cprlab.reports.numbers import write_metrics
+from cprlab.reports.numbers import about_data, write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
-from cprlab.reports.probe import Findings, ProbeConfig, examine, picture, verdicts, write_findings
+from cprlab.reports.probe import Findings, ProbeConfig, examine, origins, picture, verdicts, write_findings
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
 from cprlab.reports.summary import SummaryConfig, summary_answer
 
@@ -19,9 +19,11 @@ __all__ = [
     "ReportConfig",
     "Subject",
     "SummaryConfig",
+    "about_data",
     "answer",
     "examine",
     "open_subject",
+    "origins",
     "overall",
     "picture",
     "planted_answer",

@@ -44,6 +44,11 @@ def index_page(config: SweepConfig, results: pd.DataFrame, pages: dict[str, Outc
 <ul>
 {links}
 </ul>
+<h2>Data</h2>
+<p>Fingerprints, which change when users, items or their order do:</p>
+<ul>
+{_data(results)}
+</ul>
 <h2>Runs</h2>
 {_table(results)}
 </body>
@@ -55,6 +60,12 @@ def _link(name: str, page: Outcome) -> str:
     if page.error:
         return f'{html.escape(name)}: <span class="failed">{html.escape(page.error)}</span>'
     return f'<a href="{quote(name)}.html">{html.escape(name)}</a>'
+
+
+def _data(results: pd.DataFrame) -> str:
+    known = results.dropna(subset="fingerprint") if "fingerprint" in results else results[:0].assign(fingerprint="")
+    logs = known[["data", "fingerprint"]].drop_duplicates().itertuples(index=False)
+    return "\n".join(f"<li>{html.escape(log)}: <code>{html.escape(of_log)}</code></li>" for log, of_log in logs)
 
 
 def _table(results: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cprlab.data import Sequences
 from cprlab.files import whole
 from cprlab.reports.config import ReportConfig
 
@@ -30,21 +31,28 @@ def write_numbers(name: str, config: ReportConfig, content: Mapping[str, object]
         file.write_text(json.dumps(_plain({**about, **content}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_metrics(summary: pd.DataFrame, config: ReportConfig) -> None:
+def write_metrics(summary: pd.DataFrame, config: ReportConfig, sequences: Sequences) -> None:
     """Write `evaluation.summarise`'s rows, with the data and the encoder, to `metrics.json` in `config.out`, if any."""
     if not config.out:
         return
-    rows = summary.assign(data=Path(config.data).name, encoder=config.encoder)
-    columns = ["data", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
+    rows = summary.assign(data=Path(config.data).name, fingerprint=sequences.fingerprint, encoder=config.encoder)
+    columns = ["data", "fingerprint", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
     with whole(Path(config.out) / "metrics.json") as file:
         file.write_text(
             json.dumps(rows[columns].to_dict("records"), indent=1, allow_nan=False) + "\n", encoding="utf-8"
         )
 
 
+def about_data(sequences: Sequences) -> str:
+    """Return as Markdown which data these are, with the log's notes."""
+    changes = "which changes when users, items or their order do"
+    told = f"{sequences.name} has the fingerprint {sequences.fingerprint}, {changes}."
+    return "\n".join(f"- {as_text(line)}" for line in (told, *sequences.notes))
+
+
 def as_text(words: str) -> str:
     """Return Markdown that shows words, which may be of files from elsewhere, as they are, on one line."""
-    return MARKUP.sub(r"\\\1", html.escape(" ".join(words.split())))
+    return MARKUP.sub(r"\\\1", html.escape(" ".join(words.split()), quote=False))
 
 
 def _plain(value: object) -> object:

@@ -137,6 +137,12 @@ def verdicts(findings: list[Findings]) -> str:
     return "\n".join(f"- **{as_text(found.subject.name)}.** {found.verdict.words}" for found in findings)
 
 
+def origins(subjects: list[Subject]) -> str:
+    """Return as Markdown which data each model was looked at on."""
+    told = (f"{as_text(subject.name)}: {subject.fingerprint}" for subject in subjects)
+    return f"*The data, by their fingerprints.* {'; '.join(told)}."
+
+
 def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
     """Write `probe.json` to `config.out`, if any: verdicts, and the tables behind them as rows."""
     models = {}
@@ -146,6 +152,7 @@ def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
             tables["dial"] = found.dial.drop(columns="case").groupby("alpha", as_index=False).mean()
             tables["gap"] = found.gap.drop(columns="case").describe().rename_axis("statistic").reset_index()
         models[found.subject.name] = {
+            "fingerprint": found.subject.fingerprint,
             "verdict": found.verdict.words,
             "failure": found.verdict.failure,
             "advice": found.verdict.advice,

@@ -79,6 +79,7 @@ class Subject:
             a Snapshot from a file.
         users: (cases,) the recommender's codes of the users, where it has any.
         user_ids: (cases,) who they are, where that is known.
+        fingerprint: 16 hexadecimal digits that change when the data do: the log of a run, the cases of another model.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Subject:
     recommender: Recommender | None = None
     users: np.ndarray | None = None
     user_ids: np.ndarray | None = None
+    fingerprint: str = ""
 
     def sample(self, cases: int, seed: int) -> "Subject":
         """Return the subject on `cases` of its cases, drawn at random; all if there are no more.
@@ -136,10 +138,10 @@ def open_subject(
         snapshot = from_recbole(recommender, data, facet=facet)
         plain = recommender.head.config == HeadConfig()
         cases = copy_probability(snapshot, None if plain else _whole(recommender, snapshot))
-        return Subject(path.name, snapshot, cases, not plain, recommender)
+        return Subject(path.name, snapshot, cases, not plain, recommender, fingerprint=snapshot.fingerprint)
     if path.suffix in SUFFIXES:
         snapshot = Snapshot.load(path, histories or None)
-        return Subject(path.name, snapshot, copy_probability(snapshot), False)
+        return Subject(path.name, snapshot, copy_probability(snapshot), False, fingerprint=snapshot.fingerprint)
     raise DataError(f"{path} is no run's folder, no .pth checkpoint and no Snapshot ({' or '.join(SUFFIXES)}).")
 
 
@@ -160,6 +162,7 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
         run.recommender,
         users,
         sequences.user_ids[users],
+        sequences.fingerprint,
     )
 
 

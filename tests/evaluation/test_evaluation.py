@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import metrics
+from sklearn.calibration import calibration_curve as sklearn_calibration
 
 from cprlab.evaluation import (
     METRICS,
@@ -110,6 +112,48 @@ def test_metrics_by_hand():
     assert value["A", "new", "NDCG@10"] == pytest.approx(1 / math.log2(11) / 2)
     assert set(table["n"]) == {2, 4}
     assert "log-loss" not in set(table[table["head"] == "A (post)"]["metric"])  # infinite for repeats
+
+
+@pytest.mark.parametrize("head", ["Softmax", "Softmax + CP"])
+def test_metrics_are_those_of_scikit_learn(recommenders, sequences, cases, head):
+    """From the scores of all items, not from the ranks."""
+    windows = sequences.windows("test")
+    histories = [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)]
+    probabilities = np.exp(recommenders[head].log_probs(histories).astype(float))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # which rounding moved from one
+    targets, items = sequences.items[sequences.offsets[1:] - 1], np.arange(sequences.n_items)
+    taken = targets[:, None] == items
+    hits = metrics.top_k_accuracy_score(targets, probabilities, k=10, labels=items, normalize=False)
+    inverse = [
+        metrics.label_ranking_average_precision_score([row], [of]) for row, of in zip(taken, probabilities, strict=True)
+    ]
+    repeat = np.array([target in history for target, history in zip(targets, histories, strict=True)])
+    copied = np.array([of[np.unique(history)].sum() for of, history in zip(probabilities, histories, strict=True)])
+    slow = {
+        "NDCG@10": metrics.ndcg_score(taken, probabilities, k=10),
+        "HIT@10": hits / len(targets),
+        "MRR@10": np.where(np.array(inverse) >= 0.1, inverse, 0).mean(),
+        "log-loss": metrics.log_loss(targets, probabilities, labels=items),
+        "copy probability": copied.mean(),
+        "observed repeats": repeat.mean(),
+        "copy excess": copied.mean() - repeat.mean(),
+        "copied in top 10": np.mean(
+            [
+                np.isin(np.argsort(-of)[:10], history).mean()
+                for of, history in zip(probabilities, histories, strict=True)
+            ]
+        ),
+        "Brier score": metrics.brier_score_loss(repeat, copied),
+        "loss on whether": metrics.log_loss(repeat, copied),
+        "loss on which": metrics.log_loss(targets, probabilities, labels=items) - metrics.log_loss(repeat, copied),
+    }
+    assert slow.keys() == METRICS.keys()
+    for name, value in slow.items():
+        assert METRICS[name](cases[head], "rank").mean() == pytest.approx(value, rel=1e-5), name
+    observed, predicted = sklearn_calibration(repeat, copied, n_bins=5, strategy="quantile")
+    table = calibration(cases[head], bins=5)
+    assert table["predicted"].to_numpy() == pytest.approx(predicted, rel=1e-5)
+    assert table["observed"].to_numpy() == pytest.approx(observed)
 
 
 def test_post_scores_a_repeat_as_missed():

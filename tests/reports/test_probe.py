@@ -1,6 +1,7 @@
 """`cprlab probe`: what it opens, what it writes, and what it refuses."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
+from cprlab.explorer import ExplorerConfig, explore
 from cprlab.probes import Snapshot, copy_dial, copy_probability, copy_scores, judge, loss_parts, wanted_share
 from cprlab.reports import ProbeConfig, Subject, examine, open_subject, verdicts
 from cprlab.reports.run import run_probe
@@ -133,8 +135,14 @@ def test_pictures_are_of_the_strongest_cases():
 def test_models_that_cannot_be_probed_are_refused_in_a_sentence(probed, report, tmp_path):
     config, _ = probed
     run = config.models.split("; ")[0]
+    own = config.sequences()
+    other = own.sample(50)
+    with pytest.raises(DataError, match=rf"other data .*{own.fingerprint}.*{other.fingerprint}"):
+        open_subject(run, other)
+    with pytest.raises(DataError, match=r"50 at once.*20 at once"):  # the same log, cut elsewhere
+        open_subject(run, replace(own, max_len=20))
     with pytest.raises(DataError, match="trained on other data"):
-        open_subject(run, config.sequences().sample(50))
+        explore(ExplorerConfig(models=run, data=config.data, users=50))
     with pytest.raises(ConfigError, match="give the log that it was trained on"):
         open_subject(run, None)
     with pytest.raises(DataError, match="no run's folder"):

@@ -1,16 +1,19 @@
+import html
 import json
 import os
 import re
 import shutil
 from pathlib import Path
 
+import nbconvert
 import nbformat
 import numpy as np
 import pytest
 
-from cprlab.errors import ConfigError, DataError
+from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.reports import ReportConfig
+from cprlab.reports.numbers import as_text
 from cprlab.reports.page import to_page
 from cprlab.reports.run import execute, run_report
 from cprlab.training import train
@@ -26,9 +29,10 @@ def test_the_folder_holds_the_page_the_numbers_and_the_notebook(report):
     beside = {path.name for path in folder.parent.iterdir()} - {"probe"}  # made by other tests, before or after
     assert beside == {"hostile.csv", "out", "runs"}
     for row in rows_of(folder):
-        assert list(row) == ["data", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
+        assert list(row) == ["data", "fingerprint", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
         assert row["low"] <= row["value"] <= row["high"]
         assert (row["data"], row["encoder"]) == ("hostile.csv", "GRU4Rec")
+        assert row["fingerprint"] == report[0].sequences().fingerprint
 
 
 def test_the_numbers_are_those_of_the_runs(report):
@@ -43,9 +47,10 @@ def test_the_numbers_are_those_of_the_runs(report):
         assert told[head, "repeat", "log-loss"] == pytest.approx(cases["log_loss"][cases["repeat"]].mean(), rel=1e-5)
 
 
-def test_a_second_report_gives_the_same_numbers(report, tmp_path):
+def test_a_second_report_that_trains_anew_gives_the_same_numbers(report, tmp_path):
     config, folder = report
-    run_report(config, tmp_path / "again")
+    run_report(config.but(runs=str(tmp_path / "runs")), tmp_path / "again")
+    assert len(list((tmp_path / "runs").iterdir())) == 3
     assert rows_of(tmp_path / "again") == rows_of(folder)
 
 
@@ -57,6 +62,7 @@ def test_the_page_is_self_contained_and_shows_titles_as_text(report):
     assert "<script>window.hacked" not in page
     assert page.count("Plotly.newPlot(") >= 8
     assert "Of 120 test users" in page
+    assert report[0].sequences().fingerprint in page
 
 
 def test_every_figure_has_a_name_axes_and_something_to_show(report):
@@ -143,6 +149,23 @@ def test_the_smallest_log_and_odd_names_make_a_report(tmp_path):
     page = run_report(config, tmp_path / "{out}").read_text()
     assert "Of 1 test users, 100.0% next took an item of their history" in page
     assert "too few users to tell" in page
+
+
+def test_a_kernel_that_is_killed_is_told_in_a_sentence(tmp_path, monkeypatch):
+    code = nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")
+    notebook = nbformat.v4.new_notebook(cells=[code], metadata={"kernelspec": {"name": "python3", "display_name": ""}})
+    nbformat.write(notebook, tmp_path / "dies.ipynb")
+    monkeypatch.setattr("cprlab.reports.run.find_notebook", lambda name: tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CprlabError, match=r"ran dies\.ipynb was killed"):
+        execute("dies.ipynb", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["dies.ipynb"]  # no socket of the kernel's
+
+
+def test_words_from_elsewhere_are_shown_as_they_are():
+    said = "Mum's *best* <b> & a_b"
+    shown = nbconvert.filters.markdown2html(as_text(said))
+    assert html.unescape(shown) == f"<p>{said}</p>\n"
 
 
 def test_the_title_of_a_page_is_text():

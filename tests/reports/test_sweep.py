@@ -89,6 +89,7 @@ def test_the_pages_are_small_self_contained_and_show_names_as_text(swept):
     assert pages["summary.html"].count("Plotly.newPlot(") == 2
     assert '<a href="summary.html">summary</a>' in pages["index.html"]
     assert pages["index.html"].count('<tr class="failed">') == 1
+    assert pages["index.html"].count(pd.read_parquet(folder / "results.parquet")["fingerprint"][0]) == 1
 
 
 def test_the_summary_sums_up_what_is_finished(swept):

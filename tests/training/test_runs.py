@@ -10,7 +10,7 @@ from cprlab.data import InteractionLog, Sequences
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
-from cprlab.training import Run, RunConfig, TrainingConfig, loop, train
+from cprlab.training import Run, RunConfig, TrainingConfig, loop, run_folder, train
 
 CONFIG = RunConfig(
     encoder=GRU4RecConfig(d=8, hidden=8, dropout=0.2),
@@ -161,6 +161,13 @@ def test_a_damaged_run_is_refused_in_a_sentence(sequences, tmp_path, harm):
         (folder / harm).unlink()
     with pytest.raises(DataError, match="is not a whole run"):
         Run.load(folder)
+
+
+def test_a_run_of_other_data_in_the_place_of_the_one_asked_for_is_refused(sequences, tmp_path):
+    other = sequences.sample(20)
+    train(other, CONFIG, tmp_path, "cpu").folder.rename(run_folder(sequences, CONFIG, tmp_path))
+    with pytest.raises(DataError, match=rf"other data .*{other.fingerprint}.*{sequences.fingerprint}"):
+        train(sequences, CONFIG, tmp_path, "cpu")
 
 
 def test_unusable_settings_are_refused_in_a_sentence(sequences, tmp_path):
