@@ -24,9 +24,10 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(if $(ARGS),$(ARGS),--cov)  # part of the tests covers a part
 
 # The score is the share of the mutants that some test kills; what is left over: .venv/bin/mutmut results
+# CI=1 makes Hypothesis try the same examples for each mutant, and wait for a slow machine.
 MUTANTS ?=
 mutate: setup
-	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(MUTANTS)
+	CI=1 OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(MUTANTS)
 	$(BIN)/mutmut export-cicd-stats
 	cat mutants/mutmut-cicd-stats.json
 

@@ -34,7 +34,9 @@ Item = Annotated[str, typer.Option(help="The log's column of items.")]
 Time = Annotated[str, typer.Option(help="The log's column of times.")]
 Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
 Basket = Annotated[str, typer.Option(help="The log's column of baskets, whose rows are taken together.")]
-Split = Annotated[str, typer.Option(help="How interactions are held out: leave-one-out or temporal.")]
+Split = Annotated[
+    Literal["leave-one-out", "temporal"], typer.Option(help="How interactions are held out: leave-one-out or temporal.")
+]
 Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
 Heads = Annotated[str, typer.Option(help="Heads to train, a semicolon between two.")]
 Epochs = Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")]

@@ -206,7 +206,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = _number(error)
-        if number not in _NO_ROOM:
+        if number is None or number not in _NO_ROOM:
             raise
         raise DataError(
             f"{path} cannot be written ({os.strerror(number)}); choose another folder or free some space."

@@ -91,7 +91,7 @@ class _Reader(pickle.Unpickler):
 def _refuse_large(pickled: bytes) -> None:
     """Raise a ValueError if a pickle is cut off, or reserves more room than it can fill."""
     for opcode, argument, _ in pickletools.genops(pickled):
-        if "PUT" in opcode.name and argument > len(pickled):
+        if "PUT" in opcode.name and (argument or 0) > len(pickled):
             raise ValueError(f"it reserves room for {argument:,} objects")
 
 

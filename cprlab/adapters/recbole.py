@@ -47,7 +47,7 @@ def load(path: Path | str, fidelity: Fidelity = "corrected") -> Recommender:
     config = getattr(config, "final_config_dict", config)
     if not isinstance(config, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise DataError(f"{path} is no checkpoint of RecBole's: it holds no configuration, or no weights.")
-    return from_state_dict(config.get("model"), config, checkpoint["state_dict"], fidelity)
+    return from_state_dict(config.get("model", ""), config, checkpoint["state_dict"], fidelity)
 
 
 def from_state_dict(

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from cprlab.errors import DataError
 
@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
     name: str
     path: Path
-    open: Callable[[], AbstractContextManager[BinaryIO]]
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
 
 
 def members(path: Path) -> list[Member]:
@@ -80,9 +80,9 @@ def _zipped(path: Path) -> list[Member]:
     return found
 
 
-def _zip_opener(path: Path, info: zipfile.ZipInfo) -> Callable[[], AbstractContextManager[BinaryIO]]:
+def _zip_opener(path: Path, info: zipfile.ZipInfo) -> Callable[[], AbstractContextManager[IO[bytes]]]:
     @contextmanager
-    def opened() -> Iterator[BinaryIO]:
+    def opened() -> Iterator[io.BufferedReader]:
         with _in_a_sentence(path):
             archive = zipfile.ZipFile(path)
         with archive:
@@ -104,13 +104,15 @@ def _tarred(path: Path, packed: bool) -> list[Member]:
     return found
 
 
-def _tar_opener(path: Path, packed: bool, name: str) -> Callable[[], AbstractContextManager[BinaryIO]]:
+def _tar_opener(path: Path, packed: bool, name: str) -> Callable[[], AbstractContextManager[IO[bytes]]]:
     @contextmanager
-    def opened() -> Iterator[BinaryIO]:
+    def opened() -> Iterator[io.BufferedReader]:
         with _unpacked(path, packed) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             with _in_a_sentence(path):
                 info = next(info for info in archive if info.name == name)
-            yield io.BufferedReader(_Bounded(archive.extractfile(info), path, name, LARGEST))
+            inner = archive.extractfile(info)
+            assert inner is not None  # all but plain files were refused
+            yield io.BufferedReader(_Bounded(inner, path, name, LARGEST))
 
     return opened
 
@@ -118,28 +120,27 @@ def _tar_opener(path: Path, packed: bool, name: str) -> Callable[[], AbstractCon
 @contextmanager
 def _unpacked(path: Path, packed: bool) -> Iterator[io.BufferedReader]:
     """Open a file, through gzip if it is packed."""
-    opener = gzip.open if packed else open
     with _in_a_sentence(path):
-        file = opener(path, "rb")
+        file = gzip.open(path, "rb") if packed else path.open("rb")  # noqa: SIM115
     size = path.stat().st_size
     with file, _bounded(file, path, path.name, size) as bounded:
         yield bounded
 
 
-def _bounded(stream: BinaryIO, path: Path, name: str, packed: int) -> io.BufferedReader:
+def _bounded(stream: io.BufferedIOBase | IO[bytes], path: Path, name: str, packed: int) -> io.BufferedReader:
     return io.BufferedReader(_Bounded(stream, path, name, packed), 2**16)
 
 
 class _Bounded(io.RawIOBase):
     """A stream that ends in a DataError where it is damaged, or holds more than its packed size may hold."""
 
-    def __init__(self, stream: BinaryIO, path: Path, name: str, packed: int):
+    def __init__(self, stream: io.BufferedIOBase | IO[bytes], path: Path, name: str, packed: int):
         self.stream, self.path, self.name, self.packed, self.seen = stream, path, name, packed, 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:
+    def readinto(self, buffer: Any) -> int:
         with _in_a_sentence(self.path):
             piece = self.stream.read(len(buffer))
         buffer[: len(piece)] = piece

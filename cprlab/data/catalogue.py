@@ -93,11 +93,6 @@ _CITE = Terms(
 )
 _RATINGS = ("user_id", "item_id", "rating", "timestamp")
 _SNAP = "https://snap.stanford.edu/data"
-_AMAZON = {
-    "publisher": "Julian McAuley, UC San Diego (reviews of 1996 to 2014)",
-    "page": "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
-    "terms": _CITE,
-}
 
 
 def _movielens(name: str, md5: str, layout: Layout, published: Published, remark: str = "") -> DataSet:
@@ -123,7 +118,9 @@ def _amazon(name: str, category: str, min_interactions: int, published: Publishe
         layout=Layout(Table(file, _RATINGS, separator=",")),
         files=(File(f"{_SNAP}/amazon/productGraph/categoryFiles/{file}"),),
         published=published,
-        **_AMAZON,
+        publisher="Julian McAuley, UC San Diego (reviews of 1996 to 2014)",
+        page="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
+        terms=_CITE,
     )
 
 

@@ -70,7 +70,9 @@ def check(
     frame = read_table(path)
     given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     columns = {role: given[role] or next(iter(candidates(frame.columns, role)), "") for role in ROLES}
-    facts, leaks, doubts, refused = pd.DataFrame(columns=["fact", "value"]), {}, [], None
+    facts, refused = pd.DataFrame(columns=["fact", "value"]), None
+    leaks: dict[SplitBy, dict[str, int | float]] = {}
+    doubts: list[str] = []
     try:
         log = as_log(frame, path, **given)
         facts = _describe(path, frame, log, columns["time"])
@@ -114,7 +116,7 @@ def _describe(path: Path, frame: pd.DataFrame, log: InteractionLog, time: str) -
         "items": f"{len(log.item_ids):,}",
         "interactions a user, median (fewest to most)": _spread(lengths),
         "interactions that repeat an earlier item of the user": f"{_repeats(log):.1%}",
-        "times": "none, rows are taken in file order" if log.times is None else _range(log),
+        "times": "none, rows are taken in file order" if log.times is None else _range(log.times, log.unit),
         "read as": "" if log.times is None else _read_as(frame[time], log.unit),
         "items with a title": f"{titled:,}",
     }
@@ -134,8 +136,8 @@ def _repeats(log: InteractionLog) -> float:
     return 1 - len(np.unique(pairs)) / len(log)
 
 
-def _range(log: InteractionLog) -> str:
-    return " to ".join(show_time(time, log.unit) for time in (log.times.min().item(), log.times.max().item()))
+def _range(times: np.ndarray, unit: str) -> str:
+    return " to ".join(show_time(time, unit) for time in (times.min().item(), times.max().item()))
 
 
 def _read_as(values: pd.Series, unit: str) -> str:
@@ -230,7 +232,8 @@ def _about_times(frame: pd.DataFrame, log: InteractionLog, time: str) -> Iterato
     if early:
         yield f"{early:,} of {len(log):,} times lie in 1970 or before, as zeros and times in a wrong unit do."
     if late:
-        yield f"{late:,} of {len(log):,} times lie in the future, the last one at {_range(log).split(' to ')[1]}."
+        last = show_time(log.times.max().item(), log.unit)
+        yield f"{late:,} of {len(log):,} times lie in the future, the last one at {last}."
     if isinstance(frame[time].dtype, pd.StringDtype):
         dated = frame[time].str.contains(":")
         zoned = frame[time].str.contains(ZONE)

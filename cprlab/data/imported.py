@@ -95,7 +95,7 @@ def read_about(path: Path) -> About | None:
         find(about.name)
     except (KeyError, TypeError, ValueError, OSError, ConfigError):
         return None
-    return about._replace(sources=tuple(map(tuple, about.sources)), notes=tuple(about.notes))
+    return about._replace(sources=tuple((name, sha) for name, sha in about.sources), notes=tuple(about.notes))
 
 
 def filtered(frame: pd.DataFrame, about: About) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -145,7 +145,7 @@ def measure(path: Path) -> Sizes:
             duckdb.connect(config={"memory_limit": "2GB", "temp_directory": folder}) as db,
         ):
             db.execute("SET enable_progress_bar = false")
-            users, items, distinct, interactions = db.execute(MEASURE, [str(path)]).fetchone()
+            ((users, items, distinct, interactions),) = db.execute(MEASURE, [str(path)]).fetchall()
     except duckdb.Error as error:
         raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); import it anew.") from error
     return Sizes(users, items, interactions, interactions - distinct)

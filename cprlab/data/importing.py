@@ -15,7 +15,8 @@ from cprlab.data.archives import Member, members
 from cprlab.data.catalogue import CATALOGUE, DataSet, find
 from cprlab.data.imported import About, file_of, read_about
 from cprlab.data.layouts import ATOMIC, Layout, Table, read
-from cprlab.data.log import check_ids, find_columns, read_times
+from cprlab.data.log import check_ids, find_columns
+from cprlab.data.times import read_times
 from cprlab.errors import DataError
 from cprlab.files import whole
 
@@ -42,19 +43,19 @@ def import_data(name: str, *paths: str | Path) -> Path:
     target = file_of(data_set)
     if target.exists() and read_about(target) is None:
         raise DataError(f"{target} was not made by an import; move it elsewhere, so that nothing of yours is lost.")
-    log, titles, layout = _choose(data_set, [Path(path) for path in paths])
-    sources = [(path.name, _sha256(path)) for path in dict.fromkeys(member.path for member in (log, titles) if member)]
-    known = _read_titles(titles, layout.titles) if titles else None
+    log, titles, layout = _choose(data_set, data_set.layout, [Path(path) for path in paths])
+    files = dict.fromkeys(member.path for member in (log, titles) if member)
+    sources = tuple((path.name, _sha256(path)) for path in files)
+    known = _read_titles(titles, layout.titles) if titles and layout.titles else None
     with whole(target) as temporary:
         if not _write(temporary, data_set, log, layout, known, sources):
             _write(temporary, data_set, log, layout, known, sources, as_numbers=True)
     return target
 
 
-def _choose(data_set: DataSet, paths: list[Path]) -> tuple[Member, Member | None, Layout]:
+def _choose(data_set: DataSet, own: Layout, paths: list[Path]) -> tuple[Member, Member | None, Layout]:
     """Return which file holds the log, which one the titles, and how they are laid out."""
-    found = [member for path in paths for member in _offered(data_set, path)]
-    own = data_set.layout
+    found = [member for path in paths for member in _offered(data_set.name, own, path)]
     for pattern, layout in ((f"{data_set.name}.inter", ATOMIC), (own.log.file, own), ("*.inter", ATOMIC)):
         logs = [member for member in found if _called(member.name, pattern)]
         if len(logs) > 1:
@@ -82,12 +83,12 @@ def _beside(log: Member, found: list[Member], layout: Layout) -> Member | None:
     return next((member for member in near if _called(member.name, pattern)), None)
 
 
-def _offered(data_set: DataSet, path: Path) -> list[Member]:
+def _offered(name: str, own: Layout, path: Path) -> list[Member]:
     if not path.exists():
-        raise DataError(f"{path} is not there; give the file, or the folder, that holds {data_set.name}.")
+        raise DataError(f"{path} is not there; give the file, or the folder, that holds {name}.")
     if path.is_file():
         return members(path)
-    patterns = (data_set.layout.log.file, f"{data_set.name}.inter")
+    patterns = (own.log.file, f"{name}.inter")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
     logs = [file for file in files if any(_called(file.name.removesuffix(".gz"), pattern) for pattern in patterns)]
     return [member for file in logs for member in members(file)]
@@ -135,7 +136,7 @@ def _write(
     log: Member,
     layout: Layout,
     titles: pd.Series | None,
-    sources: list[tuple[str, str]],
+    sources: tuple[tuple[str, str], ...],
     *,
     as_numbers: bool = False,
 ) -> bool:
@@ -143,7 +144,8 @@ def _write(
     named = (data_set.user, data_set.item, data_set.time, "user_id", "item_id", "timestamp")
     others = (data_set.time_else, "title", *layout.joined, *(layout.keep or ())[:1])
     wanted = tuple(filter(None, dict.fromkeys(named + others)))
-    counts, writer = Counter(), None
+    counts: Counter[str] = Counter()
+    writer = None
     try:
         with tqdm(desc=f"importing {data_set.name}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
             for chunk in _read(log, layout.log, wanted):
@@ -160,7 +162,7 @@ def _write(
                     return False
                 writer.write_table(pa.Table.from_pandas(frame, writer.schema, preserve_index=False))
                 bar.update(len(chunk))
-        if counts["kept"] == 0:
+        if writer is None or counts["kept"] == 0:
             raise DataError(f"{log.path} holds no interactions of {data_set.name}.")
         writer.add_key_value_metadata(About(data_set.name, sources, _notes(data_set, layout, counts)).metadata())
     finally:
@@ -202,7 +204,7 @@ def _tidied(
 
 
 def _notes(data_set: DataSet, layout: Layout, counts: Counter) -> tuple[str, ...]:
-    notes = ()
+    notes: tuple[str, ...] = ()
     if layout.keep is not None:
         column, value = layout.keep
         rows = f"{counts['rows'] - counts['kept']:,} of {counts['rows']:,} rows of the publisher's file"

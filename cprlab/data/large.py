@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -133,7 +134,8 @@ def prepare(
                 notes += about.notes + left_out
             if basket:
                 db.execute(BASKETS)
-                notes += note_baskets(basket, db.execute("SELECT count(*) FROM baskets").fetchone()[0])
+                ((baskets,),) = db.execute("SELECT count(*) FROM baskets").fetchall()
+                notes += note_baskets(basket, baskets)
             db.execute(TOGETHER if basket else ALONE)
             notes += note_file_order(names) if columns["time"] is None else note_units(rows.units)
             db.execute(USERS)
@@ -152,7 +154,8 @@ def prepare(
             before = None
             if split == "temporal":
                 query = db.execute
-                points = [query(POINT, [min_interactions, place]).fetchone()[0] for place in held_out_places(n_kept)]
+                found = [query(POINT, [min_interactions, place]).fetchall() for place in held_out_places(n_kept)]
+                points = [point for ((point,),) in found]
                 before = np.stack(list(query(BEFORE, [*points, min_interactions]).fetchnumpy().values()))
                 cases = check_cases(lengths[kept], before, path.name)
                 notes += note_temporal(points, unit_of(rows.units), cases, before.shape[1])
@@ -227,9 +230,7 @@ class _Rows:
     ids: dict[str, _Ids]
 
 
-def _fill(
-    db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str | None], *, as_numbers: bool = False
-) -> _Rows:
+def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *, as_numbers: bool = False) -> _Rows:
     """Check the file's rows and append them to the tables `log` and `titles`."""
     item, time, title = (columns[role] for role in ("item", "time", "title"))
     keys = {role: columns[role] for role in ("user", "item", "basket") if columns[role] is not None}
@@ -270,7 +271,7 @@ def _filter(db: duckdb.DuckDBPyConnection, n_rows: int, about: About) -> tuple[i
     while left != before:
         before = left
         for column, least in (("item_id", fewest), ("user_id", SHORTEST)):
-            (rare,) = db.execute(RARE.format(column=column), [least]).fetchone()
+            ((rare,),) = db.execute(RARE.format(column=column), [least]).fetchall()
             left -= rare
     return left, (note_filter(about, n_rows, left),)
 

@@ -4,7 +4,7 @@ import ast
 import json
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import BinaryIO, Literal, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -77,7 +77,7 @@ ATOMIC = Layout(
 )
 
 
-def read(stream: BinaryIO, table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+def read(stream: IO[bytes], table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
     """Yield the rows of a file in order, in chunks of text columns; of `wanted`, those columns that there are.
 
     Raises:
@@ -89,7 +89,7 @@ def read(stream: BinaryIO, table: Table, wanted: tuple[str, ...]) -> Iterator[pd
         yield from _records(stream, table, wanted)
 
 
-def _values(stream: BinaryIO, table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+def _values(stream: IO[bytes], table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
     columns = table.columns
     if not columns:
         header = stream.readline(LONGEST).decode("utf-8-sig").rstrip("\r\n").split(table.separator)
@@ -124,7 +124,7 @@ def _renamed(header: list[str], table: Table) -> list[str]:
     return header
 
 
-def _records(stream: BinaryIO, table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+def _records(stream: IO[bytes], table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
     parse = _parser(table)
     names = {name: own for own, name in table.names}
     first = 1

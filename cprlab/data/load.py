@@ -65,7 +65,8 @@ def as_log(frame: pd.DataFrame, path: Path, **columns: str) -> InteractionLog:
         DataError: a column or value is not what it should be.
     """
     titles = None if columns.get("title") else item_titles(path)
-    line, name, notes = first_line(path), path.name, ()
+    line, name = first_line(path), path.name
+    notes: tuple[str, ...] = ()
     if (about := read_about(path)) is not None:
         frame, left_out = filtered(frame, about)
         name, notes = about.name, about.notes + left_out

@@ -231,8 +231,8 @@ class Sequences:
             return self
         drawn = np.sort(np.random.default_rng(seed).choice(self.n_users, n_users, replace=False))
         lengths = np.diff(self.offsets)[drawn]
-        before = np.cumsum(lengths) - lengths  # items of the users drawn before each
-        places = np.repeat(self.offsets[drawn] - before, lengths) + np.arange(lengths.sum())
+        earlier = np.cumsum(lengths) - lengths  # items of the users drawn before each
+        places = np.repeat(self.offsets[drawn] - earlier, lengths) + np.arange(lengths.sum())
         note = f"{n_users:,} of {self.n_users:,} users are drawn at random (seed {seed})."
         before = None if self.before is None else self.before[:, drawn]
         return self._part(self.items[places], lengths, self.user_ids[drawn], note, before)

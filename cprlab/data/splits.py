@@ -1,5 +1,6 @@
 """Which interactions are held out: the last two of each user, or all behind two points in time."""
 
+from collections.abc import Sequence
 from typing import Literal, NoReturn
 
 import numpy as np
@@ -86,7 +87,7 @@ def check_cases(lengths: np.ndarray, before: np.ndarray, log: str) -> tuple[int,
     return int(cases["validation case"].sum()), int(cases["test case"].sum())
 
 
-def note_temporal(points: tuple[float, float], unit: str, cases: tuple[int, int], n_users: int) -> tuple[str]:
+def note_temporal(points: Sequence[float], unit: str, cases: tuple[int, int], n_users: int) -> tuple[str]:
     """Return the note on a temporal split: its points in time, in `unit`, and its validation and test cases."""
     validation, test = (show_time(point, unit) for point in points)
     return (

@@ -13,7 +13,8 @@ import torch
 from cprlab.adapters.recbole import PADDING
 from cprlab.data import InteractionLog
 from cprlab.data.load import as_log, check_file, first_line, item_titles, read_table
-from cprlab.data.log import find_columns, read_times
+from cprlab.data.log import find_columns
+from cprlab.data.times import read_times
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
