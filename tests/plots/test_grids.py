@@ -69,3 +69,16 @@ def test_curves_have_a_line_a_head_with_its_intervals_and_one_legend():
         assert (axis.title.text, axis.type, list(axis.ticktext)) == ("hidden size d", "log", ["16", "64", "128"])
     assert figure.layout.yaxis.title.text == "NDCG@10"
     assert plots.curves(table, "d", "head", "linear", "NDCG@10", "data").layout.xaxis.type is None
+
+
+def test_titles_and_ticks_are_text():
+    hostile = "<b>a</b> & <a href='x'>"
+    table = pd.DataFrame({"value": [0.1], "low": [0.0], "high": [0.2], "row": [hostile], "of": [hostile], "at": [1]})
+    figures = [
+        plots.gains(table, "row", "of", hostile, "gain"),
+        plots.curves(table, "at", "of", hostile, "gain", "row"),
+        plots.grids(table, "row", "of", hostile, "gain"),
+    ]
+    for figure in figures:
+        assert figure.layout.title.text == "&lt;b&gt;a&lt;/b&gt; &amp; &lt;a href='x'&gt;"
+        assert "<b>" not in figure.to_json().replace(r"\u003c", "<")
