@@ -185,6 +185,7 @@ def in_half_precision(folder):
     "change",
     [
         with_sizes(items=10**9),
+        with_sizes(items=-1),
         with_sizes(hidden=10**9),
         with_sizes(layers=10**9),
         with_sizes(head="MoS:1000000000"),
