@@ -120,7 +120,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
     """
     try:
         with pq.ParquetFile(path) as file:
-            return file.read().to_pandas(ignore_metadata=True)
+            table = file.read()
+        table.validate(full=True)  # text is UTF-8, which the file's reader does not look at
+        return table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, MemoryError, OverflowError) as error:
         raise ValueError(str(error).strip().split("\n")[0] or type(error).__name__) from error
 

@@ -91,8 +91,8 @@ def from_state_dict(
             d = weights["embedding.weight"].shape[1]
             weights |= {"head.maps.V.weight": torch.eye(d), "head.maps.V.bias": torch.zeros(d)}
         n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
-        if not 1 <= max_len <= LONGEST:
-            raise ValueError(f"histories are of 1 to {LONGEST:,} items, not of {max_len:,}")
+        if n_items < 1 or not 1 <= max_len <= LONGEST:
+            raise ValueError(f"histories are of 1 to {LONGEST:,} of one or more items, not {max_len:,} of {n_items:,}")
         recommender: Recommender
         with torch.device("meta"):  # takes no memory, whatever sizes are configured, before the weights fit
             if faithful:

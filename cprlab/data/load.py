@@ -154,7 +154,9 @@ def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
         if _is_parquet(path):
             with pq.ParquetFile(path, pre_buffer=False) as file:  # buffers would be kept until the last row
                 for batch in file.iter_batches(CHUNK, columns=columns):
-                    yield pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
+                    table = pa.Table.from_batches([batch])
+                    table.validate(full=True)
+                    yield table.to_pandas(ignore_metadata=True)
         else:
             with _open_text(path) as file, pd.read_csv(file, chunksize=CHUNK, **_dialect(path)) as chunks:
                 for chunk in chunks:

@@ -116,7 +116,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
         if len(text) > LONGEST:
             raise ConfigError(f"{path} holds {len(text):,} characters; a file of settings has {LONGEST:,} at the most.")
-        values = yaml.load(text, _Plain)  # a kind of safe loader
+        values = yaml.load(text, _Plain)  # noqa: S506  # a kind of safe loader
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check the name.") from None
     except UnicodeDecodeError as error:

@@ -90,6 +90,8 @@ class Run:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             config = RunConfig(**record["config"])
             data = record["data"]
+            if not all(type(data[name]) is int and data[name] > 0 for name in ("items", "users", "max_len")):
+                raise ValueError("its data have no items, no users or no histories")
             with torch.device("meta"):  # takes no memory, whatever sizes are written there, before the weights fit
                 recommender = _untrained(config, data["items"], data["users"], data["max_len"])
             weights = load_file(folder / "model.safetensors")

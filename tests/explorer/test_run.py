@@ -1,6 +1,7 @@
 """`cprlab explore` and `cprlab case`: what they open and write, from where, and what they refuse before."""
 
 import json
+import re
 import sys
 
 import nbformat
@@ -42,15 +43,16 @@ def opened(state=""):
 def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, tmp_path_factory, monkeypatch, capsys):
     served = []
 
-    def fake(notebook, port, open_browser):
-        served.append((nbformat.read(notebook, as_version=4), notebook, port, open_browser))
+    def fake(notebook, port, open_browser, token):
+        served.append((nbformat.read(notebook, as_version=4), notebook, port, open_browser, token))
 
     monkeypatch.setattr(run, "serve", fake)
     options = ["my_model.npz", "--histories", "my_cases.parquet", "--state", "my_state.json", "--no-browser"]
     code, printed = command(monkeypatch, capsys, "explore", *options, "--port", "18899")
     assert code == 0
-    assert printed.out == "http://localhost:18899/ (Ctrl-C ends it)\n"
-    ((notebook, path, port, browser),) = served
+    ((notebook, path, port, browser, token),) = served
+    assert re.fullmatch("[0-9a-f]{32}", token)
+    assert printed.out == f"http://localhost:18899/?token={token} (Ctrl-C ends it)\n"
     assert (port, browser) == (18899, False)
     assert not path.exists()  # gone with its folder
     parameters = {}

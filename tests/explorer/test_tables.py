@@ -1,12 +1,16 @@
 """What each view of an Explorer shows, as a table, and the selection."""
 
+import csv
+import io
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cprlab.errors import ConfigError
 from cprlab.explorer import Explorer
+from cprlab.explorer.tables import to_csv
 from cprlab.explorer.verdict import COLUMNS
 from tests.explorer.conftest import HISTORY, log_probs, moved
 
@@ -138,3 +142,13 @@ def test_a_map_needs_two_items_and_two_dimensions(subject):
         app.table("map")
     app.patch({"history": HISTORY} | moved(app, axes=(1, 0, 0)))
     assert len(app.predictions()) == 10
+
+
+def test_in_csv_a_spreadsheet_takes_no_text_for_a_formula_and_numbers_stay():
+    texts = ["=cmd()", "+1+1", "-2+3", "@SUM(A1)", "\tx", "\rx", " =1", "＝1", "-5", "+3.5e-4", "a=b", "x", "", None]
+    table = pd.DataFrame({"=title": texts, "n": np.arange(len(texts)) - 3.5})
+    header, *rows = csv.reader(io.StringIO(to_csv(table), newline=""))
+    assert header == ["'=title", "n"]
+    kept = ["-5", "+3.5e-4", "a=b", "x", "", ""]
+    assert [row[0] for row in rows] == [f"'{text}" for text in texts[:8]] + kept
+    assert [float(row[1]) for row in rows] == table["n"].tolist()

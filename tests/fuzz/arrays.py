@@ -77,7 +77,7 @@ def _plain(arrays: dict[str, Any], header: dict[str, str]) -> dict[str, Any]:
     ids = list(map(str, names.get("item_ids", range(len(weights)))))
     tables = {name: arrays[name] for name in ("item_embeddings", "states", "bias") if name in arrays}
     for name, table in tables.items():
-        if table.dtype.kind not in "fiu" or not np.isfinite(table).all():
+        if table.dtype.kind not in "fiub" or not np.isfinite(table).all():
             raise ValueError(f"{name} is not of finite numbers")
         double = table.dtype.kind == "f" and table.itemsize > 4
         tables[name] = table.astype("f8" if double else "f4")

@@ -214,11 +214,17 @@ def plain_times(values: list) -> list[int | float]:
     try:
         numbers = [float(text) for text in texts]
     except ValueError:
-        whole = [re.sub(r"^(\d{4}-\d{2})$|[.]$", r"\1-01" if len(text) == 7 else "", text) for text in texts]
-        return [_microseconds(datetime.datetime.fromisoformat(text)) for text in whole]
+        return [_microseconds(datetime.datetime.fromisoformat(_full(text))) for text in texts]
     if not np.isfinite(numbers).all():
         raise ValueError("a time that is no number")
     return numbers
+
+
+def _full(text: str) -> str:
+    """Return an ISO date as Python's own reader wants it: with a day, of two digits, and no point behind."""
+    text = text.removesuffix(".")
+    text = f"{text}-01" if re.fullmatch(r"\d{4}-\d{1,2}", text) else text
+    return re.sub(r"-(\d)(?!\d)", r"-0\1", text)
 
 
 def _microseconds(moment: datetime.datetime) -> int:

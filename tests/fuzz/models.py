@@ -25,6 +25,7 @@ from tests.fuzz.damage import as_json, changed, damaged, damaged_file, one_of, p
 from tests.fuzz.judge import Case
 from tests.fuzz.logs import _column
 
+ATTACKED = Path(tempfile.gettempdir()) / "cprlab-was-attacked"
 FILES = ("run.json", "model.safetensors", "history.parquet", "cases.parquet")
 
 
@@ -196,7 +197,7 @@ class Attack:
     """Would write a file when it is unpickled."""
 
     def __reduce__(self) -> tuple:
-        return (open, ("/tmp/cprlab-was-attacked", "w"))
+        return (open, (str(ATTACKED), "w"))
 
 
 class _Any:

@@ -83,3 +83,16 @@ def test_gains_in_two_rows_of_panels_leave_room_between_them_for_two_titles_and_
         assert trace.error_x.array == pytest.approx(np.full(heads, 0.3))
         assert trace.error_x.arrayminus == pytest.approx(np.full(heads, 0.1))
         assert np.diff(trace.y) == pytest.approx(np.full(heads - 1, -1))
+
+
+def test_titles_and_ticks_are_text():
+    hostile = "<b>a</b> & <a href='x'>"
+    table = pd.DataFrame({"value": [0.1], "low": [0.0], "high": [0.2], "row": [hostile], "of": [hostile], "at": [1]})
+    figures = [
+        plots.gains(table, "row", "of", hostile, "gain"),
+        plots.curves(table, "at", "of", hostile, "gain", "row"),
+        plots.grids(table, "row", "of", hostile, "gain"),
+    ]
+    for figure in figures:
+        assert figure.layout.title.text == "&lt;b&gt;a&lt;/b&gt; &amp; &lt;a href='x'&gt;"
+        assert "<b>" not in figure.to_json().replace(r"\u003c", "<")

@@ -1,4 +1,4 @@
-"""One small report, made once a worker: a log whose titles are hostile."""
+"""One small report, made once a worker: a log of which the name, the ids and the titles are hostile."""
 
 import pandas as pd
 import pytest
@@ -11,15 +11,20 @@ from tests.conftest import random_log
 HOSTILE = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1"> & "quoted" {}'
 
 
+FILE = "=hostile <img src=x onerror='window.hacked = 1'>\x1b[31m\u202e.csv"
+
+
 @pytest.fixture(scope="session")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     log = random_log(users=120, items=30)
     frame = pd.DataFrame({"user_id": log.user_ids[log.users], "item_id": log.item_ids[log.items]})
     frame["title"] = [f"{HOSTILE.format(item)}" for item in frame["item_id"]]
-    frame.to_csv(folder / "hostile.csv", index=False)
+    frame["user_id"] = [f'<img src=x onerror="window.hacked = 1">{user}' for user in frame["user_id"]]
+    frame["item_id"] = [f"=cmd()\x1b[2J{item}" for item in frame["item_id"]]
+    frame.to_csv(folder / FILE, index=False)
     config = ReportConfig(
-        data=str(folder / "hostile.csv"),
+        data=str(folder / FILE),
         heads="Softmax; Softmax + CPR:5 + Mi; Softmax + C",
         epochs=2,
         device="cpu",

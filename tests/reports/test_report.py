@@ -17,6 +17,7 @@ from cprlab.reports.numbers import as_text
 from cprlab.reports.page import to_page
 from cprlab.reports.run import execute, run_report
 from cprlab.training import train
+from tests.reports.conftest import FILE
 
 
 def rows_of(folder):
@@ -27,11 +28,11 @@ def test_the_folder_holds_the_page_the_numbers_and_the_notebook(report):
     folder = report[1]
     assert sorted(path.name for path in folder.iterdir()) == ["index.html", "metrics.json", "report.ipynb"]
     beside = {path.name for path in folder.parent.iterdir()} - {"probe"}  # made by other tests, before or after
-    assert beside == {"hostile.csv", "out", "runs"}
+    assert beside == {FILE, "out", "runs"}
     for row in rows_of(folder):
         assert list(row) == ["data", "fingerprint", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
         assert row["low"] <= row["value"] <= row["high"]
-        assert (row["data"], row["encoder"]) == ("hostile.csv", "GRU4Rec")
+        assert (row["data"], row["encoder"]) == (FILE, "GRU4Rec")
         assert row["fingerprint"] == report[0].sequences().fingerprint
 
 
@@ -56,7 +57,8 @@ def test_a_second_report_that_trains_anew_gives_the_same_numbers(report, tmp_pat
 
 def test_the_page_is_self_contained_and_shows_titles_as_text(report):
     page = (report[1] / "index.html").read_text()
-    assert "<title>cprlab: hostile.csv</title>" in page
+    assert re.search(r"<title>cprlab: =hostile &lt;img src=x onerror=[^<>]*</title>", page)
+    assert "<img src=x" not in page
     outside = re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?!data:)(?:https?:)?//[^>]*>", page)
     assert outside == []
     assert "<script>window.hacked" not in page
@@ -125,7 +127,7 @@ def test_a_report_replaces_nothing_but_an_earlier_one_on_the_same_data(report, t
     config, folder = report
     other = tmp_path / "other.csv"
     shutil.copy(config.data, other)
-    with pytest.raises(DataError, match=r"holds the report on .*hostile\.csv"):
+    with pytest.raises(DataError, match=r"holds the report on .*\\x1b"):
         run_report(config.but(data=str(other)), folder)
     for out in (config.runs, f"{config.runs}/inside", str(folder.parent)):
         with pytest.raises(DataError, match="must not be in each other"):

@@ -20,6 +20,7 @@ from cprlab.reports.sweep import refuse_to_replace, run_notebook, run_sweep
 from cprlab.sweeps.config import SweepConfig
 from cprlab.sweeps.work import Outcome
 from cprlab.training import Run
+from tests.browser import needs_browser, open_page
 from tests.conftest import random_log
 
 HOSTILE = '<script>hacked = 1<&script> & "quoted"'
@@ -90,6 +91,20 @@ def test_the_pages_are_small_self_contained_and_show_names_as_text(swept):
     assert '<a href="summary.html">summary</a>' in pages["index.html"]
     assert pages["index.html"].count('<tr class="failed">') == 1
     assert pages["index.html"].count(pd.read_parquet(folder / "results.parquet")["fingerprint"][0]) == 1
+
+
+@pytest.mark.browser
+@needs_browser[1]
+def test_no_name_is_run_in_a_browser(swept):
+    _, folder, _ = swept
+    with open_page(offline=True) as (page, complaints):
+        for name in ("index.html", "summary.html"):
+            page.goto((folder / name).as_uri())
+            assert page.locator("text=<script>hacked").count() > 0
+            assert page.evaluate("window.hacked") is None
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg .gtitle').length >= 2")
+        assert page.evaluate("window.hacked") is None
+        assert complaints == []
 
 
 def test_the_summary_sums_up_what_is_finished(swept):
