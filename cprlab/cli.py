@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from cprlab.config import Config
-from cprlab.errors import CprlabError
+from cprlab.errors import CprlabError, visible
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     help="When does the output softmax of a sequential recommender fail to copy or to exclude, and what fixes it.",
@@ -18,7 +21,7 @@ app = typer.Typer(
 )
 
 data_app = typer.Typer(
-    help="The data sets of the paper, and others: what they are, on what terms, and how they are had.",
+    help="Logs and the data sets of the paper: how they are had, on what terms, and what is in them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -30,6 +33,8 @@ User = Annotated[str, typer.Option(help="The log's column of users, if its name 
 Item = Annotated[str, typer.Option(help="The log's column of items.")]
 Time = Annotated[str, typer.Option(help="The log's column of times.")]
 Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
+Basket = Annotated[str, typer.Option(help="The log's column of baskets, whose rows are taken together.")]
+Split = Annotated[str, typer.Option(help="How interactions are held out: leave-one-out or temporal.")]
 Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
 Heads = Annotated[str, typer.Option(help="Heads to train, a semicolon between two.")]
 Epochs = Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")]
@@ -69,6 +74,8 @@ def train(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
 ) -> None:
     """Train one head on a log, or read it back, and print the run's folder; torchrun makes it several processes."""
@@ -77,7 +84,7 @@ def train(
 
     run = _filled(TrainConfig, locals()).run()
     if is_first():
-        print(run.folder)
+        print(visible(run.folder))
 
 
 @app.command()
@@ -94,6 +101,8 @@ def report(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
 ) -> None:
@@ -102,7 +111,7 @@ def report(
     from cprlab.reports.run import run_report
 
     config = _filled(ReportConfig, locals())
-    print(run_report(config, out or config.folder))
+    print(visible(run_report(config, out or config.folder)))
 
 
 @app.command()
@@ -122,6 +131,8 @@ def probe(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
 ) -> None:
@@ -130,7 +141,7 @@ def probe(
     from cprlab.reports.run import run_probe
 
     config = _filled(ProbeConfig, locals())
-    print(run_probe(config, out or config.folder))
+    print(visible(run_probe(config, out or config.folder)))
 
 
 @app.command()
@@ -152,6 +163,8 @@ def explore(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
 ) -> None:
     """Edit histories, move hidden states and switch partitions in the browser, and watch the heads disagree."""
@@ -178,6 +191,8 @@ def case(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/case-MODEL-CASE when empty.")] = "",
 ) -> None:
@@ -185,7 +200,7 @@ def case(
     from cprlab.explorer import ExplorerConfig
     from cprlab.explorer.run import read_state, run_case
 
-    print(run_case(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), out))
+    print(visible(run_case(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), out)))
 
 
 @app.command()
@@ -196,6 +211,8 @@ def prepare(
     item: Item = "",
     time: Time = "",
     title: Title = "",
+    basket: Basket = "",
+    split: Split = "leave-one-out",
     max_len: Annotated[int, typer.Option(help="How many items a model reads at the most.")] = 50,
     min_interactions: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 5,
     memory: Annotated[str, typer.Option(help="What sorting may take of it; it goes on on disk.")] = "2GB",
@@ -204,11 +221,33 @@ def prepare(
     from cprlab.data import prepare
 
     sequences = prepare(
-        file, folder, user=user, item=item, time=time, title=title,
-        max_len=max_len, min_interactions=min_interactions, memory=memory,
+        file, folder, user=user, item=item, time=time, title=title, basket=basket,
+        max_len=max_len, min_interactions=min_interactions, split=split, memory=memory,
     )  # fmt: skip
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
-    print(*sequences.notes, sep="\n")
+    print(*map(visible, sequences.notes), sep="\n")
+
+
+@data_app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst.")],
+    user: User = "",
+    item: Item = "",
+    time: Time = "",
+    title: Title = "",
+    basket: Basket = "",
+) -> None:
+    """Print what cprlab understands of a log, its first rows, and every doubt about it."""
+    from cprlab.data.check import check
+
+    found = check(file, user=user, item=item, time=time, title=title, basket=basket)
+    tables = {"Columns": found.columns, "First rows": found.rows, "Log": found.facts, "Splits": found.splits}
+    for name, table in tables.items():
+        if len(table):
+            print(f"{name}\n{_aligned(table)}\n")
+    if found.refused:
+        raise found.refused
+    print("Doubts", *(f"- {visible(doubt)}" for doubt in found.doubts or ["none"]), sep="\n")
 
 
 @app.command()
@@ -223,9 +262,9 @@ def sweep(
     from cprlab.sweeps.config import read_sweep
 
     page, failed = run_sweep(read_sweep(grid), workers, scheduler, slurm)
-    print(page)
+    print(visible(page))
     if failed:
-        print(f"cprlab: {len(failed)} failed, such as: {failed[0].error}", file=sys.stderr)
+        print(f"cprlab: {len(failed)} failed, such as: {visible(failed[0].error)}", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -238,7 +277,7 @@ def figures(
     from cprlab.reports.figures import write_figures
 
     for path in write_figures(report, folder):
-        print(path)
+        print(visible(path))
 
 
 DataSetName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `cprlab data list` shows.")]
@@ -281,6 +320,13 @@ def fetch_(name: DataSetName) -> None:
     print(describe_sizes(name))
 
 
+def _aligned(table: "pd.DataFrame", longest: int = 70) -> str:
+    """Return a table of text in columns, each cell on one line and cut to `longest` characters."""
+    rows = [[visible(str(cell))[:longest] for cell in row] for row in (table.columns, *table.to_numpy())]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return "\n".join("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
 def _filled(kind: type[Kind], given: dict[str, Any]) -> Kind:
     """Return a configuration filled from a command's options, which have the names of its fields; `out` stays out."""
     values = {name: given[name] for name in kind.model_fields if name in given and name != "out"}
@@ -294,7 +340,7 @@ def main() -> None:
     try:
         app()
     except CprlabError as error:
-        print(f"cprlab: {error}", file=sys.stderr)
+        print(f"cprlab: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # Ctrl-C

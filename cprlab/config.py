@@ -35,7 +35,7 @@ def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
         return f"Unknown setting {name!r}: {suggestion(name, config.model_fields)}"
     if first["type"] == "missing":
         return f"The setting {name!r} is missing; give it a value."
-    if first["type"] == "literal_error":
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
         choices = re.split(", | or ", first["ctx"]["expected"].replace("'", ""))
         return f"Unknown {first['loc'][0]} {first['input']!r}: {suggestion(first['input'], choices)}"
     if first["type"] == "union_tag_invalid":
@@ -44,4 +44,10 @@ def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
     reason = first["msg"].removeprefix("Value error, ")
     if not name:
         return f"{config.__name__}: {reason}."
-    return f"The setting {name!r} cannot be {first['input']!r}: {reason[0].lower()}{reason[1:]}."
+    return f"The setting {name!r} cannot be {_shown(first['input'])}: {reason[0].lower()}{reason[1:]}."
+
+
+def _shown(value: Any) -> str:
+    """Return a number or text as it is written, and of anything else, which may be of any size, what it is."""
+    small = value is None or isinstance(value, str | float) or (isinstance(value, int) and value.bit_length() < 1000)
+    return repr(value) if small else f"of the type {type(value).__name__}"

@@ -19,7 +19,7 @@ import torch
 
 from cprlab.config import Config
 from cprlab.data import Sequences
-from cprlab.data.sequences import FEWEST
+from cprlab.data.splits import FEWEST
 from cprlab.evaluation.diversity import gini
 from cprlab.models import EncoderConfig, Recommender, parse_head
 from cprlab.training import TrainingConfig, fit

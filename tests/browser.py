@@ -20,8 +20,9 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# Of each figure on the page: its name, how many points it should draw, and how many of its marks have a size on screen.
-FIGURES = """() => [...document.querySelectorAll('.js-plotly-plot')].map(figure => {
+# Of each figure on the page, or within a part of it that a selector names: its name, how many points it should draw,
+# and how many of its marks have a size on screen.
+FIGURES = """(part) => [...document.querySelectorAll(`${part ?? ''} .js-plotly-plot`)].map(figure => {
     const marks = [...figure.querySelectorAll('.trace path, .trace text, .point path, .heatmap-label text')];
     const seen = marks.filter(mark => { const box = mark.getBoundingClientRect(); return box.width + box.height > 1 });
     return {name: figure.layout.meta.name, title: figure.querySelector('.gtitle')?.textContent ?? '',

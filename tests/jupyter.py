@@ -18,7 +18,7 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 SERVE = "import sys; from pathlib import Path; from cprlab.explorer.serve import serve; "
-SERVE += "serve(Path(sys.argv[1]), int(sys.argv[2]), False)"
+SERVE += "serve(Path(sys.argv[1]), int(sys.argv[2]), False, 'for-the-test')"
 
 
 def free_port() -> int:
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def jupyterlab(folder: Path) -> Iterator[str]:
+def jupyterlab(folder: Path, *options: str) -> Iterator[str]:
     """Start JupyterLab on `folder / "notebooks"`; give an address with {} for a notebook's name."""
     for plugin, values in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
@@ -37,7 +37,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         file.write_text(json.dumps(values))
     port, token = free_port(), "for-the-test"
     command = [str(Path(sys.executable).with_name("jupyter")), "lab", "notebooks", "--no-browser", "--allow-root"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", *options]
     environment = {
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
@@ -51,7 +51,7 @@ def voila(notebook: Path) -> Iterator[str]:
     """Serve a notebook by `cprlab.explorer.serve`; give its address."""
     port = free_port()
     with _started([sys.executable, "-c", SERVE, str(notebook), str(port)], port, notebook.parent, {}):
-        yield f"http://localhost:{port}"
+        yield f"http://localhost:{port}/?token=for-the-test"
 
 
 @contextmanager
@@ -80,10 +80,10 @@ def wait_for(server: subprocess.Popen, port: int) -> None:
         time.sleep(0.2)
 
 
-def listening(port: int) -> bool:
+def listening(port: int, address: str = "127.0.0.1") -> bool:
     """Return whether somebody listens at a port of this machine."""
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as client:
+        return client.connect_ex((address, port)) == 0
 
 
 def run_all(page: Page) -> None:

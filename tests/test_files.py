@@ -1,5 +1,7 @@
 import errno
 import multiprocessing
+import sys
+import threading
 import time
 
 import pytest
@@ -95,3 +97,79 @@ def test_a_lock_where_nothing_can_be_written_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot be written"), locked(tmp_path / "file" / "inside"):
         pass
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    left = [".file.0123abcd.partial", ".file.89abcdef.replaced"]
+    others = [".file.csv.0123abcd.partial", ".other.0123abcd.partial", ".file.notes.partial", "file.0123abcd.partial"]
+    for name in left + others:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "inside").touch()
+    (tmp_path / "file").write_text("old")
+    with whole(tmp_path / "file") as new:
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "file", ".file.lock"])
+        new.write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "file"])
+
+
+@pytest.mark.parametrize("system", [sys.platform, "another"])
+def test_a_folder_takes_the_place_of_another_on_any_system(tmp_path, monkeypatch, system):
+    monkeypatch.setattr("cprlab.files.sys.platform", system)
+    for text in ("one", "two"):
+        with whole(tmp_path / "folder") as folder:
+            folder.mkdir()
+            (folder / text).touch()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["folder", "folder/two"]
+
+
+def test_a_folder_that_was_moved_away_and_not_replaced_is_put_back(tmp_path):
+    """Its writer was killed between the two renames that some systems need."""
+    for name in (".folder.0123abcd.replaced", ".folder.89abcdef.partial"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".folder.0123abcd.replaced" / "old").touch()
+    with pytest.raises(InterruptedError):
+        stop_halfway(tmp_path / "folder", lambda new: new.mkdir())
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["folder", "folder/old"]
+
+
+def replace_again_and_again(path):
+    for _ in range(300):
+        with whole(path) as new:
+            new.mkdir()
+            (new / "inside").touch()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges two folders in one step")
+def test_there_is_no_moment_without_a_folder_that_is_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "inside").touch()
+    writer = multiprocessing.get_context("fork").Process(target=replace_again_and_again, args=(tmp_path / "folder",))
+    writer.start()
+    looks = 0
+    while writer.is_alive():
+        assert (tmp_path / "folder" / "inside").exists()
+        looks += 1
+    assert writer.exitcode == 0
+    assert looks > 100
+
+
+def test_who_holds_a_path_may_write_it_and_others_wait(tmp_path):
+    path, seen = tmp_path / "file", []
+
+    def other():
+        with whole(path) as new:
+            seen.append(path.read_text())
+            new.write_text("second")
+
+    with locked(path):
+        thread = threading.Thread(target=other)
+        thread.start()
+        with whole(path) as new:
+            new.write_text("half")
+            time.sleep(0.2)
+            new.write_text("first")
+        time.sleep(0.2)
+        assert seen == []
+    thread.join(timeout=30)
+    assert seen == ["first"]
+    assert path.read_text() == "second"

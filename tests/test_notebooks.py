@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 EXPLORER = ROOT / "notebooks" / "explorer.ipynb"  # not executed: its widget would be kept
 NOTEBOOKS = sorted(set((ROOT / "notebooks").glob("*.ipynb")) - {EXPLORER})
 IGNORED = "nbval-ignore-output"
+OPEN = "async (path) => { await window.jupyterapp.commands.execute('docmanager:open', {path}) }"
+SHOWN = ".jp-NotebookPanel:not(.lm-mod-hidden) "
 
 
 def code_cells(notebook):
@@ -105,11 +107,14 @@ def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab, started as the README says, on a copy of the notebooks."""
+    """A page that shows JupyterLab, started as the README says, on a copy of the notebooks; and its complaints."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("runs", ".ipynb*"))
-    with jupyterlab(folder) as address:
-        yield address
+    with jupyterlab(folder, "--LabApp.expose_app_in_browser=True") as address, open_page() as (page, complaints):
+        page.goto(address.format("").replace("/tree/", ""))
+        page.wait_for_function("window.jupyterapp", timeout=90_000)
+        page.evaluate("window.jupyterapp.restored.then(() => null)")
+        yield page, complaints
 
 
 class TestInJupyterLab:
@@ -121,15 +126,15 @@ class TestInJupyterLab:
         expected = sum(
             "vnd.plotly" in key for cell in cells for out in cell.get("outputs", []) for key in out.get("data", {})
         )
-        with open_page() as (page, complaints):
-            page.goto(lab.format(path.name).replace("/lab/", f"/lab/workspaces/{path.stem}/"))  # where no other is open
-            page.wait_for_function(
-                f"document.querySelectorAll('.js-plotly-plot .main-svg .gtitle').length >= {expected}",
-                timeout=90_000,
-            )
-            figures = page.evaluate(FIGURES)
-            assert len(figures) == expected > 0
-            for figure in figures:
-                assert figure["title"]
-                assert figure["marks"] >= figure["traces"] / 2, figure
-            assert complaints == []
+        page, complaints = lab
+        page.evaluate(OPEN, path.name)
+        page.wait_for_function(
+            f"document.querySelectorAll('{SHOWN} .js-plotly-plot .main-svg .gtitle').length >= {expected}",
+            timeout=90_000,
+        )
+        figures = page.evaluate(FIGURES, SHOWN)
+        assert len(figures) == expected > 0
+        for figure in figures:
+            assert figure["title"]
+            assert figure["marks"] >= figure["traces"] / 2, figure
+        assert complaints == []

@@ -61,7 +61,8 @@ def explored(arguments, folder, environment):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
     try:
-        assert process.stdout.readline() == f"http://localhost:{port}/ (Ctrl-C ends it)\n"
+        said = process.stdout.readline()
+        assert re.fullmatch(rf"http://localhost:{port}/\?token=[0-9a-f]{{32}} \(Ctrl-C ends it\)\n", said)
         wait_for(process, port)
     finally:
         process.terminate()

@@ -7,6 +7,7 @@ classes. The same rule is kept here: only tensors are built, and whatever else t
 import collections
 import io
 import pickle
+import pickletools
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from cprlab.errors import DataError
+from cprlab.files import refuse_bomb
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            refuse_bomb(archive)
             names = archive.namelist()
             root = next(name for name in names if name.endswith("/data.pkl"))[: -len("data.pkl")]
             if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
@@ -62,8 +65,11 @@ class _Reader(pickle.Unpickler):
     """Builds tensors, dictionaries and `Inert` objects, and calls nothing else."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(io.BytesIO(archive.read(f"{root}data.pkl")), encoding="utf-8")
+        pickled = archive.read(f"{root}data.pkl")
+        _refuse_large(pickled)
+        super().__init__(io.BytesIO(pickled), encoding="utf-8")
         self._archive, self._root = archive, root
+        self._storages: dict[str, torch.Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -76,12 +82,24 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: tuple) -> torch.Tensor:
         _, dtype, key, _, size = pid
-        data = bytearray(self._archive.read(f"{self._root}data/{key}"))
-        return torch.frombuffer(data, dtype=dtype, count=size) if size else torch.empty(0, dtype=dtype)
+        if key not in self._storages:  # many tensors may share one
+            data = bytearray(self._archive.read(f"{self._root}data/{key}"))
+            self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return self._storages[key][:size]
+
+
+def _refuse_large(pickled: bytes) -> None:
+    """Raise a ValueError if a pickle is cut off, or reserves more room than it can fill."""
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if "PUT" in opcode.name and argument > len(pickled):
+            raise ValueError(f"it reserves room for {argument:,} objects")
 
 
 def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
-    return storage.as_strided(size, stride, offset).clone()
+    tensor = storage.as_strided(size, stride, offset)
+    if tensor.numel() > storage.numel():
+        raise ValueError(f"a tensor of the shape {tuple(tensor.shape)} is to be read of {storage.numel():,} numbers")
+    return tensor
 
 
 _DTYPES = {

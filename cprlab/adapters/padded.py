@@ -37,6 +37,7 @@ class Padded(Sequences):
             log.name,
             f"{log.fingerprint}, padded, read at the last {'slot' if at_end else 'item'}",
             log.notes,
+            log.before,
             at_end,
         )
 
@@ -45,7 +46,7 @@ class Padded(Sequences):
         if split != "train":
             return super().windows(split)
         begin = self.offsets[:-1]
-        n_targets = np.diff(self.offsets) - 3  # all but the first item and the two held out
+        n_targets = np.maximum(0, self.held_out[0] - begin - 1)  # all but the first item and those held out
         user = np.repeat(np.arange(self.n_users), n_targets)
         place = np.arange(len(user)) - np.repeat(np.cumsum(n_targets) - n_targets, n_targets)
         stop = begin[user] + 1 + place

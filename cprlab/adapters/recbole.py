@@ -18,11 +18,13 @@ from torch.nn import functional as F
 from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.errors import ConfigError, DataError, suggestion
 from cprlab.models import Context, EncoderConfig, GRU4RecConfig, HeadConfig, Recommender, SASRecConfig
+from cprlab.models.heads import RepeatNet
 from cprlab.models.partitions import Facets, Reranker
-from cprlab.models.recommender import Histories
+from cprlab.models.recommender import Codes, Histories
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
+LONGEST = 100_000  # items of a history
 RECORDED = Path(__file__).parent / "recorded"  # a small checkpoint of each class, and what RecBole computes from it
 
 Fidelity = Literal["corrected", "reference"]
@@ -45,7 +47,7 @@ def load(path: Path | str, fidelity: Fidelity = "corrected") -> Recommender:
     config = getattr(config, "final_config_dict", config)
     if not isinstance(config, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise DataError(f"{path} is no checkpoint of RecBole's: it holds no configuration, or no weights.")
-    return from_state_dict(str(config.get("model")), config, checkpoint["state_dict"], fidelity)
+    return from_state_dict(config.get("model"), config, checkpoint["state_dict"], fidelity)
 
 
 def from_state_dict(
@@ -66,15 +68,16 @@ def from_state_dict(
     Raises:
         ConfigError: the class is unknown, a setting is missing or not supported, or the weights do not fit.
     """
-    if reference_class not in CLASSES:
-        raise ConfigError(f"Unknown class {reference_class!r} of RecBole: {suggestion(reference_class, CLASSES)}")
+    if not isinstance(reference_class, str) or reference_class not in CLASSES:
+        named = reference_class if isinstance(reference_class, str) else type(reference_class).__name__
+        raise ConfigError(f"Unknown class {named!r} of RecBole: {suggestion(named, CLASSES)}")
     if not isinstance(config, Mapping) or not isinstance(state, Mapping):
         raise ConfigError("A RecBole model is given by two mappings, its configuration and its weights by name.")
     if fidelity not in ("corrected", "reference"):
         raise ConfigError(f"Unknown fidelity {fidelity!r}; possible: corrected, reference.")
     faithful = fidelity == "reference"
-    tensors = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
     try:
+        tensors = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
         cpr = reference_class.endswith("CPR")
         if reference_class == "RepeatNet":
             head = HeadConfig(repeatnet=True)
@@ -85,14 +88,23 @@ def from_state_dict(
         if cpr:
             weights |= _head_weights(config, head, tensors)
         elif not head.repeatnet:  # the state itself is the facet
-            weights |= {"head.maps.V.weight": torch.eye(encoder.d), "head.maps.V.bias": torch.zeros(encoder.d)}
+            d = weights["embedding.weight"].shape[1]
+            weights |= {"head.maps.V.weight": torch.eye(d), "head.maps.V.bias": torch.zeros(d)}
         n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
-        if faithful:
-            recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
-        else:
-            recommender = Corrected(encoder, head, n_items, max_len=max_len)
-            weights["item_bias"] = recommender.item_bias.detach()
-        recommender.to(weights["embedding.weight"].dtype).load_state_dict(weights)
+        if not 1 <= max_len <= LONGEST:
+            raise ValueError(f"histories are of 1 to {LONGEST:,} items, not of {max_len:,}")
+        recommender: Recommender
+        with torch.device("meta"):  # takes no memory, whatever sizes are configured, before the weights fit
+            if faithful:
+                recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
+            else:
+                recommender = Corrected(encoder, head, n_items, max_len=max_len)
+        if not faithful:
+            weights["item_bias"] = padding_bias(n_items)
+        dtype = weights["embedding.weight"].dtype
+        if not all(weight.is_floating_point() for weight in weights.values()):
+            raise ValueError("a weight is no floating-point number")
+        recommender.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
     except KeyError as error:
         raise ConfigError(f"A RecBole {reference_class} needs {error.args[0]!r}, which is not there.") from error
     except (RuntimeError, TypeError, ValueError) as error:
@@ -101,16 +113,21 @@ def from_state_dict(
     return recommender.eval()
 
 
+def padding_bias(n_items: int) -> torch.Tensor:
+    """Return biases (n + 1,) that give padding the probability 0 and leave all else as it is."""
+    bias = torch.zeros(n_items + 1)
+    bias[PADDING] = -torch.inf
+    return bias
+
+
 class Corrected(Recommender):
     """A RecBole model with cprlab's scoring: padding is never scored, never counted, and never matters."""
 
     def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int, *, max_len: int) -> None:
         super().__init__(encoder, head, n_items, max_len=max_len)
-        bias = torch.zeros(n_items + 1)
-        bias[PADDING] = -torch.inf
-        self.item_bias = nn.Parameter(bias, requires_grad=False)
+        self.item_bias = nn.Parameter(padding_bias(n_items), requires_grad=False)
 
-    def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
+    def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
         """See `Recommender`; padding at a history's end is dropped.
 
         Raises:
@@ -140,7 +157,7 @@ class Reference(Recommender):
     ) -> None:
         super().__init__(encoder, head.but(post=False), n_items, max_len=max_len)
         self.at_end, self.post = at_end, head.post
-        if head.repeatnet:
+        if isinstance(self.head, RepeatNet):
             self.head.gate_sees_all = True
         for index, component in enumerate(self.head.components):
             first = [partition for partition in component.partitions if isinstance(partition, Reranker)]
@@ -148,7 +165,7 @@ class Reference(Recommender):
             first.sort(key=lambda reranker: rerank.index(reranker.k))
             self.head.components[index] = replace(component, partitions=(*first, *others))
 
-    def collate(self, histories: Histories, users: Sequence[int] | None = None) -> tuple:
+    def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
         """See `Recommender`."""
         items, at, _ = super().collate(_without_padding(histories), users)
         items = F.pad(items.masked_fill(items == self.n_items, PADDING), (0, self.max_len - items.shape[1]))
@@ -174,7 +191,7 @@ class Reference(Recommender):
         return scores.scatter(2, context.items[:, None], -torch.inf) if self.post else scores
 
 
-def _without_padding(histories: Histories) -> list[Sequence[int]]:
+def _without_padding(histories: Histories) -> list[Codes]:
     """Return each history up to its last item.
 
     Raises:
@@ -245,6 +262,8 @@ def _repeatnet(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig
     """Embeddings and recurrent states may differ in size there; here the smaller is filled up with zeros."""
     hidden = config["hidden_size"]
     d = max(config["embedding_size"], hidden)
+    if d != max(state["item_matrix.weight"].shape[-1], state["gru.weight_hh_l0"].shape[-1]):
+        raise ValueError(f"the weights are not of the size {d}")
     encoder = GRU4RecConfig(d=d, hidden=hidden, dropout=0.0, recurrent_bias=True)
     halves = state["explore_recommendation_decoder.matrix_for_explore.weight"].split(hidden, dim=1)
     weights = {
@@ -320,6 +339,8 @@ def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> He
 def _head_weights(config: Mapping[str, Any], head: HeadConfig, state: Weights) -> Weights:
     """Return the weights of a CPR model's head; RecBole keeps the facets' maps in a list: V, R, C, P, L."""
     counts = {part: int(config[f"n_facet{part}"]) for part in ("", "_context", "_reranker")}
+    if max(counts.values()) > len(state):
+        raise ValueError("there are more facets than weights")
     suffixes = ["" if k == 0 else f"_{k + 1}" for k in range(max(counts.values()))]
     names = [f"V{suffix}" for suffix in suffixes[: counts[""]]]
     names += [f"R{size}{suffix}" for suffix in suffixes[: counts["_reranker"]] for size in _sizes(config)]

@@ -1,7 +1,8 @@
 """prepare: a log that may be larger than memory becomes a folder of sequences."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -14,21 +15,42 @@ from cprlab.data.builtin import BUILTIN
 from cprlab.data.catalogue import SHORTEST, find
 from cprlab.data.imported import About, located, note_filter, read_about
 from cprlab.data.load import CHUNK, check_file, first_line, item_titles, read_chunks, read_head
-from cprlab.data.log import (
-    check_ids,
-    find_columns,
-    first_titles,
-    name_items,
+from cprlab.data.log import check_ids, find_columns, first_titles, name_items, refuse_no_rows
+from cprlab.data.sequences import Sequences, open_npy, refuse_all_but_prepared
+from cprlab.data.splits import (
+    SplitBy,
+    check_cases,
+    check_protocol,
+    held_out_places,
+    keep_users,
+    note_temporal,
+    refuse_no_times,
+)
+from cprlab.data.times import (
+    UNITS,
+    count_units,
+    note_baskets,
     note_file_order,
     note_ties,
+    note_units,
     read_times,
-    refuse_no_rows,
+    unit_of,
 )
-from cprlab.data.sequences import Sequences, check_protocol, keep_users, open_npy, refuse_other_files
-from cprlab.errors import DataError
+from cprlab.errors import DataError, visible
 from cprlab.files import scratch
 
-# `log` holds place (of the row in the file), user_id, item_id and moment (its time). Codes go by first appearance.
+# `log` holds place (of the row in the file), user_id, item_id, moment (its time) and maybe basket. `placed` holds these
+# rows with `start`, the place of the first row of their basket, and the basket's moment. Codes go by first appearance.
+NAMES = {"user": "user_id", "item": "item_id", "basket": "basket"}
+ALONE = "CREATE VIEW placed AS SELECT *, place AS start FROM log"
+BASKETS = """
+    CREATE TABLE baskets AS SELECT user_id, basket, min(moment) AS moment, min(place) AS start
+    FROM log GROUP BY user_id, basket
+"""
+TOGETHER = """
+    CREATE VIEW placed AS SELECT place, user_id, item_id, baskets.moment, start
+    FROM log JOIN baskets USING (user_id, basket)
+"""
 USERS = "CREATE TABLE users AS SELECT user_id, min(place) AS first, count(*) AS n FROM log GROUP BY user_id"
 ITEMS = """
     CREATE TABLE items AS SELECT item_id, (row_number() OVER (ORDER BY first) - 1)::INTEGER AS code
@@ -37,9 +59,14 @@ ITEMS = """
 RARE = "DELETE FROM log WHERE {column} IN (SELECT {column} FROM log GROUP BY {column} HAVING count(*) < ?)"
 TITLES = "SELECT item_id, arg_min(title, place) AS title FROM titles GROUP BY item_id"
 SORTED = """
-    SELECT first, moment, code, n >= ? AS kept
-    FROM log JOIN users USING (user_id) JOIN items USING (item_id)
-    ORDER BY first, moment, place
+    SELECT first, moment, start, code, n >= ? AS kept
+    FROM placed JOIN users USING (user_id) JOIN items USING (item_id)
+    ORDER BY first, moment, start, place
+"""
+POINT = "SELECT moment FROM placed JOIN users USING (user_id) WHERE n >= ? ORDER BY moment LIMIT 1 OFFSET ?"
+BEFORE = """
+    SELECT count(*) FILTER (moment < ?) AS validation, count(*) FILTER (moment < ?) AS test
+    FROM placed JOIN users USING (user_id) WHERE n >= ? GROUP BY first ORDER BY first
 """
 
 
@@ -51,8 +78,10 @@ def prepare(
     item: str = "",
     time: str = "",
     title: str = "",
+    basket: str = "",
     max_len: int = 50,
     min_interactions: int = 5,
+    split: SplitBy = "leave-one-out",
     memory: str = "2GB",
 ) -> Sequences:
     """Read a log in chunks, sort it on disk and keep the sequences in a folder, for logs that do not fit in memory.
@@ -62,14 +91,16 @@ def prepare(
     more where ids are long.
 
     Args:
-        path: a parquet, csv, tsv or RecBole `.inter` file, or the name of an imported data set.
+        path: a parquet, csv, tsv or RecBole `.inter` file, packed text too; or an imported data set's name.
         folder: where the sequences go; an earlier log prepared there is replaced.
         user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
         item: column of the items.
         time: column of the times; a log without one is taken in file order.
         title: column of the items' titles.
+        basket: column of baskets, if rows are to be taken together.
         max_len: how many items a model reads at the most.
         min_interactions: users with fewer are left out.
+        split: as for `Sequences.from_log`.
         memory: what DuckDB may take, such as "2GB" or "500MB"; it goes on on disk.
 
     Raises:
@@ -83,30 +114,48 @@ def prepare(
     about = read_about(path)
     name = path.name if about is None else about.name
     check_protocol(max_len, min_interactions)
-    refuse_other_files(folder)
+    refuse_all_but_prepared(folder)
     names = read_head(path).columns
-    columns = find_columns(names, path.name, {"user": user, "item": item, "time": time, "title": title})
+    given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
+    columns = find_columns(names, path.name, given)
+    if split == "temporal" and columns["time"] is None:
+        refuse_no_times(path.name)
     titles = None if title else item_titles(path)
     if titles is not None:
         columns["title"] = None
-    notes = note_file_order(names) if columns["time"] is None else ()
     with scratch(folder) as work:
         with _database(work, memory, path.name) as db:
-            n_rows = _fill(db, path, columns)
-            refuse_no_rows(n_rows, path.name)
+            rows = _fill(db, path, columns)
+            refuse_no_rows(rows.n, path.name)
+            notes: tuple[str, ...] = ()
             if about is not None:
-                n_rows, left_out = _filter(db, n_rows, about)
-                notes = about.notes + left_out + notes
+                rows.n, left_out = _filter(db, rows.n, about)
+                notes += about.notes + left_out
+            if basket:
+                db.execute(BASKETS)
+                notes += note_baskets(basket, db.execute("SELECT count(*) FROM baskets").fetchone()[0])
+            db.execute(TOGETHER if basket else ALONE)
+            notes += note_file_order(names) if columns["time"] is None else note_units(rows.units)
             db.execute(USERS)
             db.execute(ITEMS)
             lengths = _table(db, "SELECT n FROM users ORDER BY first")["n"].to_numpy()
             kept, short = keep_users(lengths, name, min_interactions)
             kept_ids = f"SELECT user_id FROM users WHERE n >= {min_interactions} ORDER BY first"
-            user_ids = np.asarray(_table(db, kept_ids)["user_id"])
-            item_ids = pd.Index(_table(db, "SELECT item_id FROM items ORDER BY code")["item_id"])
+            user_ids = np.asarray(rows.ids["user"].own(_table(db, kept_ids)["user_id"]))
+            item_ids = rows.ids["item"].own(_table(db, "SELECT item_id FROM items ORDER BY code")["item_id"])
             if columns["title"] is not None:
-                titles = _table(db, TITLES).set_index("item_id")["title"]
-            tied = _sort(db, work / "items.npy", int(lengths[kept].sum()), min_interactions)
+                titles = _table(db, TITLES)
+                titles = titles["title"].set_axis(rows.ids["item"].own(titles["item_id"]))
+            n_kept = int(lengths[kept].sum())
+            tied = _sort(db, work / "items.npy", n_kept, min_interactions)
+            notes += note_ties(tied, rows.n) + short
+            before = None
+            if split == "temporal":
+                query = db.execute
+                points = [query(POINT, [min_interactions, place]).fetchone()[0] for place in held_out_places(n_kept)]
+                before = np.stack(list(query(BEFORE, [*points, min_interactions]).fetchnumpy().values()))
+                cases = check_cases(lengths[kept], before, path.name)
+                notes += note_temporal(points, unit_of(rows.units), cases, before.shape[1])
         Sequences.pack(
             np.load(work / "items.npy", mmap_mode="r+"),
             lengths[kept],
@@ -115,7 +164,8 @@ def prepare(
             name_items(item_ids, titles),
             max_len=max_len,
             name=name,
-            notes=notes + note_ties(tied, n_rows) + short,
+            notes=notes,
+            before=before,
         ).save(folder)
     return Sequences.load(folder)
 
@@ -123,7 +173,7 @@ def prepare(
 @contextmanager
 def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a new database in the folder `work`; what it lacks is said in a sentence about `log`."""
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
         "temp_directory": str(work / "sorting"),
         "preserve_insertion_order": False,  # rows know their place
@@ -138,44 +188,77 @@ def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConn
         raise DataError(
             f"{log} cannot be sorted with {memory} of memory and the room that is left on disk: {_first_line(error)}"
         ) from error
-    except duckdb.ConversionException as error:
-        raise DataError(
-            f"{log} has values that change their type ({_first_line(error)}); save them as text."
-        ) from error
 
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
+class _Ids:
+    """Ids on their way through DuckDB; those of a kind that it has no like of are numbered, and kept in memory."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._numbered: pd.Index | None = None
+
+    def put(self, values: pd.Series) -> pd.Series:
+        """Return the ids as DuckDB takes them."""
+        plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "biufM" and values.dtype != np.float16
+        if plain or isinstance(values.dtype, pd.StringDtype):
+            return values
+        codes, different = pd.factorize(pd.Series(np.asarray(values)) if values.dtype == "category" else values)
+        numbers = np.array([self._numbers.setdefault(one, len(self._numbers)) for one in different])
+        known = 0 if self._numbered is None else len(self._numbered)
+        new = different[numbers >= known]
+        self._numbered = new if self._numbered is None else self._numbered.append(new)
+        return pd.Series(numbers[codes], index=values.index)
+
+    def own(self, kept: pd.Series) -> pd.Index:
+        """Return the log's own ids for what came back."""
+        return pd.Index(kept) if self._numbered is None else self._numbered.take(kept)
+
+
+@dataclass
+class _Rows:
+    """What was read: how many rows, how many of the times look like each unit, and the ids by role."""
+
+    n: int
+    units: np.ndarray
+    ids: dict[str, _Ids]
+
+
 def _fill(
     db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str | None], *, as_numbers: bool = False
-) -> int:
-    """Check the file's rows and append them to the tables `log` and `titles`; return how many there are."""
-    user, item, time, title = (columns[role] for role in ("user", "item", "time", "title"))
-    kinds, place = set(), 0
-    with tqdm(desc=f"reading {path.name}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
+) -> _Rows:
+    """Check the file's rows and append them to the tables `log` and `titles`."""
+    item, time, title = (columns[role] for role in ("item", "time", "title"))
+    keys = {role: columns[role] for role in ("user", "item", "basket") if columns[role] is not None}
+    rows, kinds = _Rows(0, np.zeros(len(UNITS), dtype=np.int64), {role: _Ids() for role in keys}), set()
+    with tqdm(desc=f"reading {visible(path.name)}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
         for chunk in read_chunks(path, [column for column in columns.values() if column is not None]):
-            line = first_line(path) + place
-            for column in (user, item):
+            line = first_line(path) + rows.n
+            for column in keys.values():
                 check_ids(chunk[column], path.name, line)
-            places = np.arange(place, place + len(chunk))
+            places = np.arange(rows.n, rows.n + len(chunk))
             times = places  # the order of the file
             if time is not None:
                 times, kind = read_times(chunk[time], path.name, line, as_numbers=as_numbers)
+                rows.units += count_units(times, kind)
                 times = times.astype(float) if kind == "number" else times
                 kinds.add(kind)
             if len(kinds) > 1:  # only the whole column tells what it is: numbers, of which some chunks look otherwise
                 db.execute("DROP TABLE log")
                 db.execute("DROP TABLE IF EXISTS titles")
                 return _fill(db, path, columns, as_numbers=True)
-            _append(db, "log", {"place": places, "user_id": chunk[user], "item_id": chunk[item], "moment": times})
+            ids = {role: rows.ids[role].put(chunk[column]) for role, column in keys.items()}
+            named = {NAMES[role]: values for role, values in ids.items()}
+            _append(db, "log", {"place": places, "moment": times} | named)
             if title is not None:
-                first = first_titles(chunk, item, title)
-                _append(db, "titles", {"place": np.full(len(first), place), "item_id": first.index, "title": first})
-            place += len(chunk)
+                first = first_titles(chunk.assign(**{item: ids["item"]}), item, title)
+                _append(db, "titles", {"place": np.full(len(first), places[0]), "item_id": first.index, "title": first})
+            rows.n += len(chunk)
             bar.update(len(chunk))
-    return place
+    return rows
 
 
 def _filter(db: duckdb.DuckDBPyConnection, n_rows: int, about: About) -> tuple[int, tuple[str, ...]]:
@@ -203,7 +286,7 @@ def _append(db: duckdb.DuckDBPyConnection, table: str, columns: dict[str, np.nda
 def _sort(db: duckdb.DuckDBPyConnection, file: Path, n_items: int, min_interactions: int) -> int:
     """Write the kept users' items, `n_items` codes in order, to an npy file; return how many of all rows are tied."""
     tied = 0
-    before = {"first": np.empty(0, np.int64), "moment": np.empty(0, np.int64)}
+    before = {name: np.empty(0, np.int64) for name in ("first", "moment", "start")}
     with (
         tqdm(total=n_items, desc="sorting", unit=" rows", unit_scale=True, mininterval=1.0) as bar,
         open_npy(file, np.dtype(np.int32), n_items) as npy,
@@ -211,7 +294,7 @@ def _sort(db: duckdb.DuckDBPyConnection, file: Path, n_items: int, min_interacti
         for batch in db.sql(SORTED, params=[min_interactions]).to_arrow_reader(CHUNK):
             rows = {name: batch[name].to_numpy(zero_copy_only=False) for name in batch.schema.names}
             same = [np.diff(np.concatenate([last, rows[name]])) == 0 for name, last in before.items()]
-            tied += np.count_nonzero(same[0] & same[1])
+            tied += int(np.count_nonzero(same[0] & same[1] & ~same[2]))
             before = {name: rows[name][-1:] for name in before}
             codes = rows["code"][rows["kept"]]
             npy.write(codes)

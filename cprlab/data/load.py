@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cprlab.data.builtin import BUILTIN
@@ -14,17 +15,22 @@ from cprlab.data.catalogue import CATALOGUE
 from cprlab.data.imported import filtered, located, read_about
 from cprlab.data.log import GUESSES, InteractionLog
 from cprlab.data.sequences import Sequences
+from cprlab.data.splits import SplitBy
 from cprlab.errors import DataError, suggestion
+from cprlab.files import read_parquet
 
 READERS = (".parquet", ".csv", ".tsv", ".inter")
 _NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}  # endings behind those of text files
 CHUNK = 2**18  # rows; what is read in chunks needs the memory of one
 
 
 def load_log(
-    name_or_path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = ""
+    name_or_path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = "", basket: str = ""
 ) -> InteractionLog:
     """Read a built-in log or an imported data set by its name, or a parquet, csv, tsv or RecBole `.inter` file.
+
+    Text files may be packed, as `.gz` or `.zst`.
 
     Ids stay the file's own: in text files they are kept as text, so that `007` is not `7`. Beside `NAME.inter`,
     RecBole's `NAME.item` gives the titles where there is one.
@@ -36,35 +42,45 @@ def load_log(
         item: column of the items.
         time: column of the times; a log without one is taken in file order.
         title: column of the items' titles.
+        basket: column of baskets, if rows are to be taken together (see `InteractionLog.from_frame`).
 
     Raises:
         DataError: the file is missing, empty or not a table, or a column or value is not what it should be.
     """
     if str(name_or_path) in BUILTIN:
-        if user or item or time or title:
+        if user or item or time or title or basket:
             raise DataError(f"{name_or_path} is built in and has its columns already; leave the column names out.")
         return BUILTIN[str(name_or_path)]()
     path = Path(located(name_or_path))
     check_file(path)
-    frame, name, notes = read_table(path), path.name, ()
+    return as_log(read_table(path), path, user=user, item=item, time=time, title=title, basket=basket)
+
+
+def as_log(frame: pd.DataFrame, path: Path, **columns: str) -> InteractionLog:
+    """Return the log of a file's table, with the titles beside it; `columns` by role, as for `load_log`.
+
+    Of an imported data set, the rows are left out that the paper leaves out.
+
+    Raises:
+        DataError: a column or value is not what it should be.
+    """
+    titles = None if columns.get("title") else item_titles(path)
+    line, name, notes = first_line(path), path.name, ()
     if (about := read_about(path)) is not None:
-        frame, notes = filtered(frame, about)
-        name, notes = about.name, about.notes + notes
-    return InteractionLog.from_frame(
-        frame,
-        name,
-        user=user,
-        item=item,
-        time=time,
-        title=title,
-        titles=None if title else item_titles(path),
-        first_line=first_line(path),
-        notes=notes,
-    )
+        frame, left_out = filtered(frame, about)
+        name, notes = about.name, about.notes + left_out
+    return InteractionLog.from_frame(frame, name, **columns, titles=titles, first_line=line, notes=notes)
 
 
 def load_sequences(
-    name_or_path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = ""
+    name_or_path: str | Path,
+    *,
+    user: str = "",
+    item: str = "",
+    time: str = "",
+    title: str = "",
+    basket: str = "",
+    split: SplitBy = "leave-one-out",
 ) -> Sequences:
     """Open a folder that `prepare` or `Sequences.save` wrote, or read what `load_log` reads into sequences.
 
@@ -74,15 +90,24 @@ def load_sequences(
         item: column of the items.
         time: column of the times.
         title: column of the items' titles.
+        basket: column of baskets.
+        split: how to hold interactions out; a folder has the split that it was prepared with.
 
     Raises:
         DataError: the data are missing, are not what they should be, or are too short to be split.
     """
+    columns = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     if str(name_or_path) in BUILTIN or not os.path.isdir(located(name_or_path)):
-        return Sequences.from_log(load_log(name_or_path, user=user, item=item, time=time, title=title))
-    if user or item or time or title:
+        return Sequences.from_log(load_log(name_or_path, **columns), split=split)
+    if any(columns.values()):
         raise DataError(f"{name_or_path} is a prepared log and has its columns already; leave the column names out.")
-    return Sequences.load(name_or_path)
+    sequences = Sequences.load(name_or_path)
+    if sequences.split != split:
+        raise DataError(
+            f"{name_or_path} was prepared with the {sequences.split} split, not the {split} one; "
+            f"ask for the split {sequences.split}, or prepare the log anew."
+        )
+    return sequences
 
 
 def check_file(path: Path) -> None:
@@ -91,10 +116,21 @@ def check_file(path: Path) -> None:
         raise DataError(f"Unknown data {str(path)!r}: {suggestion(str(path), _NAMES)} Or give a file.")
     if not os.path.isfile(path):
         raise DataError(f"{path} is not a file; check the name, or choose one of {', '.join(BUILTIN)}.")
-    if path.suffix.lower() not in READERS:
-        raise DataError(f"{path} ends in {path.suffix!r}; cprlab reads {', '.join(READERS)}.")
+    kind, compression = kind_of(path)
+    if kind not in READERS or (compression and kind == ".parquet"):
+        packed = " or ".join(COMPRESSED)
+        raise DataError(
+            f"{path} ends in {''.join(path.suffixes[-2:] if compression else path.suffixes[-1:])!r}; "
+            f"cprlab reads {', '.join(READERS)}, and text with {packed} behind."
+        )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; a log needs a header and a row for each interaction.")
+
+
+def kind_of(path: Path) -> tuple[str, str]:
+    """Return what a file holds and how it is packed, as its endings say: `(".csv", ".gz")`, or `(".csv", "")`."""
+    compression = path.suffix.lower() if path.suffix.lower() in COMPRESSED else ""
+    return (path.with_suffix("") if compression else path).suffix.lower(), compression
 
 
 def first_line(path: Path) -> int:
@@ -106,8 +142,9 @@ def read_head(path: Path) -> pd.DataFrame:
     """Return a file's table without its rows."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            return pq.read_schema(path).empty_table().to_pandas()
-        return _tidy(pd.read_csv(path, nrows=0, **_dialect(path)), path)
+            return pq.read_schema(path).empty_table().to_pandas(ignore_metadata=True)
+        with _open_text(path) as file:
+            return _tidy(pd.read_csv(file, nrows=0, **_dialect(path)), path)
 
 
 def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
@@ -116,9 +153,9 @@ def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
         if _is_parquet(path):
             with pq.ParquetFile(path, pre_buffer=False) as file:  # buffers would be kept until the last row
                 for batch in file.iter_batches(CHUNK, columns=columns):
-                    yield batch.to_pandas()
+                    yield pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
         else:
-            with pd.read_csv(path, chunksize=CHUNK, **_dialect(path)) as chunks:
+            with _open_text(path) as file, pd.read_csv(file, chunksize=CHUNK, **_dialect(path)) as chunks:
                 for chunk in chunks:
                     yield _tidy(chunk, path)
 
@@ -127,17 +164,23 @@ def read_table(path: Path) -> pd.DataFrame:
     """Return a file's table in file order; values of text files as text."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            return pd.read_parquet(path)
-        return _tidy(pd.read_csv(path, **_dialect(path)), path)
+            return read_parquet(path)
+        with _open_text(path) as file:
+            return _tidy(pd.read_csv(file, **_dialect(path)), path)
 
 
 def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() == ".parquet"
+    return kind_of(path)[0] == ".parquet"
 
 
 def _is_atomic(path: Path) -> bool:
     """Say whether a file is in RecBole's atomic format, whose headers are `name:type`."""
-    return path.suffix.lower() in (".inter", ".item")
+    return kind_of(path)[0] in (".inter", ".item")
+
+
+def _open_text(path: Path) -> pa.NativeFile:
+    """Open a text file for reading its bytes, which Arrow unpacks as they are read; what is cut off is an error."""
+    return pa.input_stream(str(path), compression=COMPRESSED.get(kind_of(path)[1]))
 
 
 @contextmanager
@@ -146,15 +189,21 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}: {error.reason}); save it as UTF-8.") from error
-    except (ValueError, OSError) as error:  # pandas' and Arrow's parsers raise kinds of these
+    except (
+        ValueError,
+        OSError,
+        pa.ArrowException,
+        MemoryError,
+        OverflowError,
+    ) as error:  # of pandas' and Arrow's parsers
         detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path} cannot be read as a {path.suffix[1:]} table: {detail}") from error
+        raise DataError(f"{path} cannot be read as a {kind_of(path)[0][1:]} table: {detail}") from error
 
 
 def _dialect(path: Path) -> dict:
     """Return how pandas is to read csv, tsv or RecBole's atomic format, with every value as text."""
     return {
-        "sep": "," if path.suffix.lower() == ".csv" else "\t",
+        "sep": "," if kind_of(path)[0] == ".csv" else "\t",
         "dtype": str,
         "keep_default_na": False,
         "encoding": "utf-8-sig",
@@ -166,6 +215,10 @@ def _dialect(path: Path) -> dict:
 
 def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Refuse rows that were taken apart wrongly; `name:type` headers lose their type."""
+    signs = [sign for sign in ",;\t|" if len(frame.columns) == 1 and sign in frame.columns[0]]
+    if signs:
+        kind, sep = kind_of(path)[0], _dialect(path)["sep"]
+        raise ValueError(f"{signs[0]!r} stands between its fields, where a {kind[1:]} file has {sep!r}")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields at the left for an index
         raise ValueError("its rows have more fields than its header")
     for column in frame.columns:
@@ -181,11 +234,14 @@ def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def item_titles(path: Path) -> pd.Series | None:
-    """Return RecBole's titles by item id from the `.item` file beside an `.inter` file."""
-    items = path.with_suffix(".item")
-    if path.suffix.lower() != ".inter" or not items.is_file():
+    """Return RecBole's titles by item id from the `.item` file beside an `.inter` file, packed or not."""
+    kind, compression = kind_of(path)
+    stem = path.with_suffix("") if compression else path
+    beside = [stem.with_suffix(f".item{ending}") for ending in ("", *COMPRESSED)]
+    found = next((items for items in beside if items.is_file()), None)
+    if kind != ".inter" or found is None:
         return None
-    frame = read_table(items)
+    frame = read_table(found)
     titles = [column for column in GUESSES["title"] if column in frame.columns]
     if "item_id" not in frame.columns or not titles:
         return None

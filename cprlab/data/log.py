@@ -1,11 +1,20 @@
 """InteractionLog: who consumed what, and when, checked, typed and sorted."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from cprlab.data.times import (
+    count_units,
+    note_baskets,
+    note_file_order,
+    note_ties,
+    note_units,
+    read_times,
+    unit_of,
+)
 from cprlab.errors import DataError
 
 GUESSES = {
@@ -19,8 +28,23 @@ GUESSES = {
         "visitorid",
         "student_id",
         "session_id",
+        "reviewer_id",
+        "client_id",
     ],
-    "item": ["item_id", "item", "itemid", "product_id", "movie_id", "article_id", "track_id", "problem_step_name"],
+    "item": [
+        "item_id",
+        "item",
+        "itemid",
+        "product_id",
+        "movie_id",
+        "article_id",
+        "track_id",
+        "problem_step_name",
+        "business_id",
+        "book_id",
+        "asin",
+        "stock_code",
+    ],
     "time": [
         "timestamp",
         "time",
@@ -41,9 +65,6 @@ GUESSES = {
 }
 
 
-TimeKind = Literal["whole", "number", "date"]
-
-
 @dataclass(frozen=True)
 class InteractionLog:
     """Interactions grouped by user, each user's in order of time; equal times keep the order of the file.
@@ -59,6 +80,9 @@ class InteractionLog:
         item_ids: (n_items,) the log's own item ids.
         titles: (n_items,) str, what to call each item; its id where the log has no title.
         notes: what a reader of results should know: rows dropped, ties, missing times.
+        unit: what the times count since 1970 (UTC), "seconds" to "nanoseconds", as their magnitude tells; empty where
+            they are plain numbers or none.
+        baskets: (m,) int64, which basket each row belongs to, non-decreasing; None where the log has none.
     """
 
     name: str
@@ -69,6 +93,8 @@ class InteractionLog:
     item_ids: np.ndarray
     titles: np.ndarray
     notes: tuple[str, ...] = field(default=())
+    unit: str = ""
+    baskets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -83,6 +109,7 @@ class InteractionLog:
         item: str = "",
         time: str = "",
         title: str = "",
+        basket: str = "",
         titles: pd.Series | None = None,
         first_line: int = 1,
         notes: tuple[str, ...] = (),
@@ -96,6 +123,8 @@ class InteractionLog:
             item: column of the items.
             time: column of the times: numbers, dates or ISO text; without one, rows are taken in file order.
             title: column with the item's title.
+            basket: column of baskets, such as an order's number, if rows are to be taken together: rows of one user
+                with one basket follow each other in the order of the file, at the time of the earliest of them.
             titles: titles by item id, from another table; it goes before `title`.
             first_line: what error messages call the first row of `frame`.
             notes: notes to pass on.
@@ -103,21 +132,34 @@ class InteractionLog:
         Raises:
             DataError: a column is missing, a value is empty or unreadable, or the table has no rows.
         """
-        columns = find_columns(frame.columns, name, {"user": user, "item": item, "time": time, "title": title})
+        given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
+        columns = find_columns(frame.columns, name, given)
         refuse_no_rows(len(frame), name)
-        for role in ("user", "item"):
-            check_ids(frame[columns[role]], name, first_line)
+        for role in ("user", "item", "basket"):
+            if columns[role] is not None:
+                check_ids(frame[columns[role]], name, first_line)
         user_codes, user_ids = pd.factorize(frame[columns["user"]])
         item_codes, item_ids = pd.factorize(frame[columns["item"]])
+        starts = np.arange(len(frame))  # the place of the first row of each row's basket
+        if columns["basket"] is not None:
+            basket_codes = pd.factorize(frame[columns["basket"]])[0]
+            pairs = user_codes.astype(np.int64) * (basket_codes.max() + 1) + basket_codes
+            first, starts = np.unique(pairs, return_index=True, return_inverse=True)[1:]
+            starts = first[starts]
+            notes += note_baskets(columns["basket"], len(first))
         if columns["time"] is None:
-            times, order = None, np.argsort(user_codes, kind="stable")
+            times, unit, order = None, "", np.lexsort((starts, user_codes))
             notes += note_file_order(frame.columns)
         else:
-            times, _ = read_times(frame[columns["time"]], name, first_line)
-            order = np.lexsort((times, user_codes))
+            times, kind = read_times(frame[columns["time"]], name, first_line)
+            units = count_units(times, kind)
+            unit = unit_of(units)
+            times = pd.Series(times).groupby(starts).transform("min").to_numpy() if columns["basket"] else times
+            order = np.lexsort((starts, times, user_codes))
             times = times[order]
-            tied = np.count_nonzero((np.diff(times) == 0) & (np.diff(user_codes[order]) == 0))
-            notes += note_ties(tied, len(frame))
+            same = [np.diff(values[order]) == 0 for values in (user_codes, starts)]
+            tied = int(np.count_nonzero((np.diff(times) == 0) & same[0] & ~same[1]))
+            notes += note_units(units) + note_ties(tied, len(frame))
         if titles is None and columns["title"] is not None:
             titles = first_titles(frame, columns["item"], columns["title"])
         return cls(
@@ -129,22 +171,30 @@ class InteractionLog:
             item_ids=np.asarray(item_ids),
             titles=name_items(item_ids, titles),
             notes=notes,
+            unit=unit,
+            baskets=None
+            if columns["basket"] is None
+            else np.cumsum(np.diff(starts[order], prepend=starts[order[0]]) != 0),
         )
 
 
-def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, str | None]:
-    """Return the column of each role (user, item, time, title); None for a time or title that is not there.
+def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, Any]:
+    """Return the column of each role (user, item, time, title, basket); None for what is not there and need not be.
 
     Args:
         names: the table's columns.
         log: what to call the log in error messages.
-        given: the column by role; guessed from its name where empty.
+        given: the column by role; where empty, guessed from its name, but for baskets.
 
     Raises:
         DataError: a column is missing, or is to be two things.
     """
+    if names.has_duplicates:
+        raise DataError(f"{log} has two columns {names[names.duplicated()][0]!r}; rename one of them.")
     columns = {role: _column(names, role, column, log) for role, column in given.items()}
     taken = [column for column in columns.values() if column is not None]
+    if twice := [column for column in taken if np.count_nonzero(names == column) > 1]:
+        raise DataError(f"{log} has two columns {twice[0]!r}; give each a name of its own.")
     if len(set(taken)) < len(taken):
         raise DataError(
             f"{log}: one column is to be two things ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
@@ -159,16 +209,28 @@ def _column(names: pd.Index, role: str, given: str, log: str) -> str | None:
         if given not in names:
             raise DataError(f"{log} has no column {given!r}; its columns are {known}.")
         return given
-    by_name = {str(column).casefold(): column for column in reversed(names)}
-    for guess in GUESSES[role]:
-        if guess in by_name:
-            return by_name[guess]
-    if role in ("time", "title"):
+    if found := candidates(names, role):
+        return found[0]
+    if role in ("time", "title", "basket"):
         return None
     raise DataError(
         f"{log} has no column that looks like the {role} (tried {', '.join(GUESSES[role])}); "
         f"its columns are {known}: name the right one with --{role}."
     )
+
+
+def candidates(names: pd.Index, role: str) -> list[str]:
+    """Return the columns whose names are those of a role, the likeliest first; `movieId` is taken for `movie_id`."""
+    found = []
+    for form in (str.casefold, plain):
+        by_name = {form(str(column)): column for column in reversed(names)}
+        found += [by_name[form(guess)] for guess in GUESSES.get(role, ()) if form(guess) in by_name]
+    return list(dict.fromkeys(found))
+
+
+def plain(name: str) -> str:
+    """Return a column's name without case and signs, so that `movieId`, `Movie ID` and `movie_id` are one."""
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def refuse_no_rows(n_rows: int, log: str) -> None:
@@ -179,100 +241,46 @@ def refuse_no_rows(n_rows: int, log: str) -> None:
 
 def check_ids(values: pd.Series, log: str, first_line: int) -> None:
     """Raise a DataError if an id is empty, or a list; `first_line` is what to call the first of `values`."""
+    try:
+        if not (pd.api.types.is_numeric_dtype(values) or isinstance(values.dtype, pd.StringDtype)):
+            values.nunique()
+    except (TypeError, NotImplementedError) as error:
+        raise DataError(
+            f"{log}: an id is a list or a table in the column {values.name!r}; ids must be numbers, text or dates."
+        ) from error
     empty = values.isna().to_numpy()
     if not pd.api.types.is_numeric_dtype(values):
-        empty = empty | (values.astype(str).str.strip() == "").to_numpy()
+        empty = empty | (as_text(values).str.strip() == "").to_numpy()
     if empty.any():
         raise DataError(
             f"{log}, line {first_line + int(empty.argmax())}: the column {values.name!r} is empty; "
             "fill it in or remove such rows."
         )
-    try:
-        if values.dtype == object:
-            values.nunique()
-    except TypeError as error:
-        raise DataError(f"{log}: an id is a list or a table; ids must be numbers or text.") from error
 
 
-def read_times(
-    values: pd.Series, log: str, first_line: int, *, as_numbers: bool = False
-) -> tuple[np.ndarray, TimeKind]:
-    """Return times as exact 64-bit integers where they are whole, else as float64, and what they were read as.
+def as_text(values: pd.Series) -> pd.Series:
+    """Return ids or titles of any kind as text; bytes as the UTF-8 that they are, or else as hexadecimal digits."""
+    return values.map(_as_text) if values.dtype == object else values.astype(str)
 
-    Args:
-        values: numbers, dates or text of one of them.
-        log: what to call the log in error messages.
-        first_line: what to call the first of `values`.
-        as_numbers: they belong to a column that holds other numbers, of other kinds, as well.
 
-    Raises:
-        DataError: a value is not a time, or cannot be told apart from its neighbours.
-    """
-    column = values.name
-    if isinstance(values.dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_any_dtype(values):
-        bad, parsed = values.isna(), values
-    elif pd.api.types.is_signed_integer_dtype(values) and not values.isna().any():
-        return values.to_numpy(dtype=np.int64), "whole"
-    else:
-        text = values.astype("string").str.strip()
-        if not as_numbers and text.str.fullmatch(r"[+-]?\d+").fillna(False).all():
-            exact = pd.to_numeric(text)
-            if pd.api.types.is_signed_integer_dtype(exact):
-                return exact.to_numpy(dtype=np.int64), "whole"
-            row = next(row for row, digits in enumerate(text) if not -(2**63) <= int(digits) < 2**63)
-            raise DataError(
-                f"{log}, line {first_line + row}: the time {text.iloc[row][:60]!r} in the column {column!r} does not "
-                "fit 64 bits; use a coarser unit."
-            )
-        numbers = pd.to_numeric(text, errors="coerce").astype("float64")
-        if as_numbers or numbers.notna().any():
-            bad, parsed = ~np.isfinite(numbers), numbers
-        else:
-            parsed = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
-            bad = parsed.isna()
-    if bad.any():
-        row = int(np.asarray(bad).argmax())
-        raise DataError(
-            f"{log}, line {first_line + row}: {str(values.iloc[row])[:60]!r} in the column {column!r} is not a "
-            "time; use a number (such as seconds since 1970) or an ISO date (such as 2017-01-31 12:00:00) throughout."
-        )
-    if parsed.dtype == np.float64:
-        numbers = parsed.to_numpy()
-        if np.abs(numbers).max() >= 2**53:
-            raise DataError(
-                f"{log}: the column {column!r} has fractions beside numbers above 2^53, which cannot be told apart; "
-                "use whole numbers throughout."
-            )
-        return (numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers), "number"
-    return parsed.dt.as_unit("us").astype("int64").to_numpy(), "date"
+def _as_text(value: object) -> str:
+    if not isinstance(value, bytes):
+        return str(value)
+    text = value.decode("utf-8", "replace")
+    return text if text.isprintable() and "\ufffd" not in text else value.hex()
 
 
 def first_titles(frame: pd.DataFrame, item: str, title: str) -> pd.Series:
     """Return for each item the first title that is not empty, by item id."""
-    titled = frame[frame[title].notna() & (frame[title].astype(str).str.strip() != "")]
-    return titled.drop_duplicates(item).set_index(item)[title]
+    titled = frame[frame[title].notna() & (as_text(frame[title]).str.strip() != "")]
+    first = titled.drop_duplicates(item)
+    return as_text(first[title]).set_axis(pd.factorize(first[item])[1])
 
 
 def name_items(item_ids: pd.Index, titles: pd.Series | None) -> np.ndarray:
     """Return (n_items,) str, each item's title, or its id where `titles`, by item id, have none."""
-    own = pd.Series(np.asarray(item_ids).astype(str), dtype=object)
+    own = as_text(pd.Series(np.asarray(item_ids), dtype=object))
     if titles is None:
         return own.to_numpy()
     found = pd.Series(titles.reindex(item_ids).to_numpy(dtype=object), dtype=object)
     return found.where(found.notna() & (found.astype(str).str.strip() != ""), own).astype(str).to_numpy(dtype=object)
-
-
-def note_file_order(names: pd.Index) -> tuple[str]:
-    """Return the note on a log without times, whose columns are `names`."""
-    known = ", ".join(map(str, names))
-    return (f"No column looks like a time (columns: {known}): rows are taken in file order. Name one with --time.",)
-
-
-def note_ties(tied: int, n_rows: int) -> tuple[str, ...]:
-    """Return the note on the rows that have the time of the same user's row before, if there are any."""
-    if not tied:
-        return ()
-    return (
-        f"{tied:,} of {n_rows:,} interactions have the time of the same user's one before: "
-        "such ties keep the order of the file.",
-    )

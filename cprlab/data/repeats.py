@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from cprlab.data.sequences import AT_ONCE, FEWEST, Sequences, keep_users
+from cprlab.data.sequences import AT_ONCE, Sequences
+from cprlab.data.splits import FEWEST, keep_users
 from cprlab.errors import ConfigError
 
 
@@ -22,7 +23,8 @@ class RepeatCounts(NamedTuple):
         interactions: of all users.
         repeats: of these, how many repeat an earlier item of the user.
         near: of these, how many repeat one of the user's last `max_len` items.
-        tested: users whose test item is among the `max_len` items before it.
+        tested: test cases whose item is among the `max_len` items before it.
+        cases: how many test cases there are: one a user, but for temporal splits.
     """
 
     users: int
@@ -30,17 +32,21 @@ class RepeatCounts(NamedTuple):
     repeats: int
     near: int
     tested: int
+    cases: int
 
 
 def count_repeats(sequences: Sequences) -> RepeatCounts:
     """Return how many interactions of the log are repeats, and how many of them a model can see."""
-    repeats = near = tested = 0
-    for offsets, gaps in _blocks(sequences):
+    repeats = near = tested = begin = 0
+    targets = sequences.windows("test").stop
+    for _, gaps in _blocks(sequences):
         read = (gaps > 0) & (gaps <= sequences.max_len)
-        repeats += np.count_nonzero(gaps)
-        near += np.count_nonzero(read)
-        tested += np.count_nonzero(read[offsets[1:] - 1])
-    return RepeatCounts(sequences.n_users, len(sequences.items), int(repeats), int(near), int(tested))
+        repeats += int(np.count_nonzero(gaps))
+        near += int(np.count_nonzero(read))
+        some = targets[slice(*np.searchsorted(targets, [begin, begin + len(gaps)]))]
+        tested += int(np.count_nonzero(read[some - begin]))
+        begin += len(gaps)
+    return RepeatCounts(sequences.n_users, len(sequences.items), repeats, near, tested, len(targets))
 
 
 def repeat_statistics(sequences: Sequences) -> pd.DataFrame:
@@ -56,7 +62,7 @@ def repeat_statistics(sequences: Sequences) -> pd.DataFrame:
         ),
         "share of interactions that repeat an earlier item of the user": f"{counts.repeats / counts.interactions:.1%}",
         f"share that repeat one of the user's last {read}": f"{counts.near / counts.interactions:.1%}",
-        f"share of test items among the {read} before them": f"{counts.tested / counts.users:.1%}",
+        f"share of test items among the {read} before them": f"{counts.tested / counts.cases:.1%}",
     }
     return pd.DataFrame(facts.items(), columns=["fact", "value"])
 
@@ -74,7 +80,7 @@ def repeat_curve(sequences: Sequences, longest: int = 50) -> pd.DataFrame:
         repeat = gaps > 0
         first = np.repeat(offsets[:-1], np.diff(offsets))
         position = np.arange(len(gaps)) - first + 1
-        earlier = np.cumsum(repeat) - repeat
+        earlier: np.ndarray = np.cumsum(repeat) - repeat
         shown = position <= longest
         np.add.at(n, (position[shown], (earlier > earlier[first]).astype(int)[shown], repeat.astype(int)[shown]), 1)
     rows = [
@@ -139,6 +145,11 @@ def thin_repeats(
         removed = shuffled[place < np.bincount(user[removed], minlength=sequences.n_users)[user]]
     kept = kept_users[user]
     kept[removed] = False
+    before = None
+    if sequences.before is not None:
+        places = np.arange(len(user)) - sequences.offsets[user]
+        left = (user[kept & (places < point[user])] for point in sequences.before)
+        before = np.stack([np.bincount(of_users, minlength=sequences.n_users)[kept_users] for of_users in left])
     kind, short = "interactions" if among == "all" else "repeats", np.count_nonzero(~kept_users)
     note = (
         f"{len(removed):,} {kind} are removed at random (seed {seed}); {short:,} of {sequences.n_users:,} users have "
@@ -154,6 +165,7 @@ def thin_repeats(
         name=sequences.name,
         notes=(*sequences.notes, note),
         only_consumed=False,
+        before=before,
     )
 
 

@@ -11,16 +11,29 @@ from typing import BinaryIO, Literal, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pydantic
 import torch
 
-from cprlab.data.log import InteractionLog
+from cprlab.config import Config
+from cprlab.data.log import InteractionLog, check_ids
+from cprlab.data.splits import (
+    FEWEST,
+    SplitBy,
+    check_cases,
+    check_protocol,
+    held_out_places,
+    keep_users,
+    note_temporal,
+    refuse_no_times,
+)
 from cprlab.errors import DataError
-from cprlab.files import whole
+from cprlab.files import read_parquet, refuse_other_files, whole
 
 Split = Literal["train", "validation", "test"]
-FEWEST = 4  # interactions of a user: one that is only read, and a target each for training, validation and test
-FORMAT = 1  # of the folder; to be raised when an older cprlab could not read it any more
+FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2}  # of the folder: an older cprlab reads only 1
 FILES = ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json")
+USERS_AT_ONCE = 2**16
+POINTS = ("before_validation", "before_test")  # columns of users.parquet
 AT_ONCE = 2**20  # packed items that are worked on at once, where all could be more than memory holds
 
 
@@ -75,11 +88,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Every user's items in order, with the leave-one-out split.
+    """Every user's items in order, and which of them are held out.
 
-    A user's last item is the test target, the one before it the validation target, and all earlier ones but the first
-    are training targets (the paper's protocol). A model reads at most the last `max_len`
-    items before a target. `items` and `offsets` may be arrays in memory, or read-only views of files.
+    Leave-one-out (the paper's protocol): a user's last item is the test target, the one before it the validation
+    target, and all earlier ones but the first are training targets. Temporal: training targets lie before a first
+    point in time; a user's validation target is the first item after it, if that lies before a second point, and the
+    test target the first item after that. A user without such an item, or with nothing before it, has no such case.
+
+    A model reads at most the last `max_len` items before a target. `items` and `offsets` may be arrays in memory, or
+    read-only views of files.
 
     Attributes:
         items: (m,) int32, item codes 0 … n_items − 1, packed user after user.
@@ -89,8 +106,10 @@ class Sequences:
         titles: (n_items,) str.
         max_len: how many items a model reads at the most.
         name: the log's name.
-        fingerprint: 16 hexadecimal digits that change when the users, the items or their order do.
+        fingerprint: 16 hexadecimal digits that change when the users, the items, their order or the split do.
         notes: what was dropped and why, with the log's own notes.
+        before: (2, n_users) int64, how many of each user's items lie before the first, and before the second point of
+            a temporal split; None for leave-one-out.
     """
 
     items: np.ndarray
@@ -102,19 +121,46 @@ class Sequences:
     name: str
     fingerprint: str
     notes: tuple[str, ...]
+    before: np.ndarray | None = None
 
     @classmethod
-    def from_log(cls, log: InteractionLog, *, max_len: int = 50, min_interactions: int = 5) -> Self:
+    def from_log(
+        cls,
+        log: InteractionLog,
+        *,
+        max_len: int = 50,
+        min_interactions: int = 5,
+        split: SplitBy = "leave-one-out",
+    ) -> Self:
         """Keep the users with at least `min_interactions` and the items that any of them consumed.
 
+        Args:
+            log: the interactions.
+            max_len: how many items a model reads at the most.
+            min_interactions: users with fewer are left out.
+            split: how to hold interactions out. The points of the temporal one are those before which 80% and 90% of
+                the kept users' interactions lie; what happens at a point is behind it.
+
         Raises:
-            DataError: no user has that many interactions.
+            DataError: no user has that many interactions, or the log has no times to be split by.
         """
         check_protocol(max_len, min_interactions)
         lengths = np.bincount(log.users, minlength=len(log.user_ids))
         kept, notes = keep_users(lengths, log.name, min_interactions)
+        of_kept = kept[log.users]
+        before = None
+        if split == "temporal":
+            if log.times is None:
+                refuse_no_times(log.name)
+            times = log.times[of_kept]
+            places = held_out_places(len(times))
+            points = np.partition(times, places)[places]
+            users = log.users[of_kept]
+            before = np.stack([np.bincount(users[times < point], minlength=len(kept))[kept] for point in points])
+            cases = check_cases(lengths[kept], before, log.name)
+            notes += note_temporal(points.tolist(), log.unit, cases, before.shape[1])
         return cls.pack(
-            log.items[kept[log.users]],
+            log.items[of_kept],
             lengths[kept],
             log.user_ids[kept],
             log.item_ids,
@@ -122,6 +168,7 @@ class Sequences:
             max_len=max_len,
             name=log.name,
             notes=log.notes + notes,
+            before=before,
         )
 
     @classmethod
@@ -137,6 +184,7 @@ class Sequences:
         name: str,
         notes: tuple[str, ...],
         only_consumed: bool = True,
+        before: np.ndarray | None = None,
     ) -> Self:
         """Keep of the catalogue what is consumed, or all of it.
 
@@ -150,7 +198,13 @@ class Sequences:
             name: of the log.
             notes: of the log.
             only_consumed: leave out the items that nobody consumed; otherwise the codes stay as they are.
+            before: as in the class.
+
+        Raises:
+            DataError: a temporal split leaves nothing to train on, to validate or to test.
         """
+        if before is not None:
+            check_cases(lengths, before, name)
         parts = [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
         present = np.full(len(item_ids), not only_consumed)
         for part in parts:
@@ -162,12 +216,14 @@ class Sequences:
         item_ids = item_ids[present]
         digest = hashlib.sha256()
         for array in (items, offsets):
-            digest.update(array)
+            digest.update(array.data)
         for ids in (user_ids, item_ids):
             for start in range(0, len(ids), AT_ONCE):
                 digest.update("".join(f"{one}\0" for one in ids[start : start + AT_ONCE]).encode())
+        if before is not None:
+            digest.update(before.tobytes())
         fingerprint = digest.hexdigest()[:16]
-        return cls(items, offsets, user_ids, item_ids, titles[present], max_len, name, fingerprint, notes)
+        return cls(items, offsets, user_ids, item_ids, titles[present], max_len, name, fingerprint, notes, before)
 
     def sample(self, n_users: int, seed: int = 0) -> Self:
         """Return `n_users` of the users, drawn at random, and the items that any of them consumed; all if no more."""
@@ -178,7 +234,8 @@ class Sequences:
         before = np.cumsum(lengths) - lengths  # items of the users drawn before each
         places = np.repeat(self.offsets[drawn] - before, lengths) + np.arange(lengths.sum())
         note = f"{n_users:,} of {self.n_users:,} users are drawn at random (seed {seed})."
-        return self._part(self.items[places], lengths, self.user_ids[drawn], note)
+        before = None if self.before is None else self.before[:, drawn]
+        return self._part(self.items[places], lengths, self.user_ids[drawn], note, before)
 
     def recent(self, longest: int) -> Self:
         """Return all users with the last `longest` of their interactions, and the items that any of these consumed.
@@ -192,12 +249,25 @@ class Sequences:
         if kept.all():
             return self
         note = f"Of each user the last {longest:,} interactions are kept, {kept.sum():,} of {len(kept):,}."
-        return self._part(self.items[kept], lengths, self.user_ids, note)
+        dropped = np.diff(self.offsets) - lengths
+        before = None if self.before is None else np.maximum(0, self.before - dropped)
+        return self._part(self.items[kept], lengths, self.user_ids, note, before)
 
-    def _part(self, items: np.ndarray, lengths: np.ndarray, user_ids: np.ndarray, note: str) -> Self:
+    def _part(
+        self, items: np.ndarray, lengths: np.ndarray, user_ids: np.ndarray, note: str, before: np.ndarray | None
+    ) -> Self:
         """Return some of the interactions, packed anew, with a note on which."""
-        about = {"max_len": self.max_len, "name": self.name, "notes": (*self.notes, note)}
-        return self.pack(items, lengths, user_ids, self.item_ids, self.titles, **about)
+        return self.pack(
+            items,
+            lengths,
+            user_ids,
+            self.item_ids,
+            self.titles,
+            max_len=self.max_len,
+            name=self.name,
+            notes=(*self.notes, note),
+            before=before,
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write a folder that `load` reads, in place of an earlier one.
@@ -206,9 +276,9 @@ class Sequences:
             DataError: the place cannot be written or holds other files, or ids are of several kinds.
         """
         folder = Path(folder)
-        refuse_other_files(folder)
+        refuse_all_but_prepared(folder)
         facts = {
-            "format": FORMAT,
+            "format": FORMATS[self.split],
             "name": self.name,
             "max_len": self.max_len,
             "fingerprint": self.fingerprint,
@@ -218,9 +288,10 @@ class Sequences:
             new.mkdir()
             for name, array in (("items.npy", self.items), ("offsets.npy", self.offsets)):
                 with open_npy(new / name, array.dtype, len(array)) as file:
-                    file.write(array)
+                    file.write(array.data)
             try:
-                pd.DataFrame({"id": self.user_ids}).to_parquet(new / "users.parquet")
+                points = {} if self.before is None else dict(zip(POINTS, self.before, strict=True))
+                pd.DataFrame({"id": self.user_ids} | points).to_parquet(new / "users.parquet")
                 pd.DataFrame({"id": self.item_ids, "title": self.titles}).to_parquet(new / "items.parquet")
             except pa.ArrowException as error:
                 raise DataError(f"{self.name}: ids are of several kinds; make them all numbers or all text.") from error
@@ -235,25 +306,37 @@ class Sequences:
         """
         folder = Path(folder)
         try:
-            facts = json.loads((folder / "sequences.json").read_text(encoding="utf-8"))
-            if facts["format"] != FORMAT:
-                raise ValueError(f"its format is {facts['format']}, this cprlab reads {FORMAT}")
-            items, offsets = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "offsets"))
-            users, catalogue = (pd.read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
+            facts = _Facts(**json.loads((folder / "sequences.json").read_text(encoding="utf-8")))
+            if facts.format not in FORMATS.values():
+                raise ValueError(f"its format is {facts.format}, this cprlab reads {max(FORMATS.values())}")
+            items, offsets = (
+                np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("items", "offsets")
+            )
+            users, catalogue = (read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
+            for name, table in (("users.parquet", users), ("items.parquet", catalogue)):
+                check_ids(table["id"], name, 1)
+            if not pd.api.types.is_string_dtype(catalogue["title"]) or catalogue["title"].isna().any():
+                raise ValueError("a title in items.parquet is no text")
             user_ids, item_ids = (np.asarray(table["id"]) for table in (users, catalogue))
             _check_arrays(items, offsets, len(users), len(catalogue))
+            before = None
+            if facts.format == FORMATS["temporal"]:
+                before = np.stack([users[name].to_numpy(dtype=np.int64) for name in POINTS])
+                if (np.diff(np.stack([0 * before[0], *before, np.diff(offsets)]), axis=0) < 0).any():
+                    raise ValueError("users.parquet holds points of the split that are not in a user's sequence")
             return cls(
                 items,
                 offsets,
                 user_ids,
                 item_ids,
                 titles=catalogue["title"].to_numpy(dtype=object),
-                max_len=int(facts["max_len"]),
-                name=str(facts["name"]),
-                fingerprint=str(facts["fingerprint"]),
-                notes=tuple(facts["notes"]),
+                max_len=facts.max_len,
+                name=facts.name,
+                fingerprint=facts.fingerprint,
+                notes=tuple(facts.notes),
+                before=before,
             )
-        except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+        except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{folder} holds no whole prepared log ({detail}); prepare it anew.") from error
 
@@ -267,12 +350,32 @@ class Sequences:
         """How many users there are."""
         return len(self.offsets) - 1
 
+    @property
+    def split(self) -> SplitBy:
+        """How interactions are held out."""
+        return "leave-one-out" if self.before is None else "temporal"
+
+    @property
+    def held_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n_users,) int64 each: the packed position from which on a user's items are held out, and that of the test.
+
+        The position is the user's end where nothing is.
+        """
+        if self.before is None:
+            return self.offsets[1:] - 2, self.offsets[1:] - 1
+        return self.offsets[:-1] + self.before[0], self.offsets[:-1] + self.before[1]
+
     def training_counts(self) -> np.ndarray:
         """Return (n_items,) how often each item is consumed, leaving out what is held out for validation and test."""
-        held_out = np.concatenate([self.offsets[1:] - 1, self.offsets[1:] - 2])
-        counts = -np.bincount(self.items[held_out], minlength=self.n_items)
+        counts = np.zeros(self.n_items, dtype=np.int64)
         for start in range(0, len(self.items), AT_ONCE):
             counts += np.bincount(self.items[start : start + AT_ONCE], minlength=self.n_items)
+        begin, end = self.held_out[0], self.offsets[1:]
+        for start in range(0, self.n_users, USERS_AT_ONCE):
+            some = slice(start, start + USERS_AT_ONCE)
+            lengths = end[some] - begin[some]
+            places = np.repeat(end[some] - np.cumsum(lengths), lengths) + np.arange(lengths.sum())
+            counts -= np.bincount(self.items[places], minlength=self.n_items)
         return counts
 
     def windows(self, split: Split) -> Windows:
@@ -281,17 +384,19 @@ class Sequences:
         Training: a user's first window reads up to `max_len` items and has a target at every position; each later one
         moves on by half of `max_len`, and has targets at the positions that are new. So every position is a target
         exactly once, with between max_len / 2 and max_len items of context (fewer only at the start of a sequence).
-        Validation and test: a window a user, with one target.
+        Validation and test: a window, with one target, for each user who has such a case.
         """
         begin, end = self.offsets[:-1], self.offsets[1:]
-        users = np.arange(self.n_users)
+        validation, test = self.held_out
         if split != "train":
-            stop = end - (1 if split == "test" else 2)
-            return Windows(users, np.maximum(begin, stop - self.max_len), stop, np.ones_like(stop))
+            stop, behind = (test, end) if split == "test" else (validation, test)
+            user = np.flatnonzero((begin < stop) & (stop < behind))
+            stop = stop[user]
+            return Windows(user, np.maximum(begin[user], stop - self.max_len), stop, np.ones_like(stop))
         stride = max(1, self.max_len // 2)
-        n_targets = end - begin - 3  # all but the first item and the two held out
-        n_windows = 1 + np.maximum(0, -(-(n_targets - self.max_len) // stride))
-        user = np.repeat(users, n_windows)
+        n_targets = np.maximum(0, validation - begin - 1)  # all but the first item and those held out
+        n_windows = (n_targets > 0) + np.maximum(0, -(-(n_targets - self.max_len) // stride))
+        user = np.repeat(np.arange(self.n_users), n_windows)
         index = np.arange(len(user)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
         first, total = begin[user], n_targets[user]
         before = np.where(index == 0, 0, self.max_len + (index - 1) * stride)  # targets in earlier windows
@@ -313,6 +418,18 @@ class Sequences:
         )
 
 
+class _Facts(Config):
+    """What `sequences.json` holds; nothing in it is taken for what it is not."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    format: int
+    name: str
+    max_len: int = pydantic.Field(ge=1, lt=2**31)
+    fingerprint: str
+    notes: list[str]
+
+
 @contextmanager
 def open_npy(path: Path, dtype: np.dtype, length: int) -> Iterator[BinaryIO]:
     """Open an npy file for a row of `length` numbers, to be written piece by piece.
@@ -325,50 +442,13 @@ def open_npy(path: Path, dtype: np.dtype, length: int) -> Iterator[BinaryIO]:
         yield file
 
 
-def check_protocol(max_len: int, min_interactions: int) -> None:
-    """Raise a DataError if histories of such lengths cannot be split."""
-    if min_interactions < FEWEST or max_len < 1:
-        raise DataError(
-            f"The leave-one-out split needs users with at least {FEWEST} interactions and histories of at least 1 "
-            f"item; asked for {min_interactions} and {max_len}."
-        )
-
-
-def keep_users(lengths: np.ndarray, log: str, min_interactions: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return (n_users,) which users have enough interactions, and the note on the others, if there are any.
-
-    Args:
-        lengths: (n_users,) how many interactions each has.
-        log: what to call the log in error messages.
-        min_interactions: how many are enough.
-
-    Raises:
-        DataError: no user has that many interactions.
-    """
-    kept = lengths >= min_interactions
-    if not kept.any():
-        raise DataError(
-            f"{log}: no user has {min_interactions} interactions (the longest history holds {lengths.max()}), "
-            "so nothing can be split into training, validation and test; bring longer histories, or more users."
-        )
-    if kept.all():
-        return kept, ()
-    note = (
-        f"{np.count_nonzero(~kept):,} of {len(kept):,} users have fewer than {min_interactions} interactions "
-        "and are left out."
-    )
-    return kept, (note,)
-
-
-def refuse_other_files(folder: Path) -> None:
+def refuse_all_but_prepared(folder: Path) -> None:
     """Raise a DataError if writing a prepared log to `folder` would remove anything but an earlier one."""
-    if folder.is_file():
-        raise DataError(f"{folder} is a file; choose another folder.")
-    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if held and (
-        held - set(FILES) or FILES[-1] not in held
-    ):  # an earlier one is whole; a log may be called items.parquet
-        raise DataError(f"{folder} holds other files than a prepared log's; choose another folder.")
+
+    def ours(held: set[str]) -> bool:  # an earlier one is whole; a log may be called items.parquet
+        return held <= set(FILES) and FILES[-1] in held
+
+    refuse_other_files(folder, ours, "a prepared log's", "choose another folder")
 
 
 def _check_arrays(items: np.ndarray, offsets: np.ndarray, n_users: int, n_items: int) -> None:

@@ -17,12 +17,13 @@ import pydantic
 from scipy.special import entr
 
 from cprlab.config import Config
-from cprlab.data.sequences import FEWEST, Sequences
+from cprlab.data.sequences import Sequences
+from cprlab.data.splits import FEWEST
 from cprlab.errors import DataError
 
 CORNERS = {"NE": (1, 1), "NW": (-1, 1), "SW": (-1, -1), "SE": (1, -1)}  # of a square in the plane
 
-Histories = Sequence[Sequence[int]]
+Histories = Sequence[Sequence[int] | np.ndarray]
 
 
 class Plan(Config, ABC):
@@ -109,10 +110,10 @@ class CopyingPlan(Plan):
         rng = np.random.default_rng(self.seed)
         group = rng.integers(self.groups, size=(self.users, 1))
         first = rng.permuted(np.tile(np.arange(len(CORNERS)), (self.users, 1)), axis=1)
-        later = (self.users, self.length - len(CORNERS))
-        again, new = rng.integers(len(CORNERS), size=later), rng.integers(self.pool, size=later)
+        size = (self.users, self.length - len(CORNERS))
+        again, new = rng.integers(len(CORNERS), size=size), rng.integers(self.pool, size=size)
         start = group * self._size
-        later = np.where(rng.random(later) < self.share, start + again, self.groups * self._size + new)
+        later = np.where(rng.random(size) < self.share, start + again, self.groups * self._size + new)
         within = [f"corner {name}" for name in CORNERS] + [f"middle {place + 1}" for place in range(self.middles)]
         titles = [f"group {group + 1}, {name}" for group in range(self.groups) for name in within]
         titles += [f"pool item {place + 1}" for place in range(self.pool)]
@@ -148,7 +149,7 @@ class CopyingPlan(Plan):
     def interfering(self, histories: Histories) -> np.ndarray:
         """See `Plan`: the middle items of the history's group."""
         wanted = self.wanted(histories)
-        group = wanted[:, : -self.pool].reshape(len(wanted), self.groups, self._size).any(2)
+        group = np.any(wanted[:, : -self.pool].reshape(len(wanted), self.groups, self._size), axis=2)
         middle = np.arange(self._size) >= len(CORNERS)
         return np.pad((group[:, :, None] & middle & self.bottleneck).reshape(len(wanted), -1), ((0, 0), (0, self.pool)))
 

@@ -49,21 +49,21 @@ def evaluate(
             measured; such as a `Scaling`.
 
     Returns:
-        A row a user, in the order of `sequences.user_ids`: `user` (code), `length` (items before the target, of which
-        the last `max_len` are read), `target` (code), `repeat` (the target is among the items read), `rank` (1 is
-        best), `rank_post` (the same with the history's items removed at inference, the paper's "post"; NaN where that
-        removes the target), `log_loss` (nats), `copy_probability` (total probability of the items read), `copied`
-        (share of the top 10 that is among the items read).
+        A row a user who has such a case, in the order of `sequences.user_ids`: `user` (code), `length` (items before
+        the target, of which the last `max_len` are read), `target` (code), `repeat` (the target is among the items
+        read), `rank` (1 is best), `rank_post` (the same with the history's items removed at inference, the paper's
+        "post"; NaN where that removes the target), `log_loss` (nats), `copy_probability` (total probability of the
+        items read), `copied` (share of the top 10 that is among the items read).
     """
     windows = sequences.windows(split)
     order, parts = [], []
     for rows, scores, history, target in score_cases(recommender, sequences, split):
         order.append(rows)
         parts.append(measure(scores if scale is None else scale(scores, history), history, target))
-    order = np.concatenate(order)
+    scored = np.concatenate(order)
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
-    measured.insert(0, "user", windows.user[order])
-    measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[order])
+    measured.insert(0, "user", windows.user[scored])
+    measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[scored])
     return measured.sort_values("user", ignore_index=True)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from cprlab.data import Sequences
+from cprlab.errors import DataError
 from cprlab.evaluation.cases import TOP
 from cprlab.evaluation.tables import interval
 from cprlab.models import Recommender
@@ -36,8 +37,15 @@ def recommended(recommenders: Sequence[Recommender], sequences: Sequences, k: in
         recommenders: one for each seed, trained on these sequences' items.
         sequences: the log.
         k: the lists' length; of fewer items, all.
+
+    Raises:
+        DataError: not every user has a test case.
     """
     windows = sequences.windows("test")
+    if len(windows) < sequences.n_users:
+        raise DataError(
+            f"{sequences.name}: the {sequences.split} split leaves users without a list; take leave-one-out."
+        )
     read = [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)]
     k = min(k, sequences.n_items)
     items = np.stack([recommender.topk(read, k, users=windows.user)[0] for recommender in recommenders])
@@ -66,7 +74,7 @@ def takers(sequences: Sequences) -> sparse.csr_array:
     """Return (n, users) float64, 1 where a user took the item in the training part."""
     lengths = np.diff(sequences.offsets)
     user = np.repeat(np.arange(sequences.n_users), lengths)
-    training = np.arange(len(sequences.items)) < np.repeat(sequences.offsets[1:] - 2, lengths)
+    training = np.arange(len(sequences.items)) < np.repeat(sequences.held_out[0], lengths)
     places = (sequences.items[training], user[training])
     took = sparse.csr_array((np.ones(training.sum()), places), (sequences.n_items, sequences.n_users))
     took.sum_duplicates()

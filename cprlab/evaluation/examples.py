@@ -57,7 +57,8 @@ def choose_examples(
     for wrong, right in (heads, heads[::-1]):
         for kind, rows in _qualifying(cases[wrong], cases[right]).items():
             for case in rows.head(each).itertuples():
-                history = sequences.items[windows.start[case.user] : windows.stop[case.user]]
+                window = np.searchsorted(windows.user, case.user)
+                history = sequences.items[windows.start[window] : windows.stop[window]]
                 scores = {head: recommenders[head].log_probs([history], users=[case.user])[0] for head in heads}
                 user = str(sequences.user_ids[case.user])
                 examples.append(Example(kind, wrong, right, user, history, case.target, scores))

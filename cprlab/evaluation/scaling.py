@@ -51,13 +51,15 @@ def fit_temperature(recommender: Recommender, sequences: Sequences) -> Scaling:
         ConfigError: the head gives a validation item no probability at all, which no temperature mends.
     """
 
+    n_cases = len(sequences.windows("validation"))
+
     def loss(log_temperature: float) -> float:
         scaling = Scaling(temperature=float(np.exp(log_temperature)))
         losses = (
             -scaling(scores, history).gather(1, target).double().sum()
             for _, scores, history, target in score_cases(recommender, sequences, "validation")
         )
-        return float(sum(losses)) / sequences.n_users
+        return float(sum(losses)) / n_cases
 
     if not np.isfinite(loss(0.0)):
         raise ConfigError(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ from cprlab.explorer.state import ExplorerState, Query, Setting
 from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
 from cprlab.models import HeadConfig
 from cprlab.reports import ModelsConfig, Subject
+
+if TYPE_CHECKING:
+    from cprlab.explorer.widget import ExplorerWidget
 
 UNDOABLE = ("case", "history", "settings", "pinned")
 MOST = 4  # models
@@ -61,13 +65,13 @@ class Explorer:
         self.cases = Cases(self.models, users)
         self.titles = subjects[0].snapshot.titles
         self.changed: list[Callable[[], None]] = []  # called after each change of the state
-        self._predict = lru_cache(KEPT)(self._predict)
+        self._predict = lru_cache(KEPT)(self._make_prediction)
         self._tsne = Tsne()
         self._verdicts: dict[tuple, CaseVerdict] = {}
         self._past: list[ExplorerState] = []
         self._future: list[ExplorerState] = []
         self._dragging = False
-        self._widget = None
+        self._widget: ExplorerWidget | None = None
         names = tuple(model.name for model in self.models)
         most = Query(sort="apart" if len(names) > 1 else "off", descending=True)  # the cases that tell most stand first
         case = int(self.cases.find(most)["case"].iloc[0])
@@ -141,9 +145,8 @@ class Explorer:
         pin = self._state.pinned
         return self._predictions(pin.history if pin else (), pin.settings if pin else self._state.settings)
 
-    def kinds(self, items: Sequence[int]) -> np.ndarray:
+    def kinds(self, items: np.ndarray) -> np.ndarray:
         """Return for each item "target", "history" or "new"."""
-        items = np.asarray(items, dtype=np.int64)
         return np.where(items == self.target, "target", np.where(np.isin(items, self.history), "history", "new"))
 
     def heads(self) -> list[HeadConfig]:
@@ -247,14 +250,16 @@ class Explorer:
 
     def sentence(self) -> str:
         """Return what the verdicts say, in a sentence for each model; "" as long as one is missing."""
-        found = list(zip(self.models, self.verdicts(), self.predicted(), strict=True))
         if not self.history:
             return "The history is empty, so there is nothing to copy or to exclude."
         if not self.open:
             return "The history holds every item there is, so there is nothing to tell it apart from."
-        if any(verdict is None for _, verdict, _ in found):
-            return ""
-        return " ".join(sentence(*one, self.target in one[2].history) for one in found)
+        known = [
+            sentence(model, verdict, prediction, self.target in prediction.history)
+            for model, verdict, prediction in zip(self.models, self.verdicts(), self.predicted(), strict=True)
+            if verdict is not None and prediction is not None
+        ]
+        return " ".join(known) if len(known) == len(self.models) else ""
 
     def plane(self) -> Plane | None:
         """Return the map's plane; None as long as a t-SNE is being made.
@@ -289,11 +294,12 @@ class Explorer:
         }
         return {item: kind for kind, items in kinds.items() for item in items}  # the last kind of an item counts
 
-    def _repr_mimebundle_(self, **options: object) -> object:
+    def _repr_mimebundle_(self, **options: Any) -> Any:
         """Show the widget, where a notebook shows this."""
         from cprlab.explorer.widget import ExplorerWidget  # which needs this module
 
-        self._widget = self._widget or ExplorerWidget(self)
+        if self._widget is None:
+            self._widget = ExplorerWidget(self)
         return self._widget._repr_mimebundle_(**options)
 
     # Private parts
@@ -303,7 +309,7 @@ class Explorer:
             return [None] * len(self.models)
         return [self._predict(place, self._state.case, history, setting) for place, setting in enumerate(settings)]
 
-    def _predict(self, place: int, case: int, history: tuple[int, ...], setting: Setting) -> Prediction:
+    def _make_prediction(self, place: int, case: int, history: tuple[int, ...], setting: Setting) -> Prediction:
         return self.models[place].predict(case, history, setting)
 
     def _step(self, source: list[ExplorerState], other: list[ExplorerState]) -> None:

@@ -17,18 +17,13 @@ POLL = 0.2  # seconds
 
 
 def finish(app: Explorer) -> None:
-    """Do all that the widget does while nobody waits, as far as the views show it: verdict, t-SNE, certificates."""
+    """Do what the widget does while nobody waits, as far as the views show it: verdict, certificates."""
     for _ in app.verdict():
         pass
     if app.state.query.preset == UNCOPYABLE:
         with tqdm(total=len(app.cases.targets), desc="certificates", unit=" cases") as bar:
             for done in app.cases.certify():
                 bar.update(done - bar.n)
-    try:
-        while app.plane() is None:
-            time.sleep(POLL)
-    except ConfigError:
-        pass  # there is no map, which `picture` says
 
 
 def title(app: Explorer) -> str:
@@ -73,10 +68,12 @@ def listed(app: Explorer) -> pd.DataFrame:
 def picture(app: Explorer) -> tuple[pd.DataFrame, str]:
     """Return what the map shows, as `plots.item_map` takes it, and what it is; the marks' neighbours are behind them.
 
-    Of a large vocabulary some items are left out, evenly by their codes, and the note says so.
+    Waits for a t-SNE. Of a large vocabulary some items are left out, evenly by their codes, and the note says so.
     """
     try:
-        plane, marks = app.plane(), app.table("map")
+        while (plane := app.plane()) is None:
+            time.sleep(POLL)
+        marks = app.table("map")
     except ConfigError as error:
         return pd.DataFrame(columns=["item", "title", "kind", "x", "y"]), str(error)
     others = np.setdiff1d(np.flatnonzero(np.isfinite(plane.points[:, 0])), marks["item"])
@@ -100,6 +97,6 @@ def write_case(app: Explorer, config: ExplorerConfig) -> None:
         for model, verdict in zip(app.models, app.verdicts(), strict=True)
         if verdict
     }
-    tables = {view: app.table(view).to_dict("records") for view in ("history", "predictions", "states")}
     content = {"state": app.state.model_dump(), "sentence": app.sentence(), "verdicts": verdicts}
-    write_numbers("case.json", config, content | tables)
+    content |= {view: app.table(view).to_dict("records") for view in ("history", "predictions", "states")}
+    write_numbers("case.json", config, content)

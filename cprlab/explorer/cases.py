@@ -7,7 +7,7 @@ import pandas as pd
 
 from cprlab.errors import ConfigError, suggestion
 from cprlab.explorer.model import Model
-from cprlab.explorer.state import UNCOPYABLE, Query
+from cprlab.explorer.state import UNCOPYABLE, Preset, Query
 from cprlab.probes import separable
 
 AT_ONCE = 4  # certificates between two looks at what else there is to do
@@ -75,7 +75,7 @@ class Cases:
         found = self.table[self._preset(query.preset) & self._search(query.search)]
         return found.sort_values(query.sort, ascending=not query.descending, kind="stable")
 
-    def _preset(self, preset: str) -> np.ndarray:
+    def _preset(self, preset: Preset) -> np.ndarray:
         """Return which cases a preset lists; where the wanted copying is missed, the largest miss is worth a look."""
         repeat = self.table["repeat"].to_numpy()
         copied = self.table.filter(regex="^copy ")

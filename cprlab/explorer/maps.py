@@ -1,6 +1,5 @@
 """Maps: the item embeddings of a model on a plane, and the plane's place for everything else in their space."""
 
-from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -11,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from cprlab.errors import ConfigError
+from cprlab.models.recommender import Codes
 
 AROUND = 60  # items of a neighbourhood that are neither taken nor next
 PERPLEXITY = 30
@@ -46,7 +46,7 @@ def pca(weights: np.ndarray) -> Plane:
     )
 
 
-def local(weights: np.ndarray, history: Sequence[int], marked: Sequence[int]) -> Plane:
+def local(weights: np.ndarray, history: Codes, marked: Codes) -> Plane:
     """Return the plane of two principal components of a history, marked items, and the nearest others to its mean."""
     weights = weights.astype(np.float64)
     distances = cdist(weights[list(history)].mean(0, keepdims=True), weights)[0]

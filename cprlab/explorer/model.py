@@ -1,6 +1,5 @@
 """Model: a subject whose history is edited, whose hidden state is moved and whose partitions are switched."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -14,7 +13,7 @@ from cprlab.explorer.state import Setting
 from cprlab.models import Context, HeadConfig, Recommender, ablated, parse_head
 from cprlab.models.encoders import MFConfig
 from cprlab.models.partitions import Facets
-from cprlab.models.recommender import Parts, inference
+from cprlab.models.recommender import Codes, Parts, inference
 from cprlab.probes import Snapshot, copying_states
 from cprlab.reports import Subject
 
@@ -48,7 +47,7 @@ class Prediction:
         rank, probability = int(self.ranks([target])[0]), float(np.exp(self.log_probs[target]))
         return {"copy": self.copy, "rank": rank, "target": probability}
 
-    def ranks(self, items: Sequence[int]) -> np.ndarray:
+    def ranks(self, items: Codes) -> np.ndarray:
         """Return the items' ranks, 1 is best; ties count against an item."""
         ordered = np.sort(self.log_probs)
         return len(ordered) - np.searchsorted(ordered, self.log_probs[list(items)], side="left")
@@ -98,8 +97,8 @@ class Model:
         self.recommender = subject.recommender or Recorded(subject.snapshot)
         self.users = subject.users if self.encodes else np.arange(len(subject.snapshot))
         self.padding = self.recommender.n_items - self.snapshot.n_items  # what RecBole's codes begin with
-        self.head = lru_cache(KEPT)(self.head)
-        self._copying_state = lru_cache(KEPT)(self._copying_state)
+        self.head = lru_cache(KEPT)(self._make_head)
+        self._copying_state = lru_cache(KEPT)(self._find_copying_state)
         self.radius = self.snapshot.radius
 
     @property
@@ -118,7 +117,7 @@ class Model:
         weights = self.snapshot.item_embeddings.astype(np.float64)
         return PCA(min(AXES, *weights.shape), svd_solver="covariance_eigh").fit(weights).components_
 
-    def head(self, name: str) -> Recommender:
+    def _make_head(self, name: str) -> Recommender:
         """Return the model with another head, of the same weights; "" is the one that was trained.
 
         Raises:
@@ -126,11 +125,11 @@ class Model:
         """
         return ablated(self.recommender, parse_head(name)) if name else self.recommender
 
-    def read(self, history: Sequence[int]) -> np.ndarray:
+    def read(self, history: Codes) -> np.ndarray:
         """Return the part of a history that the model reads."""
         return np.asarray(history, dtype=np.int64)[-self.max_len :]
 
-    def predict(self, case: int, history: Sequence[int], setting: Setting) -> Prediction:
+    def predict(self, case: int, history: Codes, setting: Setting) -> Prediction:
         """Return the prediction for an edited history of a case.
 
         Args:
@@ -143,9 +142,9 @@ class Model:
         """
         recommender = self.head(setting.head)
         users = None if self.users is None else self.users[[case]]
-        items, at, users = recommender.collate([np.asarray(history, dtype=np.int64) + self.padding], users)
+        items, at, codes = recommender.collate([np.asarray(history, dtype=np.int64) + self.padding], users)
         with inference(recommender):
-            facets = recommender(items, at, users)
+            facets = recommender(items, at, codes)
         state = facets["V"][0, 0]
         moved = self._moved(state.double().cpu().numpy(), case, history, setting)
         facets["V"] = torch.from_numpy(moved).to(state)[None, None]
@@ -164,16 +163,16 @@ class Model:
             np.unique(self.read(history)),
         )
 
-    def case(self, case: int, history: Sequence[int], state: np.ndarray | None = None) -> Snapshot:
+    def case(self, case: int, history: Codes, state: np.ndarray | None = None) -> Snapshot:
         """Return a Snapshot of one case with another history, and maybe another hidden state, for the probes."""
         return replace(
             self.snapshot,
             states=self.snapshot.states[[case]] if state is None else state[None],
-            histories=[self.read(history)],
+            histories=(self.read(history),),
             targets=self.snapshot.targets[[case]],
         )
 
-    def _moved(self, state: np.ndarray, case: int, history: Sequence[int], setting: Setting) -> np.ndarray:
+    def _moved(self, state: np.ndarray, case: int, history: Codes, setting: Setting) -> np.ndarray:
         """Return s (h + t (mean w − h) + ‖h‖ Σ a_j u_j), with h the state, or the one that best copies the history."""
         if setting.best:
             state = self._copying_state(case, tuple(self.read(history)))
@@ -181,7 +180,7 @@ class Model:
         along = np.asarray(setting.axes[: len(self.axes)]) @ self.axes
         return setting.scale * (state + setting.toward * (mean - state) + np.linalg.norm(state) * along)
 
-    def _copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
+    def _find_copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
         return copying_states(self.case(case, history), progress=False, radius=self.radius)[0]
 
 

@@ -1,5 +1,6 @@
 """run_explorer and run_case: the explorer as a page of widgets, and its view as a page on disk."""
 
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from cprlab.data import BUILTIN
 from cprlab.data.imported import located
 from cprlab.errors import DataError
 from cprlab.explorer.app import ExplorerConfig, explore
-from cprlab.explorer.serve import check_port, serve
+from cprlab.explorer.serve import address, check_port, serve
 from cprlab.explorer.state import ExplorerState
 from cprlab.reports.run import parameterised, publish, refuse_to_overwrite
 
@@ -17,7 +18,7 @@ NOTEBOOK = "explorer.ipynb"
 
 
 def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
-    """Serve `explorer.ipynb` at http://localhost:PORT until Ctrl-C.
+    """Serve `explorer.ipynb` to this user alone, at the address that is printed, until Ctrl-C.
 
     The models are opened, or trained, before: what is wrong with them is then said here, and not on the page.
 
@@ -34,8 +35,9 @@ def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="cprlab-explorer-") as folder:
         notebook = Path(folder) / NOTEBOOK
         nbformat.write(parameterised(NOTEBOOK, dict(_anywhere(config))), notebook)
-        print(f"http://localhost:{port}/ (Ctrl-C ends it)", flush=True)
-        serve(notebook, port, open_browser)
+        token = secrets.token_hex(16)
+        print(f"{address(port, token)} (Ctrl-C ends it)", flush=True)
+        serve(notebook, port, open_browser, token)
 
 
 def run_case(config: ExplorerConfig, out: Path | str = "") -> Path:

@@ -1,10 +1,14 @@
-"""serve: a notebook as a page of widgets on this machine alone, by Voilà, with no request to another host."""
+"""serve: a notebook as a page of widgets for this user of this machine, by Voilà, with no request to another host."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+import webbrowser
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_path
@@ -18,13 +22,19 @@ TEMPLATES = Path(__file__).parent  # holds voila/templates/cprlab
 EXTENSIONS = ("anywidget", "jupyterlab-plotly", "@jupyter-widgets/jupyterlab-manager")
 
 
-def serve(notebook: Path, port: int, open_browser: bool) -> None:
-    """Serve a notebook in the foreground, at http://localhost:PORT, until Ctrl-C.
+def address(port: int, token: str) -> str:
+    """Return where a page is served."""
+    return f"http://localhost:{port}/?token={token}"
+
+
+def serve(notebook: Path, port: int, open_browser: bool, token: str) -> None:
+    """Serve a notebook in the foreground, at `address(port, token)`, until Ctrl-C.
 
     Args:
         notebook: the `.ipynb` file; each visitor has a kernel of their own, which runs all its cells.
         port: where to listen.
         open_browser: whether to show the page in the default browser.
+        token: who does not know it, such as another user of this machine, is turned away.
 
     Raises:
         ConfigError: there is no such notebook, the port is taken, or Voilà ends with an error.
@@ -39,11 +49,14 @@ def serve(notebook: Path, port: int, open_browser: bool) -> None:
     options += ["--Voila.tornado_settings={'disable_check_xsrf': True}"]
     if os.name == "posix":  # a kernel is then talked to through files that only this user can open
         options += ["--KernelManager.transport=ipc"]
-    options += ["--Voila.log_level=ERROR"] + ["--no-browser"] * (not open_browser)
+    options += ["--Voila.log_level=ERROR", "--no-browser", "--Voila.auto_token=True"]
     paths = os.pathsep.join([str(TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])])
     command = [sys.executable, "-m", "voila", str(notebook), *options]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, as by Ctrl-C: Voilà has to end as well
-    process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths})
+    # A command line can be read by every user of the machine, and the environment by this one alone.
+    process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths, "JUPYTER_TOKEN": token})
+    if open_browser:
+        threading.Thread(target=_show, args=(process, port, address(port, token)), daemon=True).start()
     try:
         code = process.wait()
     except KeyboardInterrupt:
@@ -52,6 +65,20 @@ def serve(notebook: Path, port: int, open_browser: bool) -> None:
         return
     if code:
         raise ConfigError(f"Voilà could not serve {notebook} and ended with code {code}; its own words stand above.")
+
+
+def _show(process: subprocess.Popen, port: int, url: str) -> None:
+    """Show an address in the browser once it is served, by a file that leads there and that others cannot read."""
+    while process.poll() is None:
+        with socket.socket() as client:
+            if client.connect_ex((ADDRESS, port)) == 0:
+                break
+        time.sleep(0.2)
+    with tempfile.TemporaryDirectory(prefix="cprlab-explorer-") as folder:
+        page = Path(folder) / "open.html"
+        page.write_text(f'<meta http-equiv="refresh" content="0;url={url}">', encoding="utf-8")
+        webbrowser.open(page.as_uri())
+        process.wait()  # the browser may take its time
 
 
 def check_port(port: int) -> None:

@@ -1,23 +1,25 @@
 """ExplorerState: all that an explorer shows, in one small value that a line of text can hold."""
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 
 from cprlab.config import Config
 from cprlab.errors import ConfigError
 
-UNCOPYABLE = "cannot be copied by one hidden state"  # lists the cases for which a certificate has said so
-PRESETS = (
+Preset = Literal[
     "all",
     "should copy, but does not",
     "should not copy, but does",
-    UNCOPYABLE,
+    "cannot be copied by one hidden state",
     "next item is in the history",
     "next item is new",
-)
-PROJECTIONS = {
+]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+UNCOPYABLE = PRESETS[3]  # lists the cases for which a certificate has said so
+Projection = Literal["pca", "tsne", "local"]
+PROJECTIONS: dict[Projection, str] = {
     "pca": "all items: PCA",
     "tsne": "all items: t-SNE",
     "local": "this history's neighbourhood: PCA",
@@ -57,7 +59,7 @@ class Query(Config):
         descending: the largest first.
     """
 
-    preset: Literal[PRESETS] = "all"
+    preset: Preset = "all"
     search: str = ""
     sort: str = "case"
     descending: bool = False
@@ -101,7 +103,7 @@ class ExplorerState(Config):
     pinned: Pin | None = None
     selection: tuple[Code, ...] = ()
     query: Query = Query()
-    projection: Literal[tuple(PROJECTIONS)] = "pca"
+    projection: Projection = "pca"
     space: Code = 0
     colour: Literal["kind", "partition"] = "kind"
     k: int = pydantic.Field(10, ge=1, le=50)
@@ -134,10 +136,15 @@ class ExplorerState(Config):
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"The explorer's state is no JSON ({error}); paste the whole text that was saved."
             ) from None
         if not isinstance(values, dict):
             raise ConfigError("The explorer's state must be a JSON object; paste the whole text that was saved.")
-        return cls(**values)
+        state = cls(**values)
+        try:
+            state.to_json()
+        except ValueError:
+            raise ConfigError("The explorer's state holds halves of characters, which are no text.") from None
+        return state

@@ -1,5 +1,6 @@
 """What each view of an Explorer shows, as a table: for Python, for the export menus, and for the page."""
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from cprlab.probes.geometry import NO_ITEM
 if TYPE_CHECKING:
     from cprlab.explorer.app import Explorer
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # the wide ones are taken alike
+NUMBER = re.compile(r"[+-]\d+([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
 NEVER = 12  # items that can never be separated
 
 
@@ -105,8 +108,12 @@ def verdict(app: "Explorer") -> pd.DataFrame:
 
 def known_verdict(app: "Explorer") -> pd.DataFrame:
     """Return `verdict` of the models for which it has been worked out."""
-    found = zip(app.models, app.verdicts(), app.predicted(), strict=True)
-    return pd.DataFrame([row(*one) for one in found if one[1] is not None], columns=COLUMNS)
+    rows = [
+        row(model, verdict, prediction)
+        for model, verdict, prediction in zip(app.models, app.verdicts(), app.predicted(), strict=True)
+        if verdict is not None and prediction is not None
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def inseparable(app: "Explorer") -> pd.DataFrame:
@@ -117,8 +124,23 @@ def inseparable(app: "Explorer") -> pd.DataFrame:
     """
     found = [one for one in app.verdicts() if one is not None]
     blamed = {item: share for one in found for item, share in (one.copying.below or {}).items()}
-    items = sorted(blamed, key=blamed.get, reverse=True)[:NEVER]
+    items = sorted(blamed, key=lambda item: blamed[item], reverse=True)[:NEVER]
     return pd.DataFrame({"item": items, "title": app.titles[items]})
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV, in which a spreadsheet takes no text for a formula.
+
+    Text that a spreadsheet would run has an apostrophe put in front, which shows as text there; numbers, those that are
+    written as text too, stay as they are.
+    """
+    return table.map(_defused).rename(columns=_defused).to_csv(index=False)
+
+
+def _defused(value: object) -> object:
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(FORMULAS):
+        return value
+    return value if NUMBER.fullmatch(value) else f"'{value}"
 
 
 VIEWS = {

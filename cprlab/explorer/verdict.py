@@ -1,11 +1,12 @@
 """The verdict on one case: can one hidden state copy this history, can it exclude it, and what does each head lose?"""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cprlab.explorer.model import Model, Prediction
+from cprlab.models.recommender import Codes
 from cprlab.probes import Certificate, copy_dial, interference, separable
 
 NAMED = 8  # interfering items
@@ -40,9 +41,7 @@ class CaseVerdict:
     interfering: tuple[int, ...]
 
 
-def case_verdict(
-    model: Model, case: int, history: Sequence[int], state: np.ndarray
-) -> Generator[None, None, CaseVerdict]:
+def case_verdict(model: Model, case: int, history: Codes, state: np.ndarray) -> Generator[None, None, CaseVerdict]:
     """Work on the verdict, give way between its parts, and return it.
 
     Args:
@@ -60,8 +59,9 @@ def case_verdict(
     yield
     interfering = interference(one, progress=False, radius=model.radius)["item"]
     yield
-    least = [copy_dial(one, [share], progress=False, radius=model.radius)["floor_ball"].item() for share in (1.0, 0.0)]
-    return CaseVerdict(copying, excluding, *least, tuple(interfering.tolist()[:NAMED]))
+    dial = copy_dial(one, (1, 0), progress=False, radius=model.radius)
+    copied, excluded = dial["floor_ball"].tolist()
+    return CaseVerdict(copying, excluding, copied, excluded, tuple(interfering.tolist()[:NAMED]))
 
 
 def losses(prediction: Prediction) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import anywidget
 import torch
 
 from cprlab.errors import CprlabError
-from cprlab.explorer import payload
+from cprlab.explorer import payload, tables
 from cprlab.explorer.app import Explorer
 from cprlab.explorer.frontend import script, style
 from cprlab.explorer.state import ExplorerState
@@ -44,8 +44,12 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._certified: int | None = 0  # cases; None when there are no more to look at
         self._table_due = 0.0
         self._acting = False  # on an act, which is answered once when it is done
-        app.changed.append(lambda: self._acting or self._show())
+        app.changed.append(self._changed)
         self.on_msg(self._receive)
+
+    def _changed(self) -> None:
+        if not self._acting:
+            self._show()
 
     def _receive(self, widget: Any, content: dict, buffers: list) -> None:
         actions = {"hello": self._hello, "act": self._act, "slow": self._slow, "export": self._export}
@@ -87,7 +91,7 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _export(self, content: dict) -> None:
         name = content["view"]
-        text = self._app.table(name).to_csv(index=False)
+        text = tables.to_csv(self._app.table(name))
         self.send({"type": "export", "name": f"explorer-{name}.csv", "mime": "text/csv", "text": text})
 
     def _show(self, error: str = "") -> None:

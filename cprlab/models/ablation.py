@@ -1,15 +1,16 @@
 """ablated: a trained recommender with some partitions of its head switched off or changed, and nothing trained anew."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from cprlab.errors import ConfigError
-from cprlab.models.heads import Head, PartitionedSoftmax, build_head
+from cprlab.models.heads import Head, PartitionedSoftmax
 from cprlab.models.names import HeadConfig
-from cprlab.models.partitions import Reranker
+from cprlab.models.partitions import Partition, Reranker
 from cprlab.models.recommender import Recommender
 
 FIXED = ("repeatnet", "facets", "mixture", "projection_bias", "tied")  # options that say which weights there are
@@ -49,7 +50,7 @@ def _head(trained: Head, config: HeadConfig) -> Head:
         head.config = config
         return head
     with torch.device("meta"):  # its weights are never looked at
-        head = build_head(config, trained.width, trained.depth)
+        head = PartitionedSoftmax(config, trained.width, trained.depth)
     pairs = _pairs(config.rerank, own.rerank)
     sources = {name: name for name in head.maps}
     for component in head.components:
@@ -65,7 +66,9 @@ def _head(trained: Head, config: HeadConfig) -> Head:
         )
     narrow = own.inputs and not config.inputs
     for name, source in sources.items():
-        head.maps[name] = _first_columns(trained.maps[source], trained.width) if narrow else trained.maps[source]
+        layer = trained.maps[source]
+        assert isinstance(layer, nn.Linear)
+        head.maps[name] = _first_columns(layer, trained.width) if narrow else layer
     head.mix = trained.mix if config.inputs else None
     if config.mixture == "static":
         head.weights = trained.weights
@@ -83,7 +86,7 @@ def _pairs(asked: tuple[int, ...], trained: tuple[int, ...]) -> dict[int, int]:
     return {k: k for k in kept} | dict(zip(*rest, strict=False))
 
 
-def _rerankers(partitions: tuple) -> list[Reranker]:
+def _rerankers(partitions: Sequence[Partition]) -> list[Reranker]:
     return [partition for partition in partitions if isinstance(partition, Reranker)]
 
 

@@ -1,5 +1,6 @@
 """Encoders: embedded items in, the states of every layer at every position out."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import pydantic
@@ -24,7 +25,7 @@ class GRU4RecConfig(Config):
     name: Literal["GRU4Rec"] = "GRU4Rec"
     d: int = pydantic.Field(64, ge=1)
     hidden: int = pydantic.Field(64, ge=1)
-    layers: int = pydantic.Field(1, ge=1)
+    layers: int = pydantic.Field(1, ge=1, le=100)
     dropout: float = pydantic.Field(0.0, ge=0, lt=1)
     recurrent_bias: bool = False
 
@@ -45,7 +46,7 @@ class SASRecConfig(Config):
 
     name: Literal["SASRec"] = "SASRec"
     d: int = pydantic.Field(64, ge=1)
-    layers: int = pydantic.Field(2, ge=1)
+    layers: int = pydantic.Field(2, ge=1, le=100)
     heads: int = pydantic.Field(2, ge=1)
     inner: int = pydantic.Field(256, ge=1)
     dropout: float = pydantic.Field(0.0, ge=0, lt=1)
@@ -97,9 +98,9 @@ class GRU4Rec(nn.Module):
             for depth in range(config.layers)
         )
         self.dense = nn.Linear(config.hidden, config.d)
-        for layer in self.layers:
-            nn.init.xavier_uniform_(layer.weight_ih_l0)
-            nn.init.xavier_uniform_(layer.weight_hh_l0)
+        for name, weight in self.layers.named_parameters():
+            if "weight" in name:
+                nn.init.xavier_uniform_(weight)
 
     def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
         """Return states (B, L, layers, d); see above."""
@@ -121,22 +122,27 @@ class SASRec(nn.Module):
         self.positions = nn.Embedding(max_len, config.d)
         self.norm = nn.LayerNorm(config.d, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
-        activation = {"swish": nn.functional.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
-        self.layers = nn.ModuleList(
+        others: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+            "swish": nn.functional.silu,
+            "tanh": torch.tanh,
+            "sigmoid": torch.sigmoid,
+        }
+        layers = [
             nn.TransformerEncoderLayer(
                 config.d,
                 config.heads,
                 config.inner,
                 config.dropout,
-                activation=activation.get(config.activation, config.activation),
+                activation=others.get(config.activation, config.activation),
                 layer_norm_eps=config.norm_eps,
                 batch_first=True,
             )
             for _ in range(config.layers)
-        )
-        for layer in self.layers:
+        ]
+        for layer in layers:
             layer.self_attn.dropout = config.attention_dropout
-            layer.dropout = nn.Identity()  # the sublayers' outputs are dropped out, not what is inside them
+            layer.dropout.p = 0.0  # the sublayers' outputs are dropped out, not what is inside them
+        self.layers = nn.ModuleList(layers)
         for name, weight in self.named_parameters():
             if "norm" not in name:
                 nn.init.normal_(weight, std=0.02) if weight.dim() > 1 else nn.init.zeros_(weight)

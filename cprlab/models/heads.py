@@ -142,14 +142,16 @@ class PartitionedSoftmax(Head):
     """
 
     def __init__(self, config: HeadConfig, d: int, layers: int) -> None:
-        components, names = [], []
+        components: list[Component] = []
+        names: list[str] = []
         for k in range(config.facets):
             suffix = f"_{k + 1}" if k else ""
             names.append(f"V{suffix}")
             partitions: list[Partition] = []
             if k < (config.rerank_facets or config.facets):
-                partitions += [Reranker(size, f"R{size}{suffix}", config.rerank_merge) for size in config.rerank[::-1]]
-                names += [partition.facet for partition in partitions]
+                for size in config.rerank[::-1]:
+                    partitions.append(Reranker(size, f"R{size}{suffix}", config.rerank_merge))
+                    names.append(f"R{size}{suffix}")
             if config.context and k < (config.context_facets or config.facets):
                 partitions.append(ContextPartition(f"C{suffix}", config.context_merge))
                 names.append(f"C{suffix}")

@@ -60,7 +60,7 @@ class HeadConfig(Config):
         tied: output embeddings are the input embeddings. RepeatNet always has its own, twice as wide.
     """
 
-    facets: int = pydantic.Field(1, ge=1)
+    facets: int = pydantic.Field(1, ge=1, le=100)
     mixture: Literal["max_logits", "dynamic", "static", "uniform"] = "max_logits"
     repeatnet: bool = False
     context: bool = False

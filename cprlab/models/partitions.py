@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 Facets = dict[str, torch.Tensor]  # by name
+Scored = tuple[torch.Tensor, torch.Tensor]  # the items that a partition owns (B, T, k), and their scores (B, T, k)
 
 GROUP = 8  # a wider group costs more to search, a narrower one more passes
 
@@ -83,6 +84,18 @@ class Outputs(NamedTuple):
         return Outputs(F.embedding(codes, self.weight), None if self.bias is None else self.bias[codes])
 
 
+class Embeddings(Protocol):
+    """What partitions read of the output embeddings; training puts one in the place of `Outputs`."""
+
+    def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """See `Outputs`."""
+        ...
+
+    def lookup(self, codes: torch.Tensor) -> Outputs:
+        """See `Outputs`."""
+        ...
+
+
 def largest(z: torch.Tensor, k: int) -> torch.Tensor:
     """Return the indices (…, k) of the k largest of (…, n), in no order.
 
@@ -118,26 +131,26 @@ def merge(z: torch.Tensor, codes: torch.Tensor, scores: torch.Tensor, how: Merge
 
 
 class Partition(Protocol):
-    """What partitions have in common.
+    """What partitions have in common."""
 
-    Attributes:
-        name: in the table of a prediction's parts.
-        merge: what happens to the logit that an item had so far.
-    """
+    @property
+    def name(self) -> str:
+        """What it is called in the table of a prediction's parts."""
+        ...
 
-    name: str
-    merge: Merge
+    @property
+    def merge(self) -> Merge:
+        """What happens to the logit that an item had so far."""
+        ...
 
-    def score(
-        self, z: torch.Tensor, facets: Facets, outputs: Outputs, context: Context
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """Return which items the partition owns here (B, T, k), and their scores (B, T, k).
 
         Args:
             z: (B, T, n + 1) logits so far, not to be changed. The last column belongs to padding: partitions may own
                 it any number of times, nobody reads it.
             facets: by name, (B, T, d) for a facet of the positions scored, (B, L, d) for one of the positions read.
-            outputs: the output embeddings, to be read by `lookup` and `score` only, which training replaces.
+            outputs: the output embeddings.
             context: what was read.
         """
         ...
@@ -156,7 +169,7 @@ class Reranker:
         """See `Partition`."""
         return f"R:{self.k}"
 
-    def score(self, z, facets, outputs, context):
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         owned = largest(z[..., :-1].detach(), self.k)
         return owned, outputs.score(facets[self.facet], owned)
@@ -170,7 +183,7 @@ class ContextPartition:
     merge: Merge
     name: str = "C"
 
-    def score(self, z, facets, outputs, context):
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         weight, bias = outputs.lookup(context.items)
         scores = facets[self.facet] @ weight.mT  # (B, T, L)
@@ -185,7 +198,7 @@ class Pointer:
     merge: Merge = "add"
     name: str = "P"
 
-    def score(self, z, facets, outputs, context):
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         visible, same = context.visible.to(z.dtype), context.same.to(z.dtype)
         local = facets["P"] @ facets["L"].mT * visible  # (B, T, L)
@@ -203,7 +216,7 @@ class Attention:
     merge: Merge = "replace"
     name: str = "repeat"
 
-    def score(self, z, facets, outputs, context):
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         of_same = context.visible[:, :, None] & context.same[:, None]  # (B, T, L, L): position, and one of its item
         attention = facets["repeat"][:, :, None].masked_fill(~of_same, torch.finfo(z.dtype).min / 2)
@@ -217,7 +230,7 @@ class Exclusion:
     merge: Merge = "replace"
     name: str = "excluded"
 
-    def score(self, z, facets, outputs, context):
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         owned = context.distinct
         return owned, z.new_full((), -math.inf).expand(owned.shape)

@@ -19,7 +19,8 @@ from cprlab.models.partitions import Context, Facets, Outputs, Pointer, largest
 HISTORIES_AT_ONCE = 512  # read by the encoder
 SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}  # 4 MB, which a processor's caches hold; on a GPU, launches cost more
 
-Histories = Sequence[Sequence[int]]
+Codes = Sequence[int] | np.ndarray  # of items, or of users
+Histories = Sequence[Codes]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Recommender(nn.Module):
         ConfigError: a reranker of the head is too large for so few items, or the encoder needs users.
     """
 
+    item_bias: nn.Parameter | None  # (n + 1,) in a model from elsewhere that has one
+
     def __init__(
         self, encoder: EncoderConfig, head: HeadConfig, n_items: int, *, n_users: int = 0, max_len: int = 50
     ) -> None:
@@ -83,7 +86,7 @@ class Recommender(nn.Module):
         self.head = build_head(head, encoder.d, encoder.layers)
         own = not head.tied or self.head.width != encoder.d
         self.output_embedding = _embedding(n_items, self.head.width) if own else None
-        self.register_parameter("item_bias", None)  # (n + 1,) in a model from elsewhere that has one
+        self.register_parameter("item_bias", None)
 
     @property
     def outputs(self) -> Outputs:
@@ -147,8 +150,8 @@ class Recommender(nn.Module):
     def log_probs(
         self,
         histories: Histories,
-        candidates: Sequence[int] | Histories | None = None,
-        users: Sequence[int] | None = None,
+        candidates: Codes | Histories | None = None,
+        users: Codes | None = None,
     ) -> np.ndarray:
         """Return log-probabilities of the next item, in the weights' precision.
 
@@ -171,7 +174,7 @@ class Recommender(nn.Module):
         ]
         return np.concatenate(rows or [self._none(self.n_items if chosen is None else chosen.shape[1])])
 
-    def topk(self, histories: Histories, k: int, users: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def topk(self, histories: Histories, k: int, users: Codes | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k most probable next items, best first; items of the history are among them, unless (post).
 
         Args:
@@ -195,7 +198,7 @@ class Recommender(nn.Module):
             values.append(top.values.cpu().numpy())
         return np.concatenate(items), np.concatenate(values)
 
-    def parts(self, histories: Histories, users: Sequence[int] | None = None) -> Parts:
+    def parts(self, histories: Histories, users: Codes | None = None) -> Parts:
         """Return how the predictions of `log_probs` come about, partition by partition.
 
         Args:
@@ -207,9 +210,9 @@ class Recommender(nn.Module):
         """
         if not len(histories):
             raise ConfigError("There is no history; a prediction needs at least one.")
-        items, at, users = self.collate(histories, users)
+        items, at, codes = self.collate(histories, users)
         with inference(self):
-            facets = self(items, at, users)
+            facets = self(items, at, codes)
         return self.explain(facets, Context(items, at, self.n_items))
 
     def explain(self, facets: Facets, context: Context) -> Parts:
@@ -223,7 +226,8 @@ class Recommender(nn.Module):
         with inference(self):
             log_probs = self.distribution(facets, context)[:, 0]
             for component in self.head.components:
-                names, logits = [], []
+                names: list[str] = []
+                logits = []
                 owner = np.full((len(context.at), self.n_items + 1), 0 if component.vocabulary else -1)
                 for name, owned, z in self.head.stages(component, facets, self.outputs, context):
                     if owned is not None and name != Pointer.name:
@@ -238,7 +242,7 @@ class Recommender(nn.Module):
         return Parts(log_probs.cpu().numpy(), weights, tuple(components))
 
     def collate(
-        self, histories: Histories, users: Sequence[int] | None = None
+        self, histories: Histories, users: Codes | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Check histories, and users if any, and return them as tensors for `forward`.
 
@@ -271,7 +275,7 @@ class Recommender(nn.Module):
             raise ConfigError(f"A user is outside 0 … {self.n_users - 1}; use the codes of the training log.")
         return items.to(device), at.to(device), torch.from_numpy(codes).to(device)
 
-    def _check_candidates(self, candidates: Sequence[int] | Histories, n_histories: int) -> np.ndarray:
+    def _check_candidates(self, candidates: Codes | Histories, n_histories: int) -> np.ndarray:
         """Return item codes (n_histories, m)."""
         chosen = _codes(candidates)
         if chosen is None or chosen.ndim not in (1, 2):
@@ -286,7 +290,7 @@ class Recommender(nn.Module):
         """Return an array (0, width) in the weights' precision."""
         return self.embedding.weight.detach().cpu().numpy()[:0, :1].repeat(width, axis=1)
 
-    def _score(self, histories: Histories, users: Sequence[int] | None) -> Iterator[tuple[slice, torch.Tensor]]:
+    def _score(self, histories: Histories, users: Codes | None) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield log-probabilities (b, n) of a few histories at a time, and which."""
         items, at, codes = self.collate(histories, users)
         for start in range(0, len(histories), HISTORIES_AT_ONCE):

@@ -68,7 +68,7 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
     low, high = table[["x", "y"]].min(), table[["x", "y"]].max()
     pixels = 0.9 * min(np.array(MAP) / np.maximum(high - low, 1e-12))  # a unit; plotly leaves a margin
     places = (marked[["x", "y"]] - (low + high) / 2) * pixels
-    taken = [(x, y, 6, 6) for x, y in places.to_numpy()]  # middle, half the width, half the height
+    taken = [(x, y, 6.0, 6.0) for x, y in places.to_numpy()]  # middle, half the width, half the height
     for row in marked["kind"].map(list(KINDS).index).sort_values(ascending=False, kind="stable").index:
         label = short(marked.loc[row, "title"], 30)
         width, height = 0.28 * LABEL * len(label), 0.6 * LABEL

@@ -8,6 +8,7 @@ from cprlab.plots.style import COLOURS, TRUTH, short, styled, whiskers
 
 ACROSS = 3  # panels in a row
 PANEL = 260  # pixels of a panel's height
+GAP = 85  # pixels between two rows of panels: ticks, the axis's title, and the title of the panel below
 
 
 def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, panel: str = "") -> go.Figure:
@@ -22,7 +23,8 @@ def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, pan
         panel: the column with a panel for each value; none if empty.
     """
     names, shades = list(dict.fromkeys(table[row])), list(dict.fromkeys(table[colour]))
-    figure, panels = panelled(table, panel, shared_yaxes=True)
+    height = 60 + 24 * len(names) * max(1, len(shades) / 2)
+    figure, panels = panelled(table, panel, height, shared_yaxes=True)
     for place, (of_panel, where) in enumerate(panels):
         for index, shade in enumerate(shades):
             rows = of_panel[of_panel[colour] == shade]
@@ -41,7 +43,7 @@ def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, pan
     )
     figure.update_yaxes(automargin=True)
     figure.update_xaxes(title=axis)
-    return sized(figure, "gains", title, len(panels), 60 + 24 * len(names) * max(1, len(shades) / 2))
+    return sized(figure, "gains", title, len(panels), height)
 
 
 def curves(
@@ -100,8 +102,9 @@ def grids(
     figure, panels = panelled(table, panel)
     for of_panel, where in panels:
         wide = of_panel.pivot(index=y, columns=x, values="value")
+        ticks = ([short(one, 40) for one in axis_of] for axis_of in (wide.columns, wide.index))
         figure.add_heatmap(
-            z=wide, x=list(map(str, wide.columns)), y=list(map(str, wide.index)), coloraxis="coloraxis",
+            **dict(zip("xy", ticks, strict=True)), z=wide, coloraxis="coloraxis",
             texttemplate="%{z:.4f}", hovertemplate=f"{x} %{{x}}, {y} %{{y}}: %{{z:.4f}}", name="", showlegend=False,
             xgap=2, ygap=2, **where,
         )  # fmt: skip
@@ -146,13 +149,16 @@ def tradeoffs(table: pd.DataFrame, against: str, units: dict[str, str], title: s
     return sized(figure, "tradeoffs", title, len(panels), PANEL)
 
 
-def panelled(table: pd.DataFrame, panel: str, **shared: bool) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:
+def panelled(
+    table: pd.DataFrame, panel: str, height: float = PANEL, **shared: bool | str
+) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:
     """Return an empty figure with a panel for each value of a column, and for each its rows and where it stands."""
     names = list(dict.fromkeys(table[panel])) if panel else [""]
     down = -(-len(names) // ACROSS)
     across = -(-len(names) // down)  # four stand two by two
     titles = [short(name, 40) for name in names] if panel else None
-    figure = make_subplots(down, across, subplot_titles=titles, vertical_spacing=0.32 / down, **shared)
+    gap = GAP / (down * height + GAP * (down - 1))
+    figure = make_subplots(down, across, subplot_titles=titles, vertical_spacing=gap, **shared)
     rows = [table[table[panel] == name] if panel else table for name in names]
     return figure, [
         (of_panel, {"row": place // across + 1, "col": place % across + 1}) for place, of_panel in enumerate(rows)
@@ -162,5 +168,5 @@ def panelled(table: pd.DataFrame, panel: str, **shared: bool) -> tuple[go.Figure
 def sized(figure: go.Figure, name: str, title: str, panels: int, height: float) -> go.Figure:
     """Return the figure with its name, its title and room for so many panels of a height in pixels."""
     down = -(-panels // ACROSS)
-    figure = styled(figure, name, title, int(170 + down * height + 60 * (down - 1)))
-    return figure.update_layout(legend_y=-70 / (down * height))
+    figure = styled(figure, name, short(title, 200), int(170 + down * height + GAP * (down - 1)))
+    return figure.update_layout(legend_y=-70 / (down * height + GAP * (down - 1)))

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from cprlab.errors import DataError
+from cprlab.files import read_parquet, refuse_bomb
 
 PAD = -1  # stands behind a shorter history in a file's table of histories
 ARRAYS = ("item_embeddings", "states", "histories", "targets", "bias", "item_ids", "titles")
@@ -27,24 +28,23 @@ def read_arrays(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
+                refuse_bomb(file.zip)
                 return {name: file[name] for name in file.files}
         with safe_open(path, framework="numpy") as file:
             arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             header = file.metadata() or {}
         return arrays | {name: _plain(json.loads(header[name])) for name in ("item_ids", "titles") if name in header}
-    except (OSError, EOFError, ValueError, LookupError, TypeError, SafetensorError, RuntimeError) as error:
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as arrays ({detail}).") from error
-    except Exception as error:  # zipfile and zlib raise kinds of their own for a damaged file
-        raise DataError(f"{path} cannot be read as arrays ({type(error).__name__}).") from error
 
 
 def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
     """Return `histories`, m lists of codes, and `targets` (m,) of a Parquet file, which may hold `item_ids` (n,)."""
     try:
-        table = pd.read_parquet(path)
+        table = read_parquet(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
+        raise DataError(f"{path} cannot be read as Parquet ({error}).") from error
     if missing := {"history", "target"} - set(table.columns):
         raise DataError(f"{path} has no column {' and no '.join(sorted(missing))}; it needs history and target.")
     if item_ids is None:
@@ -61,7 +61,10 @@ def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
 def _lookup(codes: pd.Index, ids: Any, place: str) -> np.ndarray:
     if not isinstance(ids, Sequence | np.ndarray | pd.Series) or isinstance(ids, str):
         raise DataError(f"{place}: a history must be a list of item ids.")
-    found = codes.get_indexer(pd.Index(ids))
+    try:
+        found = codes.get_indexer(pd.Index(ids))
+    except TypeError as error:
+        raise DataError(f"{place}: an id is a list or a table; ids must be numbers or text.") from error
     if (found < 0).any():
         raise DataError(f"{place}: {np.asarray(ids)[found < 0][0]!r} is not among item_ids.")
     return found

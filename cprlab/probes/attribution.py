@@ -1,14 +1,13 @@
 """Why a prediction came out as it did: what each partition of the head, and each item of the history, did to it."""
 
 import numbers
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
 from cprlab.models import Recommender
-from cprlab.models.recommender import ComponentParts, Histories, Parts
+from cprlab.models.recommender import Codes, ComponentParts, Histories, Parts
 
 LOGITS_AT_ONCE = 2**18  # 2 MB of doubles after each partition
 LEFT_OUT = ["case", "position", "item", "copy_change", "target_change"]
@@ -18,8 +17,8 @@ def attribution(
     recommender: Recommender,
     histories: Histories,
     k: int = 10,
-    users: Sequence[int] | None = None,
-    targets: Sequence[int] | None = None,
+    users: Codes | None = None,
+    targets: Codes | None = None,
 ) -> pd.DataFrame:
     """Return what each partition of the head changed in the logits and ranks of the items that matter to a case.
 
@@ -66,8 +65,8 @@ def attribution(
 def leave_one_out(
     recommender: Recommender,
     histories: Histories,
-    targets: Sequence[int] | None = None,
-    users: Sequence[int] | None = None,
+    targets: Codes | None = None,
+    users: Codes | None = None,
 ) -> pd.DataFrame:
     """Return how the prediction changes when one item of the history is taken out and the rest is read again.
 
@@ -157,7 +156,7 @@ def _before(after: np.ndarray, first: float) -> np.ndarray:
 
 
 def _check(
-    recommender: Recommender, histories: Histories, users: Sequence[int] | None, targets: Sequence[int] | None
+    recommender: Recommender, histories: Histories, users: Codes | None, targets: Codes | None
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Return the items read of each history, and the targets (cases, 1), or (cases, 0) if there are none."""
     items, at, _ = recommender.collate(histories, users)

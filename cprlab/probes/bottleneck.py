@@ -62,7 +62,7 @@ def copying_states(snapshot: Snapshot, progress: bool = True, radius: float | No
         radius: ρ, as of the snapshot from which these cases were taken; `snapshot.radius` if None.
     """
     batches = _batches(snapshot, progress, "copying states", radius)
-    return np.concatenate([batch.solve(*batch.wanted(None), free=False)[1].states.numpy() for batch in batches])
+    return np.concatenate([batch.solve_ball(*batch.wanted(None)).states.numpy() for batch in batches])
 
 
 def interference(snapshot: Snapshot, progress: bool = True, radius: float | None = None) -> pd.DataFrame:
@@ -79,8 +79,7 @@ def interference(snapshot: Snapshot, progress: bool = True, radius: float | None
     """
     rows = []
     for batch in _batches(snapshot, progress, "interference", radius):
-        _, ball = batch.solve(*batch.wanted(None), free=False)
-        excess = batch.excess(ball.states)
+        excess = batch.excess(batch.solve_ball(*batch.wanted(None)).states)
         for case, item in (excess > 0).nonzero().tolist():
             rows.append((batch.start + case, item, snapshot.titles[item], float(excess[case, item])))
     table = pd.DataFrame(rows, columns=["case", "item", "title", "excess"])
@@ -180,11 +179,13 @@ class _Batch(NamedTuple):
                 raise ConfigError("What is wanted must be probabilities, (cases, items), that sum to 1 for each case.")
         return p @ self.items.weight, torch.xlogy(p, p).sum(1) - p @ self.items.bias
 
-    def solve(self, mean: torch.Tensor, constant: torch.Tensor, free: bool = True) -> tuple[Nearest | None, Nearest]:
+    def solve_ball(self, mean: torch.Tensor, constant: torch.Tensor) -> Nearest:
+        """Return the nearest states of those in the ball."""
+        return nearest_states(self.items, mean, constant, self.states, self.radius)
+
+    def solve(self, mean: torch.Tensor, constant: torch.Tensor) -> tuple[Nearest, Nearest]:
         """Return the nearest states of all, and of those in the ball."""
-        ball = nearest_states(self.items, mean, constant, self.states, self.radius)
-        if not free:
-            return None, ball
+        ball = self.solve_ball(mean, constant)
         return nearest_states(self.items, mean, constant, ball.states, FREE * self.radius), ball
 
     def excess(self, states: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ checked in double precision before they are given.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from scipy.optimize import nnls
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError
+from cprlab.models.recommender import Codes, Histories
 from cprlab.probes.snapshot import Snapshot
 
 FIRST, MORE = 200, 60  # columns to start with, and the worst violators that are added in a round
@@ -67,8 +67,8 @@ def copyable(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
 
 def separable(
     snapshot: Snapshot,
-    S: Sequence[Sequence[int]],
-    from_: Sequence[Sequence[int]] | None = None,
+    S: Histories,
+    from_: Histories | None = None,
     progress: bool = True,
 ) -> list[Certificate]:
     """Return for each case whether any single hidden state ranks the items S above the items `from_`, with the proof.
@@ -117,7 +117,7 @@ class _Space:
     def __init__(self, snapshot: Snapshot) -> None:
         weight = snapshot.item_embeddings.astype(np.float64)
         self.d, self.biased = weight.shape[1], snapshot.bias is not None
-        if self.biased:
+        if snapshot.bias is not None:
             weight = np.column_stack([weight, snapshot.bias])
         self.original = weight
         weight = weight - weight.mean(0)
@@ -200,6 +200,11 @@ class _Search:
             self._answer("yes", margin / self.space.scale, witness=state[: self.space.d])
         return margin > 0
 
+    def certificate(self) -> Certificate:
+        """Return what was found, "undecided" if nothing was, and how long that took."""
+        found = self.found or Certificate("undecided", self.bound * self.space.scale, seconds=0)
+        return replace(found, seconds=self.seconds)
+
     def _answer(self, outcome: Outcome, margin: float, **proof: Any) -> None:
         self.found = Certificate(outcome, float(margin) * self.space.scale, seconds=self.seconds, **proof)
 
@@ -220,9 +225,7 @@ def _decide(space: _Space, searches: list[_Search]) -> list[Certificate]:
         waiting = [search for search in waiting if search.found is None]
         if not waiting:
             break
-    for search in waiting:
-        search._answer("undecided", search.bound)
-    return [replace(search.found, seconds=search.seconds) for search in searches]
+    return [search.certificate() for search in searches]
 
 
 def _weights(items: np.ndarray, weights: np.ndarray) -> dict[int, float]:
@@ -230,7 +233,7 @@ def _weights(items: np.ndarray, weights: np.ndarray) -> dict[int, float]:
     return dict(zip(items[kept].tolist(), weights[kept].tolist(), strict=True))
 
 
-def _codes(values: Sequence[int], n: int, name: str) -> np.ndarray:
+def _codes(values: Codes, n: int, name: str) -> np.ndarray:
     codes = np.unique(np.asarray(values))
     if not codes.size or codes.dtype.kind not in "iu" or codes[0] < 0 or codes[-1] >= n:
         raise ConfigError(f"{name} must be one or more item codes from 0 to {n - 1}.")

@@ -12,7 +12,7 @@ import torch
 
 from cprlab.adapters.recbole import PADDING
 from cprlab.data import InteractionLog
-from cprlab.data.load import check_file, first_line, item_titles, read_table
+from cprlab.data.load import as_log, check_file, first_line, item_titles, read_table
 from cprlab.data.log import find_columns, read_times
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
@@ -136,8 +136,7 @@ def _read_as_recbole(path: Path, **given: str) -> InteractionLog:
     if column is not None:
         times, _ = read_times(frame[column], path.name, first_line(path))
         frame[column] = times.astype(np.float32).astype(times.dtype)
-    titles = None if given["title"] else item_titles(path)
-    return InteractionLog.from_frame(frame, path.name, **given, titles=titles, first_line=first_line(path))
+    return as_log(frame, path, **given)
 
 
 def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarray, np.ndarray]:

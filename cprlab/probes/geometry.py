@@ -1,6 +1,5 @@
 """Where hidden states and items lie: distances case by case, the shape of the whole space, its spectra, and a map."""
 
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from cprlab.errors import DataError
 from cprlab.models import Recommender
-from cprlab.models.recommender import HISTORIES_AT_ONCE, Histories, inference
+from cprlab.models.recommender import HISTORIES_AT_ONCE, Codes, Histories, inference
 from cprlab.probes.snapshot import Snapshot
 
 DISTANCES_AT_ONCE = 2**21  # 16 MB of doubles
@@ -113,7 +112,7 @@ def spectra(snapshot: Snapshot) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def facet_distances(recommender: Recommender, histories: Histories, users: Sequence[int] | None = None) -> pd.DataFrame:
+def facet_distances(recommender: Recommender, histories: Histories, users: Codes | None = None) -> pd.DataFrame:
     """Return how far apart the hidden states are with which a head's partitions score items.
 
     Args:
@@ -149,7 +148,7 @@ def facet_distances(recommender: Recommender, histories: Histories, users: Seque
     return pd.concat(tables).sort_values("case", kind="stable", ignore_index=True)
 
 
-def neighbourhood(snapshot: Snapshot, case: int, marked: Sequence[int], n: int = 60) -> pd.DataFrame:
+def neighbourhood(snapshot: Snapshot, case: int, marked: Codes, n: int = 60) -> pd.DataFrame:
     """Return a map of where a case's history, target and hidden state lie among the items that may interfere.
 
     It is the plane of the first two principal components of the items shown, onto which the hidden state is projected.
@@ -203,7 +202,7 @@ def _doubles(snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
 def _singular_values(snapshot: Snapshot) -> dict[str, np.ndarray]:
     """Return the singular values of `spectra`'s matrices, descending; the (m, n) one is never formed."""
     differences = (array - array[0] for array in _doubles(snapshot))  # so that equal rows become zeros, not rounding
-    of_items, of_states = (np.linalg.qr(array - array.mean(0), "r") for array in differences)
+    of_items, of_states = (np.linalg.qr(array - array.mean(0)).R for array in differences)
     return {
         "item embeddings": np.linalg.svd(of_items, compute_uv=False),
         "log-probabilities": np.linalg.svd(of_states @ of_items.T, compute_uv=False),
@@ -250,7 +249,7 @@ def _compare(facet: str, other: str, one: np.ndarray, two: np.ndarray) -> pd.Dat
     )
 
 
-def _check_map(snapshot: Snapshot, case: int, marked: Sequence[int]) -> None:
+def _check_map(snapshot: Snapshot, case: int, marked: Codes) -> None:
     if not 0 <= case < len(snapshot):
         raise DataError(f"There is no case {case}; cases go from 0 to {len(snapshot) - 1}.")
     wrong = [item for item in marked if not 0 <= item < snapshot.n_items]

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from safetensors.numpy import save_file
 
 from cprlab.data import Sequences
@@ -16,7 +17,7 @@ from cprlab.data.sequences import Split
 from cprlab.errors import ConfigError, DataError
 from cprlab.files import whole
 from cprlab.models import Recommender
-from cprlab.models.recommender import HISTORIES_AT_ONCE, Histories, inference
+from cprlab.models.recommender import HISTORIES_AT_ONCE, Codes, Histories, inference
 from cprlab.probes.arrays import (
     ARRAYS,
     PAD,
@@ -31,12 +32,12 @@ from cprlab.probes.arrays import (
 AT_ONCE = 256  # cases whose scores of all items are held
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Snapshot:
     """A trained softmax at work: p(v) ∝ exp(h · w_v + b_v) for m cases, with the histories and targets behind them.
 
-    Everything is checked when a Snapshot is made. Arrays may be PyTorch's; numbers of double precision stay so, all
-    others become single.
+    Everything is checked when a Snapshot is made. Arrays may be given as PyTorch's, or as lists; numbers of double
+    precision stay so, all others become single.
 
     Attributes:
         item_embeddings: W (n, d), a row an item.
@@ -53,33 +54,43 @@ class Snapshot:
 
     item_embeddings: np.ndarray
     states: np.ndarray
-    histories: Sequence[np.ndarray]
+    histories: tuple[np.ndarray, ...]
     targets: np.ndarray
-    bias: np.ndarray | None = None
-    item_ids: np.ndarray | None = None
-    titles: np.ndarray | None = None
+    bias: np.ndarray | None
+    item_ids: np.ndarray
+    titles: np.ndarray
 
-    def __post_init__(self) -> None:
-        weights = check_table(self.item_embeddings, "item_embeddings", "items")
-        states = check_table(self.states, "states", "cases")
+    def __init__(
+        self,
+        item_embeddings: ArrayLike,
+        states: ArrayLike,
+        histories: Sequence[ArrayLike],
+        targets: ArrayLike,
+        bias: ArrayLike | None = None,
+        item_ids: ArrayLike | None = None,
+        titles: ArrayLike | None = None,
+    ) -> None:
+        weights = check_table(item_embeddings, "item_embeddings", "items")
+        states = check_table(states, "states", "cases")
         n, m = len(weights), len(states)
         if states.shape[1] != weights.shape[1]:
             raise DataError(
                 f"states are of size {states.shape[1]} and item_embeddings of size {weights.shape[1]}; a score is "
                 "their product, so both must have the same number of columns."
             )
-        if len(self.histories) != m:
-            raise DataError(f"There are {m:,} states and {len(self.histories):,} histories; give one for each case.")
+        if len(histories) != m:
+            raise DataError(f"There are {m:,} states and {len(histories):,} histories; give one for each case.")
+        ids = np.arange(n) if item_ids is None else check_names(item_ids, "item_ids", n)
+        names = ids if titles is None else check_names(titles, "titles", n)
         checked = {
             "item_embeddings": weights,
             "states": states,
-            "histories": tuple(check_history(case, history, n) for case, history in enumerate(self.histories)),
-            "targets": check_targets(self.targets, m, n),
-            "bias": None if self.bias is None else check_table(self.bias, "bias", "items", n),
-            "item_ids": np.arange(n) if self.item_ids is None else check_names(self.item_ids, "item_ids", n),
+            "histories": tuple(check_history(case, history, n) for case, history in enumerate(histories)),
+            "targets": check_targets(targets, m, n),
+            "bias": None if bias is None else check_table(bias, "bias", "items", n),
+            "item_ids": ids,
+            "titles": np.array([str(name) for name in names], dtype=object),
         }
-        titles = checked["item_ids"] if self.titles is None else check_names(self.titles, "titles", n)
-        checked["titles"] = np.array([str(title) for title in titles], dtype=object)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -112,7 +123,7 @@ class Snapshot:
         return replace(
             self,
             states=self.states[cases],
-            histories=[self.histories[case] for case in cases],
+            histories=tuple(self.histories[case] for case in cases),
             targets=self.targets[cases],
         )
 
@@ -129,9 +140,9 @@ class Snapshot:
         cls,
         recommender: Recommender,
         histories: Histories,
-        targets: Sequence[int],
+        targets: Codes,
         *,
-        users: Sequence[int] | None = None,
+        users: Codes | None = None,
         item_ids: np.ndarray | None = None,
         titles: np.ndarray | None = None,
         facet: str = "",
@@ -172,22 +183,23 @@ class Snapshot:
                 if name not in own:
                     raise ConfigError(f"This head has no hidden state {name!r}; it has: {', '.join(own)}.")
                 states.append(own[name][:, 0].cpu().numpy())
-            weight, bias = (None if one is None else one[:-1].cpu().numpy() for one in recommender.outputs)
+            weight = recommender.outputs.weight[:-1].cpu().numpy()
+            bias = None if recommender.item_bias is None else recommender.item_bias[:-1].cpu().numpy()
         if not states:
             raise DataError("There is no history, so there is nothing to probe.")
         kept = np.ones(len(weight), dtype=bool) if bias is None else ~np.isneginf(bias)
         renumbered = np.where(kept, np.cumsum(kept) - 1, PAD)
-        rows = zip(items.cpu().numpy(), recommender.valid(items).cpu().numpy(), strict=True)
-        read = [renumbered[row[valid]] for row, valid in rows]
-        codes = check_targets(targets, len(read), len(weight))
-        if not kept[codes].all():
-            case = int(np.argmin(kept[codes]))
+        valid = recommender.valid(items).cpu().numpy()
+        read = [renumbered[row[where]] for row, where in zip(items.cpu().numpy(), valid, strict=True)]
+        wanted = check_targets(targets, len(read), len(weight))
+        if not kept[wanted].all():
+            case = int(np.argmin(kept[wanted]))
             raise DataError(f"The target of case {case} can never be recommended (its bias is −∞); leave it out.")
         return cls(
             weight[kept],
             np.concatenate(states),
             [row[row != PAD] for row in read],
-            renumbered[codes],
+            renumbered[wanted],
             None if bias is None else bias[kept],
             np.flatnonzero(kept) if item_ids is None else check_names(item_ids, "item_ids", len(weight))[kept],
             None if titles is None else check_names(titles, "titles", len(weight))[kept],

@@ -1,6 +1,6 @@
 """answer: what a report found, in words and numbers."""
 
-from typing import NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,12 @@ FEW = 20  # users below which an interval covers its mean too rarely for a verdi
 SMALL = 300  # users below which only large gains can be seen
 ROUNDED = 0.0005  # a difference that is 0.0 percentage points as printed
 LOWER_IS_BETTER = {"log-loss"}
+
+
+class Row(Protocol):
+    """A row of a table as `DataFrame.itertuples` gives it: the table's columns are its attributes."""
+
+    def __getattr__(self, column: str, /) -> Any: ...
 
 
 def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
@@ -54,12 +60,12 @@ def _points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def gain_in_words(row: NamedTuple) -> str:
+def gain_in_words(row: Row) -> str:
     """Say one row of `evaluation.compare` or `sweeps.gains` in words."""
     return f"{row.cases} {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], {judgement(row)}"
 
 
-def judgement(row: NamedTuple) -> str:
+def judgement(row: Row) -> str:
     """Return "better", "worse", "no difference shown" or "too few users to tell" for one row, as `gain_in_words`."""
     if row.n < FEW:
         return "too few users to tell"
@@ -73,7 +79,7 @@ def overall(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["cases"] == "all") & (table["ranking"] == "raw")]
 
 
-def relative_in_words(row: NamedTuple) -> str:
+def relative_in_words(row: Row) -> str:
     """Say the relative gain of one row of `sweeps.gains`; nothing where the base may be 0."""
     ratios = (row.ratio, row.ratio_low, row.ratio_high)
     if not np.isfinite(ratios).all():

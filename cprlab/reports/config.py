@@ -1,5 +1,6 @@
 """What a training, or a report, can be asked for; the notebook, the command line and papermill all fill this."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data import Sequences, load_sequences
+from cprlab.data.splits import SplitBy
+from cprlab.errors import visible
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.training import Run, RunConfig, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
+from cprlab.training.processes import is_first
 
 
 class LogConfig(Config):
@@ -29,6 +33,8 @@ class LogConfig(Config):
         item: the log's column of items.
         time: the log's column of times.
         title: the log's column of titles.
+        basket: the log's column of baskets, if rows are to be taken together.
+        split: how to hold interactions out.
     """
 
     data: str = "complete-journey-types"
@@ -43,6 +49,8 @@ class LogConfig(Config):
     item: str = ""
     time: str = ""
     title: str = ""
+    basket: str = ""
+    split: SplitBy = "leave-one-out"
 
     def sequences(self) -> Sequences:
         """Load the log and pack it.
@@ -50,7 +58,8 @@ class LogConfig(Config):
         Raises:
             DataError: the log cannot be read, or is too short to be split.
         """
-        sequences = load_sequences(self.data, user=self.user, item=self.item, time=self.time, title=self.title)
+        columns = {role: getattr(self, role) for role in ("user", "item", "time", "title", "basket")}
+        sequences = load_sequences(self.data, **columns, split=self.split)
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:
@@ -77,13 +86,16 @@ class TrainConfig(LogConfig):
     learning_rate: float = TrainingConfig().learning_rate
 
     def run(self) -> Run:
-        """Train, or read the run back.
+        """Train, or read the run back, and say on standard error what is to be known of the log.
 
         Raises:
             CprlabError: a value, the data, the head or the device is not usable, or the training diverged.
         """
         config = self.run_config(self.head, batch_size=self.batch_size, learning_rate=self.learning_rate)
-        return train(self.sequences(), config, self.runs, self.device)
+        sequences = self.sequences()
+        if is_first():
+            print(*map(visible, sequences.notes), sep="\n", end="\n" * bool(sequences.notes), file=sys.stderr)
+        return train(sequences, config, self.runs, self.device)
 
 
 class ReportConfig(LogConfig):

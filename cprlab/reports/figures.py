@@ -23,7 +23,7 @@ def write_figures(report: Path | str, folder: Path | str) -> list[Path]:
         drawn = [output["data"][PLOTLY] for output in outputs if PLOTLY in output.get("data", {})]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{notebook} is not an executed report; make one with: cprlab report") from error
-    written = []
+    written: list[Path] = []
     for figure in drawn:
         name = figure["layout"].get("meta", {}).get("name", "figure")
         again = sum(path.stem.partition("-")[0] == name for path in written)

@@ -4,6 +4,7 @@ import html
 import json
 import platform
 import re
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -17,7 +18,7 @@ MARKUP = re.compile(r"([\\`*_\[\]#|~$])")
 VERSIONS = ("cprlab", "torch", "numpy", "scipy")
 
 
-def write_numbers(name: str, config: ReportConfig, content: dict[str, object]) -> None:
+def write_numbers(name: str, config: ReportConfig, content: Mapping[str, object]) -> None:
     """Write `settings`, `versions` and `content` to the file `name` in `config.out`, if any; nan becomes null."""
     if not config.out:
         return
@@ -26,7 +27,7 @@ def write_numbers(name: str, config: ReportConfig, content: dict[str, object]) -
         "versions": {name: metadata.version(name) for name in VERSIONS} | {"python": platform.python_version()},
     }
     with whole(Path(config.out) / name) as file:
-        file.write_text(json.dumps(_plain(about | content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(_plain({**about, **content}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_metrics(summary: pd.DataFrame, config: ReportConfig) -> None:

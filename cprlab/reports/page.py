@@ -5,12 +5,13 @@ import plotly.io as pio
 import plotly.offline
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import Preprocessor
+from nbformat import NotebookNode
 from traitlets.config import Config
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
 
-def to_page(notebook: nbformat.NotebookNode, title: str) -> str:
+def to_page(notebook: NotebookNode, title: str) -> str:
     """Return the page: prose, tables and figures, without the code; plotly.js is in it once, and nothing is fetched."""
     exporter = HTMLExporter(
         config=Config(
@@ -35,7 +36,7 @@ def to_page(notebook: nbformat.NotebookNode, title: str) -> str:
 class WithoutProgress(Preprocessor):
     """Leaves out what progress bars wrote."""
 
-    def preprocess_cell(self, cell, resources, index):
+    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
         """Return the cell without what went to standard error."""
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
@@ -45,7 +46,7 @@ class WithoutProgress(Preprocessor):
 class _Drawn(Preprocessor):
     """Turns plotly's JSON outputs into drawn figures."""
 
-    def preprocess_cell(self, cell, resources, index):
+    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
         for output in cell.get("outputs", []):
             if PLOTLY in output.get("data", {}):
                 figure = output.data[PLOTLY]

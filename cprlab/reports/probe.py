@@ -142,7 +142,7 @@ def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
     models = {}
     for found in findings:
         tables = {"copying": found.scores, "parts": found.parts, "space": found.space, "separable": found.separable}
-        if found.dial is not None:
+        if found.dial is not None and found.gap is not None:
             tables["dial"] = found.dial.drop(columns="case").groupby("alpha", as_index=False).mean()
             tables["gap"] = found.gap.drop(columns="case").describe().rename_axis("statistic").reset_index()
         models[found.subject.name] = {

@@ -3,10 +3,14 @@
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -14,14 +18,12 @@ from traitlets.config import Config
 
 import cprlab
 from cprlab import errors
-from cprlab.errors import ConfigError, CprlabError, DataError, suggestion
-from cprlab.files import make_folder, whole
+from cprlab.errors import ConfigError, CprlabError, DataError, suggestion, visible
+from cprlab.files import make_folder, refuse_other_files, whole
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.page import to_page
 from cprlab.reports.probe import ProbeConfig
 
-# The kernel is talked to through files that only this user can open, not through open ports.
-LOCAL_SOCKETS = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
 PAGE, NOTEBOOK = "index.html", "report.ipynb"
 
 
@@ -42,7 +44,7 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
     """
     refuse_to_overwrite(Path(out), config, "metrics.json", "data")
     for note in config.check().notes:
-        print(note, file=sys.stderr)
+        print(visible(note), file=sys.stderr)
     return publish("report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
 
 
@@ -76,18 +78,9 @@ def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: 
     Raises:
         DataError: there is something else.
     """
-    make_folder(out.parent)
-    here, runs = out.resolve(), Path(config.runs).resolve()
-    if here == runs or here in runs.parents or runs in here.parents:
-        raise DataError(f"The report in {out} and the runs in {config.runs} must not be in each other; change --out.")
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DataError(f"{out} is a file; choose another folder with --out.")
-    held = {path.name for path in out.iterdir()} - {".ipynb_checkpoints"}
-    if held and held != {PAGE, numbers, NOTEBOOK}:
-        raise DataError(f"{out} holds other files than a report's; choose another folder with --out.")
-    if held:
+    refuse_nesting(out, config.runs, "--out")
+    files = {PAGE, numbers, NOTEBOOK}
+    if refuse_other_files(out, lambda held: held == files, "a report's", "choose another folder with --out"):
         try:
             notebook = json.loads((out / NOTEBOOK).read_text(encoding="utf-8"))
             about = notebook["metadata"]["papermill"]["parameters"][subject]
@@ -99,6 +92,18 @@ def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: 
             raise DataError(f"{out} holds the report on {shown}; choose another folder with --out, or remove it.")
 
 
+def refuse_nesting(out: Path, runs: str, option: str) -> None:
+    """Make the folder above `out`, unless the report there and the runs would be in each other.
+
+    Raises:
+        DataError: they would be, so that one would be replaced with the other, or there is no room.
+    """
+    make_folder(out.parent)
+    here, there = out.resolve(), Path(runs).resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise DataError(f"The report in {out} and the runs in {runs} must not be in each other; change {option}.")
+
+
 def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
     """Run one of the project's notebooks with parameters and return it; its progress bars go to standard error.
 
@@ -108,16 +113,33 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
     """
     notebook = _checked(name, parameters)
     try:
-        executed = papermill.execute_notebook(
-            notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=LOCAL_SOCKETS
-        )
+        with _sockets() as sockets:
+            executed = papermill.execute_notebook(
+                notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=sockets
+            )
     except papermill.PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)
         if isinstance(kind, type) and issubclass(kind, CprlabError):
             raise kind(error.evalue) from None
         raise
+    except DeadKernelError:
+        raise CprlabError(
+            f"The process that ran {name} was killed, for want of memory perhaps; start again to go on after the last "
+            "whole epoch."
+        ) from None
     executed, _ = CoalesceStreamsPreprocessor()(executed, {})  # of a progress bar, only its last state is kept
     return executed
+
+
+@contextmanager
+def _sockets() -> Iterator[Config]:
+    """Let a kernel be talked to through files that only this user can open, not through open ports, where that can be.
+
+    By default they would stand where the program was started: it may be read-only there, and kernels that start at once
+    would take the same files and mix up their messages.
+    """
+    with tempfile.TemporaryDirectory(prefix="cprlab-") as folder:
+        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}} if os.name == "posix" else {})
 
 
 def parameterised(name: str, parameters: dict) -> nbformat.NotebookNode:

@@ -50,9 +50,10 @@ class ModelsConfig(ReportConfig):
         """
         sources = [source.strip() for source in self.models.split(";") if source.strip()]
         sequences = None
-        if not sources or any(Path(source).is_dir() for source in sources):
+        if any(Path(source).is_dir() for source in sources):
             sequences = self.sequences()
         if not sources:
+            sequences = self.sequences()
             trained = (train(sequences, config, self.runs, self.device) for config in self.run_configs().values())
             sources = [str(run.folder) for run in trained]
         if len({Path(source).resolve() for source in sources}) < len(sources):
@@ -146,11 +147,7 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
     run = Run.load(folder)
     if sequences is None:
         raise ConfigError(f"{folder} holds no histories; give the log that it was trained on as --data.")
-    if run.record["data"]["fingerprint"] != sequences.fingerprint:
-        raise DataError(
-            f"{folder} was trained on other data ({run.record['data']['name']}) than {sequences.name}; give that log, "
-            "with the same --users."
-        )
+    run.check_data(sequences)
     snapshot = Snapshot.from_sequences(run.recommender, sequences, facet=facet)
     head = run.recommender.head.config
     plain = not (head.repeatnet or head.context or head.pointer or head.rerank or head.post or head.facets > 1)

@@ -1,12 +1,12 @@
 """What the summary of a sweep asks for, and its answer in words."""
 
 import json
-from typing import NamedTuple
 
 import pandas as pd
 
 from cprlab.config import Config
 from cprlab.errors import ConfigError
+from cprlab.reports.answer import Row
 from cprlab.sweeps import Grid, Results, finished, run_trials
 from cprlab.sweeps.significance import FEWEST_LOGS
 from cprlab.training.loop import Device
@@ -86,9 +86,9 @@ def summary_answer(averaged: pd.DataFrame, tests: pd.DataFrame, users: int) -> s
     return "\n".join(lines)
 
 
-def _in_words(row: NamedTuple) -> str:
+def _in_words(row: Row) -> str:
     """Say one row of `geometric_mean_gains` in words."""
     if row.low != row.low:  # nan
-        return "not defined, since a mean is 0"
+        return "not defined, since the first head scores 0 on a log"
     verdict = "no difference shown" if row.low <= 0 <= row.high else "better" if row.value > 0 else "worse"
     return f"{row.value:+.1%} [{row.low:+.1%}, {row.high:+.1%}], {verdict}"

@@ -14,10 +14,10 @@ import papermill
 
 import cprlab
 from cprlab.errors import ConfigError, CprlabError, DataError
-from cprlab.files import locked, make_folder, whole
+from cprlab.files import locked, refuse_other_files, whole
 from cprlab.reports.index import index_page
 from cprlab.reports.page import to_page
-from cprlab.reports.run import PAGE, execute, find_notebook
+from cprlab.reports.run import PAGE, execute, find_notebook, refuse_nesting
 from cprlab.sweeps.cluster import open_cluster
 from cprlab.sweeps.config import SweepConfig
 from cprlab.sweeps.work import Outcome, run_all, train_trial
@@ -49,7 +49,8 @@ def run_sweep(
     _notebooks(config)
     with open_cluster(workers, scheduler, slurm, config.device) as client:
         trials = [(trial, data) for data in config.data for trial in config.grid.but(data=(data,)).trials()]
-        asked = [(train_trial, (trial, data, config.size, config.runs, config.device)) for trial, data in trials]
+        size, split, runs, device = config.size, config.split, config.runs, config.device
+        asked = [(train_trial, (trial, data, size, split, runs, device)) for trial, data in trials]
         trained = run_all(client, asked, "runs")
         usable = {data for (_, data), of_run in zip(trials, trained, strict=True) if not of_run.error}
         # A log that cannot be read has stopped its own runs, and would stop the notebooks.
@@ -86,25 +87,14 @@ def refuse_to_replace(out: Path, config: SweepConfig) -> None:
     Raises:
         DataError: there is something else.
     """
-    make_folder(out.parent)
-    here, runs = out.resolve(), Path(config.runs)
-    if here == runs or here in runs.parents or runs in here.parents:
-        raise DataError(f"The report in {out} and the runs in {runs} must not be in each other; change `out`.")
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DataError(f"{out} is a file; choose another folder with `out`.")
-    held = {path.name for path in out.iterdir()} - {".ipynb_checkpoints"}
-    if not held:
-        return
+    refuse_nesting(out, config.runs, "`out`")
     try:
         stamp = json.loads((out / STAMP).read_text(encoding="utf-8"))
         name, files = stamp["sweep"]["name"], {*stamp["files"]}
     except (OSError, ValueError, LookupError, TypeError):
         name, files = None, set()
-    if not held <= files:
-        raise DataError(f"{out} holds other files than a sweep's report; choose another folder with `out`.")
-    if name != config.name:
+    held = refuse_other_files(out, files.issuperset, "a sweep's report", "choose another folder with `out`")
+    if held and name != config.name:
         raise DataError(f"{out} holds the report of the sweep {name!r}; choose another name, or remove it.")
 
 

@@ -1,13 +1,11 @@
 """Heads against the first: what each predicts side by side, and where the difference lies, in words and numbers."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
 from cprlab.evaluation import Example
 from cprlab.plots import GLYPHS
-from cprlab.reports.answer import caution, gain_in_words, judgement, relative_in_words
+from cprlab.reports.answer import Row, caution, gain_in_words, judgement, relative_in_words
 from cprlab.reports.numbers import as_text
 
 LEVEL = 0.05  # of p, after Holm's correction, above which a difference is not shown
@@ -122,7 +120,7 @@ def _verdict(ranked: pd.DataFrame, left_out: pd.DataFrame) -> str:
     return sentence + "Without the history's items no gain is shown: all of it may lie in which are copied or excluded."
 
 
-def _tested(row: NamedTuple) -> str:
+def _tested(row: Row) -> str:
     """Return `judgement(row)`, but that no difference is shown where a test of many says so."""
     found = judgement(row)
     return "no difference shown" if found in ("better", "worse") and row.holm > LEVEL else found
@@ -132,7 +130,7 @@ def _said(rows: pd.DataFrame) -> str:
     return "; ".join(map(_with_test, rows.itertuples())) or "no such targets"
 
 
-def _with_test(row: NamedTuple) -> str:
+def _with_test(row: Row) -> str:
     doubted = ", which may be chance" if judgement(row) != _tested(row) else ""
     more = [relative_in_words(row), "" if np.isnan(row.holm) else f"p = {row.holm:.4f}{doubted}"]
     return gain_in_words(row) + f" ({', '.join(filter(None, more))})" * any(more)

@@ -1,7 +1,6 @@
 """Does better repetition cost diversity? The lists of a study's heads, what is measured of them, and the answer."""
 
 import itertools
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,7 @@ import pandas as pd
 from cprlab.data import Sequences
 from cprlab.evaluation import METRICS, Lists, diversity, recommended, side_by_side, taken
 from cprlab.models import ablated, parse_head
-from cprlab.reports.answer import caution, judgement
+from cprlab.reports.answer import Row, caution, judgement
 from cprlab.reports.numbers import as_text
 from cprlab.sweeps import Results
 from cprlab.sweeps.statistics import resampled_means
@@ -51,7 +50,8 @@ def survey(results: Results, logs: dict[str, Sequences], seed: int = 0) -> pd.Da
 def _heads(results: Results, data: str, sequences: Sequences) -> tuple[dict[str, Lists], dict[str, np.ndarray]]:
     """Return each head's lists and NDCG@10 (S seeds, m users); behind the first head its (post)."""
     of_data = results.table[results.table["data"] == data]
-    lists, accuracy = {}, {}
+    lists: dict[str, Lists] = {}
+    accuracy: dict[str, np.ndarray] = {}
     for head, rows in of_data.groupby("head", sort=False):
         runs = [results.run(data=data, head=head, seed=seed) for seed in rows["seed"]]
         variants = {head: ("rank", [run.recommender for run in runs])}
@@ -143,10 +143,10 @@ def _repeats(found: pd.DataFrame, name: str) -> str:
     return f"{share.value:.1%} repeats: {verdicts.get(judgement(more), judgement(more))} ({points})"
 
 
-def _difference(row: NamedTuple) -> str:
+def _difference(row: Row) -> str:
     return f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
 
 
-def _row(found: pd.DataFrame, against: str, name: str, metric: str) -> NamedTuple:
+def _row(found: pd.DataFrame, against: str, name: str, metric: str) -> Row:
     chosen = found[(found["against"] == against) & (found["lists"] == name) & (found["metric"] == metric)]
     return next(chosen.itertuples())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ from tqdm import tqdm
 from cprlab.data import CopyingPlan, Sequences, count_repeats, thin_repeats
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS
-from cprlab.reports.answer import caution, gain_in_words, relative_in_words
+from cprlab.reports.answer import Row, caution, gain_in_words, relative_in_words
 from cprlab.sweeps.statistics import resampled_means
 from cprlab.training import fit_plan, planted_losses
 
-REMOVED = {"repeats": "repeats", "any": "all"}  # what is removed, and among what it is drawn
+REMOVED: dict[str, Literal["repeats", "all"]] = {"repeats": "repeats", "any": "all"}  # what goes, and drawn among what
 BEYOND = "repeats, against as many of any"
 
 
@@ -41,7 +41,7 @@ def thinned(logs: dict[str, Sequences], doses: Sequence[float]) -> tuple[dict[st
         name = f"{log}, {dose:.0%} of {removed}"
         made[name] = thin_repeats(sequences, dose, REMOVED[removed])
         counts = count_repeats(made[name])
-        shares = counts.repeats / counts.interactions, counts.tested / counts.users
+        shares = counts.repeats / counts.interactions, counts.tested / counts.cases
         rows.append((name, log, removed, dose, counts.users, counts.interactions, *shares))
     if not rows:
         raise DataError(f"Nothing repeats in {', '.join(logs)}, so there is no dose to vary; take a log with repeats.")
@@ -165,13 +165,13 @@ def dose_answer(
     return "\n".join([*lines, "", caution(int(facts["users"].min()))])
 
 
-def _ends(rows: pd.DataFrame, x: str) -> tuple[NamedTuple, NamedTuple]:
+def _ends(rows: pd.DataFrame, x: str) -> tuple[Row, Row]:
     """Return the rows with the least and the largest x."""
     first, *_, last = rows.sort_values(x).itertuples()
     return first, last
 
 
-def _change(row: NamedTuple) -> str:
+def _change(row: Row) -> str:
     changed = "it grows" if row.value > 0 else "it shrinks"
     verdict = "no change shown" if row.low <= 0 <= row.high else changed
     return f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], {verdict}"

@@ -4,18 +4,19 @@ All measurements are rows `fault, measured, head, with, without, value, low, hig
 it, and `value`, what mending the fault changes, with its 95% interval over n users.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from cprlab.adapters.padded import Padded
-from cprlab.adapters.recbole import PADDING, Reference
+from cprlab.adapters.recbole import PADDING
 from cprlab.data import InteractionLog, Sequences, Windows
 from cprlab.errors import DataError
 from cprlab.evaluation import evaluate
 from cprlab.evaluation.tables import interval
-from cprlab.models import parse_head
+from cprlab.models import Recommender, parse_head
+from cprlab.models.recommender import Histories
 from cprlab.reports.answer import gain_in_words
 from cprlab.studies.faulty import Models, skip_history, without_padding
 from cprlab.sweeps import Results, gains, means
@@ -113,7 +114,7 @@ def padding_in_lists(models: Models, log: Sequences, k: int = 10) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def agreement(model: Reference, histories: Sequence[Sequence[int]], k: int) -> np.ndarray:
+def agreement(model: Recommender, histories: Histories, k: int) -> np.ndarray:
     """Return (m,) the share of the top k that is the same in `max_len` slots and in half of them."""
     slots = model.max_len
     recent = [history[-(slots // 2) :] for history in histories]

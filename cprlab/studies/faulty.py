@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from cprlab.adapters.padded import Padded
-from cprlab.adapters.recbole import PADDING, Reference
+from cprlab.adapters.recbole import PADDING, Reference, padding_bias
 from cprlab.data import Sequences
-from cprlab.data.sequences import FEWEST
+from cprlab.data.splits import FEWEST
 from cprlab.files import locked, make_folder
 from cprlab.models import Recommender, parse_head
-from cprlab.models.partitions import Reranker
+from cprlab.models.partitions import Context, Embeddings, Facets, Partition, Reranker, Scored
 from cprlab.studies.config import StudyConfig
 from cprlab.training import RunConfig, fit
 
@@ -86,7 +86,7 @@ class FaultsConfig(StudyConfig):
 class NewItemsReranker(Reranker):
     """R:k, where the k items are chosen outside the history."""
 
-    def score(self, z, facets, outputs, context):
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         new = z.detach().scatter(2, context.distinct, -torch.inf)
         return super().score(new, facets, outputs, context)
@@ -95,7 +95,7 @@ class NewItemsReranker(Reranker):
 def skip_history(model: Recommender) -> None:
     """Make the rerankers of a model choose their items outside the history."""
     for index, component in enumerate(model.head.components):
-        partitions = [
+        partitions: list[Partition] = [
             NewItemsReranker(partition.k, partition.facet, partition.merge)
             if isinstance(partition, Reranker)
             else partition
@@ -105,10 +105,9 @@ def skip_history(model: Recommender) -> None:
 
 
 @contextmanager
-def without_padding(model: Reference) -> Iterator[None]:
+def without_padding(model: Recommender) -> Iterator[None]:
     """Give padding the probability 0 for the length of a `with` block."""
-    bias = model.embedding.weight.detach().new_zeros(model.n_items + 1)
-    bias[PADDING] = -torch.inf
+    bias = padding_bias(model.n_items).to(model.embedding.weight)
     model.item_bias = nn.Parameter(bias, requires_grad=False)
     try:
         yield

@@ -16,7 +16,7 @@ from cprlab.errors import ConfigError
 from cprlab.files import locked, make_folder, whole
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
-from cprlab.reports.answer import gain_in_words
+from cprlab.reports.answer import Row, gain_in_words
 from cprlab.simulation import Population, learner, oracle, popular, simulate
 from cprlab.sweeps.grid import SIZES, SizeName
 from cprlab.sweeps.statistics import resampled_means
@@ -220,7 +220,7 @@ def feedback_answer(table: pd.DataFrame, base: str) -> str:
     return "\n".join(lines)
 
 
-def _lasts(first: NamedTuple, last: NamedTuple, change: NamedTuple) -> str:
+def _lasts(first: Row, last: Row, change: Row) -> str:
     """Say what became of a gain."""
     if last.high < 0:
         return "In the last round it does worse."

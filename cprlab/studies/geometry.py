@@ -89,7 +89,7 @@ def probe_runs(results: Results, logs: dict[str, Sequences], cases: int) -> Geom
         of_space.append(space(whole.snapshot).assign(**labels))
         if row["seed"] == 0:
             last[row["data"], row["head"]] = subject
-    return Geometry(*(pd.concat(tables, ignore_index=True) for tables in (of_cases, of_space)), last)
+    return Geometry(pd.concat(of_cases, ignore_index=True), pd.concat(of_space, ignore_index=True), last)
 
 
 def over_epochs(found: Geometry, base: str = "") -> pd.DataFrame:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.adapters.checkpoint import read_checkpoint
-from cprlab.adapters.recbole import CLASSES, RECORDED, from_state_dict, load
+from cprlab.adapters.recbole import CLASSES, RECORDED, Fidelity, from_state_dict, load
 from cprlab.errors import ConfigError
 
 HISTORIES = [[1, 2, 3, 3, 4, 5, 6], [7], [8, 9, 8]]  # whose probabilities are recorded
@@ -53,7 +53,7 @@ def silent_options() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["class", "option", "taken_for", "difference", "cprlab"])
 
 
-def _probabilities(name: str, changes: dict, fidelity: str) -> np.ndarray:
+def _probabilities(name: str, changes: dict, fidelity: Fidelity) -> np.ndarray:
     checkpoint = read_checkpoint(RECORDED / f"{name}.pth")
     config = checkpoint["config"].final_config_dict | changes
     return np.exp(from_state_dict(name, config, checkpoint["state_dict"], fidelity).log_probs(HISTORIES))

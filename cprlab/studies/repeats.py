@@ -22,7 +22,7 @@ def repeats_answer(counts: dict[str, RepeatCounts], curve: pd.DataFrame, gaps: p
         if not of_log.repeats:
             lines.append(f"{start}: nobody consumes an item again, so whatever a model puts on the history is lost.")
             continue
-        tested = _share(of_log.tested / of_log.users, *wilson(of_log.tested, of_log.users))
+        tested = _share(of_log.tested / of_log.cases, *wilson(of_log.tested, of_log.cases))
         lines.append(
             f"{start}: {of_log.repeats / of_log.interactions:.1%} of the interactions repeat an earlier item of the "
             f"user, and {tested} of the users end with an item that is among the {max_len} before it. "

@@ -1,10 +1,10 @@
 """Sensitivity to training settings: how much of the gain between heads is tuning, in words."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from cprlab.reports.answer import caution, gain_in_words, judgement, overall, unfinished
+from cprlab.reports.answer import Row, caution, gain_in_words, judgement, overall, unfinished
 from cprlab.reports.numbers import as_text
 from cprlab.sweeps import Results, gains, means, tuned, tuning_gains
 
@@ -44,7 +44,7 @@ def sensitivity_answer(results: Results, head: str, usual: dict[str, Any]) -> st
     return "\n".join([*lines, unfinished(results.table), "", few])
 
 
-def _verdict(other: str, of_tuned: list[NamedTuple]) -> str:
+def _verdict(other: str, of_tuned: list[Row]) -> str:
     neither, both = (next(row for row in of_tuned if row.tuned == name) for name in ("neither", "both"))
     found = judgement(both)
     if found == "better":
@@ -54,7 +54,7 @@ def _verdict(other: str, of_tuned: list[NamedTuple]) -> str:
     return f"So no gain is shown once both are tuned: {_gain(both)}."
 
 
-def _gain(row: NamedTuple) -> str:
+def _gain(row: Row) -> str:
     return gain_in_words(row).removeprefix("all ")
 
 

@@ -37,13 +37,8 @@ def contributions(cases: pd.DataFrame, metrics: Sequence[str] = ("NDCG@10",), se
 def steps(heads: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return `(part, head, over)` for every two heads of which one is the other and one part; part by part."""
     parsed = {name: parse_head(name) for name in heads}
-    found = [
-        (list(PARTS).index(added.partition(":")[0]), added, head, over)
-        for over in heads
-        for head in heads
-        if (added := _added(parsed[head], parsed[over]))
-    ]
-    return [step for _, *step in sorted(found, key=lambda step: step[0])]
+    found = [(added, head, over) for over in heads for head in heads if (added := _added(parsed[head], parsed[over]))]
+    return sorted(found, key=lambda step: list(PARTS).index(step[0].partition(":")[0]))
 
 
 def _added(head: HeadConfig, over: HeadConfig) -> str:

@@ -5,12 +5,12 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from dask.system import CPU_COUNT
-from dask_jobqueue import SLURMCluster
 from dask_jobqueue.core import Job, JobQueueCluster
-from dask_jobqueue.slurm import SLURMJob
+from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
 from cprlab.errors import ConfigError, suggestion
@@ -68,7 +68,7 @@ def _gpus() -> list[str]:
 
 
 def _slurm(path: str, workers: int) -> SLURMCluster:
-    arguments = {"n_workers": 1, "scheduler_options": {}} | read_yaml(path)
+    arguments: dict[str, Any] = {"n_workers": 1, "scheduler_options": {}} | read_yaml(path)
     known = {
         name
         for kind in (JobQueueCluster, Job, SLURMJob)

@@ -14,6 +14,7 @@ from cprlab.errors import ConfigError, CprlabError
 from cprlab.sweeps.grid import Grid
 from cprlab.training.loop import Device
 
+LONGEST = 100_000  # characters of a file of settings, which takes a second to read
 ONE_OR_MORE = ("data", "encoder", "head", "notebooks")
 
 
@@ -74,6 +75,12 @@ class SweepConfig(Grid):
     def _absolute_runs(cls, runs: str) -> str:
         return os.path.abspath(runs)
 
+    @pydantic.model_validator(mode="after")
+    def _numbered_notebooks_leave_one_out(self) -> "SweepConfig":
+        if self.notebooks and self.split != "leave-one-out":
+            raise ValueError(f"the numbered notebooks do not know the {self.split} split; leave them out")
+        return self
+
     @property
     def folder(self) -> Path:
         """The report's folder."""
@@ -106,7 +113,10 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         ConfigError: the file cannot be read, is not YAML, or does not hold names and values, each name once.
     """
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _EachKeyOnce)
+        text = Path(path).read_text(encoding="utf-8")
+        if len(text) > LONGEST:
+            raise ConfigError(f"{path} holds {len(text):,} characters; a file of settings has {LONGEST:,} at the most.")
+        values = yaml.load(text, _Plain)  # a kind of safe loader
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check the name.") from None
     except UnicodeDecodeError as error:
@@ -118,13 +128,25 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read as YAML{where}: {problem}.") from None
     except RecursionError:
         raise ConfigError(f"{path} cannot be read as YAML: it is nested too deeply.") from None
+    except (ValueError, TypeError, OverflowError) as error:  # of a date, a number or a key that cannot be
+        raise ConfigError(f"{path} cannot be read as YAML: {error}.") from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"{path} holds no names with values; each line is like `name: value`.")
     return values
 
 
-class _EachKeyOnce(yaml.SafeLoader):
-    """The safe loader, which by itself lets the last of two equal keys win; it runs nothing from the file."""
+class _Plain(yaml.SafeLoader):
+    """The safe loader, which runs nothing from the file, without two equal keys and without references.
+
+    By itself it lets the last of two equal keys win, and a few lines of references can stand for any amount of values.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()
+            problem = f"*{event.anchor} refers to another place; write the value out"
+            raise yaml.constructor.ConstructorError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

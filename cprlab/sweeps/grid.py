@@ -1,6 +1,7 @@
 """Grid: data × encoders × heads × settings × seeds, and the runs that this asks for."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -9,6 +10,7 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data import BUILTIN, Sequences, load_sequences
+from cprlab.data.splits import SplitBy
 from cprlab.errors import ConfigError, suggestion
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
@@ -40,6 +42,7 @@ SIZES = {
     "full": Size(0, 0, 100, 64, "float32"),
 }
 SizeName = Literal["smoke", "small", "full"]
+MOST = 100_000  # runs
 FIXED = {"name", "seed"}  # what stands in a configuration and is no setting
 
 
@@ -66,6 +69,7 @@ class Grid(Config):
         head: names of heads; the first is the one that others are compared with.
         settings: values to try, by the name of a field of `TrainingConfig` or of the encoder; they override the size's.
         seeds: how many seeds, from 0.
+        split: how interactions of the logs are held out.
     """
 
     data: tuple[str, ...] = ("complete-journey-types",)
@@ -74,6 +78,7 @@ class Grid(Config):
     head: tuple[str, ...] = ("Softmax", "Softmax + CPR:100 + Mi")
     settings: dict[str, tuple[Any, ...]] = pydantic.Field({})
     seeds: int = pydantic.Field(1, ge=1)
+    split: SplitBy = "leave-one-out"
 
     @pydantic.field_validator("head")
     @classmethod
@@ -87,6 +92,9 @@ class Grid(Config):
         _refuse_twice("data", [_label(name) for name in self.data])
         for name, values in self.settings.items():
             _refuse_twice(name, values)
+        runs = math.prod(map(len, (self.data, self.encoder, self.head, *self.settings.values()))) * self.seeds
+        if runs > MOST:
+            raise ConfigError(f"The grid asks for {runs:,} runs; a sweep has {MOST:,} at the most.")
         trials = [tuple(trial.labels.items()) for trial in self.trials()]  # refuses settings that are none
         if len(set(trials)) < len(trials):
             raise ConfigError("The grid names a value twice under settings, spelled in two ways; give each once.")
@@ -101,7 +109,7 @@ class Grid(Config):
         users, recent = SIZES[self.size][:2]
         logs = {}
         for name in self.data:
-            sequences = load_sequences(name)
+            sequences = load_sequences(name, split=self.split)
             sequences = sequences.sample(users) if users else sequences
             logs[_label(name)] = sequences.recent(recent) if recent else sequences
         return logs

@@ -72,12 +72,13 @@ def geometric_mean_gains(
     Args:
         cases: of `Results`; each setting on the same data.
         base: as for `gains`.
-        metrics: names of `evaluation.METRICS`; their means must not be 0.
+        metrics: names of `evaluation.METRICS`.
         seed: of the bootstrap.
 
     Returns:
         Rows: the labels but for `data` and `seed`, then `logs ("with repeats" | "without repeats" | "all"), ranking,
-        metric, value, low, high, n` (data). The value 0.1 is a gain of 10%. A log has repeats if any test case is one.
+        metric, value, low, high, n` (data). The value 0.1 is a gain of 10%; without one (nan) are rows with a log on
+        which the base's mean is 0. A log has repeats if any test case is one.
         Seeds and users of each log are resampled alike for the setting and its base, and apart from other logs'.
 
     Raises:
@@ -94,9 +95,9 @@ def geometric_mean_gains(
         drawn, base_drawn = resampled_means(values, draw), resampled_means(of_base, draw)
         with np.errstate(divide="ignore", invalid="ignore"):
             both = np.log(np.append(drawn, values.mean()) / np.append(base_drawn, of_base.mean()))
-        ratios.setdefault(key, {})[data] = both
+        ratios.setdefault(key, {})[data] = both if of_base.any() else np.full_like(both, np.nan)
     rows = []
-    for (*labels, ranking, metric), of_data in ratios.items():
+    for (*rest, ranking, metric), of_data in ratios.items():
         for logs, chosen in (
             ("with repeats", [data for data in of_data if repeats[data]]),
             ("without repeats", [data for data in of_data if not repeats[data]]),
@@ -104,9 +105,11 @@ def geometric_mean_gains(
         ):
             if chosen:
                 *drawn, value = np.expm1(np.mean([of_data[data] for data in chosen], axis=0))
-                low, high = np.nanpercentile(drawn, (2.5, 97.5), method="inverted_cdf")  # never between two infinities
+                low = high = value
+                if not np.isnan(value):
+                    low, high = np.nanpercentile(drawn, (2.5, 97.5), method="inverted_cdf")  # never between infinities
                 numbers = {"value": value, "low": low, "high": high, "n": len(chosen)}
-                rows.append(dict(labels) | {"logs": logs, "ranking": ranking, "metric": metric} | numbers)
+                rows.append(dict(rest) | {"logs": logs, "ranking": ranking, "metric": metric} | numbers)
     return pd.DataFrame(rows)
 
 
@@ -134,15 +137,15 @@ def trends(
     of_line: dict[tuple, dict[float, np.ndarray]] = {}
     for labels, name, values, of_base in paired(cases, base, metrics):
         rest = tuple((label, value) for label, value in labels.items() if label != over)
-        of_line.setdefault((rest, name), {})[labels[over]] = values - of_base
+        of_line.setdefault((rest, *name), {})[labels[over]] = values - of_base
     rows = []
-    for (rest, name), differences in of_line.items():
+    for (rest, ranking, group, metric), differences in of_line.items():
         if len(differences) < 2:
             raise ConfigError(f"A trend takes two values of {over!r} at least; there is {list(differences)} only.")
         x = np.log2(list(differences))
         x -= x.mean()
         slopes = np.tensordot(x / (x @ x), list(differences.values()), axes=1)  # (S, m)
-        rows.append(dict(rest) | _described(*name, slopes, resampled_means(slopes, seed)))
+        rows.append(dict(rest) | _described(ranking, group, metric, slopes, resampled_means(slopes, seed)))
     return pd.DataFrame(rows)
 
 

@@ -13,6 +13,7 @@ from distributed import Client, Future, KilledWorker, Status, wait
 from tqdm import tqdm
 
 from cprlab.data import Sequences
+from cprlab.data.splits import SplitBy
 from cprlab.errors import CprlabError
 from cprlab.sweeps.grid import Grid, SizeName, Trial
 from cprlab.sweeps.results import described
@@ -46,7 +47,8 @@ def run_all(client: Client, jobs: Sequence[Job], label: str) -> list[Outcome]:
         CprlabError: the scheduler is gone, or Slurm refuses a job.
     """
     outcomes = [Outcome()] * len(jobs)
-    waiting, running = deque(range(len(jobs))), {}
+    waiting = deque(range(len(jobs)))
+    running: dict[Future, int] = {}
     with tqdm(total=len(jobs), desc=label, unit=" done", smoothing=0.1) as bar:
         while waiting or running:
             workers = _workers(client)
@@ -129,13 +131,14 @@ def attempt(function: Callable, arguments: tuple) -> Outcome:
             return Outcome(None, _sentence(error), type(error).__name__)
 
 
-def train_trial(trial: Trial, data: str, size: SizeName, runs: str, device: Device) -> dict[str, Any]:
+def train_trial(trial: Trial, data: str, size: SizeName, split: SplitBy, runs: str, device: Device) -> dict[str, Any]:
     """Return a row on the trial's run, trained now unless it is there.
 
     Args:
         trial: what to train.
         data: a built-in log, a file or a prepared folder.
         size: how much of it is taken.
+        split: how interactions are held out.
         runs: the folder of run folders.
         device: where to train.
 
@@ -146,11 +149,11 @@ def train_trial(trial: Trial, data: str, size: SizeName, runs: str, device: Devi
     Raises:
         CprlabError: the data, the head or the folder is not usable, or the training diverged.
     """
-    run = train(_log(data, size), trial.config, runs, device)
+    run = train(_log(data, size, split), trial.config, runs, device)
     return described(run) | run.record["test"] | {"fingerprint": run.record["data"]["fingerprint"]}
 
 
 @lru_cache(maxsize=2)  # trials come log by log
-def _log(data: str, size: SizeName) -> Sequences:
-    (log,) = Grid(data=(data,), size=size).logs().values()
+def _log(data: str, size: SizeName, split: SplitBy) -> Sequences:
+    (log,) = Grid(data=(data,), size=size, split=split).logs().values()
     return log

@@ -12,6 +12,7 @@ few items get, where g = ∂loss/∂norm; a mixture has this for each of its sof
 import math
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import torch
 
@@ -64,7 +65,19 @@ def chunked(
 
 class _Chunked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, differentiated, loss, head, context, targets, negatives, names, weight, bias, *facets):
+    def forward(
+        ctx: Any,
+        differentiated: bool,
+        loss: Loss,
+        head: Head,
+        context: Context,
+        targets: torch.Tensor,
+        negatives: torch.Tensor,
+        names: tuple[str, ...],
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        *facets: torch.Tensor,
+    ) -> torch.Tensor:
         device = weight.device.type
         low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         most_rows, most_logits = CHUNK.get(device, CHUNK["cpu"])
@@ -87,7 +100,7 @@ class _Chunked(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, grad_total):
+    def backward(ctx: Any, grad_total: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         wanted = ctx.needs_input_grad[-len(ctx.grads) :]
         return *[None] * 7, *(grad_total * grad if want else None for grad, want in zip(ctx.grads, wanted, strict=True))
 
@@ -106,7 +119,9 @@ class _Shared:
         """Return what `Outputs.lookup` does, as leaves whose gradients `collect` adds to the rest."""
         found = self.outputs.lookup(codes)
         if torch.is_grad_enabled():
-            found = Outputs(*(None if tensor is None else tensor.requires_grad_() for tensor in found))
+            for tensor in found:
+                if tensor is not None:
+                    tensor.requires_grad_()
             self.looked_up.append((codes, found))
         return found
 
@@ -135,26 +150,26 @@ class _Shared:
             self.add(codes, weight.grad, None if bias is None else bias.grad)
         self.looked_up.clear()
 
-    def add(self, codes: torch.Tensor, grad_weight: torch.Tensor, grad_bias: torch.Tensor | None) -> None:
+    def add(self, codes: torch.Tensor, grad_weight: torch.Tensor | None, grad_bias: torch.Tensor | None) -> None:
         """Add gradients (*codes.shape, d) and (codes.shape) of the items with these codes, touching no other row."""
         codes = codes.flatten()
-        rows = codes[:, None].expand(-1, grad_weight.shape[-1])
-        self.grad_weight.scatter_add_(0, rows, grad_weight.flatten(0, -2))
-        if grad_bias is not None:
-            self.grad_bias.scatter_add_(0, codes, grad_bias.flatten())
+        for total, grad in ((self.grad_weight, grad_weight), (self.grad_bias, grad_bias)):
+            if total is not None and grad is not None:
+                rows = grad.reshape(len(codes), *total.shape[1:])
+                total.scatter_add_(0, codes.view(-1, *[1] * (rows.dim() - 1)).expand_as(rows), rows)
 
 
 class _Score(torch.autograd.Function):
     """`Outputs.score` of facets (B, T, d) and items (B, T, k), whose backward adds to `_Shared`'s gradients."""
 
     @staticmethod
-    def forward(ctx, facet, codes, shared):
+    def forward(ctx: Any, facet: torch.Tensor, codes: torch.Tensor, shared: _Shared) -> torch.Tensor:
         ctx.save_for_backward(facet, codes)
         ctx.shared = shared
         return shared.outputs.score(facet, codes)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (facet, codes), shared = ctx.saved_tensors, ctx.shared
         if len(shared.outputs.weight) < DENSE * codes.shape[-1]:
             rows = grad.new_zeros(*grad.shape[:-1], len(shared.outputs.weight)).scatter_add_(-1, codes, grad)
@@ -203,6 +218,7 @@ class _Chunk:
             with torch.no_grad():
                 for z, few, norm in zip(softmaxes, read, norms, strict=True):
                     z.mul_(0 if norm.grad is None else norm.grad[:, :, None])
+                    assert few.grad is not None  # no loss leaves the compared items out
                     z.scatter_add_(2, codes, few.grad)
                 for index, (z, steps) in enumerate(zip(logits, merged, strict=True)):
                     if winners is not None:

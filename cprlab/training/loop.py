@@ -5,7 +5,7 @@ import math
 import time
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -100,12 +100,11 @@ def fit(
     accelerator = open_device(device).type
     if accelerator == "mps" and config.precision == "float64":
         raise ConfigError("The device mps has no float64; use the precision float32, or the device cpu.")
-    lower = "bf16-mixed" if config.precision == "bfloat16" else None
-    fabric = open_fabric(accelerator, lower)
+    fabric = open_fabric(accelerator, "bf16-mixed" if config.precision == "bfloat16" else None)
     loss = build_loss(config.loss, sequences.training_counts(), config.negatives, config.calibration)
     optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
     model, optimizer = fabric.setup(_Scored(recommender, loss), optimizer)
-    state = {"epochs": [], "best": -1.0, "weights": copy.deepcopy(recommender.state_dict())}
+    state: _State = {"epochs": [], "best": -1.0, "weights": copy.deepcopy(recommender.state_dict())}
     if checkpoint is not None and by_first(checkpoint.exists):
         state = _resume(checkpoint, recommender, optimizer, fabric.device)
     windows = sequences.windows("train")
@@ -157,13 +156,21 @@ def fit(
                 }
             )
             if ndcg > state["best"]:
-                state |= {"best": ndcg, "weights": copy.deepcopy(recommender.state_dict())}
+                state["best"], state["weights"] = ndcg, copy.deepcopy(recommender.state_dict())
             if checkpoint is not None:
                 now = {"now": recommender.state_dict(), "optimizer": optimizer.state_dict()}
-                by_first(partial(_save, state | now, checkpoint))
+                by_first(partial(_save, {**state, **now}, checkpoint))
     recommender.load_state_dict(state["weights"])
     recommender.eval()
     return pd.DataFrame(state["epochs"])
+
+
+class _State(TypedDict):
+    """What training goes on from: a row an epoch, the best validation NDCG@10, and the weights that had it."""
+
+    epochs: list[dict[str, float]]
+    best: float
+    weights: dict[str, torch.Tensor]
 
 
 class _Scored(nn.Module):
@@ -210,7 +217,7 @@ def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.n
     return [batches[index] for index in rng.permutation(len(batches))]
 
 
-def _stale(epochs: list[dict], patience: int) -> bool:
+def _stale(epochs: list[dict[str, float]], patience: int) -> bool:
     """Say whether the last `patience` epochs brought no gain."""
     scores = [epoch["ndcg"] for epoch in epochs]
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
@@ -221,11 +228,13 @@ def _validate(recommender: Recommender, sequences: Sequences) -> float:
 
 
 def _save(state: dict, checkpoint: Path) -> None:
-    with whole(checkpoint) as file:
-        torch.save(state, file)
+    with whole(checkpoint) as new, new.open("wb") as file:
+        torch.save(state, file)  # which hides why it cannot write to a name, and not why it cannot write to a file
 
 
-def _resume(checkpoint: Path, recommender: Recommender, optimizer: torch.optim.Optimizer, device: torch.device) -> dict:
+def _resume(
+    checkpoint: Path, recommender: Recommender, optimizer: torch.optim.Optimizer, device: torch.device
+) -> _State:
     try:
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         recommender.load_state_dict(state.pop("now"))

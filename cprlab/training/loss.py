@@ -47,7 +47,9 @@ class CrossEntropy:
         """See `Loss`; there are none."""
         return targets.new_empty((*targets.shape, 0))
 
-    def total(self, z, norm, targets, negatives):
+    def total(
+        self, z: torch.Tensor, norm: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+    ) -> torch.Tensor:
         """See `Loss`."""
         return _sum(norm - z[:, :, 0], targets)
 
@@ -68,7 +70,9 @@ class _Uniform:
 class BPR(_Uniform):
     """Bayesian personalised ranking: −(1/m) Σ_{v∈N} log σ(z_y − z_v) (Rendle et al., UAI 2009)."""
 
-    def total(self, z, norm, targets, negatives):
+    def total(
+        self, z: torch.Tensor, norm: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+    ) -> torch.Tensor:
         """See `Loss`."""
         return -_sum(F.logsigmoid(z[:, :, :1] - z[:, :, 1:]).mean(2), targets)
 
@@ -82,7 +86,9 @@ class BinaryCrossEntropy(_Uniform):
 
     t: float
 
-    def total(self, z, norm, targets, negatives):
+    def total(
+        self, z: torch.Tensor, norm: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+    ) -> torch.Tensor:
         """See `Loss`."""
         beta = 1 - self.t * (1 - self.negatives / (self.n_items - 1))
         both = beta * F.logsigmoid(z[:, :, 0]) + F.logsigmoid(-z[:, :, 1:]).sum(2)
@@ -112,7 +118,9 @@ class SampledSoftmax:
         rank = ((uniform * math.log(n_items + 1)).exp() - 1).long().clamp(max=n_items - 1)
         return self.by_rank[rank]
 
-    def total(self, z, norm, targets, negatives):
+    def total(
+        self, z: torch.Tensor, norm: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+    ) -> torch.Tensor:
         """See `Loss`."""
         hits = F.pad(negatives == targets[:, :, None], (1, 0))
         corrected = (z - self.log_q.to(z)[compared(targets, negatives)]).masked_fill(hits, -math.inf)

@@ -7,11 +7,11 @@ whatever is decided, shown or written.
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from cprlab.errors import ConfigError, CprlabError
 
@@ -37,7 +37,7 @@ def is_first() -> bool:
     return not several() or os.environ["RANK"] == "0"
 
 
-def open_fabric(accelerator: str, precision: str | None = None) -> Fabric:
+def open_fabric(accelerator: str, precision: Literal["bf16-mixed"] | None = None) -> Fabric:
     """Return a Fabric of one device, or, where torchrun started this process, of all processes' devices.
 
     Processes on processors speak gloo, on NVIDIA's GPUs nccl.
@@ -70,16 +70,16 @@ def by_first(act: Callable[[], Result]) -> Result:
     """
     if not several():
         return act()
-    outcome: list = [None, None]
+    outcome: list[Any] = [None, None]
     if is_first():
         try:
             outcome[0] = act()
         except CprlabError as error:
             outcome[1] = error
     torch.distributed.broadcast_object_list(outcome)
-    result, error = outcome
-    if error is not None:
-        raise error
+    result, raised = outcome
+    if raised is not None:
+        raise raised
     return result
 
 
@@ -87,4 +87,6 @@ def total(fabric: Fabric, value: float) -> float:
     """Return the sum of the processes' values."""
     if not several():
         return value
-    return float(fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=fabric.device), reduce_op="sum"))
+    summed = torch.tensor(value, dtype=torch.float64, device=fabric.device)
+    torch.distributed.all_reduce(summed)
+    return summed.item()

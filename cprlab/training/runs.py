@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 import pydantic
@@ -21,10 +21,17 @@ from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
-from cprlab.files import locked, make_folder, whole
+from cprlab.files import locked, make_folder, read_parquet, tidy, whole
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
+
+# The columns of a run's tables, and the kinds of number in them, as NumPy calls these.
+TABLES = {
+    "history": {"epoch": "iu", "loss": "f", "ndcg": "f", "seconds": "f", "targets_per_second": "f"},
+    "cases": {"user": "iu", "length": "iu", "target": "iu", "repeat": "b", "rank": "iu", "rank_post": "f"}
+    | dict.fromkeys(("log_loss", "copy_probability", "copied"), "f"),
+}
 
 
 class RunConfig(Config):
@@ -83,13 +90,33 @@ class Run:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             config = RunConfig(**record["config"])
             data = record["data"]
-            recommender = _untrained(config, data["items"], data["users"], data["max_len"])
-            recommender.load_state_dict(load_file(folder / "model.safetensors"))
-            history, cases = (pd.read_parquet(folder / f"{name}.parquet") for name in ("history", "cases"))
+            with torch.device("meta"):  # takes no memory, whatever sizes are written there, before the weights fit
+                recommender = _untrained(config, data["items"], data["users"], data["max_len"])
+            weights = load_file(folder / "model.safetensors")
+            if wrong := [name for name, one in recommender.state_dict().items() if weights[name].dtype != one.dtype]:
+                raise ValueError(f"its weights {wrong[0]!r} are of type {weights[wrong[0]].dtype}")
+            recommender.load_state_dict(weights, assign=True)
+            history, cases = (read_parquet(folder / f"{name}.parquet") for name in TABLES)
+            _check_tables(history, cases, data["users"])
+            if not isinstance(data["fingerprint"], str) or not isinstance(record["test"], dict):
+                raise ValueError("its record holds other things than a run's")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{folder} is not a whole run ({detail}); remove it to train anew.") from error
         return cls(folder, config, recommender.eval(), history, record, cases)
+
+    def check_data(self, sequences: Sequences) -> None:
+        """Refuse a log that is not the one that the run was trained on.
+
+        Raises:
+            DataError: it is another, or other users are drawn of it, or its histories are cut elsewhere.
+        """
+        own, given = self.record["data"], _described(sequences)
+        if any(own.get(fact) != value for fact, value in given.items() if fact != "name"):
+            raise DataError(
+                f"{self.folder} was trained on other data ({_in_words(own)}) than these ({_in_words(given)}); give "
+                "that log, with the same --users."
+            )
 
 
 def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", device: Device = "auto") -> Run:
@@ -110,6 +137,7 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         DataError: the folder cannot be written.
     """
     folder = run_folder(sequences, config, runs)
+    unfinished = folder.with_name(f".{folder.name}.checkpoint")
     if several():
         open_fabric(open_device(device).type)
     with ExitStack() as held:
@@ -117,14 +145,17 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         def claim() -> bool:
             """Say whether the run is to be trained, and let no other program train it meanwhile."""
             if folder.is_dir():
+                tidy(folder, unfinished)
                 return False
             make_folder(Path(runs))  # before any time is spent on training
             held.enter_context(locked(folder))
             return not folder.is_dir()
 
         if by_first(claim):
-            _train(sequences, config, folder, device)
-    return Run.load(folder)
+            _train(sequences, config, folder, device, unfinished)
+    run = Run.load(folder)
+    run.check_data(sequences)
+    return run
 
 
 def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
@@ -134,10 +165,9 @@ def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs
     return Path(runs) / name
 
 
-def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device) -> None:
+def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device, unfinished: Path) -> None:
     torch.manual_seed(config.training.seed)
     recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
-    unfinished = folder.with_name(f".{folder.name}.checkpoint")
     history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
     by_first(partial(_keep, recommender, sequences, config, history, folder))
     by_first(partial(unfinished.unlink, missing_ok=True))
@@ -149,13 +179,7 @@ def _keep(
     cases = evaluate(recommender, sequences, "test")
     record = {
         "config": config.model_dump(),
-        "data": {
-            "name": sequences.name,
-            "fingerprint": sequences.fingerprint,
-            "items": sequences.n_items,
-            "users": sequences.n_users,
-            "max_len": sequences.max_len,
-        },
+        "data": _described(sequences),
         "trained_on": recommender.embedding.weight.device.type,
         "processes": count(),
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
@@ -171,6 +195,34 @@ def _keep(
         history.to_parquet(new / "history.parquet")
         cases.to_parquet(new / "cases.parquet")
         (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _described(sequences: Sequences) -> dict[str, Any]:
+    """Return what `run.json` says of the data."""
+    return {
+        "name": sequences.name,
+        "fingerprint": sequences.fingerprint,
+        "items": sequences.n_items,
+        "users": sequences.n_users,
+        "max_len": sequences.max_len,
+    }
+
+
+def _in_words(data: dict[str, Any]) -> str:
+    name, users, items, read, fingerprint = (
+        data.get(fact) for fact in ("name", "users", "items", "max_len", "fingerprint")
+    )
+    return f"{name} with {users} users and {items} items, read {read} at once, fingerprint {fingerprint}"
+
+
+def _check_tables(history: pd.DataFrame, cases: pd.DataFrame, n_users: int) -> None:
+    """Raise a ValueError if these cannot be the tables of a run on so many users."""
+    for name, table in (("history", history), ("cases", cases)):
+        for column, kinds in TABLES[name].items():
+            if column not in table or table[column].dtype.kind not in kinds:
+                raise ValueError(f"{name}.parquet has no column {column!r} of its kind")
+    if not len(history) or not 0 < len(cases) <= n_users:
+        raise ValueError(f"its tables have {len(history):,} epochs, and {len(cases):,} cases of {n_users:,} users")
 
 
 def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:

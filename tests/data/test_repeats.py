@@ -41,6 +41,7 @@ def test_counts_and_gaps_are_what_a_loop_counts(lists, max_len):
         "repeats": sum(gap > 0 for gap in every),
         "near": sum(0 < gap <= max_len for gap in every),
         "tested": sum(0 < of_user[-1] <= max_len for of_user in gaps),
+        "cases": len(gaps),
     }
     table = repeat_gaps(sequences)
     assert table["gap"].tolist() == [1, 2, 5, 10, 20, 50][: len(table)]

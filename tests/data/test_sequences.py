@@ -24,6 +24,7 @@ def assert_same_sequences(one, other):
         np.testing.assert_array_equal(mine, theirs)
     for name in ("max_len", "name", "fingerprint", "notes"):
         assert getattr(one, name) == getattr(other, name)
+    np.testing.assert_array_equal(one.before, other.before)
 
 
 def read_back(sequences, split):
@@ -186,7 +187,8 @@ def rewrite(old, new):
         ("users.parquet", lambda path: pd.DataFrame({"id": [1]}).to_parquet(path), "1 users"),
         ("items.parquet", lambda path: pd.DataFrame({"id": [1], "title": ["1"]}).to_parquet(path), "codes beyond"),
         ("items.parquet", lambda path: pd.DataFrame({"id": range(9)}).to_parquet(path), "title"),
-        ("sequences.json", rewrite('"format": 1', '"format": 2'), "format is 2"),
+        ("sequences.json", rewrite('"format": 1', '"format": 3'), "format is 3"),
+        ("sequences.json", rewrite('"format": 1', '"format": 2'), "before_validation"),
         ("sequences.json", rewrite("max_len", "maxlen"), "max_len"),
         ("sequences.json", lambda path: path.write_text("[]"), "list"),
     ],

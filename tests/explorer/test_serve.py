@@ -45,11 +45,23 @@ def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port):
     try:
         wait_for(process, port)
         with open_page() as (page, complaints):
-            page.goto(f"http://localhost:{port}")
+            for path in ("/", "/?token=wrong", "/voila/render/hello.ipynb", "/api/kernels"):
+                refused = page.goto(f"http://localhost:{port}{path}")
+                assert refused.status in (403, 404) or "/login" in refused.url, path
+                assert page.locator(".hello").count() == 0
+            complaints.clear()
+            page.goto(f"http://localhost:{port}/?token=for-the-test")
             page.wait_for_selector(".hello", timeout=60_000)
             assert page.text_content(".hello") == "42 items"
             page.wait_for_load_state("networkidle")
             assert complaints == []
+        assert "for-the-test" not in Path(f"/proc/{process.pid}/cmdline").read_text().replace(SERVE, "")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert children
+        for child in children:  # a token on a command line could be read by other users
+            assert "for-the-test" not in Path(f"/proc/{child}/cmdline").read_text()
+        for own in {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), port)} - {"127.0.0.1", "127.0.1.1"}:
+            assert not listening(port, own), f"it listens at {own}"
     finally:
         process.terminate()
         _, said = process.communicate(timeout=30)
@@ -63,6 +75,6 @@ def test_what_cannot_be_served_is_refused(notebook, port):
         other.bind(("127.0.0.1", port))
         other.listen()
         with pytest.raises(ConfigError, match=f"port {port} cannot be used .*; choose another one"):
-            serve(notebook, port, False)
+            serve(notebook, port, False, "x")
     with pytest.raises(ConfigError, match="no notebook nowhere"):
-        serve(Path("nowhere.ipynb"), port, False)
+        serve(Path("nowhere.ipynb"), port, False, "x")

@@ -69,3 +69,17 @@ def test_curves_have_a_line_a_head_with_its_intervals_and_one_legend():
         assert (axis.title.text, axis.type, list(axis.ticktext)) == ("hidden size d", "log", ["16", "64", "128"])
     assert figure.layout.yaxis.title.text == "NDCG@10"
     assert plots.curves(table, "d", "head", "linear", "NDCG@10", "data").layout.xaxis.type is None
+
+
+@pytest.mark.parametrize("heads", [1, 9])
+def test_gains_in_two_rows_of_panels_leave_room_between_them_for_two_titles_and_the_ticks(heads):
+    table = values(head=[f"head {place}" for place in range(heads)], cases=("all", "new"), data=("a", "b", "c", "d"))
+    figure = plots.gains(table, "head", "cases", "What is seen", "NDCG@10", "data")
+    layout = figure.layout
+    pixels = layout.height - layout.margin.t - layout.margin.b
+    assert (layout.yaxis.domain[0] - layout.yaxis3.domain[1]) * pixels == pytest.approx(85, abs=1)
+    for trace, ((_, _), rows) in zip(figure.data, table.groupby(["data", "cases"]), strict=True):
+        assert list(trace.x) == list(rows["value"])
+        assert trace.error_x.array == pytest.approx(np.full(heads, 0.3))
+        assert trace.error_x.arrayminus == pytest.approx(np.full(heads, 0.1))
+        assert np.diff(trace.y) == pytest.approx(np.full(heads - 1, -1))

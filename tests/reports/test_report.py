@@ -1,6 +1,8 @@
 import json
+import os
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -81,6 +83,26 @@ def test_a_wrong_parameter_is_refused():
 def test_an_ill_typed_parameter_is_refused_by_the_notebook_too():
     with pytest.raises(ConfigError, match="'epochs' cannot be 'three'"):
         execute("report.ipynb", {"epochs": "three"})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kernels are reached through ports here")
+def test_kernels_that_start_in_one_folder_at_once_share_no_socket(monkeypatch):
+    seen = []
+
+    def kernel(*_, config, **__):
+        place = Path(config["KernelManager"]["ip"]).parent
+        assert config["KernelManager"]["transport"] == "ipc"
+        assert place.stat().st_mode & 0o77 == 0
+        seen.append(place)
+        if len(seen) == 1:  # while the first runs, a second one
+            execute("report.ipynb", {})
+        assert place.exists()
+        return nbformat.v4.new_notebook()
+
+    monkeypatch.setattr("papermill.execute_notebook", kernel)
+    execute("report.ipynb", {})
+    assert len(set(seen)) == 2
+    assert not any(place.exists() for place in seen)
 
 
 def test_an_earlier_report_stays_when_a_new_one_fails_at_the_end(report, monkeypatch):

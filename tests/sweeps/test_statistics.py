@@ -126,11 +126,20 @@ def test_the_interval_of_a_geometric_mean_is_that_of_logs_drawn_apart():
     assert width == pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.1)
 
 
-def test_a_mean_of_zero_has_no_geometric_mean_and_does_not_fail():
+def test_a_log_on_which_the_base_scores_nothing_has_no_ratio():
+    cases = made_up(data=("b", "c"))
+    zero = cases.assign(rank=cases["rank"].where((cases["head"] != "Softmax") | (cases["data"] != "b"), 1000))
+    table = geometric_mean_gains(zero, BASE).query("ranking == 'raw'")
+    assert table[["value", "low", "high"]].isna().all(axis=None)
+    of_c = geometric_mean_gains(zero[zero["data"] == "c"], BASE)
+    assert np.isfinite(of_c.query("ranking == 'raw'")[["value", "low", "high"]]).all(axis=None)
+
+
+def test_a_setting_that_scores_nothing_is_worse_by_all():
     cases = made_up(data=("b",))
-    cases.loc[cases["head"] == "Softmax", "rank"] = 1000
+    cases.loc[cases["head"] != "Softmax", "rank"] = 1000
     table = geometric_mean_gains(cases, BASE).query("ranking == 'raw'")
-    assert not np.isfinite(table["value"]).any()
+    assert (table[["value", "low", "high"]] == -1).all(axis=None)
 
 
 def test_what_cannot_be_paired_is_refused_in_a_sentence():

@@ -1,0 +1,287 @@
+"""check: what cprlab understands of a log, and every doubt that a reader of it should have."""
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cprlab.data.builtin import BUILTIN
+from cprlab.data.load import as_log, check_file, kind_of, read_table
+from cprlab.data.log import InteractionLog, as_text, candidates, plain
+from cprlab.data.repeats import count_repeats
+from cprlab.data.sequences import Sequences
+from cprlab.data.splits import SplitBy
+from cprlab.data.times import UNITS, show_time
+from cprlab.errors import DataError
+
+ROLES = ("user", "item", "time", "title", "basket")
+LIKE_BASKETS = ("basketid", "basket", "orderid", "invoiceno", "invoice", "transactionid", "cartid")  # as `plain` gives
+ENOUGH = 5  # interactions of a user, as `Sequences.from_log` keeps them
+MANY, TIMES_THE_MEDIAN = 1000, 50  # interactions of a user that look like a program's, or a shared account's
+FIRST = 5  # rows shown
+ZONE = r"(?:[Zz]|[+-]\d\d:?\d\d)\s*$"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was understood of a file; values from it are as they are, so whoever prints them makes them `visible`.
+
+    Attributes:
+        columns: rows `column, holds, taken as, why`.
+        rows: the first rows, as text.
+        facts: rows `fact, value`; empty if the file is no log, as are `splits` and `doubts`.
+        splits: rows `fact, leave-one-out, temporal`: the sizes of both splits, and what leaks in them; without the
+            column `temporal` where there are no times.
+        doubts: a sentence each.
+        refused: why the file is no log, or none that can be split.
+    """
+
+    columns: pd.DataFrame
+    rows: pd.DataFrame
+    facts: pd.DataFrame
+    splits: pd.DataFrame
+    doubts: tuple[str, ...]
+    refused: DataError | None
+
+
+def check(
+    path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = "", basket: str = ""
+) -> Check:
+    """Read a file as `load_log` does, in memory, and say what it is.
+
+    Args:
+        path: a parquet, csv, tsv or RecBole `.inter` file; text also as `.gz` or `.zst`.
+        user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
+        item: column of the items.
+        time: column of the times.
+        title: column of the items' titles.
+        basket: column of baskets, if rows are to be taken together.
+
+    Raises:
+        DataError: the file is missing or not a table.
+    """
+    if str(path) in BUILTIN:
+        raise DataError(f"{path} is built in and needs no check; give a file.")
+    path = Path(path)
+    check_file(path)
+    frame = read_table(path)
+    given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
+    columns = {role: given[role] or next(iter(candidates(frame.columns, role)), "") for role in ROLES}
+    facts, leaks, doubts, refused = pd.DataFrame(columns=["fact", "value"]), {}, [], None
+    try:
+        log = as_log(frame, path, **given)
+        facts = _describe(path, frame, log, columns["time"])
+        doubts += _doubts(frame, log, given, columns)
+        leaks["leave-one-out"] = leakage(log, "leave-one-out")
+        doubts += _about_leaks(leaks["leave-one-out"])
+        if log.times is not None:
+            leaks["temporal"] = leakage(log, "temporal")
+    except DataError as error:
+        if leaks:  # the temporal split alone is not possible
+            doubts.append(str(error))
+        else:
+            refused = error
+    head = frame.head(FIRST).apply(lambda values: as_text(values.astype(object)))
+    return Check(_describe_columns(frame, given, columns), head, facts, _side_by_side(leaks), tuple(doubts), refused)
+
+
+def _describe_columns(frame: pd.DataFrame, given: dict[str, str], columns: dict[str, str]) -> pd.DataFrame:
+    roles = {column: role for role, column in reversed(columns.items()) if column}
+    rows = []
+    for column in frame.columns:
+        role = roles.get(column, "")
+        why = f"named with --{role}" if role and given[role] else "its name" if role else ""
+        if not role and plain(str(column)) in LIKE_BASKETS:
+            why = "may be baskets: --basket takes their rows together"
+        elif not role and not columns["time"] and any(word in str(column).casefold() for word in ("time", "date")):
+            why = "may be times: name it with --time"
+        holds = str(frame[column].dtype).replace("str", "text")
+        rows.append((str(column), holds, role or "not used", why))
+    return pd.DataFrame(rows, columns=["column", "holds", "taken as", "why"])
+
+
+def _describe(path: Path, frame: pd.DataFrame, log: InteractionLog, time: str) -> pd.DataFrame:
+    kind, compression = kind_of(path)
+    lengths = np.bincount(log.users)
+    titled = np.count_nonzero(log.titles != as_text(pd.Series(log.item_ids, dtype=object)).to_numpy(dtype=object))
+    facts = {
+        "kind of file": f"{kind[1:]}{f', packed as {compression[1:]}' if compression else ''}",
+        "rows": f"{len(log):,}",
+        "users": f"{len(log.user_ids):,}",
+        "items": f"{len(log.item_ids):,}",
+        "interactions a user, median (fewest to most)": _spread(lengths),
+        "interactions that repeat an earlier item of the user": f"{_repeats(log):.1%}",
+        "times": "none, rows are taken in file order" if log.times is None else _range(log),
+        "read as": "" if log.times is None else _read_as(frame[time], log.unit),
+        "items with a title": f"{titled:,}",
+    }
+    if log.baskets is not None:
+        sizes = np.bincount(log.baskets)
+        facts["baskets"] = f"{len(sizes):,}"
+        facts["rows a basket, median (fewest to most)"] = _spread(sizes)
+    return pd.DataFrame([(fact, value) for fact, value in facts.items() if value], columns=["fact", "value"])
+
+
+def _spread(counts: np.ndarray) -> str:
+    return f"{np.median(counts):,.0f} ({counts.min():,} to {counts.max():,})"
+
+
+def _repeats(log: InteractionLog) -> float:
+    pairs = log.users.astype(np.int64) * len(log.item_ids) + log.items
+    return 1 - len(np.unique(pairs)) / len(log)
+
+
+def _range(log: InteractionLog) -> str:
+    return " to ".join(show_time(time, log.unit) for time in (log.times.min().item(), log.times.max().item()))
+
+
+def _read_as(values: pd.Series, unit: str) -> str:
+    if not unit:
+        return "plain numbers, of which only the order counts"
+    if pd.isna(pd.to_numeric(as_text(values.head(1)), errors="coerce").iloc[0]):
+        return "dates, in UTC where they name no zone"
+    return f"{unit} since 1970 (UTC), as their magnitude tells"
+
+
+def leakage(log: InteractionLog, split: SplitBy) -> dict[str, int | float]:
+    """Return the sizes of a split of the users with at least 5 interactions, and shares of its test cases, by fact.
+
+    A test item is older than the newest training interaction if any kept user has a training interaction after it: the
+    model has then been trained on what came later.
+
+    Raises:
+        DataError: the log cannot be split so.
+    """
+    sequences = Sequences.from_log(log, split=split)
+    rows = np.isin(log.users, np.flatnonzero(np.bincount(log.users) >= ENOUGH))  # of the log, in the sequences' order
+    training = np.arange(len(sequences.items)) < np.repeat(sequences.held_out[0], np.diff(sequences.offsets))
+    tests, validations = sequences.windows("test").stop, sequences.windows("validation").stop
+    counts = count_repeats(sequences)
+    facts = {
+        "users": sequences.n_users,
+        "training targets": int(sequences.windows("train").n_targets.sum()),
+        "validation cases": len(validations),
+        "test cases": len(tests),
+        "test items among the 50 before them": counts.tested / counts.cases,
+        "test items that are never trained on": np.mean(sequences.training_counts()[sequences.items[tests]] == 0),
+    }
+    if log.times is not None:
+        times = log.times[rows]
+        newest = times[training].max()
+        facts["validation items older than the newest training interaction"] = np.mean(times[validations] < newest)
+        facts["test items older than the newest training interaction"] = np.mean(times[tests] < newest)
+    if log.baskets is not None:
+        baskets = log.baskets[rows]
+        facts["test items of whose basket other items are read"] = np.mean(baskets[tests] == baskets[tests - 1])
+    return {fact: value if isinstance(value, int) else float(value) for fact, value in facts.items()}
+
+
+def _side_by_side(leaks: dict[SplitBy, dict[str, int | float]]) -> pd.DataFrame:
+    shown = {
+        split: {fact: f"{value:,}" if isinstance(value, int) else f"{value:.1%}" for fact, value in facts.items()}
+        for split, facts in leaks.items()
+    }
+    return pd.DataFrame(shown).rename_axis("fact").reset_index()
+
+
+def _doubts(frame: pd.DataFrame, log: InteractionLog, given: dict[str, str], columns: dict[str, str]) -> Iterator[str]:
+    guessed = {role: column for role, column in columns.items() if column and not given[role]}
+    if guessed:
+        named = ", ".join(f"{role} = {column!r}" for role, column in guessed.items())
+        yield f"Guessed from names: {named}; name others with --{', --'.join(guessed)}."
+    for role in guessed:
+        others = [column for column in candidates(frame.columns, role)[1:] if column not in columns.values()]
+        if others:
+            yield f"The {role} could also be {' or '.join(map(repr, others))}; name it with --{role}."
+    yield from log.notes
+    yield from _about_times(frame, log, columns["time"])
+    yield from _about_rows(frame)
+    for kind, ids in (("user", log.user_ids), ("item", log.item_ids)):
+        yield from _about_ids(kind, pd.Series(ids))
+    yield from _about_users(log)
+
+
+def _about_leaks(facts: dict[str, int | float]) -> Iterator[str]:
+    share = facts.get("test items older than the newest training interaction", 0)
+    if share:
+        yield (
+            f"Leakage: in the leave-one-out split {share:.1%} of the test items are older than the newest training "
+            "interaction, so models know what other users did later. The temporal split has none of this."
+        )
+
+
+def _about_times(frame: pd.DataFrame, log: InteractionLog, time: str) -> Iterator[str]:
+    if log.times is None:
+        return
+    first = log.times[np.flatnonzero(np.diff(log.users, prepend=-1))]
+    if not log.unit and len(first) > 1 and (first == first[0]).all():
+        yield (
+            f"The times of each user begin at {first[0]:,}, so they count the user's own rows: times of different "
+            "users cannot be compared, and the temporal split and what is said of leakage mean nothing."
+        )
+    if not log.unit:
+        return
+    seconds = log.times / UNITS[log.unit]
+    early = np.count_nonzero(seconds < pd.Timestamp("1971-01-01").timestamp())
+    late = np.count_nonzero(seconds > pd.Timestamp.now().timestamp())
+    if early:
+        yield f"{early:,} of {len(log):,} times lie in 1970 or before, as zeros and times in a wrong unit do."
+    if late:
+        yield f"{late:,} of {len(log):,} times lie in the future, the last one at {_range(log).split(' to ')[1]}."
+    if isinstance(frame[time].dtype, pd.StringDtype):
+        dated = frame[time].str.contains(":")
+        zoned = frame[time].str.contains(ZONE)
+        if (dated & zoned).any() and (dated & ~zoned).any():
+            yield f"{np.count_nonzero(dated & ~zoned):,} times name no zone, unlike the others, and are taken as UTC."
+
+
+def _about_rows(frame: pd.DataFrame) -> Iterator[str]:
+    try:
+        twice = np.count_nonzero(frame.duplicated())
+    except TypeError:  # lists, in a column that is not used
+        return
+    if twice:
+        yield f"{twice:,} of {len(frame):,} rows equal an earlier one in every column; they are kept as repeats."
+
+
+def _about_ids(kind: str, ids: pd.Series) -> Iterator[str]:
+    if len(types := {type(one).__name__ for one in ids}) > 1 and ids.dtype == object:
+        yield f"The {kind} ids are of several types ({', '.join(sorted(types))}), so that '1' and 1 are two."
+    if pd.api.types.is_numeric_dtype(ids):
+        return
+    text = as_text(ids)
+    odd = np.count_nonzero([not one.isprintable() for one in text])
+    if odd:
+        yield f"{odd:,} {kind} ids hold characters that cannot be seen, such as line ends or escapes."
+    alike = text.map(lambda one: " ".join(unicodedata.normalize("NFKC", one).casefold().split()))
+    first = text.groupby(alike).transform("first")
+    if (differ := first != text).any():
+        yield (
+            f"{np.count_nonzero(differ):,} {kind} ids differ from another one by case, spaces or the like alone, such "
+            f"as {text[differ].iloc[0]!r} and {first[differ].iloc[0]!r}; they are taken as different."
+        )
+
+
+def _about_users(log: InteractionLog) -> Iterator[str]:
+    lengths = np.bincount(log.users)
+    short = lengths < ENOUGH
+    if short.any():
+        yield (
+            f"{np.count_nonzero(short):,} of {len(lengths):,} users have fewer than {ENOUGH} interactions and will be "
+            f"left out, with {lengths[short].sum() / len(log):.1%} of the rows."
+        )
+    median = np.median(lengths)
+    if lengths.max() > max(MANY, TIMES_THE_MEDIAN * median):
+        yield (
+            f"The user {str(log.user_ids[lengths.argmax()])!r} has {lengths.max():,} interactions, "
+            f"{lengths.max() / median:,.0f} times the median: a program, or an account that many share?"
+        )
+    ends = np.cumsum(lengths)
+    items = [
+        log.items[end - length : end].tobytes() for end, length in zip(ends, lengths, strict=True) if length >= ENOUGH
+    ]
+    if same := len(items) - len(set(items)):
+        yield f"{same:,} of {len(items):,} users have the very sequence of items that another user has."

@@ -1,0 +1,97 @@
+"""Which interactions are held out: the last two of each user, or all behind two points in time."""
+
+from typing import Literal, NoReturn
+
+import numpy as np
+
+from cprlab.data.times import show_time
+from cprlab.errors import DataError
+
+SplitBy = Literal["leave-one-out", "temporal"]
+FEWEST = 4  # interactions of a user: one that is only read, and a target each for training, validation and test
+PERCENT = (80, 90)  # of the interactions lie before the temporal split's validation, and before its test
+
+
+def check_protocol(max_len: int, min_interactions: int) -> None:
+    """Raise a DataError if histories of such lengths cannot be split."""
+    if min_interactions < FEWEST or max_len < 1:
+        raise DataError(
+            f"A split needs users with at least {FEWEST} interactions and histories of at least 1 item; "
+            f"asked for {min_interactions} and {max_len}."
+        )
+
+
+def keep_users(lengths: np.ndarray, log: str, min_interactions: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return (n_users,) which users have enough interactions, and the note on the others, if there are any.
+
+    Args:
+        lengths: (n_users,) how many interactions each has.
+        log: what to call the log in error messages.
+        min_interactions: how many are enough.
+
+    Raises:
+        DataError: no user has that many interactions.
+    """
+    kept = lengths >= min_interactions
+    if not kept.any():
+        raise DataError(
+            f"{log}: no user has {min_interactions} interactions (the longest history holds {lengths.max()}), "
+            "so nothing can be split into training, validation and test; bring longer histories, or more users."
+        )
+    if kept.all():
+        return kept, ()
+    note = (
+        f"{np.count_nonzero(~kept):,} of {len(kept):,} users have fewer than {min_interactions} interactions "
+        "and are left out."
+    )
+    return kept, (note,)
+
+
+def refuse_no_times(log: str) -> NoReturn:
+    """Raise the DataError of a log without times that is to be split by them."""
+    raise DataError(
+        f"{log} has no times, which the temporal split needs; name their column with --time, or take the "
+        "leave-one-out split."
+    )
+
+
+def held_out_places(n: int) -> list[int]:
+    """Return which of `n` interactions in order of time are the first of the validation and of the test."""
+    return [n * percent // 100 for percent in PERCENT]
+
+
+def check_cases(lengths: np.ndarray, before: np.ndarray, log: str) -> tuple[int, int]:
+    """Return how many validation and test cases there are.
+
+    Args:
+        lengths: (n_users,) how many interactions each user has.
+        before: (2, n_users) how many of them lie before the validation, and before the test.
+        log: what to call the log in error messages.
+
+    Raises:
+        DataError: nothing is left to train on, to validate or to test.
+    """
+    validation, test = before
+    cases = {
+        "target to train on": validation > 1,
+        "validation case": (validation > 0) & (validation < test),
+        "test case": (test > 0) & (test < lengths),
+    }
+    for name, users in cases.items():
+        if not users.any():
+            raise DataError(
+                f"{log}: the temporal split leaves no {name}, since no user comes back behind its points in time; "
+                "take the leave-one-out split, or more users."
+            )
+    return int(cases["validation case"].sum()), int(cases["test case"].sum())
+
+
+def note_temporal(points: tuple[float, float], unit: str, cases: tuple[int, int], n_users: int) -> tuple[str]:
+    """Return the note on a temporal split: its points in time, in `unit`, and its validation and test cases."""
+    validation, test = (show_time(point, unit) for point in points)
+    return (
+        f"Temporal split: training before {validation}, validation from then until {test}, test from then on; "
+        f"{PERCENT[0]}% and {PERCENT[1]}% of the interactions lie before. Held out is each user's first interaction "
+        f"after a point, if the user was there before: {cases[0]:,} validation and {cases[1]:,} test cases of "
+        f"{n_users:,} users.",
+    )

@@ -1,0 +1,136 @@
+"""Times: what a column of them holds, in which unit, and what a reader should be told."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from cprlab.errors import DataError
+
+TimeKind = Literal["whole", "number", "date"]
+UNITS = {"": 0, "seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}  # in a second
+EDGES = np.array([1e8, 1e11, 1e14, 1e17])  # from each on, a number means 1973 or later in the next unit
+
+
+def read_times(
+    values: pd.Series, log: str, first_line: int, *, as_numbers: bool = False
+) -> tuple[np.ndarray, TimeKind]:
+    """Return times as exact 64-bit integers where they are whole, else as float64, and what they were read as.
+
+    Args:
+        values: numbers, dates or text of one of them.
+        log: what to call the log in error messages.
+        first_line: what to call the first of `values`.
+        as_numbers: they belong to a column that holds other numbers, of other kinds, as well.
+
+    Raises:
+        DataError: a value is not a time, or cannot be told apart from its neighbours.
+    """
+    column = values.name
+    if isinstance(values.dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_any_dtype(values):
+        bad, parsed = values.isna(), values
+    elif pd.api.types.is_float_dtype(values) and not values.isna().any():
+        parsed = values.astype("float64")
+        bad = ~np.isfinite(parsed)
+    elif pd.api.types.is_signed_integer_dtype(values) and not values.isna().any():
+        return values.to_numpy(dtype=np.int64), "whole"
+    else:
+        text = values.astype("string").str.strip()
+        if not as_numbers and text.str.fullmatch(r"[+-]?\d+").fillna(False).all():
+            exact = pd.to_numeric(text)
+            if pd.api.types.is_signed_integer_dtype(exact):
+                return exact.to_numpy(dtype=np.int64), "whole"
+            row = next(row for row, digits in enumerate(text) if not -(2**63) <= int(digits) < 2**63)
+            raise DataError(
+                f"{log}, line {first_line + row}: the time {text.iloc[row][:60]!r} in the column {column!r} does not "
+                "fit 64 bits; use a coarser unit."
+            )
+        numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+        if as_numbers or numbers.notna().any():
+            bad, parsed = ~np.isfinite(numbers), numbers
+        else:
+            parsed = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
+            bad = parsed.isna()
+    if bad.any():
+        row = int(np.asarray(bad).argmax())
+        raise DataError(
+            f"{log}, line {first_line + row}: {str(values.iloc[row])[:60]!r} in the column {column!r} is not a "
+            "time; use a number (such as seconds since 1970) or an ISO date (such as 2017-01-31 12:00:00) throughout."
+        )
+    if parsed.dtype == np.float64:
+        numbers = parsed.to_numpy()
+        if np.abs(numbers).max() >= 2**53 and not pd.api.types.is_float_dtype(values):
+            raise DataError(
+                f"{log}: the column {column!r} has fractions beside numbers above 2^53, which cannot be told apart; "
+                "use whole numbers throughout."
+            )
+        whole = (numbers == np.floor(numbers)).all() and np.abs(numbers).max() < 2**63
+        return (numbers.astype(np.int64) if whole else numbers), "number"
+    moments = parsed.dt.as_unit("us")
+    if (moments != parsed).any():
+        row = int((moments != parsed).to_numpy().argmax())
+        raise DataError(
+            f"{log}, line {first_line + row}: the time {str(values.iloc[row])[:60]!r} in the column {column!r} is "
+            "finer than a microsecond, which would be lost; use whole numbers."
+        )
+    return moments.astype("int64").to_numpy(), "date"
+
+
+def count_units(times: np.ndarray, kind: TimeKind) -> np.ndarray:
+    """Return (5,) how many times look like each of `UNITS` since 1970: an epoch from 1973 to 5138 has one magnitude.
+
+    Args:
+        times: what `read_times` returned; likewise `kind`. Dates are microseconds.
+        kind: of the times.
+    """
+    if kind == "date":
+        return len(times) * (np.array(list(UNITS)) == "microseconds")
+    return np.bincount(np.searchsorted(EDGES, np.abs(times.astype(np.float64)), side="right"), minlength=len(UNITS))
+
+
+def unit_of(counts: np.ndarray) -> str:
+    """Return the unit that most times look like; empty where they are plain numbers."""
+    return list(UNITS)[counts.argmax()]
+
+
+def show_time(time: float, unit: str) -> str:
+    """Return a time as UTC date and time, or as the plain number that it is."""
+    if not unit:
+        return f"{int(time) if time == int(time) else time:,}"
+    shown = str(np.datetime64(int(time // UNITS[unit]), "s")).replace("T", " ")
+    return shown.removesuffix(" 00:00:00")
+
+
+def note_units(counts: np.ndarray) -> tuple[str, ...]:
+    """Return the note on times that look like several units, if they do."""
+    looks = [f"{n:,} like {unit}" for unit, n in zip(UNITS, counts, strict=True) if unit and n]
+    if len(looks) < 2:
+        return ()
+    return (
+        f"The times look like several units since 1970, {' and '.join(looks)}: rows of different units are in a "
+        "wrong order. Write all of them in one unit.",
+    )
+
+
+def note_file_order(names: pd.Index) -> tuple[str]:
+    """Return the note on a log without times, whose columns are `names`."""
+    known = ", ".join(map(str, names))
+    return (f"No column looks like a time (columns: {known}): rows are taken in file order. Name one with --time.",)
+
+
+def note_ties(tied: int, n_rows: int) -> tuple[str, ...]:
+    """Return the note on the rows that have the time of the same user's row before, if there are any."""
+    if not tied:
+        return ()
+    return (
+        f"{tied:,} of {n_rows:,} interactions have the time of the same user's one before: "
+        "such ties keep the order of the file.",
+    )
+
+
+def note_baskets(column: str, n_baskets: int) -> tuple[str]:
+    """Return the note on a log whose rows are taken together in baskets."""
+    return (
+        f"Rows are taken together in {n_baskets:,} baskets (column {column!r}), each at the time of its earliest row: "
+        "the order within a basket is the file's.",
+    )

@@ -1,0 +1,148 @@
+"""`cprlab data check`: what is understood, the first rows and every doubt, on logs with one oddity each."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlab import cli
+from cprlab.data.check import check
+from cprlab.errors import DataError, visible
+from tests.data.test_log import write
+
+SECOND = 1_500_000_000
+HOSTILE = "\x1b[31mred\x1b[0m\u202e"
+
+
+def table(**changes):
+    """Twenty users with eight rows each, in order of global time, without any oddity."""
+    places = np.arange(160)
+    columns = {"user_id": [f"u{n % 20}" for n in places], "item_id": [f"i{n * 7 % 11}" for n in places]}
+    return pd.DataFrame(columns | {"timestamp": SECOND + 60 * places} | changes)
+
+
+def checked(tmp_path, frame, **columns):
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    return check(tmp_path / "log.csv", **columns)
+
+
+def facts_of(found):
+    return found.facts.set_index("fact")["value"]
+
+
+def test_a_log_is_understood_and_only_its_guesses_are_in_doubt(tmp_path):
+    found = checked(tmp_path, table())
+    assert found.refused is None
+    assert found.columns["taken as"].tolist() == ["user", "item", "time"]
+    assert set(found.columns["why"]) == {"its name"}
+    assert found.rows.to_numpy().tolist() == table().head(5).astype(str).to_numpy().tolist()
+    facts = facts_of(found)
+    assert facts[["kind of file", "rows", "users", "items"]].tolist() == ["csv", "160", "20", "11"]
+    assert facts["times"] == "2017-07-14 02:40:00 to 2017-07-14 05:19:00"
+    assert facts["read as"] == "seconds since 1970 (UTC), as their magnitude tells"
+    assert facts["interactions a user, median (fewest to most)"] == "8 (8 to 8)"
+    splits = found.splits.set_index("fact")
+    assert splits.loc["test cases"].tolist() == ["20", "20"]
+    assert splits.loc["training targets"].tolist() == ["100", "108"]  # 6 − 1 a user; the first 128 rows − 20
+    assert splits.loc["test items older than the newest training interaction"].tolist() == ["0.0%", "0.0%"]
+    (guesses,) = found.doubts
+    assert guesses.startswith("Guessed from names: user = 'user_id', item = 'item_id', time = 'timestamp'; name")
+    assert checked(tmp_path, table(), user="user_id", item="item_id", time="timestamp").doubts == ()
+
+
+def spoilt(column, rows, values):
+    frame = table()
+    frame[column] = frame[column].astype(object)
+    frame.loc[rows, column] = values
+    return frame
+
+
+BOT = pd.DataFrame({"user_id": "bot", "item_id": "i1", "timestamp": SECOND + np.arange(1500)})
+EVEN = np.arange(160) % 2
+ISO = pd.to_datetime(table()["timestamp"], unit="s").dt.strftime("%Y-%m-%d %H:%M:%S")
+ODDITIES = [
+    (table().drop(columns="timestamp"), "No column looks like a time"),
+    (table(event_time=5), "The time could also be 'event_time'; name it with --time."),
+    (spoilt("timestamp", [3, 4], 0), "2 of 160 times lie in 1970 or before"),
+    (spoilt("timestamp", [3], 7_000_000_000), "1 of 160 times lie in the future, the last one at 2191-10-28 16:26:40"),
+    (spoilt("timestamp", [3], 1000 * SECOND), "several units since 1970, 159 like seconds and 1 like milliseconds"),
+    (spoilt("timestamp", [20], SECOND), "1 of 160 interactions have the time of the same user's one before"),
+    (table(timestamp=np.arange(160) // 20), "The times of each user begin at 0, so they count the user's own rows"),
+    (table(timestamp=ISO + np.where(EVEN, "Z", "")), "80 times name no zone, unlike the others, and are taken as UTC"),
+    (pd.concat([table(), table().head(3)]), "3 of 163 rows equal an earlier one in every column"),
+    (
+        spoilt("user_id", [20], "U0"),
+        "1 user ids differ from another one by case, spaces or the like alone, such as 'U0' and",
+    ),
+    (spoilt("item_id", [0], "i1  "), "1 item ids differ from another one by case, spaces or the like alone"),
+    (spoilt("item_id", [0], HOSTILE), "1 item ids hold characters that cannot be seen"),
+    (spoilt("user_id", [159], "short"), "1 of 21 users have fewer than 5 interactions and will be left out, with 0.6%"),
+    (pd.concat([table(), BOT]), "The user 'bot' has 1,500 interactions, 188 times the median"),
+    (table(item_id="i1"), "19 of 20 users have the very sequence of items that another user has."),
+    (table(timestamp=SECOND - 60 * np.arange(160) // 20 * 20 + np.arange(160) % 20 * 10**5), "Leakage: in the leave-"),
+]
+
+
+@pytest.mark.parametrize(("frame", "said"), ODDITIES, ids=[said[:40] for _, said in ODDITIES])
+def test_each_oddity_is_told(tmp_path, frame, said):
+    clean = checked(tmp_path, table())
+    assert not any(said in doubt for doubt in clean.doubts)
+    found = checked(tmp_path, frame)
+    assert any(said in doubt for doubt in found.doubts), found.doubts
+
+
+def test_baskets_are_counted_and_their_mates_in_the_history_are_told(tmp_path):
+    frame = table(order_id=[n % 20 + 20 * (n // 40) for n in range(160)])  # two rows of a user each
+    assert checked(tmp_path, frame).columns["why"].tolist()[3].startswith("may be baskets: --basket")
+    found = checked(tmp_path, frame, basket="order_id")
+    assert facts_of(found)[["baskets", "rows a basket, median (fewest to most)"]].tolist() == ["80", "2 (2 to 2)"]
+    mates = found.splits.set_index("fact").loc["test items of whose basket other items are read"]
+    assert mates.tolist() == ["100.0%", "0.0%"]
+
+
+def test_what_is_no_log_still_shows_its_columns_and_rows(tmp_path):
+    frame = table().set_axis(["kunde", "artikel", "Zeitstempel (date)"], axis=1)
+    found = checked(tmp_path, frame)
+    assert "has no column that looks like the user" in str(found.refused)
+    assert found.columns["why"].tolist() == ["", "", "may be times: name it with --time"]
+    assert len(found.rows) == 5
+    found = checked(tmp_path, table().head(60))
+    assert "no user has 5 interactions" in str(found.refused)
+    assert facts_of(found)["rows"] == "60"
+    found = checked(tmp_path, table(timestamp=SECOND))
+    assert found.refused is None
+    assert list(found.splits) == ["fact", "leave-one-out"]
+    assert "the temporal split leaves no" in found.doubts[-1]
+    with pytest.raises(DataError, match="is built in"):
+        check("complete-journey")
+    with pytest.raises(DataError, match="is not a file"):
+        check(tmp_path / "nowhere.csv")
+
+
+def test_ids_of_several_types_and_lists_beside_are_told(tmp_path):
+    frame = table(tags=[[1]] * 160)
+    frame.to_parquet(tmp_path / "log.parquet")
+    assert len(check(tmp_path / "log.parquet").doubts) == 1
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["cprlab", "data", "check", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code, *capsys.readouterr()
+
+
+def test_the_command_prints_tables_and_doubts_and_nothing_that_steers_the_terminal(tmp_path, monkeypatch, capsys):
+    frame = table(title=HOSTILE).rename(columns={"user_id": f"user{HOSTILE}"})
+    path = write(tmp_path, frame.to_csv(index=False))
+    code, printed, said = run(monkeypatch, capsys, path)
+    assert code == 2
+    assert f"its columns are user{visible(HOSTILE)}, item_id" in said
+    code, printed, said = run(monkeypatch, capsys, path, "--user", f"user{HOSTILE}")
+    assert (code, said) == (0, "")
+    assert printed.count(visible(HOSTILE)) >= 7  # the header twice, and five titles
+    assert "\\x1b[31mred" in printed
+    assert all(one.isprintable() or one == "\n" for one in printed)
+    for words in ("Columns\n", "First rows\n", "Log\n", "Splits\n", "Doubts\n- Guessed from names"):
+        assert words in printed

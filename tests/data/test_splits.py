@@ -1,0 +1,192 @@
+"""The temporal split against loops over the raw rows, and what stays as it is without it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cprlab.data import InteractionLog, Sequences, count_repeats, load_sequences, prepare, thin_repeats
+from cprlab.data.check import leakage
+from cprlab.errors import DataError
+from cprlab.evaluation import describe_cases
+from cprlab.evaluation.diversity import recommended, takers
+from cprlab.training import RunConfig
+from tests.conftest import random_log
+from tests.data.test_log import write
+from tests.data.test_sequences import assert_same_sequences, read_back
+
+ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 30)), min_size=8, max_size=60)
+
+
+def log_of(rows):
+    return InteractionLog.from_frame(pd.DataFrame(rows, columns=["user", "item", "time"]))
+
+
+def by_hand(rows, fewest=5):
+    """Each kept user's rows `(item, time)` in order, by user, and the two points, from the definition."""
+    kept = {user: [row[1:] for row in rows if row[0] == user] for user in dict.fromkeys(row[0] for row in rows)}
+    kept = {user: sorted(own, key=lambda row: row[1]) for user, own in kept.items() if len(own) >= fewest}
+    times = sorted(time for own in kept.values() for _, time in own)
+    return kept, [times[len(times) * percent // 100] if times else None for percent in (80, 90)]
+
+
+def cases_by_hand(kept, begin, end):
+    """The `(user, history, target)` of the first row from `begin` on, if it is before `end` and something precedes."""
+    for user, own in kept.items():
+        later = [place for place, (_, time) in enumerate(own) if time >= begin]
+        if later and later[0] > 0 and own[later[0]][1] < end:
+            yield user, [item for item, _ in own[: later[0]]], own[later[0]][0]
+
+
+def split_by_hand(rows, max_len):
+    kept, points = by_hand(rows)
+    training = [
+        (user, own[place][0]) for user, own in kept.items() for place in range(1, len(own)) if own[place][1] < points[0]
+    ]
+    held_out = [
+        [(user, history[-max_len:], target) for user, history, target in cases_by_hand(kept, begin, end)]
+        for begin, end in ((points[0], points[1]), (points[1], np.inf))
+    ]
+    return training, *held_out
+
+
+@settings(deadline=None, max_examples=60)
+@given(ROWS, st.integers(1, 9))
+def test_the_temporal_split_is_its_definition(rows, max_len):
+    training, validation, test = split_by_hand(rows, max_len)
+    if not (training and validation and test):
+        with pytest.raises(DataError, match=r"no user has 5|temporal split leaves no"):
+            Sequences.from_log(log_of(rows), max_len=max_len, split="temporal")
+        return
+    sequences = Sequences.from_log(log_of(rows), max_len=max_len, split="temporal")
+
+    def own(found):
+        for user, *read, target in found:
+            yield (
+                sequences.user_ids[user],
+                *(sequences.item_ids[of].tolist() for of in read),
+                sequences.item_ids[target],
+            )
+
+    assert list(own(read_back(sequences, "validation"))) == validation
+    assert list(own(read_back(sequences, "test"))) == test
+    trained = [(user, target) for user, _, target in own(read_back(sequences, "train"))]
+    assert sorted(trained) == sorted(training)
+    kept, points = by_hand(rows)
+    early = [item for of_user in kept.values() for item, time in of_user if time < points[0]]
+    assert sequences.training_counts().tolist() == [early.count(item) for item in sequences.item_ids]
+    assert takers(sequences).sum() == sum(
+        len({item for item, time in of_user if time < points[0]}) for of_user in kept.values()
+    )
+    counts = count_repeats(sequences)
+    assert (counts.tested, counts.cases) == (sum(target in read for _, read, target in test), len(test))
+    assert describe_cases(sequences)["gap"].notna().sum() == counts.tested
+    assert f"{len(validation):,} validation and {len(test):,} test cases of {len(kept):,} users" in sequences.notes[-1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(ROWS)
+def test_leakage_is_what_loops_count_and_none_in_the_temporal_split(rows):
+    kept, points = by_hand(rows)
+    if not kept:
+        return
+    facts = leakage(log_of(rows), "leave-one-out")
+    newest = max(time for own in kept.values() for _, time in own[:-2])
+    for name, place in (("validation", -2), ("test", -1)):
+        older = sum(own[place][1] < newest for own in kept.values()) / len(kept)
+        assert facts[f"{name} items older than the newest training interaction"] == pytest.approx(older)
+    trained = {item for own in kept.values() for item, _ in own[:-2]}
+    unseen = sum(own[-1][0] not in trained for own in kept.values()) / len(kept)
+    assert facts["test items that are never trained on"] == pytest.approx(unseen)
+    assert facts["training targets"] == sum(len(own) - 3 for own in kept.values())
+    if all(split_by_hand(rows, 50)):
+        facts = leakage(log_of(rows), "temporal")
+        assert {value for fact, value in facts.items() if "older" in fact} == {0}
+        seen = {item for own in kept.values() for item, time in own if time < points[0]}
+        test = split_by_hand(rows, 50)[2]
+        unseen = sum(target not in seen for _, _, target in test) / len(test)
+        assert facts["test items that are never trained on"] == pytest.approx(unseen)
+
+
+def timed_log(users=25, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = [(user, item, time) for user in range(users) for item, time in rng.integers(0, [25, 999], (40, 2))]
+    return log_of(rows)
+
+
+def test_parts_of_a_log_keep_the_points_in_time(tmp_path):
+    whole = Sequences.from_log(timed_log(), split="temporal", max_len=8)
+    cases = {
+        split: {int(whole.user_ids[user]): (read, target) for user, read, target in read_back(whole, split)}
+        for split in ("validation", "test")
+    }
+    sample, recent, thin = whole.sample(12), whole.recent(12), thin_repeats(whole, 0)
+    for part, length in ((sample, 8), (recent, 8), (thin, 8)):
+        assert part.split == "temporal"
+        for split, of_split in cases.items():
+            found = list(read_back(part, split))
+            assert len(found) > len(sample.user_ids) // 2
+            for user, read, target in found:
+                expected, item = of_split[int(part.user_ids[user])]
+                assert part.item_ids[target] == whole.item_ids[item]
+                read = part.item_ids[read].tolist()
+                assert read == whole.item_ids[expected[-len(read) :]].tolist()
+                assert part is recent or len(read) == length
+    fewer = thin_repeats(whole, 1)
+    kept, _ = by_hand([(user, item, time) for user, item, time in zip(*columns(timed_log()), strict=True)])
+    points = by_hand([(user, item, time) for user, item, time in zip(*columns(timed_log()), strict=True)])[1]
+    for place, user in enumerate(fewer.user_ids):
+        first = {item: time for item, time in reversed(kept[user])}  # the time of its first consumption
+        assert fewer.before[:, place].tolist() == [sum(time < point for time in first.values()) for point in points]
+    sample.save(tmp_path / "log")
+    assert_same_sequences(Sequences.load(tmp_path / "log"), sample)
+
+
+def columns(log):
+    return log.user_ids[log.users].tolist(), log.item_ids[log.items].tolist(), log.times.tolist()
+
+
+def test_the_split_is_part_of_what_a_run_is_found_by_and_the_default_is_what_it_was(tmp_path):
+    default = Sequences.from_log(random_log(), max_len=20)
+    assert default.fingerprint == "2c76e4f5baab0f50"  # as before there was another split
+    assert RunConfig().identity(default) == "5b3711ff2520"
+    log = timed_log()
+    splits = [Sequences.from_log(log, split=split) for split in ("leave-one-out", "temporal")]
+    assert len({RunConfig().identity(sequences) for sequences in splits}) == 2
+    for sequences in splits:
+        sequences.save(tmp_path / sequences.split)
+        assert load_sequences(tmp_path / sequences.split, split=sequences.split).split == sequences.split
+    with pytest.raises(DataError, match="prepared with the temporal split, not the leave-one-out one"):
+        load_sequences(tmp_path / "temporal")
+    with pytest.raises(DataError, match="prepared with the leave-one-out split, not the temporal one"):
+        load_sequences(tmp_path / "leave-one-out", split="temporal")
+    with pytest.raises(DataError, match="leaves users without a list"):
+        recommended([], splits[1])
+
+
+def test_a_folder_whose_points_are_not_those_of_its_users_is_refused(tmp_path):
+    sequences = Sequences.from_log(timed_log(), split="temporal")
+    for row, change in ((0, 1000), (0, -1000), (1, -1000), (1, 1000)):
+        sequences.save(tmp_path / "log")
+        users = pd.read_parquet(tmp_path / "log" / "users.parquet")
+        users.iloc[3, 1 + row] += change
+        users.to_parquet(tmp_path / "log" / "users.parquet")
+        with pytest.raises(DataError, match="points of the split that are not in a user's sequence"):
+            Sequences.load(tmp_path / "log")
+
+
+def test_without_times_there_is_no_temporal_split(tmp_path):
+    path = write(tmp_path, "user_id,item_id\n" + "a,1\n" * 9)
+    for read in (load_sequences, lambda path, **split: prepare(path, tmp_path / "prepared", **split)):
+        with pytest.raises(DataError, match=r"log\.csv has no times, which the temporal split needs.* with --time"):
+            read(path, split="temporal")
+    for times in ([5] * 9, range(9)):  # all at once; and nobody who comes back
+        rows = "".join(f"a,{n % 2},{time}\n" for n, time in enumerate(times))
+        path = write(tmp_path, f"user_id,item_id,time\n{rows}" + ("b,1,8\nb,1,8\nb,1,8\nb,1,8\nb,1,8\n"))
+        said = []
+        for read in (load_sequences, lambda path, **split: prepare(path, tmp_path / "prepared", **split)):
+            with pytest.raises(DataError, match="the temporal split leaves no") as caught:
+                read(path, split="temporal")
+            said.append(str(caught.value))
+        assert said[0] == said[1]
