@@ -34,9 +34,7 @@ Item = Annotated[str, typer.Option(help="The log's column of items.")]
 Time = Annotated[str, typer.Option(help="The log's column of times.")]
 Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
 Basket = Annotated[str, typer.Option(help="The log's column of baskets, whose rows are taken together.")]
-Split = Annotated[
-    Literal["leave-one-out", "temporal"], typer.Option(help="How interactions are held out: leave-one-out or temporal.")
-]
+Split = Annotated[str, typer.Option(help="How interactions are held out: leave-one-out or temporal.")]
 Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
 Heads = Annotated[str, typer.Option(help="Heads to train, a semicolon between two.")]
 Epochs = Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")]
@@ -221,10 +219,11 @@ def prepare(
 ) -> None:
     """Sort a log that does not fit in memory into a folder, which can be given as --data."""
     from cprlab.data import prepare
+    from cprlab.data.splits import parse_split
 
     sequences = prepare(
         file, folder, user=user, item=item, time=time, title=title, basket=basket,
-        max_len=max_len, min_interactions=min_interactions, split=split, memory=memory,
+        max_len=max_len, min_interactions=min_interactions, split=parse_split(split), memory=memory,
     )  # fmt: skip
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
     print(*map(visible, sequences.notes), sep="\n")

@@ -63,6 +63,12 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path, monkeypatch, capsys, argu
     assert (tmp_path / "full" / "keep.txt").read_text() == "mine"
 
 
+def test_prepare_refuses_a_split_that_is_none_before_it_reads_anything(tmp_path, monkeypatch, capsys):
+    code, printed = run(monkeypatch, capsys, "prepare", "log.csv", str(tmp_path / "prepared"), "--split", "temporel")
+    assert code == 2
+    assert "Unknown split 'temporel': did you mean 'temporal'?" in printed
+
+
 def test_prepare_says_what_it_holds_and_a_report_takes_the_folder(tmp_path, monkeypatch, capsys):
     rows = GOOD.replace("user_id", "buyer") + "once,i1\n"
     (tmp_path / "log.csv").write_text(rows)
