@@ -134,7 +134,8 @@ def to_csv(table: pd.DataFrame) -> str:
     Text that a spreadsheet would run has an apostrophe put in front, which shows as text there; numbers, those that are
     written as text too, stay as they are.
     """
-    return table.map(_defused).rename(columns=_defused).to_csv(index=False)
+    defused = table.map(_defused).rename(columns=_defused)
+    return defused.to_csv(index=False, lineterminator="\r\n")  # of RFC 4180: a lone \r in a text is then quoted too
 
 
 def _defused(value: object) -> object:
