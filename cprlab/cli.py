@@ -345,5 +345,5 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # Ctrl-C
-            print("cprlab: stopped; start it again to go on after the last whole epoch.", file=sys.stderr)
+            print("cprlab: stopped; start it again to go on with what is kept.", file=sys.stderr)
         raise

@@ -116,7 +116,7 @@ def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     code, printed = run(monkeypatch, capsys, "report", "--data", "good.csv", "--heads", "Softmax; Softmax + C")
     assert code == 130
     assert "No column looks like a time" in printed
-    assert printed.endswith("cprlab: stopped; start it again to go on after the last whole epoch.\n")
+    assert printed.endswith("cprlab: stopped; start it again to go on with what is kept.\n")
 
 
 def test_figures_of_no_report_are_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
