@@ -1,6 +1,7 @@
 # make report   train two heads on real purchases and write reports/quickstart/index.html
 # make explore  open these two heads in the browser, to edit histories and see them disagree
 # make test     check style and types, run the tests, and see that they reach 90% of the branches
+# make fuzz     give all readers thousands of damaged files, and compare with plain readers
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice
 # make lab      open the notebooks in JupyterLab
 # ARGS="…"      is added to what any of these runs, as in: make report ARGS="--seed 1"
@@ -9,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 READY := .venv/.ready
 
-.PHONY: report explore test mutate lab setup figures notebooks lock clean
+.PHONY: report explore test fuzz mutate lab setup figures notebooks lock clean
 
 report: setup
 	$(BIN)/cprlab report --epochs 3 --out reports/quickstart $(ARGS)
@@ -22,6 +23,9 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(if $(ARGS),$(ARGS),--cov)  # part of the tests covers a part
+
+fuzz: setup
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python -m tests.fuzz $(ARGS)
 
 # The score is the share of the mutants that some test kills; what is left over: .venv/bin/mutmut results
 # CI=1 makes Hypothesis try the same examples for each mutant, and wait for a slow machine.

@@ -6,11 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 os.environ["TRITON_INTERPRET"] = "1"  # before cprlab imports it: kernels run on the CPU, statement by statement
 
 from cprlab.data import InteractionLog, Sequences
 
+settings.register_profile(
+    "cprlab", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # busy machines
+settings.load_profile("cprlab")
 torch.set_num_threads(1)  # the tests run in parallel; two threads each would only wait for one another
 
 

@@ -64,7 +64,7 @@ def write_table(table, path):
         table.to_csv(path, sep="," if path.suffix == ".csv" else "\t", index=False)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(tables(), st.sampled_from(ENDINGS), st.integers(4, 7), st.integers(1, 9), st.sampled_from(get_args(SplitBy)))
 def test_a_prepared_log_is_the_one_made_in_memory(tmp_path_factory, table, ending, min_interactions, max_len, split):
     folder = tmp_path_factory.mktemp("log")

@@ -74,7 +74,7 @@ def plain_log(content, kind):
     return [(row["user_id"], row["item_id"]) for row in rows]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(files(), st.sampled_from(list(PACKED)))
 def test_a_text_log_is_what_a_plain_reader_makes_of_it(tmp_path_factory, file, packed):
     content, kind = file
@@ -204,7 +204,7 @@ def test_names_are_known_however_they_are_spelled():
         InteractionLog.from_frame(pd.DataFrame([[1, 2, 3]], columns=["user", "user", "item"]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 6), st.sampled_from("xyz")),

@@ -39,7 +39,6 @@ def read_back(sequences, split):
                     yield int(windows.user[window]), batch.items[row, : at + 1].tolist(), target
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9), min_size=5, max_size=40), min_size=1, max_size=5), st.integers(1, 9))
 def test_every_split_is_the_protocol(lists, max_len):
     sequences = sequences_of(lists, max_len)
@@ -255,7 +254,7 @@ def test_a_disk_that_is_full_halfway_is_said_in_a_sentence(tmp_path):
     lists=st.lists(st.lists(st.integers(0, 12), min_size=5, max_size=40), min_size=1, max_size=6),
     longest=st.integers(4, 45),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_recent_keeps_the_last_interactions_of_each_user(lists, longest):
     whole = sequences_of(lists, max_len=10)
     cut = whole.recent(longest)

@@ -56,7 +56,7 @@ def split_by_hand(rows, max_len):
     return training, *held_out
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ROWS, st.integers(1, 9))
 def test_the_temporal_split_is_its_definition(rows, max_len):
     training, validation, test = split_by_hand(rows, max_len)
@@ -90,7 +90,7 @@ def test_the_temporal_split_is_its_definition(rows, max_len):
     assert f"{len(validation):,} validation and {len(test):,} test cases of {len(kept):,} users" in sequences.notes[-1]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(ROWS)
 def test_leakage_is_what_loops_count_and_none_in_the_temporal_split(rows):
     kept, points = by_hand(rows)

@@ -67,7 +67,7 @@ some_histories = st.lists(a_history, min_size=1, max_size=4)
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("head", HEADS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(histories=some_histories, few=st.booleans(), seed=st.integers(0, 99))
 def test_scores_are_the_equations(head, encoder, histories, few, seed):
     if few:  # many duplicates
@@ -77,7 +77,7 @@ def test_scores_are_the_equations(head, encoder, histories, few, seed):
     np.testing.assert_allclose(recommender.log_probs(histories, users=users), expected, rtol=0, atol=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(HEADS), st.sampled_from(sorted(ENCODERS)), some_histories, st.randoms())
 def test_probabilities_sum_to_1_whatever_the_order_and_the_padding(head, encoder, histories, random):
     recommender, users = build(head, encoder), users_of(histories)
@@ -115,7 +115,7 @@ def pieces(head, histories):
     return recommender, recommender(items, at), Context(items, at, N_ITEMS)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(["Softmax + C", "Softmax + CPR:10"]), some_histories)
 def test_only_history_items_change_with_the_context_facet(head, histories):
     recommender, facets, context = pieces(head, histories)
@@ -126,7 +126,7 @@ def test_only_history_items_change_with_the_context_facet(head, histories):
         assert set(np.flatnonzero(changed[row])) == set(history)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(a_history)
 def test_only_the_top_k_change_with_the_reranker_facet(history):
     recommender, facets, context = pieces("Softmax + R:3", [history])
@@ -136,7 +136,7 @@ def test_only_the_top_k_change_with_the_reranker_facet(history):
     assert set(np.flatnonzero(before != after.detach().numpy())) == set(np.argsort(-base)[:3])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(a_history, st.sampled_from(["Softmax + CR:5", "MoS:2 + CR:5", "MoS:3 dynamic + C"]))
 def test_equal_facets_and_no_partitions_make_a_plain_softmax(history, head):
     recommender, facets, context = pieces(head, [history])
@@ -147,7 +147,7 @@ def test_equal_facets_and_no_partitions_make_a_plain_softmax(history, head):
     torch.testing.assert_close(scores, plain, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(a_history)
 def test_a_reranker_of_all_items_is_a_softmax_by_its_facet(history):
     recommender, facets, context = pieces("Softmax + R:30", [history])
@@ -156,7 +156,7 @@ def test_a_reranker_of_all_items_is_a_softmax_by_its_facet(history):
     torch.testing.assert_close(scores, z.log_softmax(0), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(a_history)
 def test_a_reranker_of_all_items_but_one_is_a_softmax_by_its_facet_on_these(history):
     recommender, facets, context = pieces("Softmax + R:29", [history])
@@ -186,7 +186,7 @@ def test_repeatnet_knows_the_probability_of_a_repeat_that_attention_has_all_but_
     assert facets["repeat"].grad[0, 0].tolist() == [0, 0, 1]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(some_histories, st.sampled_from(HEADS), st.integers(1, N_ITEMS), st.data())
 def test_candidates_and_topk_are_read_off_all_scores(histories, head, k, data):
     recommender = build(head)
@@ -209,7 +209,7 @@ def test_many_histories_are_scored_a_few_at_a_time(monkeypatch):
     np.testing.assert_array_equal(recommender.topk(histories, 2)[0], top)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(HEADS), some_histories)
 def test_the_parts_of_a_prediction_add_up_to_it(head, histories):
     recommender = build(head)
@@ -313,7 +313,7 @@ def test_frozen_item_embeddings_are_read_and_scored_and_not_trained():
             build(head).freeze_items(embeddings)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(a_history, a_history, st.sampled_from(sorted(ENCODERS)))
 def test_of_a_long_history_the_last_max_len_items_are_read(first, last, encoder):
     assume(len(first + last) >= 12)

@@ -77,7 +77,7 @@ def snapshots(draw):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(snapshots())
 def test_what_is_saved_is_loaded(tmp_path_factory, snapshot):
     path = tmp_path_factory.mktemp("snapshot") / "model.safetensors"

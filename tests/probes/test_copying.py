@@ -28,7 +28,7 @@ def random_snapshot(seed, n=25, d=4, m=30, biased=True):
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.booleans())
 def test_each_column_is_that_of_a_loop(seed, biased):
     snapshot = random_snapshot(seed, biased=biased)
@@ -106,7 +106,7 @@ def scores(cases, **options):
     return table.set_index("measure")
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6))
 def test_the_scores_are_those_of_loops(seed):
     rng = np.random.default_rng(seed)

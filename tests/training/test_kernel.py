@@ -75,7 +75,7 @@ def assert_alike(found, expected, within):
             assert deviation < within * max(sizes[name], 1e-5 * max(sizes.values())), name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(KINDS),
     n_items=st.sampled_from((3, 4, 17, 90, 1000)),
