@@ -69,8 +69,8 @@ def from_state_dict(
         ConfigError: the class is unknown, a setting is missing or not supported, or the weights do not fit.
     """
     if not isinstance(reference_class, str) or reference_class not in CLASSES:
-        named = reference_class if isinstance(reference_class, str) else type(reference_class).__name__
-        raise ConfigError(f"Unknown class {named!r} of RecBole: {suggestion(named, CLASSES)}")
+        hint = suggestion(str(reference_class)[:80], CLASSES)
+        raise ConfigError(f"Unknown class {repr(reference_class)[:80]} of RecBole: {hint}")
     if not isinstance(config, Mapping) or not isinstance(state, Mapping):
         raise ConfigError("A RecBole model is given by two mappings, its configuration and its weights by name.")
     if fidelity not in ("corrected", "reference"):

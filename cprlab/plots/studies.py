@@ -157,7 +157,7 @@ def panelled(
     down = -(-len(names) // ACROSS)
     across = -(-len(names) // down)  # four stand two by two
     titles = [short(name, 40) for name in names] if panel else None
-    gap = GAP / (down * height + GAP * (down - 1))
+    gap = GAP / (down * height + GAP * (down - 1)) if down > 1 else 0
     figure = make_subplots(down, across, subplot_titles=titles, vertical_spacing=gap, **shared)
     rows = [table[table[panel] == name] if panel else table for name in names]
     return figure, [

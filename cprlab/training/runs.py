@@ -100,8 +100,8 @@ class Run:
             recommender.load_state_dict(weights, assign=True)
             history, cases = (read_parquet(folder / f"{name}.parquet") for name in TABLES)
             _check_tables(history, cases, data["users"])
-            if not isinstance(data["fingerprint"], str) or not isinstance(record["test"], dict):
-                raise ValueError("its record holds other things than a run's")
+            if not isinstance(data["fingerprint"], str) or record["test"] != _scores(cases):
+                raise ValueError("its record has no fingerprint of the data, or other metrics than its cases")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{folder} is not a whole run ({detail}); remove it to train anew.") from error
@@ -186,10 +186,7 @@ def _keep(
         "processes": count(),
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
         | {"python": platform.python_version()},
-        "test": {
-            metric: value if math.isfinite(value := float(of_case(cases, "rank").mean())) else None
-            for metric, of_case in METRICS.items()
-        },
+        "test": _scores(cases),
     }
     with whole(folder) as new:
         new.mkdir()
@@ -197,6 +194,12 @@ def _keep(
         history.to_parquet(new / "history.parquet")
         cases.to_parquet(new / "cases.parquet")
         (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _scores(cases: pd.DataFrame) -> dict[str, float | None]:
+    """Return each metric's mean over the test cases, None where it is not finite."""
+    means = {metric: float(of_case(cases, "rank").mean()) for metric, of_case in METRICS.items()}
+    return {metric: value if math.isfinite(value) else None for metric, value in means.items()}
 
 
 def _described(sequences: Sequences) -> dict[str, Any]:

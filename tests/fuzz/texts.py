@@ -101,6 +101,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
             "encoder": ["GRU4Rec"],
             "head": ["Softmax", "Softmax + CPR:100 + Mi"],
             "seeds": 1,
+            "split": "leave-one-out",
             "notebooks": [],
             "device": "auto",
             "runs": "runs",

@@ -15,7 +15,7 @@ import yaml
 from cprlab.errors import CprlabError, DataError
 from cprlab.sweeps.cluster import open_cluster
 from cprlab.sweeps.work import run_all
-from tests.jupyter import free_port
+from tests.jupyter import free_port, wait_for
 
 SBATCH = """#!/bin/sh
 setsid sh "$1" >> "{folder}/jobs.log" 2>&1 &
@@ -86,8 +86,7 @@ def test_each_gpu_has_a_worker_of_its_own(monkeypatch):
     assert sorted(seen.values()) == ["4", "7"]
 
 
-def test_a_running_cluster_of_two_workers_is_used_and_left_running(monkeypatch):
-    monkeypatch.setattr("cprlab.sweeps.cluster.SECONDS_TO_FIND_A_SCHEDULER", 180)
+def test_a_running_cluster_of_two_workers_is_used_and_left_running():
     port = free_port()
     dask_command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -96,6 +95,7 @@ def test_a_running_cluster_of_two_workers_is_used_and_left_running(monkeypatch):
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
     workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
     try:
+        wait_for(front, port)
         with open_cluster(scheduler=address) as client:
             wait_until(lambda: len(client.nthreads()) == 2)
             assert len(pids(client)) == 2

@@ -44,7 +44,8 @@ def said(folder):
     """What torchrun said, the first time and the second; in `runs` is what two processes made of the log."""
     first = torchrun(folder)
     left = sorted(path.suffix for path in (folder / "runs").glob(".*"))
-    assert left == [".checkpoint", ".lock"], first  # of the training whose process was killed
+    assert ".checkpoint" in left, first  # of the training whose process was killed
+    assert set(left) <= {".checkpoint", ".lock"}, first  # the other one may have had the time to let go
     second = torchrun(folder)
     assert not list((folder / "runs").glob(".*.checkpoint")), second
     return first, second
