@@ -127,7 +127,7 @@ def test_a_report_replaces_nothing_but_an_earlier_one_on_the_same_data(report, t
     config, folder = report
     other = tmp_path / "other.csv"
     shutil.copy(config.data, other)
-    with pytest.raises(DataError, match="holds the report on .*=hostile <img"):
+    with pytest.raises(DataError, match=r"holds the report on .*=hostile <img"):
         run_report(config.but(data=str(other)), folder)
     for out in (config.runs, f"{config.runs}/inside", str(folder.parent)):
         with pytest.raises(DataError, match="must not be in each other"):

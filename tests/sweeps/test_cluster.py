@@ -18,7 +18,8 @@ from cprlab.sweeps.work import run_all
 from tests.jupyter import free_port, wait_for
 
 SBATCH = """#!/bin/sh
-setsid sh "$1" >> "{folder}/jobs.log" 2>&1 &
+cp "$1" "{folder}/$$.sh"  # as Slurm does: the file is gone once this has ended
+setsid sh "{folder}/$$.sh" >> "{folder}/jobs.log" 2>&1 &
 echo $! >> "{folder}/jobs"
 echo "Submitted batch job $!"
 """
@@ -120,7 +121,7 @@ def slurm(tmp_path, monkeypatch):
         (tmp_path / "bin" / name).write_text(script.format(folder=tmp_path))
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    arguments = {"cores": 1, "memory": "2GB", "processes": 1, "interface": "lo", "death_timeout": 300, "n_workers": 2}
+    arguments = {"cores": 1, "memory": "2GB", "processes": 1, "interface": "lo", "death_timeout": 60, "n_workers": 2}
     (tmp_path / "slurm.yaml").write_text(yaml.safe_dump(arguments | {"queue": "gpu", "walltime": "01:00:00"}))
     yield tmp_path
     for job in jobs(tmp_path):
