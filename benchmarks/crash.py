@@ -1,12 +1,15 @@
-"""Training, preparing, reports and sweeps that are killed at random moments, against ones that nobody disturbs.
+"""Training, preparing, fetching, reports and sweeps, killed at random moments, against ones that nobody disturbs.
 
 Each command is started, killed (SIGKILL to its whole process group) and started again, until it was killed often enough
 and ends by itself. After each kill, all that stands under its final name must be readable as whole and equal to what
 the undisturbed command made, bit for bit, and nothing that was finished may be gone. Where a command ends before it is
-killed, its runs are removed and it starts anew, with its earlier report or data in place. Prints a table.
+killed, its runs, or what it fetched, are removed and it starts anew, with its earlier report or prepared log in place.
+What is fetched comes from a slow server on this machine. Prints a table. Run from the project's folder, with
+PYTHONPATH=.
 """
 
 import argparse
+import gzip
 import hashlib
 import json
 import multiprocessing
@@ -29,13 +32,17 @@ import pandas as pd
 import yaml
 
 from cprlab import cli
-from cprlab.data import Sequences
+from cprlab.data import Sequences, catalogue
+from cprlab.data.fetching import FOLDER
 from cprlab.training import Run
+from tests.data.server import Answer, serving
 
 Pieces = dict[str, str]  # what is finished, and a digest of all in it that is to be the same each time
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["cprlab.cli", "cprlab.reports.run", "cprlab.reports.sweep"])
 PATIENCE = 900  # seconds for a command
+SENDING = 1.5  # seconds in which the server sends what is fetched
+FETCHED = "gowalla"  # the data set that is fetched
 
 
 class Command(NamedTuple):
@@ -102,6 +109,14 @@ def swept(folder: Path) -> Iterator[tuple[str, str]]:
         yield "results", digest(table.assign(folder=[Path(run).name for run in table["folder"]]))
 
 
+def fetched(folder: Path) -> Iterator[tuple[str, str]]:
+    """Read what was downloaded and what was imported from it."""
+    for path in folder.glob(f"{FOLDER}/{FETCHED}/*.gz"):
+        yield "download", digest(gzip.decompress(path.read_bytes()))
+    for path in folder.glob(f"{FOLDER}/*.parquet"):
+        yield "data", digest(path.read_bytes())
+
+
 GRID = {
     "name": "crash",
     "data": "log.csv",
@@ -117,6 +132,7 @@ TRAINING = ["--data", "log.csv", "--device", "cpu", "--runs", "runs"]
 COMMANDS = {
     "train": Command(["train", *TRAINING, "--epochs", "8"], runs),
     "prepare": Command(["prepare", "long.csv", "prepared"], prepared),
+    "fetch": Command(["data", "fetch", FETCHED], fetched),
     "report": Command(["report", *TRAINING, "--epochs", "3", "--out", "report"], reported),
     "sweep": Command(["sweep", "grid.yaml", "--workers", "2"], swept),
 }
@@ -134,9 +150,18 @@ def write_inputs(folder: Path) -> None:
     (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
 
 
-def call(words: list[str], folder: Path) -> None:
+def check_ins() -> bytes:
+    """Return a file in the layout of the data set that is fetched."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers([1_000, 28, 24, 5_000], size=(60_000, 4))
+    lines = (f"{u}\t2010-10-{1 + d:02d}T{h:02d}:00:00Z\t30.2\t-97.7\t{i}" for u, d, h, i in drawn)
+    return gzip.compress("\n".join(lines).encode(), mtime=0)
+
+
+def call(words: list[str], folder: Path, published: catalogue.File) -> None:
     """Be `cprlab` with these words, in a folder and in a process group of its own."""
     os.setsid()
+    catalogue.CATALOGUE = (catalogue.find(FETCHED)._replace(files=(published,)),)
     os.chdir(folder)
     said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1)
@@ -145,9 +170,9 @@ def call(words: list[str], folder: Path) -> None:
     cli.main()
 
 
-def start(command: Command, folder: Path) -> BaseProcess:
+def start(command: Command, folder: Path, published: catalogue.File) -> BaseProcess:
     """Start a command in a process that has imported cprlab already, for that takes longest, and writes nothing."""
-    process = FORKS.Process(target=call, args=(command.words, folder))
+    process = FORKS.Process(target=call, args=(command.words, folder, published))
     process.start()
     return process
 
@@ -160,7 +185,8 @@ def end(process: BaseProcess, folder: Path) -> None:
 
 def half_written(folder: Path) -> set[str]:
     """Return the names of what is being written, or was when a command was killed."""
-    found = (entry.name for place in (folder, folder / "runs") if place.is_dir() for entry in os.scandir(place))
+    places = (folder, folder / "runs", folder / FOLDER, folder / FOLDER / FETCHED)
+    found = (entry.name for place in places if place.is_dir() for entry in os.scandir(place))
     return {name for name in found if name.endswith((".partial", ".replaced"))}
 
 
@@ -196,17 +222,17 @@ def kill(process: BaseProcess, folder: Path, seconds: float, writes: int, rng: r
     process.join()
     if half_written(folder) - before:
         return "while writing"
-    return "while working" if begun or list(folder.glob("runs/.*.checkpoint")) else "before"
+    return "while working" if begun or before or list(folder.glob("runs/.*.checkpoint")) else "before"
 
 
-def compare(name: str, kills: int, seed: int, work: Path) -> str:
+def compare(name: str, kills: int, seed: int, work: Path, published: catalogue.File) -> str:
     """Kill a command so many times, and return its row of the table."""
     command, rng = COMMANDS[name], random.Random(seed)
     whole, killed = work / name / "whole", work / name / "killed"
     for folder in (whole, killed):
         write_inputs(folder)
     began = time.monotonic()
-    process = start(command, whole)
+    process = start(command, whole, published)
     writes = watch(process, whole, sys.maxsize)
     end(process, whole)
     seconds = time.monotonic() - began
@@ -214,7 +240,7 @@ def compare(name: str, kills: int, seed: int, work: Path) -> str:
     before: Pieces = {}
     where, readings, ends = Counter(), 0, 0
     while True:
-        process = start(command, killed)
+        process = start(command, killed, published)
         moment = kill(process, killed, seconds, writes, rng) if sum(where.values()) < kills else ""
         if not moment:
             end(process, killed)
@@ -228,16 +254,17 @@ def compare(name: str, kills: int, seed: int, work: Path) -> str:
             where[moment] += 1
             continue
         assert now == expected, f"{name}: {expected.keys() - now.keys()} is missing"
-        left = list(killed.rglob(".*"))
+        left = [*killed.rglob(".*"), *killed.rglob("*.partial*")]
         assert not left, f"{name}: {left} is left over"
         ends += 1
         if sum(where.values()) == kills:
             break
-        shutil.rmtree(killed / "runs", ignore_errors=True)
-        before = {piece: of_piece for piece, of_piece in now.items() if not piece.startswith("run ")}
+        for worked in ("runs", FOLDER):
+            shutil.rmtree(killed / worked, ignore_errors=True)
+        before = dict(command.makes(killed))
     moments = ", ".join(f"{where[moment]} {moment}" for moment in ("before", "while working", "while writing"))
-    what = f"`cprlab {name}` killed ({moments}; {ends} ends and {readings} readings, all as undisturbed)"
-    return f"| {what} | {kills} | {kills} | `python benchmarks/crash.py {name}` |"
+    what = f"{name} killed ({moments}; {ends} ends and {readings} readings, all as undisturbed)"
+    return f"| {what} | {kills} | {kills} | `PYTHONPATH=. python benchmarks/crash.py {name}` |"
 
 
 def main() -> None:
@@ -248,9 +275,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="decides the moments, as far as the machine's speed allows")
     asked = parser.parse_args()
     print("| what | tried | survived | command |\n| --- | --- | --- | --- |")
+    body = check_ins()
     for name in asked.commands:
-        with tempfile.TemporaryDirectory() as work:
-            print(compare(name, asked.kills, asked.seed, Path(work)), flush=True)
+        with tempfile.TemporaryDirectory() as work, serving(Answer(body, slow=SENDING * 2**14 / len(body))) as server:
+            address = server.address.replace("log.zip", "check-ins.txt.gz")
+            published = catalogue.File(address, hashlib.md5(body, usedforsecurity=False).hexdigest())
+            print(compare(name, asked.kills, asked.seed, Path(work), published), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@ import json
 import multiprocessing
 import os
 import signal
-import threading
 import time
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
 
 import httpx
 import numpy as np
@@ -20,85 +18,10 @@ from cprlab.data.catalogue import File, find
 from cprlab.data.fetching import download, fetch_data
 from cprlab.errors import DataError
 from tests.data.publishers import FILES, zip_of
+from tests.data.server import WHOLE, Answer, serving
 
-WHOLE = np.random.default_rng(0).bytes(300_000)
 OTHER = np.random.default_rng(1).bytes(300_000)
 MD5 = hashlib.md5(WHOLE).hexdigest()
-
-
-class Answer:
-    """What the server does with one request.
-
-    Args:
-        body: of the whole file.
-        tag: its ETag; none when empty.
-        sent: how many bytes of the answer are sent before the connection ends.
-        stall: whether it then stands still instead.
-        says: what Content-Length says, if not the truth.
-        ranges: whether parts can be asked for; `always` without looking at If-Range.
-        status: instead of all that.
-        slow: seconds between pieces.
-    """
-
-    def __init__(
-        self, body=WHOLE, tag='"1"', sent=None, stall=False, says=None, ranges="yes", status=0, slow=0.0, headers=()
-    ):
-        self.body, self.tag, self.sent, self.stall, self.says = body, tag, sent, stall, says
-        self.ranges, self.status, self.slow, self.headers = ranges, status, slow, headers
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        server = self.server
-        answer = server.answers[min(len(server.asked), len(server.answers) - 1)]
-        server.asked.append(self.headers.get("Range"))
-        if answer.status:
-            self.send_response(answer.status)
-            for name, value in answer.headers:
-                self.send_header(name, value)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start, asked = 0, self.headers.get("Range")
-        same = self.headers.get("If-Range") in (None, answer.tag)  # without the header, whatever file there is
-        if asked and (answer.ranges == "always" or (answer.ranges == "yes" and same)):
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(answer.body) - 1}/{len(answer.body)}")
-        else:
-            self.send_response(200)
-        body = answer.body[start:]
-        if answer.tag:
-            self.send_header("ETag", answer.tag)
-        if answer.says != "nothing":
-            self.send_header("Content-Length", str(len(body) if answer.says is None else answer.says))
-        self.end_headers()
-        with suppress(ConnectionError):  # who is killed, or has seen enough, goes away
-            for place in range(0, len(body[: answer.sent]), 2**14):
-                self.wfile.write(body[: answer.sent][place : place + 2**14])
-                time.sleep(answer.slow)
-        if answer.stall:
-            server.over.wait(20)
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def serving(*answers):
-    """Serve the answers in turn, the last one for good."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.answers, server.asked, server.over = answers, [], threading.Event()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    server.address = f"http://127.0.0.1:{server.server_port}/files/log.zip"
-    try:
-        yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
