@@ -38,7 +38,7 @@ COMMANDS = [
 QUICK = {
     "make report": "--users 60 --epochs 1 --out {tmp}/report --runs {tmp}/runs",
     "make explore": "--help",
-    "make test": "-n 0 --collect-only -q",
+    "make test": "-n 0 --collect-only -q tests/data",
     "make lab": "--version",
 }
 

@@ -7,13 +7,14 @@ whatever is decided, shown or written.
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 
 from cprlab.errors import ConfigError, CprlabError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # How long a process waits for the others: for the first one's evaluation, or for another training of the same run. One
 # that died is no reason to wait; torchrun ends the others then.
@@ -37,7 +38,7 @@ def is_first() -> bool:
     return not several() or os.environ["RANK"] == "0"
 
 
-def open_fabric(accelerator: str, precision: Literal["bf16-mixed"] | None = None) -> Fabric:
+def open_fabric(accelerator: str, precision: Literal["bf16-mixed"] | None = None) -> "Fabric":
     """Return a Fabric of one device, or, where torchrun started this process, of all processes' devices.
 
     Processes on processors speak gloo, on NVIDIA's GPUs nccl.
@@ -45,6 +46,9 @@ def open_fabric(accelerator: str, precision: Literal["bf16-mixed"] | None = None
     Raises:
         ConfigError: there are more processes on this machine than devices.
     """
+    from lightning_fabric import Fabric  # two seconds, and only training needs it
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
     if not several():
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
     here = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -83,7 +87,7 @@ def by_first(act: Callable[[], Result]) -> Result:
     return result
 
 
-def total(fabric: Fabric, value: float) -> float:
+def total(fabric: "Fabric", value: float) -> float:
     """Return the sum of the processes' values."""
     if not several():
         return value
