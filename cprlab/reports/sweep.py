@@ -115,6 +115,7 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
         for encoder in config.encoder:
             parameters = {
                 "data": "; ".join(config.data),
+                "split": config.split,
                 "size": config.size,
                 "encoder": encoder,
                 "heads": "; ".join(config.head),

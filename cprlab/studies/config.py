@@ -4,6 +4,7 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data import Sequences
+from cprlab.data.splits import SplitBy
 from cprlab.models.encoders import EncoderName
 from cprlab.sweeps import Grid, Results, run_trials
 from cprlab.sweeps.grid import SizeName
@@ -15,6 +16,7 @@ class StudyConfig(Config):
 
     Attributes:
         data: built-in logs, files or prepared folders, a semicolon between two.
+        split: how interactions of the logs are held out.
         size: "smoke", "small" or "full" (see `sweeps.SIZES`).
         encoder: the encoder's name.
         heads: names of heads, a semicolon between two; the first is the one that others are compared with.
@@ -24,6 +26,7 @@ class StudyConfig(Config):
     """
 
     data: str = "complete-journey-types; complete-journey-first"
+    split: SplitBy = "leave-one-out"
     size: SizeName = "smoke"
     encoder: EncoderName = "GRU4Rec"
     heads: str = "Softmax; Softmax + CPR:100 + Mi"
@@ -38,7 +41,7 @@ class StudyConfig(Config):
             ConfigError: a value is not possible.
         """
         values = {"data": _names(self.data), "head": _names(self.heads), "encoder": (self.encoder,)}
-        return Grid(**(values | {"size": self.size, "seeds": self.seeds} | changes))
+        return Grid(**(values | {"split": self.split, "size": self.size, "seeds": self.seeds} | changes))
 
     def logs(self) -> dict[str, Sequences]:
         """Load the logs, cut to size, by their names.

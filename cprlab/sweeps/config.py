@@ -75,12 +75,6 @@ class SweepConfig(Grid):
     def _absolute_runs(cls, runs: str) -> str:
         return os.path.abspath(runs)
 
-    @pydantic.model_validator(mode="after")
-    def _numbered_notebooks_leave_one_out(self) -> "SweepConfig":
-        if self.notebooks and self.split != "leave-one-out":
-            raise ValueError(f"the numbered notebooks do not know the {self.split} split; leave them out")
-        return self
-
     @property
     def folder(self) -> Path:
         """The report's folder."""

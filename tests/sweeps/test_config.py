@@ -79,7 +79,6 @@ FAULTS = [
     ("name: a\nnotebooks: 99_nothing", "99_nothing.ipynb is not installed"),
     ("name: a\nnotebooks: report", "report does not take a size"),
     ("name: a\nsplit: temprol", "Unknown split 'temprol': did you mean 'temporal'"),
-    ("name: a\nsplit: temporal\nnotebooks: 02_compare", "the numbered notebooks do not know the temporal split"),
     ("name: a\ndevice: tpu", "Unknown device 'tpu': did you mean 'cpu'"),
     ("name: a\nruns: reports", "must not be in each other"),
     ("name: a\nout: my_log.csv", "my_log.csv is a file"),

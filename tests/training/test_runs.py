@@ -163,6 +163,19 @@ def test_a_damaged_run_is_refused_in_a_sentence(sequences, tmp_path, harm):
         Run.load(folder)
 
 
+def test_a_record_may_lack_a_metric_but_not_have_another_number(sequences, tmp_path):
+    """As that of an earlier version, which measured less."""
+    folder = train(sequences, CONFIG, tmp_path, "cpu").folder
+    record = json.loads((folder / "run.json").read_text())
+    metric, value = record["test"].popitem()
+    (folder / "run.json").write_text(json.dumps(record))
+    assert metric not in Run.load(folder).record["test"]
+    for test in (record["test"] | {metric: value * (1 + 1e-9)}, record["test"] | {"accuracy": 0.5}, {}):
+        (folder / "run.json").write_text(json.dumps(record | {"test": test}))
+        with pytest.raises(DataError, match="other metrics than its cases"):
+            Run.load(folder)
+
+
 def test_a_run_of_other_data_in_the_place_of_the_one_asked_for_is_refused(sequences, tmp_path):
     other = sequences.sample(20)
     train(other, CONFIG, tmp_path, "cpu").folder.rename(run_folder(sequences, CONFIG, tmp_path))
