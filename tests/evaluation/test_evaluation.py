@@ -21,7 +21,7 @@ from cprlab.evaluation import (
     side_by_side,
     summarise,
 )
-from cprlab.evaluation.tables import interval
+from cprlab.evaluation.tables import interval, quantile_bins
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, parse_head
 from cprlab.models.recommender import SCORES_AT_ONCE
 
@@ -211,6 +211,9 @@ def test_lengths_are_cut_into_bins_that_hold_everyone(cases, sequences):
     assert set(table["metric"]) == {"NDCG@10", "copy probability", "observed repeats"}
     for _, rows in table.groupby(["head", "metric"]):
         assert rows["n"].sum() == sequences.n_users
+        assert rows["n"].between(sequences.n_users / 4 - 3, sequences.n_users / 4 + 3).all()
+        assert ((rows["low"] <= rows["value"]) & (rows["value"] <= rows["high"])).all()
+        assert (rows["low"] < rows["high"]).any()
     everyone = table[table["metric"] == "copy probability"].groupby("head")
     for head, rows in everyone:
         assert np.average(rows["value"], weights=rows["n"]) == pytest.approx(cases[head]["copy_probability"].mean())
@@ -220,6 +223,12 @@ def test_users_of_one_length_are_one_bin():
     table = by_length({"A": frame([1, 2, 3], [True, False, False], length=7)})
     assert table["n"].tolist() == [3, 3, 3]
     assert set(table["length"]) == {7}
+
+
+@pytest.mark.parametrize("bins", [1, 2, 5, 8])
+def test_bins_are_those_of_pandas(bins):
+    values = np.random.default_rng(0).poisson(6, 200)
+    assert quantile_bins(values, bins).tolist() == pd.qcut(values, bins, labels=False, duplicates="drop").tolist()
 
 
 def test_examples_are_all_that_qualify_strongest_first(recommenders, cases, sequences):
@@ -263,6 +272,21 @@ def test_the_readable_table_says_every_number(cases):
     row = summary.query("head == 'Softmax + CP' and metric == 'HIT@10' and cases == 'new'").iloc[0]
     assert text.loc[("HIT@10", "Softmax + CP"), "new"] == f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     assert list(text.columns) == ["all", "repeat", "new"]
+    assert readable(summary).equals(readable(summary, digits=3))
+
+
+def test_the_readable_table_keeps_the_order_of_metrics_and_of_rows_and_leaves_out_what_is_missing():
+    rows = [("B", "HIT@10", "new"), ("A", "NDCG@10", "new"), ("B", "NDCG@10", "all"), ("A", "HIT@10", "all")]
+    table = pd.DataFrame(rows, columns=["head", "metric", "cases"]).assign(value=[1, 2, 3, 4], low=np.nan, high=np.nan)
+    text = readable(table, digits=0)
+    assert text.index.names == ["metric", "head"]
+    assert text.columns.name is None
+    assert text.reset_index().to_numpy().tolist() == [
+        ["HIT@10", "B", "", "1"],
+        ["HIT@10", "A", "4", ""],
+        ["NDCG@10", "A", "", "2"],
+        ["NDCG@10", "B", "3", ""],
+    ]
 
 
 def test_tables_stand_side_by_side_as_text():
@@ -274,14 +298,20 @@ def test_tables_stand_side_by_side_as_text():
         "b": {"x": "2.00", "y": "3.00 [2.50, 3.25]"},
         "c": {"x": "", "y": ""},
     }
+    assert side_by_side({"x": first}, "part").loc["b", "x"] == "2.000"
 
 
 def test_the_loss_is_that_on_whether_and_that_on_which():
-    cases = frame([1, 1, 1], [True, False, False], copy_probability=[0.25, 0.25, 1.0], log_loss=[3.0, 2.0, 30.0])
+    cases = frame(
+        np.ones(5),
+        [True, False, False, False, True],
+        copy_probability=[0.25, 0.25, 1.0, -1e-9, 1 + 1e-9],  # sums of rounded probabilities
+        log_loss=[3.0, 2.0, 30.0, 4.0, 5.0],
+    )
     whether, which = (METRICS[name](cases, "rank") for name in ("loss on whether", "loss on which"))
-    assert whether.tolist() == pytest.approx([-math.log(0.25), -math.log(0.75), 30.0])  # 1 − P rounded to nothing
-    assert (whether + which).tolist() == pytest.approx([3.0, 2.0, 30.0])
-    assert METRICS["Brier score"](cases, "rank").tolist() == pytest.approx([0.75**2, 0.25**2, 1.0])
+    assert whether.tolist() == [-math.log(0.25), -math.log(0.75), 30.0, 0.0, 0.0]  # 1 − P rounded to nothing: its bound
+    assert (whether + which).tolist() == pytest.approx([3.0, 2.0, 30.0, 4.0, 5.0])
+    assert METRICS["Brier score"](cases, "rank").tolist() == pytest.approx([0.75**2, 0.25**2, 1.0, 0.0, 0.0])
 
 
 @pytest.mark.parametrize(("split", "held_out"), [("test", 1), ("validation", 2)])
@@ -293,7 +323,9 @@ def test_cases_are_described_as_a_loop_describes_them(sequences, cases, split, h
         *before, target = items[: len(items) + 1 - held_out]
         read = before[-sequences.max_len :]
         gap = read[::-1].index(target) + 1 if target in read else math.nan
-        expected = [gap, training.count(target), np.median([training.count(item) for item in read])]
-        assert found.loc[user].tolist() == pytest.approx(expected, nan_ok=True)
+        popular = [training.count(item) for item in read]
+        expected = {"gap": gap, "target_popularity": training.count(target), "history_popularity": np.median(popular)}
+        assert found.loc[user].to_dict() == pytest.approx(expected, nan_ok=True)
     if split == "test":
+        pd.testing.assert_frame_equal(describe_cases(sequences).set_index("user"), found)
         assert (found["gap"].notna() == cases["Softmax"]["repeat"]).all()

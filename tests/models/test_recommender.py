@@ -210,11 +210,11 @@ def test_many_histories_are_scored_a_few_at_a_time(monkeypatch):
 
 
 @settings(max_examples=20)
-@given(st.sampled_from(HEADS), some_histories)
-def test_the_parts_of_a_prediction_add_up_to_it(head, histories):
-    recommender = build(head)
-    parts = recommender.parts(histories)
-    scores = recommender.log_probs(histories)
+@given(st.sampled_from(HEADS), st.sampled_from(["GRU4Rec", "MF"]), some_histories)
+def test_the_parts_of_a_prediction_add_up_to_it(head, encoder, histories):
+    recommender, users = build(head, encoder), users_of(histories)
+    parts = recommender.parts(histories, users)
+    scores = recommender.log_probs(histories, users=users)
     np.testing.assert_allclose(parts.log_probs, scores, rtol=0, atol=1e-12)
     finals = [component.logits[-1] for component in parts.components]
     for component, final in zip(parts.components, finals, strict=True):
@@ -284,7 +284,9 @@ def test_an_item_that_cannot_be_has_no_gradient_that_is_not_a_number(head):
         torch.zeros(N_ITEMS + 1, dtype=torch.float64).index_fill(0, torch.tensor(3), -torch.inf)
     )
     items, at, _ = recommender.collate([[1, 2, 1]])
-    recommender.score(items, at)[0, 0, [1, 5]].sum().backward()
+    scores = recommender.score(items, at)[0, 0]
+    assert scores[3] == -torch.inf
+    scores[[1, 5]].sum().backward()
     for name, weight in recommender.named_parameters():
         assert weight.grad is None or weight.grad.isfinite().all() or name == "item_bias"
 

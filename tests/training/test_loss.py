@@ -20,26 +20,31 @@ ITEMS = torch.tensor(
 AT = torch.tensor([[3, 4, 5], [1, 2, 3], [0, 0, 0]])
 TARGETS = torch.tensor([[7, 3, 28], [2, 9, 9], [4, -1, -1]])
 COUNTS = np.array([0, 5, 5, 100, 1] + [3] * (N_ITEMS - 5))
-LOSSES = {name: loss.build_loss(name, COUNTS, negatives=4, t=0.7) for name in ("CE", "BPR", "BCE", "gBCE", "sampled")}
+LOSSES = ["CE", "BPR", "BCE", "gBCE", "sampled"]
 MIXED = ["Softmax + CPR:3,8,25 + Mi", "MoS:2 dynamic + CPR:4,10 + Mi", "RepeatNet"]
 TRAINED = [head for head in HEADS if "post" not in head]  # in training, post excludes nothing
 
 
+def build_loss(name):
+    return loss.build_loss(name, COUNTS, negatives=4, t=0.7)
+
+
 def negatives_for(name):
     torch.manual_seed(3)
-    negatives = LOSSES[name].draw(TARGETS)
+    negatives = build_loss(name).draw(TARGETS)
+    assert negatives.shape == (*TARGETS.shape, 0 if name == "CE" else 4)
     if name == "sampled":
         negatives[0, 0, 1] = TARGETS[0, 0]  # a sample may hold the target
     return negatives
 
 
 def a_loss(recommender, name, dense=False):
-    head, facets = recommender.head, recommender(ITEMS, AT)
+    head, facets, of_name = recommender.head, recommender(ITEMS, AT), build_loss(name)
     context, negatives = Context(ITEMS, AT, N_ITEMS), negatives_for(name)
     if dense:
         z = head.logits(facets, recommender.outputs, context)
-        return LOSSES[name].total(z.gather(2, loss.compared(TARGETS, negatives)), z.logsumexp(2), TARGETS, negatives)
-    return kernel.chunked(LOSSES[name], head, facets, recommender.outputs, context, TARGETS, negatives)
+        return of_name.total(z.gather(2, loss.compared(TARGETS, negatives)), z.logsumexp(2), TARGETS, negatives)
+    return kernel.chunked(of_name, head, facets, recommender.outputs, context, TARGETS, negatives)
 
 
 def by_hand(name, z, target, negatives):
@@ -111,7 +116,7 @@ def test_gradients_are_those_of_finite_differences(head, name):
     def total(weight, *given):
         facets = dict(zip(names, given, strict=True))
         new = outputs._replace(weight=weight)
-        return kernel.chunked(LOSSES[name], recommender.head, facets, new, context, TARGETS, negatives)
+        return kernel.chunked(build_loss(name), recommender.head, facets, new, context, TARGETS, negatives)
 
     inputs = [tensor.requires_grad_() for tensor in inputs]
     assert torch.autograd.gradcheck(total, inputs, eps=1e-6, atol=1e-6, rtol=1e-5, fast_mode=True)  # a random direction
@@ -121,11 +126,12 @@ def test_gradients_are_those_of_finite_differences(head, name):
 def test_negatives_come_from_the_distribution_that_the_loss_assumes(name, never_the_target):
     torch.manual_seed(0)
     draws = 20_000
-    drawn = Counter(LOSSES[name].draw(torch.full((draws // 4, 1), 3)).flatten().tolist())
+    of_loss = build_loss(name)
+    drawn = Counter(of_loss.draw(torch.full((draws // 4, 1), 3)).flatten().tolist())
     expected = np.full(N_ITEMS, draws / (N_ITEMS - 1))
     expected[3] = 0
     if not never_the_target:
-        expected = draws * LOSSES[name].log_q.exp().numpy()
+        expected = draws * of_loss.log_q.exp().numpy()
         assert expected.sum() == pytest.approx(draws, rel=1e-12)
         assert int(expected.argmax()) == 3  # the most popular
     assert drawn[3] == 0 or not never_the_target
@@ -136,6 +142,8 @@ def test_negatives_come_from_the_distribution_that_the_loss_assumes(name, never_
 def test_a_loss_that_compares_items_needs_two():
     with pytest.raises(ConfigError, match="BPR compares items, and there is but one"):
         loss.build_loss("BPR", np.array([3]), 4, 0.75)
+    assert loss.build_loss("BPR", np.array([3, 1]), 4, 0.75).draw(torch.tensor([[0]])).tolist() == [[[1, 1, 1, 1]]]
+    assert isinstance(loss.build_loss("CE", np.array([3]), 4, 0.75), loss.CrossEntropy)
 
 
 def test_nothing_is_differentiated_when_nothing_asks_for_it():
