@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from cprlab import cli
 from tests.jupyter import free_port, wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -70,8 +71,18 @@ def explored(arguments, folder, environment):
     assert process.returncode == 0, said
 
 
+def called(words, folder, monkeypatch, capfd):
+    """Call cprlab here, in another folder, and return its exit code and what it printed."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["cprlab", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return stop.value.code, *capfd.readouterr()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs(command, tmp_path):
+def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
+    """Those of cprlab in this process, which has imported all; that its program can be called, test_cli.py sees."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE", "MFLAGS"))}
     if command.startswith("make "):
         arguments, folder = ["make", command.split()[1], f"ARGS={QUICK[command].format(tmp=tmp_path)}"], ROOT
@@ -96,13 +107,17 @@ def test_a_command_of_the_readme_runs(command, tmp_path):
     if "explore" in arguments and arguments[0] != "make":
         explored(arguments, folder, environment)
         return
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
+    if Path(arguments[0]).name == "cprlab":
+        code, printed, said = called(arguments[1:], folder, monkeypatch, capfd)
+    else:
+        done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+        code, printed, said = done.returncode, done.stdout, done.stderr
+    assert code == 0, printed + said
     if {"report", "probe", "case", "sweep"} & set(arguments) and "--help" not in arguments:
-        assert Path(folder, done.stdout.splitlines()[-1]).is_file()
+        assert Path(folder, printed.splitlines()[-1]).is_file()
     if "train" in arguments:
-        (printed,) = done.stdout.splitlines()
-        assert Path(folder, printed, "run.json").is_file()
+        (run,) = printed.splitlines()
+        assert Path(folder, run, "run.json").is_file()
 
 
 # What stands in the README's Python, and what is put in its place so that it is quick here.
@@ -116,11 +131,12 @@ SMALLER = {
 }
 
 
-def test_the_python_of_the_readme_runs(tmp_path):
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
     for written, smaller in SMALLER.items():
         assert written in code
         code = code.replace(written, smaller)
-    code += "\nassert items.shape == scores.shape == (1, 10)\n"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    variables = {}
+    exec(code, variables)
+    assert variables["items"].shape == variables["scores"].shape == (1, 10)
