@@ -52,12 +52,13 @@ notebooks: setup
 
 setup: $(READY)
 
-# The marker is written last, so an interrupted set-up starts again; nothing is installed while the pins stand.
+# The marker is written last, so an interrupted set-up starts again; nothing is installed while the pins stand. To compile
+# all that is installed would take twice as long as to install it; Python compiles what it imports.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "cprlab needs Python 3.11 or newer; name one with: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --quiet --requirement requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-compile --requirement requirements.lock
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
