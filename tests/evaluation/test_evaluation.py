@@ -193,6 +193,8 @@ def test_the_difference_is_paired():
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * shift.std() / math.sqrt(500), rel=0.15)
     assert row["high"] - row["low"] < alone["high"] - alone["low"]
     assert (row["head"], row["against"]) == ("B", "A")
+    pd.testing.assert_frame_equal(compare({"A": one, "B": other}), table)  # nothing is drawn anew
+    assert table.groupby(["ranking", "metric"])["n"].first().unique().tolist() == [500]
 
 
 def test_calibration_of_a_forecaster_who_knows():

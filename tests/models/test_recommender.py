@@ -207,6 +207,9 @@ def test_many_histories_are_scored_a_few_at_a_time(monkeypatch):
     monkeypatch.setitem(SCORES_AT_ONCE, "cpu", 2 * N_ITEMS)
     np.testing.assert_allclose(recommender.log_probs(histories), scores, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(recommender.topk(histories, 2)[0], top)
+    asked = np.arange(10).reshape(5, 2)
+    chosen = recommender.log_probs(histories, candidates=asked)
+    np.testing.assert_allclose(chosen, np.take_along_axis(scores, asked, axis=1), rtol=0, atol=1e-12)
 
 
 @settings(max_examples=20)

@@ -74,6 +74,13 @@ def test_the_middle_of_a_parallelogram_cannot_be_left_out_and_without_it_it_can(
     assert (found.outcome, found.below) == ("no", pytest.approx({4: 1.0}))
 
 
+@pytest.mark.parametrize(("bias", "outcome"), [(0.6, "yes"), (0.5, "no"), (0.4, "no")])
+def test_of_two_equal_embeddings_the_bias_decides(bias, outcome):
+    weight, biases = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), [bias, 0.5, 0.0, 0.0]
+    (found,) = separable(Snapshot(weight, np.array([[5.0, 0.0]]), [[0]], [0], biases), [[0]], progress=False)
+    assert found.outcome == outcome
+
+
 def test_no_margin_is_larger_than_what_a_no_says_and_a_tiny_gap_is_seen():
     gap = 1e-5
     weight = np.array([[1.0, 1.0], [1.0, -1.0], [1.0 - gap, 0.0], [-3.0, 0.0]])
