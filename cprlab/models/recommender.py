@@ -140,7 +140,7 @@ class Recommender(nn.Module):
         held = SCORES_AT_ONCE.get(items.device.type, SCORES_AT_ONCE["cpu"])
         size = max(1, held // (self.n_items * at.shape[1]))
         for start in range(0, len(items), size):
-            rows = slice(start, start + size)
+            rows = slice(start, min(start + size, len(items)))
             yield rows, self.distribution({name: facet[rows] for name, facet in facets.items()}, context.rows(rows))
 
     def distribution(self, facets: Facets, context: Context) -> torch.Tensor:
