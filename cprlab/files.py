@@ -99,16 +99,26 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def discard(path: Path) -> None:
+    """Remove a file, if it is there, and what writers of it left that were killed.
+
+    Raises:
+        DataError: the place is read-only.
+    """
+    with locked(path):
+        path.unlink(missing_ok=True)
+
+
 def tidy(path: Path, *others: Path) -> None:
-    """Remove what a writer of `path` left that was killed once `path` was there: its lock, and maybe other files.
+    """Remove what a writer of `path` left that was killed once `path` was there: other files, and all their locks.
 
     Nothing happens where there is nothing of the kind, or where nothing can be written.
     """
     with suppress(DataError, OSError):
-        if any(left.exists() for left in (_lock_of(path), *others)):
+        if any(left.exists() for left in (*others, *map(_lock_of, (path, *others)))):
             with locked(path):
-                for left in others:
-                    left.unlink(missing_ok=True)
+                for other in others:
+                    discard(other)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

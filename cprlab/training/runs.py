@@ -21,7 +21,7 @@ from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
-from cprlab.files import locked, make_folder, read_parquet, tidy, whole
+from cprlab.files import discard, locked, make_folder, read_parquet, tidy, whole
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
@@ -173,7 +173,7 @@ def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device
     recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
     history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
     by_first(partial(_keep, recommender, sequences, config, history, folder))
-    by_first(partial(unfinished.unlink, missing_ok=True))
+    by_first(partial(discard, unfinished))
 
 
 def _keep(

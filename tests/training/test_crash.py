@@ -81,12 +81,28 @@ def test_a_training_killed_in_each_kind_of_write_ends_as_one_that_nobody_disturb
     assert [path.name for path in folder.iterdir()] == [undisturbed.folder.name]
 
 
-def test_what_a_training_left_that_was_killed_at_its_very_end_is_removed(sequences, undisturbed):
+@pytest.mark.parametrize("left", [["checkpoint", "lock"], ["lock"], [], ["checkpoint"]])
+@pytest.mark.parametrize("its_lock", [True, False])
+def test_what_a_training_left_that_was_killed_at_its_very_end_is_removed(sequences, undisturbed, left, its_lock):
+    """The checkpoint, the run's lock, and the lock of the checkpoint."""
     folder = undisturbed.folder
-    for ending in ("checkpoint", "lock"):
-        folder.with_name(f".{folder.name}.{ending}").touch()
+    for name in [*(f".{folder.name}.{ending}" for ending in left), *[f"..{folder.name}.checkpoint.lock"] * its_lock]:
+        folder.with_name(name).touch()
     train(sequences, CONFIG, folder.parent, "cpu")
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_the_lock_of_a_last_checkpoint_whose_writer_was_killed_is_removed_when_the_run_is_there(
+    sequences, tmp_path, undisturbed, monkeypatch
+):
+    folder = tmp_path / "killed"
+    with monkeypatch.context() as killed:
+        killed.setattr(runs, "_keep", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(sequences, CONFIG, folder, "cpu")
+    (folder / f"..{undisturbed.folder.name}.checkpoint.lock").touch()
+    train(sequences, CONFIG, folder, "cpu")
+    assert [path.name for path in folder.iterdir()] == [undisturbed.folder.name]
 
 
 def test_of_two_trainings_of_one_run_the_second_waits_and_reads_it(
