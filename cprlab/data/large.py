@@ -17,7 +17,8 @@ from cprlab.data.catalogue import SHORTEST, find
 from cprlab.data.imported import About, located, note_filter, read_about
 from cprlab.data.load import CHUNK, check_file, first_line, item_titles, read_chunks, read_head
 from cprlab.data.log import check_ids, find_columns, first_titles, name_items, refuse_no_rows
-from cprlab.data.sequences import Sequences, open_npy, refuse_all_but_prepared
+from cprlab.data.prepared import open_npy, refuse_all_but_prepared
+from cprlab.data.sequences import Sequences
 from cprlab.data.splits import (
     SplitBy,
     check_cases,

@@ -1,23 +1,16 @@
 """Sequences: each user's items in order, packed in one array, and the windows that models are trained and tested on."""
 
 import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pydantic
 import torch
 
-from cprlab.config import Config
-from cprlab.data.log import InteractionLog, check_ids
+from cprlab.data.log import InteractionLog
+from cprlab.data.prepared import read_prepared, write_prepared
 from cprlab.data.splits import (
-    FEWEST,
     SplitBy,
     check_cases,
     check_protocol,
@@ -26,14 +19,9 @@ from cprlab.data.splits import (
     note_temporal,
     refuse_no_times,
 )
-from cprlab.errors import DataError
-from cprlab.files import read_parquet, refuse_other_files, whole
 
 Split = Literal["train", "validation", "test"]
-FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2}  # of the folder: an older cprlab reads only 1
-FILES = ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json")
 USERS_AT_ONCE = 2**16
-POINTS = ("before_validation", "before_test")  # columns of users.parquet
 AT_ONCE = 2**20  # packed items that are worked on at once, where all could be more than memory holds
 
 
@@ -275,27 +263,7 @@ class Sequences:
         Raises:
             DataError: the place cannot be written or holds other files, or ids are of several kinds.
         """
-        folder = Path(folder)
-        refuse_all_but_prepared(folder)
-        facts = {
-            "format": FORMATS[self.split],
-            "name": self.name,
-            "max_len": self.max_len,
-            "fingerprint": self.fingerprint,
-            "notes": self.notes,
-        }
-        with whole(folder) as new:
-            new.mkdir()
-            for name, array in (("items.npy", self.items), ("offsets.npy", self.offsets)):
-                with open_npy(new / name, array.dtype, len(array)) as file:
-                    file.write(array.data)
-            try:
-                points = {} if self.before is None else dict(zip(POINTS, self.before, strict=True))
-                pd.DataFrame({"id": self.user_ids} | points).to_parquet(new / "users.parquet")
-                pd.DataFrame({"id": self.item_ids, "title": self.titles}).to_parquet(new / "items.parquet")
-            except pa.ArrowException as error:
-                raise DataError(f"{self.name}: ids are of several kinds; make them all numbers or all text.") from error
-            (new / "sequences.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_prepared(self, Path(folder))
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -304,41 +272,7 @@ class Sequences:
         Raises:
             DataError: the folder is not whole, or its files do not belong together.
         """
-        folder = Path(folder)
-        try:
-            facts = _Facts(**json.loads((folder / "sequences.json").read_text(encoding="utf-8")))
-            if facts.format not in FORMATS.values():
-                raise ValueError(f"its format is {facts.format}, this cprlab reads {max(FORMATS.values())}")
-            items, offsets = (
-                np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("items", "offsets")
-            )
-            users, catalogue = (read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
-            for name, table in (("users.parquet", users), ("items.parquet", catalogue)):
-                check_ids(table["id"], name, 1)
-            if not pd.api.types.is_string_dtype(catalogue["title"]) or catalogue["title"].isna().any():
-                raise ValueError("a title in items.parquet is no text")
-            user_ids, item_ids = (np.asarray(table["id"]) for table in (users, catalogue))
-            _check_arrays(items, offsets, len(users), len(catalogue))
-            before = None
-            if facts.format == FORMATS["temporal"]:
-                before = np.stack([users[name].to_numpy(dtype=np.int64) for name in POINTS])
-                if (np.diff(np.stack([0 * before[0], *before, np.diff(offsets)]), axis=0) < 0).any():
-                    raise ValueError("users.parquet holds points of the split that are not in a user's sequence")
-            return cls(
-                items,
-                offsets,
-                user_ids,
-                item_ids,
-                titles=catalogue["title"].to_numpy(dtype=object),
-                max_len=facts.max_len,
-                name=facts.name,
-                fingerprint=facts.fingerprint,
-                notes=tuple(facts.notes),
-                before=before,
-            )
-        except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
-            detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{folder} holds no whole prepared log ({detail}); prepare it anew.") from error
+        return cls(**read_prepared(Path(folder)))
 
     @property
     def n_items(self) -> int:
@@ -416,50 +350,3 @@ class Sequences:
         return Batch(
             *(torch.from_numpy(array.astype(np.int64)) for array in (items, at, targets, windows.user[chosen]))
         )
-
-
-class _Facts(Config):
-    """What `sequences.json` holds; nothing in it is taken for what it is not."""
-
-    model_config = pydantic.ConfigDict(strict=True)
-
-    format: int
-    name: str
-    max_len: int = pydantic.Field(ge=1, lt=2**31)
-    fingerprint: str
-    notes: list[str]
-
-
-@contextmanager
-def open_npy(path: Path, dtype: np.dtype, length: int) -> Iterator[BinaryIO]:
-    """Open an npy file for a row of `length` numbers, to be written piece by piece.
-
-    Unlike `np.save`, and a memory map, this tells a full disk from other troubles.
-    """
-    with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
-        np.lib.format.write_array_header_1_0(file, header)
-        yield file
-
-
-def refuse_all_but_prepared(folder: Path) -> None:
-    """Raise a DataError if writing a prepared log to `folder` would remove anything but an earlier one."""
-
-    def ours(held: set[str]) -> bool:  # an earlier one is whole; a log may be called items.parquet
-        return held <= set(FILES) and FILES[-1] in held
-
-    refuse_other_files(folder, ours, "a prepared log's", "choose another folder")
-
-
-def _check_arrays(items: np.ndarray, offsets: np.ndarray, n_users: int, n_items: int) -> None:
-    """Raise a ValueError if a folder's arrays cannot be those of so many users and items."""
-    if items.dtype != np.int32 or items.ndim != 1:
-        raise ValueError(f"items.npy holds {items.dtype} of shape {items.shape}, not a row of int32")
-    if offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
-        raise ValueError(f"offsets.npy holds {offsets.dtype} of shape {offsets.shape} for {n_users:,} users")
-    if offsets[0] != 0 or offsets[-1] != len(items) or np.diff(offsets).min(initial=FEWEST) < FEWEST:
-        raise ValueError(f"offsets.npy does not divide the {len(items):,} items among users, at least {FEWEST} each")
-    for start in range(0, len(items), AT_ONCE):
-        part = items[start : start + AT_ONCE]
-        if part.min() < 0 or part.max() >= n_items:
-            raise ValueError(f"items.npy holds codes beyond the {n_items:,} items of items.parquet")

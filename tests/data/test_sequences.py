@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cprlab.data import InteractionLog, Sequences, repeat_curve, repeat_statistics
-from cprlab.data import sequences as sequences_module
+from cprlab.data.prepared import FILES
 from cprlab.errors import DataError
 
 
@@ -169,9 +169,9 @@ def rewrite(old, new):
 
 @pytest.mark.parametrize(
     ("file", "harm", "said"),
-    [(name, lambda path: path.unlink(), name) for name in sequences_module.FILES]
-    + [(name, cut, "") for name in sequences_module.FILES]
-    + [(name, lambda path: path.write_bytes(b""), "") for name in sequences_module.FILES]
+    [(name, lambda path: path.unlink(), name) for name in FILES]
+    + [(name, cut, "") for name in FILES]
+    + [(name, lambda path: path.write_bytes(b""), "") for name in FILES]
     + [
         ("items.npy", change(lambda a: a[:-1]), "does not divide"),
         ("items.npy", change(lambda a: a + 1), "codes beyond"),

@@ -1,0 +1,137 @@
+"""A prepared log's folder: two arrays that are read as they are needed, two tables, and what is told of the whole."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pydantic
+
+from cprlab.config import Config
+from cprlab.data.log import check_ids
+from cprlab.data.splits import FEWEST, SplitBy
+from cprlab.errors import DataError
+from cprlab.files import read_parquet, refuse_other_files, whole
+
+if TYPE_CHECKING:
+    from cprlab.data.sequences import Sequences
+
+FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2}  # an older cprlab reads only 1
+FILES = ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json")
+POINTS = ("before_validation", "before_test")  # columns of users.parquet
+CHECKED_AT_ONCE = 2**20  # items, where all could be more than memory holds
+
+
+class _Facts(Config):
+    """What `sequences.json` holds; nothing in it is taken for what it is not."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    format: int
+    name: str
+    max_len: int = pydantic.Field(ge=1, lt=2**31)
+    fingerprint: str
+    notes: list[str]
+
+
+def write_prepared(sequences: "Sequences", folder: Path) -> None:
+    """See `Sequences.save`."""
+    refuse_all_but_prepared(folder)
+    facts = {
+        "format": FORMATS[sequences.split],
+        "name": sequences.name,
+        "max_len": sequences.max_len,
+        "fingerprint": sequences.fingerprint,
+        "notes": sequences.notes,
+    }
+    with whole(folder) as new:
+        new.mkdir()
+        for name, array in (("items.npy", sequences.items), ("offsets.npy", sequences.offsets)):
+            with open_npy(new / name, array.dtype, len(array)) as file:
+                file.write(array.data)
+        try:
+            points = {} if sequences.before is None else dict(zip(POINTS, sequences.before, strict=True))
+            pd.DataFrame({"id": sequences.user_ids} | points).to_parquet(new / "users.parquet")
+            pd.DataFrame({"id": sequences.item_ids, "title": sequences.titles}).to_parquet(new / "items.parquet")
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{sequences.name}: ids are of several kinds; make them all numbers or all text."
+            ) from error
+        (new / "sequences.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def read_prepared(folder: Path) -> dict[str, Any]:
+    """Return the fields of the `Sequences` in a folder; see `Sequences.load`."""
+    try:
+        facts = _Facts(**json.loads((folder / "sequences.json").read_text(encoding="utf-8")))
+        if facts.format not in FORMATS.values():
+            raise ValueError(f"its format is {facts.format}, this cprlab reads {max(FORMATS.values())}")
+        items, offsets = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("items", "offsets")
+        )
+        users, catalogue = (read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
+        for name, table in (("users.parquet", users), ("items.parquet", catalogue)):
+            check_ids(table["id"], name, 1)
+        if not pd.api.types.is_string_dtype(catalogue["title"]) or catalogue["title"].isna().any():
+            raise ValueError("a title in items.parquet is no text")
+        user_ids, item_ids = (np.asarray(table["id"]) for table in (users, catalogue))
+        _check_arrays(items, offsets, len(users), len(catalogue))
+        before = None
+        if facts.format == FORMATS["temporal"]:
+            before = np.stack([users[name].to_numpy(dtype=np.int64) for name in POINTS])
+            if (np.diff(np.stack([0 * before[0], *before, np.diff(offsets)]), axis=0) < 0).any():
+                raise ValueError("users.parquet holds points of the split that are not in a user's sequence")
+        return {
+            "items": items,
+            "offsets": offsets,
+            "user_ids": user_ids,
+            "item_ids": item_ids,
+            "titles": catalogue["title"].to_numpy(dtype=object),
+            "max_len": facts.max_len,
+            "name": facts.name,
+            "fingerprint": facts.fingerprint,
+            "notes": tuple(facts.notes),
+            "before": before,
+        }
+    except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{folder} holds no whole prepared log ({detail}); prepare it anew.") from error
+
+
+@contextmanager
+def open_npy(path: Path, dtype: np.dtype, length: int) -> Iterator[BinaryIO]:
+    """Open an npy file for a row of `length` numbers, to be written piece by piece.
+
+    Unlike `np.save`, and a memory map, this tells a full disk from other troubles.
+    """
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
+
+
+def refuse_all_but_prepared(folder: Path) -> None:
+    """Raise a DataError if writing a prepared log to `folder` would remove anything but an earlier one."""
+
+    def ours(held: set[str]) -> bool:  # an earlier one is whole; a log may be called items.parquet
+        return held <= set(FILES) and FILES[-1] in held
+
+    refuse_other_files(folder, ours, "a prepared log's", "choose another folder")
+
+
+def _check_arrays(items: np.ndarray, offsets: np.ndarray, n_users: int, n_items: int) -> None:
+    """Raise a ValueError if a folder's arrays cannot be those of so many users and items."""
+    if items.dtype != np.int32 or items.ndim != 1:
+        raise ValueError(f"items.npy holds {items.dtype} of shape {items.shape}, not a row of int32")
+    if offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
+        raise ValueError(f"offsets.npy holds {offsets.dtype} of shape {offsets.shape} for {n_users:,} users")
+    if offsets[0] != 0 or offsets[-1] != len(items) or np.diff(offsets).min(initial=FEWEST) < FEWEST:
+        raise ValueError(f"offsets.npy does not divide the {len(items):,} items among users, at least {FEWEST} each")
+    for start in range(0, len(items), CHECKED_AT_ONCE):
+        part = items[start : start + CHECKED_AT_ONCE]
+        if part.min() < 0 or part.max() >= n_items:
+            raise ValueError(f"items.npy holds codes beyond the {n_items:,} items of items.parquet")
