@@ -1,5 +1,6 @@
 """The front door: what goes in wrong comes out as one sentence and exit code 2."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cprlab import cli
+from cprlab.reports import figures
+from cprlab.reports.page import PLOTLY
 from cprlab.training import Run
 
 GOOD = "user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(90))
@@ -119,10 +122,28 @@ def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     assert printed.endswith("cprlab: stopped; start it again to go on with what is kept.\n")
 
 
-def test_figures_of_no_report_are_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "report",
+    ["", "{}", "[]", '{"cells": 3}', '{"cells": [3]}', '{"cells": [{"outputs": [{"data": 3}]}]}', "[" * 99_999]
+    + [f'{{"cells": [{{"outputs": [{{"data": {{"application/vnd.plotly.v1+json": {no}}}}}]}}]}}' for no in ("3", "{}")],
+)
+def test_figures_of_no_report_are_refused_in_a_sentence(tmp_path, monkeypatch, capsys, report):
+    if report:
+        (tmp_path / "report.ipynb").write_text(report)
     code, printed = run(monkeypatch, capsys, "figures", str(tmp_path), str(tmp_path))
     assert code == 2
     assert "is not an executed report" in printed
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", "", 3, "n" * 300, "metrics"])
+def test_a_figure_of_a_strangers_report_is_written_into_the_folder(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(figures.pio, "to_image", lambda *_, **__: b"a picture")
+    cell = {"outputs": [{"data": {PLOTLY: {"data": [], "layout": {"meta": {"name": name}}}}}]}
+    (tmp_path / "report.ipynb").write_text(json.dumps({"cells": [cell, cell]}))
+    known = name if name == "metrics" else "figure"
+    written = figures.write_figures(tmp_path, tmp_path / "figures")
+    assert written == [tmp_path / "figures" / f"{known}.png", tmp_path / "figures" / f"{known}-2.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.ipynb"]
 
 
 def test_the_installed_command_works():

@@ -1,9 +1,13 @@
 """The report's page in a real browser without a network: its figures are drawn and no title is run."""
 
+import json
+
 import nbformat
 import pytest
 
+from cprlab.errors import DataError
 from cprlab.reports.figures import write_figures
+from cprlab.reports.page import PLOTLY
 from tests.browser import FIGURES, needs_browser, open_page
 from tests.reports.conftest import HOSTILE
 
@@ -42,3 +46,11 @@ def test_figures_are_written_as_pictures(report, tmp_path):
     for path in written:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 15_000
+
+
+def test_what_is_no_figure_is_refused_in_a_sentence(tmp_path):
+    cell = {"outputs": [{"data": {PLOTLY: {"data": "no traces", "layout": {}}}}]}
+    (tmp_path / "report.ipynb").write_text(json.dumps({"cells": [cell]}))
+    with pytest.raises(DataError, match=r"A figure of .* cannot be drawn"):
+        write_figures(tmp_path, tmp_path / "figures")
+    assert not list((tmp_path / "figures").glob("*"))
