@@ -121,9 +121,8 @@ def test_devices_are_counted_by_machine(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     opened = []
-    monkeypatch.setattr(
-        processes, "Fabric", lambda **given: opened.append(given) or SimpleNamespace(launch=lambda: None)
-    )
+    launched = SimpleNamespace(launch=lambda: None)
+    monkeypatch.setattr("lightning_fabric.Fabric", lambda **given: opened.append(given) or launched)
     processes.open_fabric("cuda")
     assert (opened[0]["accelerator"], opened[0]["devices"], opened[0]["num_nodes"]) == ("cuda", 2, 2)
     assert not processes.is_first()
