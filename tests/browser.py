@@ -49,6 +49,7 @@ def open_page(browser: Browser | None = None, **context) -> Iterator[tuple[Page,
     """
     with nullcontext(browser) if browser else open_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 1000}, **context)
+        page.set_default_navigation_timeout(120_000)  # Voilà sends its page once the kernel has run the notebook
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on(
