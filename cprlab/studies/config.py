@@ -1,4 +1,4 @@
-"""What the numbered notebooks have in common: which logs and heads to train at which size, and their runs."""
+"""What the numbered notebooks have in common: their parameters, and the runs on logs that these ask for."""
 
 import pydantic
 
@@ -11,22 +11,18 @@ from cprlab.sweeps.grid import SizeName
 from cprlab.training.loop import Device
 
 
-class StudyConfig(Config):
-    """The parameters of a numbered notebook; all runs that it needs are asked for as grids.
+class HeadsConfig(Config):
+    """The parameters that all numbered notebooks have: which heads to train, how thoroughly, and where.
 
     Attributes:
-        data: built-in logs, files or prepared folders, a semicolon between two.
-        split: how interactions of the logs are held out.
-        size: "smoke", "small" or "full" (see `sweeps.SIZES`).
+        size: "smoke", "small" or "full".
         encoder: the encoder's name.
         heads: names of heads, a semicolon between two; the first is the one that others are compared with.
         seeds: how many seeds, from 0.
         device: where to train.
-        runs: the folder in which trained models are kept and found again.
+        runs: the folder in which what has been trained is kept and found again.
     """
 
-    data: str = "complete-journey-types; complete-journey-first"
-    split: SplitBy = "leave-one-out"
     size: SizeName = "smoke"
     encoder: EncoderName = "GRU4Rec"
     heads: str = "Softmax; Softmax + CPR:100 + Mi"
@@ -34,13 +30,25 @@ class StudyConfig(Config):
     device: Device = "auto"
     runs: str = "runs"
 
+
+class StudyConfig(HeadsConfig):
+    """The parameters of a notebook on logs; all runs that it needs are asked for as grids, see `sweeps.SIZES`.
+
+    Attributes:
+        data: built-in logs, files or prepared folders, a semicolon between two.
+        split: how interactions of the logs are held out.
+    """
+
+    data: str = "complete-journey-types; complete-journey-first"
+    split: SplitBy = "leave-one-out"
+
     def grid(self, **changes: object) -> Grid:
         """Return the grid of these logs and heads; `changes` are fields of `Grid`.
 
         Raises:
             ConfigError: a value is not possible.
         """
-        values = {"data": _names(self.data), "head": _names(self.heads), "encoder": (self.encoder,)}
+        values = {"data": names_in(self.data), "head": names_in(self.heads), "encoder": (self.encoder,)}
         return Grid(**(values | {"split": self.split, "size": self.size, "seeds": self.seeds} | changes))
 
     def logs(self) -> dict[str, Sequences]:
@@ -60,5 +68,6 @@ class StudyConfig(Config):
         return run_trials(self.grid(**changes).trials(tuple(logs)), logs, self.runs, self.device)
 
 
-def _names(joined: str) -> tuple[str, ...]:
+def names_in(joined: str) -> tuple[str, ...]:
+    """Return the names in a parameter that holds several, a semicolon between two."""
     return tuple(name.strip() for name in joined.split(";") if name.strip())

@@ -8,20 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pydantic
 from tqdm import tqdm
 
-from cprlab.config import Config
 from cprlab.errors import ConfigError
 from cprlab.files import locked, make_folder, whole
 from cprlab.models import parse_head
-from cprlab.models.encoders import CONFIGS, EncoderName
+from cprlab.models.encoders import CONFIGS
 from cprlab.reports.answer import Row, gain_in_words
 from cprlab.simulation import Population, learner, oracle, popular, simulate
-from cprlab.sweeps.grid import SIZES, SizeName
+from cprlab.studies.config import HeadsConfig, names_in
+from cprlab.sweeps.grid import SIZES
 from cprlab.sweeps.statistics import resampled_means
 from cprlab.training import TrainingConfig
-from cprlab.training.loop import Device
 
 YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
 KEYS = ["world", "head", "measure"]
@@ -46,29 +44,15 @@ SCALES = {
 }
 
 
-class FeedbackConfig(Config):
-    """The parameters of the notebook on the feedback loop.
+class FeedbackConfig(HeadsConfig):
+    """The parameters of the notebook on the feedback loop, see `SCALES`; the population is the same for all seeds."""
 
-    Attributes:
-        size: "smoke", "small" or "full" (see `SCALES`).
-        encoder: the encoder's name.
-        heads: names of heads, a semicolon between two; the first is the one that others are compared with.
-        seeds: how many seeds, from 0, of weights and of what users do; the population stays the same.
-        device: where to train.
-        runs: the folder in which finished simulations are kept and found again.
-    """
-
-    size: SizeName = "smoke"
-    encoder: EncoderName = "GRU4Rec"
     heads: str = "Softmax; Softmax (post); Softmax + CPR:20 + Mi"
-    seeds: int = pydantic.Field(1, ge=1)
-    device: Device = "auto"
-    runs: str = "runs"
 
     @property
     def names(self) -> tuple[str, ...]:
         """The heads."""
-        return tuple(str(parse_head(name)) for name in self.heads.split(";") if name.strip())
+        return tuple(str(parse_head(name)) for name in names_in(self.heads))
 
     def population(self, **assumptions: Any) -> Population:
         """Return a population of this size.
