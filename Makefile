@@ -9,6 +9,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 READY := .venv/.ready
+# Python keeps what it compiles of the modules it imports, also where the environment asks it not to: set-up compiles none.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: report explore test fuzz mutate lab setup figures notebooks lock clean
 
@@ -53,7 +55,7 @@ notebooks: setup
 setup: $(READY)
 
 # The marker is written last, so an interrupted set-up starts again; nothing is installed while the pins stand. To compile
-# all that is installed would take twice as long as to install it; Python compiles what it imports.
+# all that is installed would take twice as long as to install it.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "cprlab needs Python 3.11 or newer; name one with: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12"; exit 2; }
