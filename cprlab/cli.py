@@ -341,7 +341,7 @@ def main() -> None:
     try:
         app()
     except CprlabError as error:
-        print(f"cprlab: {visible(str(error))}", file=sys.stderr)
+        sys.stderr.write(f"cprlab: {visible(str(error))}\n")  # at once: torchrun's processes may all say it
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # Ctrl-C
