@@ -1,10 +1,10 @@
 """write_figures: the figures of an executed report as PNG files, for the README and for slides."""
 
+import asyncio
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import plotly.io as pio
 
 from cprlab.errors import DataError
 from cprlab.files import whole
@@ -25,11 +25,12 @@ def write_figures(report: Path | str, folder: Path | str) -> list[Path]:
         names = [_name(figure["layout"].get("meta", {}).get("name")) for figure in drawn]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{notebook} is not an executed report; make one with: cprlab report") from error
+    with ThreadPoolExecutor(1) as alone:  # a notebook's own thread has an event loop already
+        pictures = alone.submit(asyncio.run, _drawn(drawn, notebook)).result()
     written: list[Path] = []
-    for name, figure in zip(names, drawn, strict=True):
+    for name, picture in zip(names, pictures, strict=True):
         again = sum(path.stem.partition("-")[0] == name for path in written)
         path = Path(folder) / (f"{name}-{again + 1}.png" if again else f"{name}.png")
-        picture = _picture(figure, notebook)
         with whole(path) as file:
             file.write_bytes(picture)
         written.append(path)
@@ -41,10 +42,18 @@ def _name(told: object) -> str:
     return told if isinstance(told, str) and re.fullmatch(r"\w{1,80}", told, re.ASCII) else "figure"
 
 
-def _picture(figure: dict, notebook: Path) -> bytes:
+async def _drawn(figures: list[dict], notebook: Path) -> list[bytes]:
+    """Return the figures as pictures, all drawn by one browser, since to start it takes longest."""
     try:
-        return pio.to_image(figure, format="png", width=1000, scale=1.5, validate=False)
-    except RuntimeError as error:  # kaleido's ways of saying that there is no browser
+        from kaleido import Kaleido
+        from kaleido.errors import ChromeNotFoundError
+    except ImportError as error:
+        raise DataError("Figures are drawn by kaleido; install it with: pip install kaleido") from error
+    options = {"format": "png", "width": 1000, "scale": 1.5}
+    try:
+        async with Kaleido() as browser:
+            return [await browser.calc_fig(figure, opts=options) for figure in figures]
+    except ChromeNotFoundError as error:
         raise DataError(
             "No browser to draw the figures with; install Chromium (such as: apt-get install chromium)."
         ) from error

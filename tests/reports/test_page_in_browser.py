@@ -54,3 +54,10 @@ def test_what_is_no_figure_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match=r"A figure of .* cannot be drawn"):
         write_figures(tmp_path, tmp_path / "figures")
     assert not list((tmp_path / "figures").glob("*"))
+
+
+def test_a_machine_without_a_browser_is_told_what_to_install(report, tmp_path, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    with pytest.raises(DataError, match=r"No browser to draw the figures with; install Chromium"):
+        write_figures(report[1], tmp_path)
+    assert not list(tmp_path.glob("*.png"))
