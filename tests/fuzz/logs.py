@@ -154,9 +154,15 @@ def _columns(path: Path, delimiter: str, quoting: int) -> dict[str, list[str]]:
         raise ValueError("a row has more fields than the header")
     rows = [row + [""] * (len(header) - len(row)) for row in rows]
     found = {name: [row[at] for row in rows] for at, name in enumerate(header)}
-    by_role = {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp", "title": "title"}
-    folded = {name.casefold(): values for name, values in reversed(found.items())}
-    return {role: folded[name] for role, name in by_role.items() if name in folded}
+    return {role: found[name] for role, name in _roles(list(found)).items()}
+
+
+def _roles(names: list[str]) -> dict[str, str]:
+    """Return the column of each role: named like it but for case, or else but for case and signs; the first such."""
+    plain = {re.sub(r"[\W_]", "", name.casefold()): name for name in reversed(names)}
+    folded = {name.casefold(): name for name in reversed(names)}
+    likely = {role: folded.get(role) or plain.get(role.replace("_", "")) for role in HEADERS}
+    return {role: name for role, name in likely.items() if name}
 
 
 def _sorted(users: list, items: list, times: list | None, titles: list | None) -> dict[str, Any]:
@@ -265,8 +271,7 @@ def parquet_log(rng: np.random.Generator, folder: Path) -> Case:
             read = file.read()
         if len(set(read.column_names)) < len(read.column_names):
             raise ValueError("a name stands twice")
-        folded = {name.casefold(): name for name in reversed(read.column_names)}
-        found = {role: read.column(folded[role]) for role in HEADERS if role in folded}
+        found = {role: read.column(name) for role, name in _roles(read.column_names).items()}
         moments = None
         if "timestamp" in found:
             times = found["timestamp"]
