@@ -26,7 +26,7 @@ def write_figures(report: Path | str, folder: Path | str) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{notebook} is not an executed report; make one with: cprlab report") from error
     with ThreadPoolExecutor(1) as alone:  # a notebook's own thread has an event loop already
-        pictures = alone.submit(asyncio.run, _drawn(drawn, notebook)).result()
+        pictures = alone.submit(asyncio.run, _pictures(drawn, notebook)).result()
     written: list[Path] = []
     for name, picture in zip(names, pictures, strict=True):
         again = sum(path.stem.partition("-")[0] == name for path in written)
@@ -42,7 +42,7 @@ def _name(told: object) -> str:
     return told if isinstance(told, str) and re.fullmatch(r"\w{1,80}", told, re.ASCII) else "figure"
 
 
-async def _drawn(figures: list[dict], notebook: Path) -> list[bytes]:
+async def _pictures(figures: list[dict], notebook: Path) -> list[bytes]:
     """Return the figures as pictures, all drawn by one browser, since to start it takes longest."""
     try:
         from kaleido import Kaleido

@@ -45,7 +45,10 @@ SCALES = {
 
 
 class FeedbackConfig(HeadsConfig):
-    """The parameters of the notebook on the feedback loop, see `SCALES`; the population is the same for all seeds."""
+    """The parameters of the notebook on the feedback loop, see `SCALES`.
+
+    Seeds are of weights and of what users do; the population is the same for all.
+    """
 
     heads: str = "Softmax; Softmax (post); Softmax + CPR:20 + Mi"
 
