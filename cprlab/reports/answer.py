@@ -37,7 +37,7 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
         )
     gains = differences[differences["metric"] == "NDCG@10"]
     for (head, against), rows in gains.groupby(["head", "against"], sort=False):
-        raw = "; ".join(gain_in_words(row) for row in rows[rows["ranking"] == "raw"].itertuples())
+        raw = "; ".join(gain_in_words(row) for row in telling(rows[rows["ranking"] == "raw"]).itertuples())
         post = next(rows[(rows["ranking"] == "post") & (rows["cases"] == "all")].itertuples())
         lines.append(f"- NDCG@10 of **{head}** against {against}: {raw}.")
         lines.append(f"- The same once both leave the history out at inference: {gain_in_words(post)}.")
@@ -62,7 +62,8 @@ def _points(share: float) -> str:
 
 def gain_in_words(row: Row) -> str:
     """Say one row of `evaluation.compare` or `sweeps.gains` in words."""
-    return f"{row.cases} {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], {judgement(row)}"
+    value, low, high = (round(number, 4) + 0.0 for number in (row.value, row.low, row.high))  # which turns −0 into 0
+    return f"{row.cases} {value:+.4f} [{low:+.4f}, {high:+.4f}], {judgement(row)}"
 
 
 def judgement(row: Row) -> str:
@@ -72,6 +73,11 @@ def judgement(row: Row) -> str:
     if row.low <= 0 <= row.high:
         return "no difference shown"
     return "better" if (row.value < 0) == (getattr(row, "metric", None) in LOWER_IS_BETTER) else "worse"
+
+
+def telling(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one log's rows of `evaluation.compare` or `sweeps.gains`: of all cases alone if all of them are new."""
+    return rows if (rows["cases"] == "repeat").any() else rows[rows["cases"] == "all"]
 
 
 def overall(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from cprlab.evaluation import Example
 from cprlab.plots import GLYPHS
-from cprlab.reports.answer import Row, caution, gain_in_words, judgement, relative_in_words
+from cprlab.reports.answer import Row, caution, gain_in_words, judgement, relative_in_words, telling
 from cprlab.reports.numbers import as_text
 
 LEVEL = 0.05  # of p, after Holm's correction, above which a difference is not shown
@@ -98,14 +98,10 @@ def _about(data: str, rows: pd.DataFrame) -> list[str]:
 
 
 def _telling(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return one setting's rows with, and without the history, that say something of their own.
-
-    Where nothing repeats, all targets are new; without the history, no repeat can be ranked.
-    """
+    """Return one setting's rows with the history, and those without, of new targets: there no repeat can be ranked."""
     rows = rows[rows["metric"] == metric]
-    groups = ["all", "repeat", "new"] if "repeat" in set(rows["cases"]) else ["all"]
-    raw, post = (rows["ranking"] == ranking for ranking in ("raw", "post"))
-    return rows[raw & rows["cases"].isin(groups)], rows[post & (rows["cases"] == "new")]
+    raw, post = (rows[rows["ranking"] == ranking] for ranking in ("raw", "post"))
+    return telling(raw), post[post["cases"] == "new"]
 
 
 def _verdict(ranked: pd.DataFrame, left_out: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cprlab.reports.answer import caution, gain_in_words, judgement
+from cprlab.reports.answer import caution, gain_in_words, judgement, telling
 from cprlab.reports.numbers import as_text
 
 
@@ -23,7 +23,7 @@ def losses_answer(found: pd.DataFrame, runs: pd.DataFrame, base: str) -> str:
             for encoder, rows in of_head.groupby("encoder", sort=False):
                 lines.append(f"- NDCG@10 of **{head}** against {base}, with **{encoder}**:")
                 for loss, of_loss in rows.groupby("loss", sort=False):
-                    said = "; ".join(gain_in_words(row) for row in of_loss.itertuples())
+                    said = "; ".join(gain_in_words(row) for row in telling(of_loss).itertuples())
                     lines.append(f"    - {loss}: {said}.")
             where: dict[str, list[str]] = {}
             for row in everyone[everyone["head"] == head].itertuples():

@@ -39,6 +39,8 @@ def test_the_answer_says_who_copies_too_little_and_what_is_gained():
         "repeat +0.5000 [+0.5000, +0.5000], too few users to tell; new -0.0200 [-0.0300, -0.0100], worse."
     )
     assert lines[6].endswith("no difference shown.")
+    new = [table[table["cases"] != "repeat"] for table in (summary, differences)]
+    assert answer(*new).splitlines()[5].endswith("all +0.0200 [+0.0100, +0.0300], better.")
 
 
 GAIN = {"cases": "all", "metric": "NDCG@10", "value": 0.02, "low": 0.01, "high": 0.03, "n": 200}
@@ -55,6 +57,10 @@ def row(**changes):
 def test_a_lower_loss_is_better_and_a_lower_ndcg_is_worse(metric, sign, verdict):
     low, high = sorted((sign * 0.01, sign * 0.03))
     assert gain_in_words(row(metric=metric, value=sign * 0.02, low=low, high=high)).endswith(f", {verdict}")
+
+
+def test_nothing_is_neither_below_nor_above_zero():
+    assert gain_in_words(row(value=-1e-5, low=-0.0)).startswith("all +0.0000 [+0.0000, +0.0300]")
 
 
 def test_a_relative_gain_is_said_in_percent_where_there_is_one():
