@@ -104,4 +104,6 @@ def caution(users: int) -> str:
 def unfinished(table: pd.DataFrame) -> str:
     """Return a sentence on how many runs of `Results.table` were still getting better when they ended."""
     still = (table["best_epoch"] == table["epochs"]).sum()
+    if not still:
+        return f"In none of {len(table)} runs was the last epoch the best one."
     return f"In {still} of {len(table)} runs the last epoch was the best one, so longer training may change this."

@@ -46,6 +46,6 @@ def test_the_answer_gives_gains_by_who_is_tuned_and_a_verdict(ranks, verdict):
     }.items():  # fmt: skip
         assert f"- **{label} tuned**: {gain:+.4f} [" in text
     assert verdict in text
-    assert "In 0 of 4 runs the last epoch was the best one" in text
+    assert "In none of 4 runs was the last epoch the best one." in text
     assert "my\\_log" in text
     assert "small sample" not in text
