@@ -18,6 +18,7 @@ from cprlab.evaluation.tables import interval
 from cprlab.models import Recommender, parse_head
 from cprlab.models.recommender import Histories
 from cprlab.reports.answer import gain_in_words
+from cprlab.reports.numbers import as_text
 from cprlab.studies.faulty import Models, skip_history, without_padding
 from cprlab.sweeps import Results, gains, means
 
@@ -235,18 +236,19 @@ def _number(value: float, sign: str = "") -> str:
     return f"{value:{sign}.4f}" if abs(value) >= 1e-4 else f"{value:{sign}.0e}"
 
 
-def faults_answer(table: pd.DataFrame, log: Sequences) -> str:
+def faults_answer(table: pd.DataFrame, data: str, users: int) -> str:
     """Return Markdown from rows of this module's: which faults moved a score, and whether that is shown.
 
     Args:
         table: all rows.
-        log: what the models were trained on.
+        data: the name of what the models were trained on.
+        users: how many it holds.
     """
     table = ordered(table.assign(cases=""))
     scores = table["measured"].str.startswith("NDCG")
     lines = [
-        f"On {log.n_users:,} users of {log.name}"
-        + (" (too few for more than a trial run)" if log.n_users < MANY else "")
+        f"On {users:,} users of {as_text(data)}"
+        + (" (too few for more than a trial run)" if users < MANY else "")
         + ", mending a fault changes the score as follows.",
         "",
     ]

@@ -174,7 +174,7 @@ def test_recboles_checkpoints_give_its_probabilities_and_its_silence_is_found():
     assert options["cprlab"].str.contains("moves by up to").sum() == 1
 
 
-def test_rows_are_said_in_numbers_and_in_words(log):
+def test_rows_are_said_in_numbers_and_in_words():
     rng = np.random.default_rng(0)
     mended = rng.random(40)
     table = pd.DataFrame(
@@ -188,10 +188,10 @@ def test_rows_are_said_in_numbers_and_in_words(log):
     assert text.index.get_level_values("fault").tolist() == ["1", "8", "10"]
     assert text.iloc[1].tolist() == ["1,234", "0", "-1,234"]
     assert text.iloc[0]["difference"].startswith("+0.2000 [+0.2000")
-    words = faults.faults_answer(table, log)
+    words = faults.faults_answer(table, "<b>log", 25)
     assert "Fault 1**, NDCG@10: Softmax +0.2000 [+0.2000, +0.2000], better." in words
     assert "Fault 10**, NDCG@10: Softmax +0.0000 [+0.0000, +0.0000], no difference shown." in words
-    assert "25 users of random (too few for more than a trial run), mending" in words
+    assert "25 users of &lt;b&gt;log (too few for more than a trial run), mending" in words
 
 
 def test_two_logs_are_refused():
