@@ -51,8 +51,8 @@ def comparison_answer(tests: pd.DataFrame, base: str) -> str:
     for data, of_data in tests.groupby("data", sort=False):
         lines += _about(data, of_data)
         for head, of_head in of_data.groupby("head", sort=False):
-            ranked, left_out = _telling(of_head, "NDCG@10")
-            losses, _ = _telling(of_head, "log-loss")
+            ranked, left_out = _by_ranking(of_head, "NDCG@10")
+            losses, _ = _by_ranking(of_head, "log-loss")
             lines += [
                 f"- **{head}** against {base}: {_verdict(ranked, left_out)}",
                 f"    - NDCG@10: {_said(ranked)}.",
@@ -78,7 +78,7 @@ def ablation_answer(parts: pd.DataFrame) -> str:
         verdicts: dict[str, list[str]] = {}
         for (part, over), of_part in of_data.groupby(["part", "over"], sort=False):
             said = []
-            for rows, where in zip(_telling(of_part, "NDCG@10"), ("", ", history left out"), strict=True):
+            for rows, where in zip(_by_ranking(of_part, "NDCG@10"), ("", ", history left out"), strict=True):
                 said.append("; ".join(map(gain_in_words, rows.itertuples())) or "no such targets")
                 for row in rows.itertuples():
                     verdicts.setdefault(judgement(row), []).append(f"{part} over {over} ({row.cases}{where})")
@@ -97,7 +97,7 @@ def _about(data: str, rows: pd.DataFrame) -> list[str]:
     return [f"**{as_text(data)}.** {share}", caution(users["all"]), ""]
 
 
-def _telling(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _by_ranking(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return one setting's rows with the history, and those without, of new targets: there no repeat can be ranked."""
     rows = rows[rows["metric"] == metric]
     raw, post = (rows[rows["ranking"] == ranking] for ranking in ("raw", "post"))
