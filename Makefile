@@ -24,7 +24,8 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(if $(ARGS),$(ARGS),--cov)  # part of the tests covers a part
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	  $(if $(ARGS),$(ARGS),--cov)  # part of the tests covers a part
 
 fuzz: setup
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python -m tests.fuzz $(ARGS)

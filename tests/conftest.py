@@ -19,6 +19,11 @@ settings.load_profile("cprlab")
 torch.set_num_threads(1)  # the tests run in parallel; two threads each would only wait for one another
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the notebooks, which take longest by far: whoever starts with them last keeps the others waiting."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
 def random_log(users: int = 30, items: int = 40, longest: int = 60, seed: int = 0) -> InteractionLog:
     """A log with repeats: each user draws from a dozen favourites."""
     rng = np.random.default_rng(seed)
