@@ -5,7 +5,7 @@ probability 0, and no history is padded with it. With `fidelity="reference"` his
 does, and it is scored, so that RecBole's own numbers come out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from cprlab.errors import ConfigError, DataError, suggestion
 from cprlab.models import Context, EncoderConfig, GRU4RecConfig, HeadConfig, Recommender, SASRecConfig
 from cprlab.models.heads import RepeatNet
 from cprlab.models.partitions import Facets, Reranker
-from cprlab.models.recommender import Codes, Histories
+from cprlab.models.recommender import Codes, Histories, whole_numbers
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
@@ -101,7 +101,7 @@ def from_state_dict(
                 recommender = Corrected(encoder, head, n_items, max_len=max_len)
         if not faithful:
             weights["item_bias"] = padding_bias(n_items)
-        dtype = weights["embedding.weight"].dtype
+        dtype = torch.promote_types(weights["embedding.weight"].dtype, torch.float16)  # NumPy has no bfloat16
         if not all(weight.is_floating_point() for weight in weights.values()):
             raise ValueError("a weight is no floating-point number")
         recommender.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
@@ -199,14 +199,12 @@ def _without_padding(histories: Histories) -> list[Codes]:
     """
     read = []
     for row, history in enumerate(histories):
-        if isinstance(history, (Sequence, np.ndarray)):  # anything else is refused by `collate`
-            length = len(history)
-            while length and history[length - 1] == PADDING:
-                length -= 1
-            history = history[:length]
-            if PADDING in history:
+        codes = whole_numbers(history)
+        if codes is not None and codes.ndim == 1:  # anything else is refused by `collate`
+            codes = np.trim_zeros(codes, "b")
+            if PADDING in codes:
                 raise ConfigError(f"History {row} holds RecBole's padding, {PADDING}, before an item; leave it out.")
-        read.append(history)
+        read.append(history if codes is None else codes)
     return read
 
 

@@ -91,10 +91,11 @@ def measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -
     """
     n_items = scores.shape[1]
     of_target = scores.gather(1, target)
-    in_history = scores.gather(1, history.clamp(max=n_items - 1)).masked_fill(history == n_items, -torch.inf)
+    padding = history == n_items
+    in_history = scores.gather(1, history.clamp(max=n_items - 1)).masked_fill(padding, -torch.inf)
     repeat = (history == target).any(1)
     rank = n_items - (scores < of_target).sum(1)  # so a score that is no number counts against the target too
-    above = (in_history >= of_target).sum(1)
+    above = ((in_history >= of_target) & ~padding).sum(1)
     best = largest(scores, min(TOP, n_items))  # (B, 10)
     columns = {
         "target": target[:, 0],

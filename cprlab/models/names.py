@@ -73,8 +73,8 @@ class HeadConfig(Config):
     context_facets: int | None = pydantic.Field(None, ge=1)
     rerank_merge: Literal["replace", "add"] = "replace"
     rerank_facets: int | None = pydantic.Field(None, ge=1)
-    window: int = pydantic.Field(2, ge=0)
-    depth: int = pydantic.Field(2, ge=1)
+    window: int = pydantic.Field(2, ge=0, le=1000)
+    depth: int = pydantic.Field(2, ge=1, le=1000)
     projection_bias: bool = True
     tied: bool = True
 
@@ -173,6 +173,7 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
         settings |= new
     for option in (whole["options"] or "").split(",") if whole["options"] is not None else ():
         key, equals, value = (piece.strip() for piece in option.partition("="))
+        key = key.lower()  # as all names are
         if key in settings:
             raise ConfigError(f"The head {name!r} gives {key} twice; give each option once.")
         if key == "post" and not equals:
@@ -180,7 +181,8 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
         elif key in OPTIONS and value:
             settings[key] = value
         else:
-            raise ConfigError(f"Unknown option {option.strip()!r} of the head {name!r}: {suggestion(key, OPTIONS)}")
+            hint = suggestion(key, ("post", *OPTIONS))
+            raise ConfigError(f"Unknown option {option.strip()!r} of the head {name!r}: {hint}")
     try:
         return HeadConfig(**(settings | options))
     except ConfigError as error:
@@ -197,7 +199,7 @@ def _read_first(name: str, first: str) -> dict[str, Any]:
 
 
 def _read_part(name: str, part: str) -> dict[str, Any]:
-    match = re.fullmatch(r"(?i:(?P<mi>mi)|(?P<c>c?)(?P<p>p?)(?P<r>r:(?P<k>\d+(\s*,\s*\d+)*))?)", part)
+    match = re.fullmatch(r"(?i:(?P<mi>mi)|(?P<c>c?)(?P<p>p?)(?P<r>r:(?P<k>\d{1,18}(\s*,\s*\d{1,18})*))?)", part)
     if not match or not part:
         raise ConfigError(f"Unknown part {part!r} of the head {name!r}: {suggestion(name, EXAMPLES)}")
     if match["mi"]:

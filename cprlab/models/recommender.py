@@ -70,7 +70,8 @@ class Recommender(nn.Module):
         max_len: of a longer history the last `max_len` items are read.
 
     Raises:
-        ConfigError: a reranker of the head is too large for so few items, or the encoder needs users.
+        ConfigError: a reranker of the head is too large for so few items, the encoder needs users, or there is no item
+            or nothing to read.
     """
 
     item_bias: nn.Parameter | None  # (n + 1,) in a model from elsewhere that has one
@@ -79,6 +80,8 @@ class Recommender(nn.Module):
         self, encoder: EncoderConfig, head: HeadConfig, n_items: int, *, n_users: int = 0, max_len: int = 50
     ) -> None:
         super().__init__()
+        if n_items < 1 or max_len < 1:
+            raise ConfigError(f"n_items={n_items} and max_len={max_len} must both be at least 1.")
         head.check_items(n_items)
         self.n_items, self.n_users, self.max_len = n_items, n_users, max_len
         self.embedding = _embedding(n_items, encoder.d)
@@ -175,7 +178,9 @@ class Recommender(nn.Module):
         return np.concatenate(rows or [self._none(self.n_items if chosen is None else chosen.shape[1])])
 
     def topk(self, histories: Histories, k: int, users: Codes | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k most probable next items, best first; items of the history are among them, unless (post).
+        """Return the k most probable next items, best first; items of the history are among them.
+
+        Items of probability 0, as (post) gives to the history's, come last, with −inf.
 
         Args:
             histories: as in `log_probs`.
@@ -188,15 +193,15 @@ class Recommender(nn.Module):
         Raises:
             ConfigError: as in `log_probs`, or k is not possible.
         """
-        if not isinstance(k, numbers.Integral) or not 1 <= k <= self.n_items:
+        if not isinstance(k, numbers.Integral) or isinstance(k, bool) or not 1 <= k <= self.n_items:
             raise ConfigError(f"k = {k!r} is not possible; there are {self.n_items} items.")
-        items, values = [np.empty((0, k), np.int64)], [self._none(k)]
+        items, values = [np.empty((0, k), np.int64)], []
         for _, scores in self._score(histories, users):
             codes = largest(scores, k)
             top = scores.gather(1, codes).sort(descending=True)
             items.append(codes.gather(1, top.indices).cpu().numpy())
             values.append(top.values.cpu().numpy())
-        return np.concatenate(items), np.concatenate(values)
+        return np.concatenate(items), np.concatenate(values or [self._none(k)])
 
     def parts(self, histories: Histories, users: Codes | None = None) -> Parts:
         """Return how the predictions of `log_probs` come about, partition by partition.
@@ -249,9 +254,11 @@ class Recommender(nn.Module):
         Raises:
             ConfigError: as in `log_probs`.
         """
+        if self.embedding.weight.dtype == torch.bfloat16:
+            raise ConfigError("NumPy has no bfloat16, in which these weights are; ask the model after model.float().")
         read = []
         for row, history in enumerate(histories):
-            codes = _codes(history)
+            codes = whole_numbers(history)
             if codes is None or codes.ndim != 1:
                 raise ConfigError(f"History {row} holds something that is not a whole number; use lists of item codes.")
             if not len(codes):
@@ -268,7 +275,7 @@ class Recommender(nn.Module):
         at = torch.tensor([len(codes) - 1 for codes in read], dtype=torch.int64)[:, None]
         if users is None:
             return items.to(device), at.to(device), None
-        codes = _codes(users)
+        codes = whole_numbers(users)
         if codes is None or codes.shape != (len(read),):
             raise ConfigError(f"There must be one user code for each of the {len(read)} histories.")
         if self.n_users and len(codes) and (codes.min() < 0 or codes.max() >= self.n_users):
@@ -277,7 +284,7 @@ class Recommender(nn.Module):
 
     def _check_candidates(self, candidates: Codes | Histories, n_histories: int) -> np.ndarray:
         """Return item codes (n_histories, m)."""
-        chosen = _codes(candidates)
+        chosen = whole_numbers(candidates)
         if chosen is None or chosen.ndim not in (1, 2):
             raise ConfigError("The candidates must be item codes, as many for each history.")
         if chosen.ndim == 2 and len(chosen) != n_histories:
@@ -320,10 +327,10 @@ def _embedding(n_items: int, width: int) -> nn.Embedding:
     return embedding
 
 
-def _codes(values: Any) -> np.ndarray | None:
+def whole_numbers(values: Any) -> np.ndarray | None:
     """Return whole numbers as an int64 array of its own, and None for anything else."""
     try:
-        codes = np.array(values)
+        codes = np.asarray(values)
     except ValueError:  # rows of different lengths
         return None
     return codes.astype(np.int64) if codes.dtype.kind in "iu" or not codes.size else None

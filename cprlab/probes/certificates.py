@@ -120,7 +120,7 @@ class _Space:
         if snapshot.bias is not None:
             weight = np.column_stack([weight, snapshot.bias])
         self.original = weight
-        weight = weight - weight.mean(0)
+        weight = np.where(np.ptp(weight, axis=0) == 0, 0, weight - weight.mean(0))  # no rounding where all are equal
         self.scale = float(np.sqrt((weight[:, : self.d] ** 2).sum(1).mean())) or 1.0
         self.weight = weight / self.scale
 

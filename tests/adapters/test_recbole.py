@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import log_softmax
@@ -266,6 +267,30 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         from_state_dict(5, config, state)
     with pytest.raises(ConfigError, match="RecBole itself cannot score"):
         from_state_dict("GRU4RecCPR", config | {"num_layers": 2}, state, fidelity="reference")
+
+
+@pytest.mark.parametrize("fidelity", ["corrected", "reference"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_padding_is_dropped_whatever_holds_the_histories(name, fidelity):
+    recommender = load(RECORDED / f"{name}.pth", fidelity=fidelity)
+    padded = [[3, 4, 0, 0, 0], [5, 6, 7, 0, 0]]
+    expected = recommender.log_probs([[3, 4], [5, 6, 7]])
+    of_each = [np.array, torch.tensor, pd.Series, tuple, list]
+    for held in (np.array(padded), torch.tensor(padded), *([each(row) for row in padded] for each in of_each)):
+        np.testing.assert_array_equal(recommender.log_probs(held), expected)
+    with pytest.raises(ConfigError, match="History 0 is empty"):
+        recommender.log_probs(torch.tensor([[0, 0]]))
+    with pytest.raises(ConfigError, match="padding, 0, before an item"):
+        recommender.log_probs(torch.tensor([[0, 1]]))
+
+
+def test_weights_in_bfloat16_are_read_as_float32():
+    config, state, histories = a_case()
+    short = {name: torch.as_tensor(weight).bfloat16() for name, weight in state.items()}
+    long = {name: weight.float() for name, weight in short.items()}
+    one, other = (from_state_dict("GRU4RecCPR", config, weights).log_probs(histories) for weights in (short, long))
+    assert one.dtype == np.float32
+    np.testing.assert_array_equal(one, other)
 
 
 def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_end():

@@ -21,6 +21,7 @@ from cprlab.evaluation import (
     side_by_side,
     summarise,
 )
+from cprlab.evaluation.cases import measure
 from cprlab.evaluation.tables import interval, quantile_bins
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, parse_head
 from cprlab.models.recommender import SCORES_AT_ONCE
@@ -89,6 +90,12 @@ def test_ties_count_against_the_target(sequences):
     cases = evaluate(recommender, sequences)
     assert (cases["rank"] == sequences.n_items).all()
     assert cases["copied"].max() <= 1
+
+
+def test_a_target_without_any_probability_is_last_whatever_of_the_history_is_removed():
+    scores = torch.tensor([[0.0, -1.0, -2.0, -torch.inf]]).log_softmax(1)
+    measured = measure(scores, torch.tensor([[0, 4, 4, 4]]), torch.tensor([[3]]))  # item 0, and padding
+    assert (measured["rank"], measured["rank_post"]) == (4, 3)
 
 
 def frame(rank, repeat, **more):

@@ -360,6 +360,10 @@ def test_unusable_questions_are_refused_in_a_sentence():
         recommender.topk([[1]], 31)
     with pytest.raises(ConfigError, match=r"k = 2\.5 is not possible"):
         recommender.topk([[1]], 2.5)
+    with pytest.raises(ConfigError, match="k = True is not possible"):
+        recommender.topk([[1]], True)
+    with pytest.raises(ConfigError, match=r"ask the model after model\.float\(\)"):
+        build("Softmax").to(torch.bfloat16).topk([[1]], 2)
     by_user = build("Softmax", "MF")
     with pytest.raises(ConfigError, match="users=…"):
         by_user.log_probs([[1]])
@@ -380,6 +384,9 @@ def test_unusable_recommenders_are_refused_in_a_sentence():
         build("Softmax + CPR:31")
     with pytest.raises(ConfigError, match="n_users=…"):
         Recommender(MFConfig(), parse_head("Softmax"), 5)
+    for n_items, max_len in ((0, 5), (-1, 5), (5, 0), (5, -1)):
+        with pytest.raises(ConfigError, match=f"n_items={n_items} and max_len={max_len} must both be at least 1"):
+            Recommender(GRU4RecConfig(), parse_head("Softmax"), n_items, max_len=max_len)
     with pytest.raises(ConfigError, match="3 heads cannot share d = 64"):
         SASRecConfig(heads=3)
     with pytest.raises(ConfigError, match="'layers' cannot be 2"):

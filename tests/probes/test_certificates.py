@@ -81,6 +81,15 @@ def test_of_two_equal_embeddings_the_bias_decides(bias, outcome):
     assert found.outcome == outcome
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_where_all_embeddings_are_equal_only_the_biases_are_compared(seed):
+    rng = np.random.default_rng(seed)
+    weight, biases = np.tile(rng.normal(size=(1, 3)), (20, 1)), rng.normal(size=20)
+    order = np.argsort(biases)
+    snapshot = Snapshot(weight, np.zeros((2, 3)), [order[:2], order[-2:]], [0, 0], biases)
+    assert [found.outcome for found in separable(snapshot, snapshot.distinct, progress=False)] == ["no", "yes"]
+
+
 def test_no_margin_is_larger_than_what_a_no_says_and_a_tiny_gap_is_seen():
     gap = 1e-5
     weight = np.array([[1.0, 1.0], [1.0, -1.0], [1.0 - gap, 0.0], [-3.0, 0.0]])
