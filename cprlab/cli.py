@@ -343,6 +343,11 @@ def main() -> None:
     except CprlabError as error:
         sys.stderr.write(f"cprlab: {visible(str(error))}\n")  # at once: torchrun's processes may all say it
         sys.exit(2)
+    except OSError as error:  # of the system: a name too long, a folder that is gone
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"cprlab: {visible(str(error.filename))} cannot be used ({error.strerror}).\n")
+        sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # Ctrl-C
             print("cprlab: stopped; start it again to go on with what is kept.", file=sys.stderr)

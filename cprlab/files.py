@@ -129,12 +129,20 @@ def read_parquet(path: Path) -> pd.DataFrame:
         OSError: it cannot be read.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-        table.validate(full=True)  # text is UTF-8, which the file's reader does not look at
-        return table.to_pandas(ignore_metadata=True)
+        with pq.ParquetFile(os.path.abspath(path)) as file:  # Arrow would take a "~" in front for the home folder
+            return as_frame(file.read())
     except (pa.ArrowException, MemoryError, OverflowError) as error:
         raise ValueError(str(error).strip().split("\n")[0] or type(error).__name__) from error
+
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """Return a table read from Parquet as pandas', whole numbers as they are where some are missing.
+
+    Raises:
+        pa.ArrowException: text in it is not UTF-8, which the file's reader does not look at.
+    """
+    table.validate(full=True)
+    return table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
 
 
 def refuse_bomb(archive: ZipFile) -> None:

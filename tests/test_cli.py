@@ -45,6 +45,7 @@ def run(monkeypatch, capsys, *arguments):
         (["--epochs", "three"], ["--epochs"]),
         (["--epoch", "3"], ["--epoch"]),
         (["--data", "good.csv", "--out", "full"], ["full", "other files"]),
+        (["--data", "good.csv", "--out", "x" * 300], ["x cannot be used (File name too long)"]),
         (
             ["--data", "good.csv", "--heads", "Softmax; Softmax + C", "--out", "good.csv/report"],
             ["cannot be written"],

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.data.builtin import BUILTIN
+from cprlab.data.imported import located
 from cprlab.data.load import as_log, check_file, kind_of, read_table
 from cprlab.data.log import InteractionLog, as_text, candidates, plain
 from cprlab.data.repeats import count_repeats
@@ -22,7 +23,7 @@ LIKE_BASKETS = ("basketid", "basket", "orderid", "invoiceno", "invoice", "transa
 ENOUGH = 5  # interactions of a user, as `Sequences.from_log` keeps them
 MANY, TIMES_THE_MEDIAN = 1000, 50  # interactions of a user that look like a program's, or a shared account's
 FIRST = 5  # rows shown
-ZONE = r"(?:[Zz]|[+-]\d\d:?\d\d)\s*$"
+ZONED = r"\d[T ]\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)\s*$"  # a date, a time of day, and a zone
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def check(
     """
     if str(path) in BUILTIN:
         raise DataError(f"{path} is built in and needs no check; give a file.")
-    path = Path(path)
+    path = Path(located(path))
     check_file(path)
     frame = read_table(path)
     given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
@@ -235,10 +236,9 @@ def _about_times(frame: pd.DataFrame, log: InteractionLog, time: str) -> Iterato
         last = show_time(log.times.max().item(), log.unit)
         yield f"{late:,} of {len(log):,} times lie in the future, the last one at {last}."
     if isinstance(frame[time].dtype, pd.StringDtype):
-        dated = frame[time].str.contains(":")
-        zoned = frame[time].str.contains(ZONE)
-        if (dated & zoned).any() and (dated & ~zoned).any():
-            yield f"{np.count_nonzero(dated & ~zoned):,} times name no zone, unlike the others, and are taken as UTC."
+        zoned = frame[time].str.contains(ZONED)
+        if zoned.any() and not zoned.all():
+            yield f"{np.count_nonzero(~zoned):,} times name no zone, unlike the others, and are taken as UTC."
 
 
 def _about_rows(frame: pd.DataFrame) -> Iterator[str]:

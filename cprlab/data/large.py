@@ -183,6 +183,8 @@ def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConn
         "preserve_insertion_order": False,  # rows know their place
     }
     try:
+        if memory.strip().startswith("-"):  # DuckDB would take it for no limit
+            raise duckdb.ParserException("it is below 0")
         with duckdb.connect(work / "log.duckdb", config=config) as db:
             db.execute("SET enable_progress_bar = false")  # it would write to standard output
             yield db

@@ -17,7 +17,7 @@ from cprlab.data.log import GUESSES, InteractionLog
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import SplitBy
 from cprlab.errors import DataError, suggestion
-from cprlab.files import read_parquet
+from cprlab.files import as_frame, read_parquet
 
 READERS = (".parquet", ".csv", ".tsv", ".inter")
 _NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
@@ -143,7 +143,8 @@ def read_head(path: Path) -> pd.DataFrame:
     """Return a file's table without its rows."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            return pq.read_schema(path).empty_table().to_pandas(ignore_metadata=True)
+            return as_frame(pq.read_schema(os.path.abspath(path)).empty_table())
+        _refuse_columns_twice(path)
         with _open_text(path) as file:
             return _tidy(pd.read_csv(file, nrows=0, **_dialect(path)), path)
 
@@ -152,11 +153,10 @@ def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
     """Yield a file's rows in order, `CHUNK` of them at a time, with `columns` at the least."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            with pq.ParquetFile(path, pre_buffer=False) as file:  # buffers would be kept until the last row
+            # buffers would be kept until the last row
+            with pq.ParquetFile(os.path.abspath(path), pre_buffer=False) as file:
                 for batch in file.iter_batches(CHUNK, columns=columns):
-                    table = pa.Table.from_batches([batch])
-                    table.validate(full=True)
-                    yield table.to_pandas(ignore_metadata=True)
+                    yield as_frame(pa.Table.from_batches([batch]))
         else:
             with _open_text(path) as file, pd.read_csv(file, chunksize=CHUNK, **_dialect(path)) as chunks:
                 for chunk in chunks:
@@ -168,6 +168,7 @@ def read_table(path: Path) -> pd.DataFrame:
     with _in_a_sentence(path):
         if _is_parquet(path):
             return read_parquet(path)
+        _refuse_columns_twice(path)
         with _open_text(path) as file:
             return _tidy(pd.read_csv(file, **_dialect(path)), path)
 
@@ -183,7 +184,7 @@ def _is_atomic(path: Path) -> bool:
 
 def _open_text(path: Path) -> pa.NativeFile:
     """Open a text file for reading its bytes, which Arrow unpacks as they are read; what is cut off is an error."""
-    return pa.input_stream(str(path), compression=COMPRESSED.get(kind_of(path)[1]))
+    return pa.input_stream(os.path.abspath(path), compression=COMPRESSED.get(kind_of(path)[1]))
 
 
 @contextmanager
@@ -216,6 +217,14 @@ def _dialect(path: Path) -> dict:
     }
 
 
+def _refuse_columns_twice(path: Path) -> None:
+    """Raise a ValueError if a name stands twice in the header, which pandas would change."""
+    with _open_text(path) as file:
+        names = pd.read_csv(file, header=None, nrows=1, **_dialect(path)).iloc[0].str.strip()
+    if (twice := names[names.duplicated() & (names != "")]).any():
+        raise ValueError(f"it has two columns {twice.iloc[0]!r}; rename one of them")
+
+
 def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Refuse rows that were taken apart wrongly; `name:type` headers lose their type."""
     signs = [sign for sign in ",;\t|" if len(frame.columns) == 1 and sign in frame.columns[0]]
@@ -228,11 +237,14 @@ def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         spans = frame[column].str.contains("\n", regex=False, na=False).to_numpy()
         if spans.any():
             line = int(frame.index[spans.argmax()]) + first_line(path)
-            raise ValueError(f"a quotation mark is opened on line {line} and not closed there; close or double it")
+            raise ValueError(
+                f"a quotation mark is opened on line {line} and not closed there; close or double it, "
+                "and take line breaks out of fields"
+            )
     names = frame.columns.str.strip()
     frame.columns = [name.rpartition(":")[0] or name if _is_atomic(path) else name for name in names]
     if frame.columns.has_duplicates:
-        raise ValueError(f"it has two columns {frame.columns[frame.columns.duplicated()][0]!r}")
+        raise ValueError(f"it has two columns {frame.columns[frame.columns.duplicated()][0]!r}; rename one of them")
     return frame
 
 

@@ -132,6 +132,10 @@ class InteractionLog:
         Raises:
             DataError: a column is missing, a value is empty or unreadable, or the table has no rows.
         """
+        if not isinstance(frame, pd.DataFrame):
+            raise DataError(
+                f"{name} must be a DataFrame with a row for each interaction, not a {type(frame).__name__}."
+            )
         given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
         columns = find_columns(frame.columns, name, given)
         refuse_no_rows(len(frame), name)

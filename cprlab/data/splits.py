@@ -27,10 +27,10 @@ def parse_split(name: str) -> SplitBy:
 
 def check_protocol(max_len: int, min_interactions: int) -> None:
     """Raise a DataError if histories of such lengths cannot be split."""
-    if min_interactions < FEWEST or max_len < 1:
+    if not FEWEST <= min_interactions < 2**31 or not 1 <= max_len < 2**31:
         raise DataError(
-            f"A split needs users with at least {FEWEST} interactions and histories of at least 1 item; "
-            f"asked for {min_interactions} and {max_len}."
+            f"A split needs users with at least {FEWEST} interactions and histories of at least 1 item, and both below "
+            f"2^31; asked for {min_interactions} and {max_len}."
         )
 
 

@@ -27,8 +27,8 @@ def read_times(
         DataError: a value is not a time, or cannot be told apart from its neighbours.
     """
     column = values.name
-    if isinstance(values.dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_any_dtype(values):
-        bad, parsed = values.isna(), values
+    if values.dtype.kind == "M":
+        bad, parsed = values.isna(), pd.to_datetime(values)  # Arrow's days are no moments yet
     elif pd.api.types.is_float_dtype(values) and not values.isna().any():
         parsed = values.astype("float64")
         bad = ~np.isfinite(parsed)
@@ -36,7 +36,7 @@ def read_times(
         return values.to_numpy(dtype=np.int64), "whole"
     else:
         text = values.astype("string").str.strip()
-        if not as_numbers and text.str.fullmatch(r"[+-]?\d+").fillna(False).all():
+        if not as_numbers and text.str.fullmatch(r"[+-]?[0-9]+").fillna(False).all():
             exact = pd.to_numeric(text)
             if pd.api.types.is_signed_integer_dtype(exact):
                 return exact.to_numpy(dtype=np.int64), "whole"
@@ -50,7 +50,7 @@ def read_times(
             bad, parsed = ~np.isfinite(numbers), numbers
         else:
             parsed = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
-            bad = parsed.isna()
+            bad = parsed.isna() | ~text.str.contains("[0-9]").fillna(False)  # "now" and "today" would be read, too
     if bad.any():
         row = int(np.asarray(bad).argmax())
         raise DataError(
@@ -66,7 +66,12 @@ def read_times(
             )
         whole = (numbers == np.floor(numbers)).all() and np.abs(numbers).max() < 2**63
         return (numbers.astype(np.int64) if whole else numbers), "number"
-    moments = parsed.dt.as_unit("us")
+    try:
+        moments = parsed.dt.as_unit("us")
+    except pd.errors.OutOfBoundsDatetime as error:
+        raise DataError(
+            f"{log}: a time in the column {column!r} is too far from 1970 for microseconds in 64 bits; use numbers."
+        ) from error
     if (moments != parsed).any():
         row = int((moments != parsed).to_numpy().argmax())
         raise DataError(

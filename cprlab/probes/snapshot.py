@@ -279,7 +279,8 @@ class Snapshot:
         if isinstance(rows, np.ndarray):
             if rows.ndim != 2 or rows.dtype.kind not in "iu":
                 raise DataError(f"{path}: histories must be a table of item codes, with {PAD} behind a shorter one.")
-            arrays["histories"] = [row[row != PAD] for row in rows]
+            lengths = np.where(rows != PAD, np.arange(1, rows.shape[1] + 1), 0).max(1, initial=0)
+            arrays["histories"] = [row[:length] for row, length in zip(rows, lengths, strict=True)]
         try:
             return cls(**arrays)
         except DataError as error:

@@ -50,7 +50,7 @@ class SweepConfig(Grid):
     @pydantic.field_validator("name")
     @classmethod
     def _is_a_folder(cls, name: str) -> str:
-        if name != Path(name).name or name.startswith(".") or "\0" in name:
+        if not name or name != Path(name).name or name.startswith(".") or "\0" in name:
             raise ValueError("a sweep's name is a folder's name, without slashes and with no dot in front")
         return name
 

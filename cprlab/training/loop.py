@@ -47,7 +47,7 @@ class TrainingConfig(Config):
 
     epochs: int = pydantic.Field(100, ge=1)
     batch_size: int = pydantic.Field(64, ge=1)
-    learning_rate: float = pydantic.Field(4e-3, gt=0)
+    learning_rate: float = pydantic.Field(4e-3, gt=0, le=1e30)
     patience: int = pydantic.Field(10, ge=1)
     loss: LossName = "CE"
     negatives: int = pydantic.Field(256, ge=1)
@@ -139,12 +139,13 @@ def fit(
                 summed += float(value.detach())
                 bar.update(n_targets)
             summed = total(fabric, summed)
-            if not math.isfinite(summed):
-                raise CprlabError(
-                    f"Training diverged in epoch {epoch + 1}: the loss is {summed}; lower the learning rate."
-                )
             seconds = time.perf_counter() - began
-            ndcg = by_first(partial(_validate, recommender, sequences))
+            ndcg = by_first(partial(_validate, recommender, sequences)) if math.isfinite(summed) else math.nan
+            if math.isnan(ndcg):
+                raise CprlabError(
+                    f"Training diverged in epoch {epoch + 1}: the loss is {summed / targets:.4g}, "
+                    f"the validation NDCG@10 {ndcg}; lower the learning rate."
+                )
             bar.set_postfix(epoch=epoch + 1, loss=f"{summed / targets:.3f}", ndcg=f"{ndcg:.4f}")
             state["epochs"].append(
                 {
@@ -224,7 +225,9 @@ def _stale(epochs: list[dict[str, float]], patience: int) -> bool:
 
 
 def _validate(recommender: Recommender, sequences: Sequences) -> float:
-    return float(METRICS["NDCG@10"](evaluate(recommender, sequences, "validation"), "rank").mean())
+    """Return the validation NDCG@10; NaN where a score is not a number."""
+    cases = evaluate(recommender, sequences, "validation")
+    return math.nan if cases["log_loss"].isna().any() else float(METRICS["NDCG@10"](cases, "rank").mean())
 
 
 def _save(state: dict, checkpoint: Path) -> None:

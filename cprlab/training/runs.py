@@ -105,7 +105,9 @@ class Run:
                 raise ValueError("its record has no fingerprint of the data, or other metrics than its cases")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{folder} is not a whole run ({detail}); remove it to train anew.") from error
+            raise DataError(
+                f"{folder} is not a whole run ({detail}); if it was one, remove it to train anew."
+            ) from error
         return cls(folder, config, recommender.eval(), history, record, cases)
 
     def check_data(self, sequences: Sequences) -> None:
@@ -164,8 +166,8 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
 def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
     """Return the folder in which `train` keeps the run, whether it is there or not."""
     slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.encoder.name}-{config.head}".lower())
-    name = "-".join(part for part in slug.split("-") if part)[:80] + "-" + config.identity(sequences)
-    return Path(runs) / name
+    name = "-".join(part for part in slug.split("-") if part).encode()[:80].decode(errors="ignore")
+    return Path(runs) / f"{name}-{config.identity(sequences)}"
 
 
 def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device, unfinished: Path) -> None:

@@ -70,6 +70,9 @@ ODDITIES = [
     (spoilt("timestamp", [20], SECOND), "1 of 160 interactions have the time of the same user's one before"),
     (table(timestamp=np.arange(160) // 20), "The times of each user begin at 0, so they count the user's own rows"),
     (table(timestamp=ISO + np.where(EVEN, "Z", "")), "80 times name no zone, unlike the others, and are taken as UTC"),
+    (table(timestamp=ISO + np.where(EVEN, "+02", "")), "80 times name no zone"),
+    (table(timestamp=pd.Series(ISO).str.replace("[-:]", "", regex=True) + np.where(EVEN, "Z", "")), "80 times name no"),
+    (table(timestamp=np.where(EVEN, pd.Series(ISO) + "-0500", pd.Series(ISO).str[:10])), "80 times name no zone"),
     (pd.concat([table(), table().head(3)]), "3 of 163 rows equal an earlier one in every column"),
     (
         spoilt("user_id", [20], "U0"),

@@ -188,7 +188,10 @@ def test_what_cannot_be_prepared_is_refused_in_a_sentence(tmp_path):
         ({"folder": path / "inside"}, "cannot be written"),
         ({"memory": "much"}, "The memory cannot be 'much'.* write it as 2GB"),
         ({"memory": "1MB"}, r"log\.csv cannot be sorted with 1MB of memory"),
+        ({"memory": "-1GB"}, "The memory cannot be '-1GB'.* write it as 2GB"),
         ({"min_interactions": 3}, "at least 4 interactions"),
+        ({"max_len": 2**31}, r"both below 2\^31; asked for 5 and 2147483648"),
+        ({"min_interactions": 2**31}, r"both below 2\^31"),
         ({"min_interactions": 10}, "the longest history holds 9"),
         ({"item": "product"}, "has no column 'product'"),
     ]

@@ -92,6 +92,11 @@ BAD = [
     (f"{ROWS}a,1,1\n ,2,2\n", ["log.csv", "line 3", "'user_id'"]),
     (f"{ROWS}a,1,2017-01-01\na,2,yesterday\n", ["log.csv", "line 3", "'yesterday'", "not a time"]),
     (f"{ROWS}a,1,12\na,2,soon\n", ["log.csv", "line 3", "'soon'"]),
+    (f"{ROWS}a,1,2017-01-01\na,2,today\n", ["log.csv", "line 3", "'today'", "not a time"]),
+    (f"{ROWS}a,1,now\na,2,now\n", ["log.csv", "line 2", "'now'", "not a time"]),
+    (f"{ROWS}a,1,１２\na,2,１３\n", ["log.csv", "line 2", "'１２'", "not a time"]),
+    (f"{ROWS}a,1,12\na,2,١٢\n", ["log.csv", "line 3", "'١٢'", "not a time"]),
+    ("user_id,item_id, item_id\na,1,2\n", ["log.csv", "two columns 'item_id'", "rename one"]),
     (f"{ROWS}a,1,5\na,2,{2**63}\n", ["log.csv", "line 3", "64 bits"]),
     (f"{ROWS}a,1,1.5\na,2,inf\n", ["log.csv", "line 3", "'inf'"]),
     (f"{ROWS}a,1,1\na,2,\n", ["log.csv", "line 3", "not a time"]),
@@ -125,6 +130,11 @@ def test_ids_that_are_lists_and_times_beyond_64_bits_are_refused(tmp_path):
     frame = pd.DataFrame({"user": [1, 1], "item": [1, 2], "time": np.array([5, 2**63 + 5], dtype=np.uint64)})
     with pytest.raises(DataError, match="does not fit 64 bits"):
         InteractionLog.from_frame(frame, "late")
+    frame["time"] = np.array([5, 10**13], "datetime64[s]")  # 10^13 s are no microseconds of 64 bits
+    with pytest.raises(DataError, match="late: a time in the column 'time' is too far from 1970"):
+        InteractionLog.from_frame(frame, "late")
+    with pytest.raises(DataError, match="late must be a DataFrame with a row for each interaction, not a list"):
+        InteractionLog.from_frame([[1, 2]], "late")
 
 
 def test_spaces_around_column_names_do_not_matter(tmp_path):

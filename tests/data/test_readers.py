@@ -6,6 +6,7 @@ import gzip
 import io
 import uuid
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -191,6 +192,35 @@ def test_times_in_several_units_are_told(tmp_path, monkeypatch):
     log = load_log(path)
     assert "several units since 1970, 29 like seconds and 1 like milliseconds" in log.notes[0]
     assert prepare(path, tmp_path / "prepared").notes == log.notes
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("ns"), pa.timestamp("ms", "UTC")])
+def test_arrows_dates_are_times(kind):
+    times = pd.Series(pd.to_datetime(["2020-01-02", "2020-01-01"]).date, dtype=pd.ArrowDtype(pa.date32()))
+    frame = pd.DataFrame({"user": ["a", "a"], "item": ["x", "y"], "time": times.astype(pd.ArrowDtype(kind))})
+    log = InteractionLog.from_frame(frame)
+    assert as_triples(log) == [("a", "y"), ("a", "x")]
+    assert log.times.tolist() == [1_577_836_800_000_000, 1_577_923_200_000_000]
+
+
+def test_whole_numbers_as_titles_keep_their_digits_where_some_are_missing(tmp_path):
+    columns = {"user_id": ["a"] * 6, "item_id": [1, 2, 3, 4, 1, 2], "title": [5, 2**60 + 1, 2**60 + 2, None, 5, None]}
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    log = load_log(tmp_path / "log.parquet")
+    assert log.titles.tolist() == ["5", str(2**60 + 1), str(2**60 + 2), "4"]
+    assert prepare(tmp_path / "log.parquet", tmp_path / "prepared").titles.tolist() == log.titles.tolist()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_a_folder_may_be_called_like_the_home_folder(tmp_path, monkeypatch, ending):
+    monkeypatch.chdir(tmp_path)
+    path = Path("~") / f"log{ending}"
+    path.parent.mkdir()
+    frame = pd.DataFrame({"user_id": ["a"] * 6, "item_id": list("xyzxyz")})
+    frame.to_parquet(path.absolute()) if ending == ".parquet" else frame.to_csv(path.absolute(), index=False)
+    assert len(load_log(path)) == 6
+    assert prepare(path, "~/prepared").titles.tolist() == ["x", "y", "z"]
+    assert len(Sequences.load("~/prepared").items) == 6
 
 
 def test_names_are_known_however_they_are_spelled():

@@ -217,6 +217,9 @@ def test_a_file_is_named_where_its_arrays_are_refused(tmp_path):
         Snapshot.load(path)
     with pytest.raises(DataError, match=r"b\.npz: histories must be a table of item codes, with -1 behind"):
         Snapshot.load(write_npz(tmp_path / "b.npz", histories=np.zeros((M, 2))))
+    gap = np.array([[0, -1, 1], *[[0, -1, -1]] * (M - 1)])
+    with pytest.raises(DataError, match=r"c\.npz: The history of case 0 holds item -1"):
+        Snapshot.load(write_npz(tmp_path / "c.npz", histories=gap))
     with pytest.raises(DataError, match=r"c\.npz has no histories and no targets; a Snapshot needs: item_emb"):
         Snapshot.load(write_npz(tmp_path / "c.npz", histories=None, targets=None))
     with pytest.raises(DataError, match=r"d\.npz holds W, h; a Snapshot has: item_embeddings, states"):

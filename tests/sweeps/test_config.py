@@ -63,6 +63,7 @@ FAULTS = [
     ("", "holds no names with values"),
     ("1: name", "holds no names with values"),
     ("data: my_log.csv", "The setting 'name' is missing"),
+    ("name: ''", "a sweep's name is a folder's name"),
     ("name: a\nhed: Softmax", "Unknown setting 'hed': did you mean 'head'"),
     ("name: a\nseeds: three", "'seeds' cannot be 'three'"),
     ("name: a\nseeds: 1.5", "'seeds' cannot be 1.5"),

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ def test_training_stops_when_the_validation_no_longer_rises_and_keeps_the_best(s
     def scripted(recommender, sequences, split):
         seen.append(recommender.embedding.weight.detach().clone())
         rank = np.full(4, 1.0)
-        return pd.DataFrame({"rank": rank, "score": next(scores)})
+        return pd.DataFrame({"rank": rank, "score": next(scores), "log_loss": 1.0})
 
     monkeypatch.setattr(loop, "evaluate", scripted)
     monkeypatch.setitem(loop.METRICS, "NDCG@10", lambda cases, rank: cases["score"])
@@ -142,6 +143,18 @@ def test_a_training_that_diverges_says_so(sequences, tmp_path):
     wild = CONFIG.but(training=TrainingConfig(epochs=1, batch_size=8, learning_rate=1e30))
     with pytest.raises(CprlabError, match="diverged in epoch 1"):
         train(sequences, wild, tmp_path, "cpu")
+
+
+def test_weights_that_are_lost_in_the_last_step_are_not_kept(sequences, tmp_path):
+    one_step = TrainingConfig(epochs=1, batch_size=10_000, learning_rate=1e30)  # its loss is that of the first weights
+    with pytest.raises(CprlabError, match=r"diverged in epoch 1: the loss is \d+\.\d+, the validation NDCG@10 nan"):
+        train(sequences, CONFIG.but(training=one_step), tmp_path, "cpu")
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_a_log_of_a_long_name_in_any_script_has_a_run(sequences, tmp_path):
+    named = replace(sequences, name="日" * 80)
+    assert len(train(named, CONFIG, tmp_path, "cpu").folder.name.encode()) < 100
 
 
 def test_padding_stays_out_of_training(sequences, tmp_path):
