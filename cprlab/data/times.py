@@ -36,7 +36,7 @@ def read_times(
         return values.to_numpy(dtype=np.int64), "whole"
     else:
         text = values.astype("string").str.strip()
-        if not as_numbers and text.str.fullmatch(r"[+-]?[0-9]+").fillna(False).all():
+        if not as_numbers and text.str.fullmatch(r"[+-]?[0-9]{1,1000}").fillna(False).all():
             exact = pd.to_numeric(text)
             if pd.api.types.is_signed_integer_dtype(exact):
                 return exact.to_numpy(dtype=np.int64), "whole"

@@ -97,6 +97,7 @@ BAD = [
     (f"{ROWS}a,1,１２\na,2,１３\n", ["log.csv", "line 2", "'１２'", "not a time"]),
     (f"{ROWS}a,1,12\na,2,١٢\n", ["log.csv", "line 3", "'١٢'", "not a time"]),
     ("user_id,item_id, item_id\na,1,2\n", ["log.csv", "two columns 'item_id'", "rename one"]),
+    (f"{ROWS}a,1,{'9' * 5000}\n", ["log.csv", "line 2", "'9999", "not a time"]),
     (f"{ROWS}a,1,5\na,2,{2**63}\n", ["log.csv", "line 3", "64 bits"]),
     (f"{ROWS}a,1,1.5\na,2,inf\n", ["log.csv", "line 3", "'inf'"]),
     (f"{ROWS}a,1,1\na,2,\n", ["log.csv", "line 3", "not a time"]),

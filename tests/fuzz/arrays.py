@@ -21,10 +21,9 @@ def _sound(rng: np.random.Generator) -> dict[str, np.ndarray]:
     arrays = {
         "item_embeddings": rng.normal(size=(N, D)),
         "states": rng.normal(size=(M, D)).astype(pick(rng, ("f4", "f8"))),
-        "histories": np.where(rng.random((M, 4)) < 0.3, -1, rng.integers(0, N, (M, 4))),
+        "histories": np.where(np.arange(4) < rng.integers(1, 5, (M, 1)), rng.integers(0, N, (M, 4)), -1),
         "targets": rng.integers(0, N, M),
     }
-    arrays["histories"][:, 0] = 1
     return arrays | ({"bias": rng.normal(size=N).astype("f4")} if rng.random() < 0.5 else {})
 
 
@@ -83,7 +82,9 @@ def _plain(arrays: dict[str, Any], header: dict[str, str]) -> dict[str, Any]:
         tables[name] = table.astype("f8" if double else "f4")
     histories = arrays["histories"]
     if isinstance(histories, np.ndarray):
-        histories = [[code for code in row if code != -1] for row in histories.tolist()]
+        histories = [
+            row[: max((at + 1 for at, code in enumerate(row) if code != -1), default=0)] for row in histories.tolist()
+        ]
     codes = [code for history in histories for code in history] + targets.tolist()
     if any(type(code) is not int or not 0 <= code < len(weights) for code in codes) or not all(map(len, histories)):
         raise ValueError("a code is not an item's, or a history is empty")

@@ -51,7 +51,8 @@ def inter_log(rng: np.random.Generator, folder: Path) -> Case:
 
 def _rows(rng: np.random.Generator) -> list[list[str]]:
     """Return a log of a few users, whose times may be whole, fractions, dates or none, with ties."""
-    shape = pick(rng, ("{}", "{}", "{}.5", "2017-01-{:02d}", "2017-01-{:02d} 10:00:00", "2017-01-{:02d}T10:00:00.25Z"))
+    dates = ("2017-01-{:02d}", "2017-01-{:02d} 10:00:00", "2017-01-{:02d}T10:00:00.25Z")
+    shape = pick(rng, ("{}", "{}", "{}.5", *dates)) if rng.random() < 0.97 else pick(rng, ("１{}", "today"))
     rows = []
     for _ in range(int(rng.integers(1, 60))):
         item = int(rng.integers(8))
@@ -218,7 +219,7 @@ def plain_times(values: list) -> list[int | float]:
             raise ValueError("beyond 64 bits")
         return [int(text) for text in texts]
     try:
-        numbers = [float(text) for text in texts]
+        numbers = [float(text.encode("ascii")) for text in texts]  # digits of other scripts are none
     except ValueError:
         return [_microseconds(datetime.datetime.fromisoformat(_full(text))) for text in texts]
     if not np.isfinite(numbers).all():
@@ -245,6 +246,8 @@ def parquet_log(rng: np.random.Generator, folder: Path) -> Case:
     arrays, names = [], list(HEADERS)
     for at, name in enumerate(names):
         arrays.append(_column(rng, [row[at] for row in rows], odd=rng.random() < 0.25 and name != "title"))
+    if rng.random() < 0.1:
+        arrays[3] = pa.array([None if rng.random() < 0.5 else 2**60 + int(row[1][1:]) for row in rows], pa.int64())
     if rng.random() < 0.08:
         names[int(rng.integers(4))] = pick(rng, ("user_id", "item_id", "timestamp", "", "a\0b", "\x1b[2J", "USER_ID"))
     table = pa.Table.from_arrays(arrays, names=names)
