@@ -223,6 +223,8 @@ def test_the_parts_of_a_prediction_add_up_to_it(head, encoder, histories):
     for component, final in zip(parts.components, finals, strict=True):
         assert component.logits.shape == (len(component.names), len(histories), N_ITEMS)
         np.testing.assert_allclose(component.contributions.sum(0), final, rtol=0, atol=1e-12)
+    settings = recommender.head.config
+    assert (parts.weights is None) == (settings.facets > 1 and settings.mixture == "max_logits")
     if parts.weights is None:
         z = np.max(finals, axis=0)
         together = z - np.log(np.exp(z).sum(1, keepdims=True))
@@ -234,6 +236,16 @@ def test_the_parts_of_a_prediction_add_up_to_it(head, encoder, histories):
     if recommender.head.config.post:
         together = np.array([log_softmax(brute.without(*row)) for row in zip(histories, together, strict=True)])
     np.testing.assert_allclose(together, scores, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("head", ["Softmax", "Softmax + C", "Softmax + CP", "MoS:2 + C"])
+def test_an_items_bias_is_added_once_whichever_partition_scores_it(head):
+    recommender = build(head)
+    without = recommender.parts([[1, 2, 1]]).components
+    bias = torch.linspace(-3, 4, N_ITEMS + 1, dtype=torch.float64)
+    recommender.item_bias = torch.nn.Parameter(bias, requires_grad=False)
+    for component, before in zip(recommender.parts([[1, 2, 1]]).components, without, strict=True):
+        np.testing.assert_allclose(component.logits[-1] - before.logits[-1], bias[None, :-1], rtol=0, atol=1e-12)
 
 
 def test_parts_say_who_scored_what():
