@@ -231,7 +231,9 @@ def prepare(
 
 @data_app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst.")],
+    file: Annotated[
+        Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst; or an imported log.")
+    ],
     user: User = "",
     item: Item = "",
     time: Time = "",

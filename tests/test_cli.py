@@ -162,15 +162,17 @@ def test_the_catalogue_is_listed_shown_and_imported_from(tmp_path, monkeypatch, 
     (tmp_path / "ratings.dat").write_text("".join(f"{n % 9}::{n % 7}::5::{n}\n" for n in range(90)))
     monkeypatch.chdir(tmp_path)
     said = {}
-    for arguments in (["import", "ml-1m", "ratings.dat"], ["list"], ["show", "ml-1m"], ["fetch", "complete-journey"]):
+    asked = (["import", "ml-1m", "ratings.dat"], ["list"], ["show", "ml-1m"], ["check", "ml-1m"])
+    for arguments in (*asked, ["fetch", "complete-journey"]):
         monkeypatch.setattr(sys, "argv", ["cprlab", "data", *arguments])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         said[arguments[0]] = (stopped.value.code, capsys.readouterr())
-    assert [code for code, _ in said.values()] == [0, 0, 0, 2]
+    assert [code for code, _ in said.values()] == [0, 0, 0, 0, 2]
     assert "9 users, 7 items, 90 interactions, 30.0% of them repeats" in said["import"][1].out
     assert "90 interactions" in said["list"][1].out
     assert "Free for research" in said["show"][1].out
+    assert "of the user  30.0%" in said["check"][1].out
     assert said["fetch"][1].err.startswith("cprlab: complete-journey comes with cprlab")
     code, printed = run(monkeypatch, capsys, "report", "--data", "ml-1m", "--heads", "Softmax; Softmax + CPR:8")
     assert code == 2

@@ -54,7 +54,7 @@ def check(
     """Read a file as `load_log` does, in memory, and say what it is.
 
     Args:
-        path: a parquet, csv, tsv or RecBole `.inter` file; text also as `.gz` or `.zst`.
+        path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
         user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
         item: column of the items.
         time: column of the times.
