@@ -202,6 +202,7 @@ def test_the_difference_is_paired():
     assert (row["head"], row["against"]) == ("B", "A")
     pd.testing.assert_frame_equal(compare({"A": one, "B": other}), table)  # nothing is drawn anew
     assert table.groupby(["ranking", "metric"])["n"].first().unique().tolist() == [500]
+    assert table["ranking"].unique().tolist() == ["raw", "post"]
 
 
 def test_calibration_of_a_forecaster_who_knows():

@@ -198,6 +198,17 @@ def test_candidates_and_topk_are_read_off_all_scores(histories, head, k, data):
     np.testing.assert_array_equal(values, np.sort(scores, axis=1)[:, ::-1][:, :k])
     np.testing.assert_array_equal(np.take_along_axis(scores, items, axis=1), values)
     assert all(len(set(row)) == k for row in items.tolist())
+    assert np.sort(recommender.topk(histories, N_ITEMS)[0]).tolist() == [list(range(N_ITEMS))] * len(histories)
+
+
+def test_of_one_item_all_is_known():
+    np.testing.assert_array_equal(build("Softmax + CP", n_items=1).log_probs([[0], [0, 0]]), 0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_maps_to_the_facets_have_a_bias_unless_it_is_off(bias):
+    maps = build(f"MoS:2 + CP (projection_bias={bias})").head.maps
+    assert {facet: each.bias is not None for facet, each in maps.items()} == dict.fromkeys(maps, bias)
 
 
 def test_many_histories_are_scored_a_few_at_a_time(monkeypatch):
@@ -258,6 +269,7 @@ def test_parts_say_who_scored_what():
     top_8, top_3 = set(np.argsort(-base)[:8]), set(np.argsort(-after_8)[:3])
     assert {item for item in range(N_ITEMS) if owner[item] == "R:3"} == top_3 - {1, 2}
     assert {item for item in range(N_ITEMS) if owner[item] == "R:8"} == top_8 - top_3 - {1, 2}
+    assert {item for item in range(N_ITEMS) if owner[item] == "V"} == set(range(N_ITEMS)) - top_8 - top_3 - {1, 2}
     only_2_added = np.flatnonzero(component.contributions[component.names.index("P"), 0])
     assert set(only_2_added) == {1, 2}
 

@@ -113,6 +113,14 @@ def test_a_margin_below_the_tolerance_is_a_no_that_does_not_rule_it_out():
     assert 1e-11 / 2 <= found.margin <= 1e-8
 
 
+def test_cases_are_answered_alike_a_few_at_a_time(monkeypatch):
+    snapshot = make(m=11)
+    together = separable(snapshot, snapshot.distinct, progress=False)
+    monkeypatch.setattr("cprlab.probes.certificates.AT_ONCE", 4)
+    a_few = separable(snapshot, snapshot.distinct, progress=False)
+    assert [(found.outcome, found.margin) for found in a_few] == [(found.outcome, found.margin) for found in together]
+
+
 def test_a_search_that_is_cut_short_is_undecided_and_bounds_the_margin(monkeypatch):
     snapshot = make(n=2000, d=16, m=20, sizes=(5, 7))
     whole = separable(snapshot, snapshot.distinct, progress=False)
