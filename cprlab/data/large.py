@@ -182,9 +182,9 @@ def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConn
         "temp_directory": str(work / "sorting"),
         "preserve_insertion_order": False,  # rows know their place
     }
+    if memory.strip().startswith("-"):  # DuckDB would take it for no limit
+        raise DataError(f"The memory cannot be {memory!r}, which is below 0; write it as 2GB or 500MB.")
     try:
-        if memory.strip().startswith("-"):  # DuckDB would take it for no limit
-            raise duckdb.ParserException("it is below 0")
         with duckdb.connect(work / "log.duckdb", config=config) as db:
             db.execute("SET enable_progress_bar = false")  # it would write to standard output
             yield db
