@@ -17,7 +17,16 @@ from torch.nn import functional as F
 
 from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.errors import ConfigError, DataError, suggestion
-from cprlab.models import Context, EncoderConfig, GRU4RecConfig, HeadConfig, Recommender, SASRecConfig
+from cprlab.models import (
+    Context,
+    EncoderConfig,
+    GRU4RecConfig,
+    HeadConfig,
+    Recommender,
+    RepeatNetConfig,
+    SASRecConfig,
+    SoftmaxConfig,
+)
 from cprlab.models.heads import RepeatNet
 from cprlab.models.partitions import Facets, Reranker
 from cprlab.models.recommender import Codes, Histories, whole_numbers
@@ -80,14 +89,15 @@ def from_state_dict(
         tensors = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
         cpr = reference_class.endswith("CPR")
         if reference_class == "RepeatNet":
-            head = HeadConfig(repeatnet=True)
+            head: HeadConfig = RepeatNetConfig()
             encoder, weights = _repeatnet(config, tensors)
         else:
-            head = _head(reference_class, config, faithful) if cpr else HeadConfig()
+            head = _head(reference_class, config, faithful) if cpr else SoftmaxConfig()
             encoder, weights = (_gru4rec if reference_class.startswith("GRU4Rec") else _sasrec)(config, tensors)
         if cpr:
+            assert isinstance(head, SoftmaxConfig)
             weights |= _head_weights(config, head, tensors)
-        elif not head.repeatnet:  # the state itself is the facet
+        elif isinstance(head, SoftmaxConfig):  # the state itself is the facet
             d = weights["embedding.weight"].shape[1]
             weights |= {"head.maps.V.weight": torch.eye(d), "head.maps.V.bias": torch.zeros(d)}
         n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
@@ -289,7 +299,7 @@ def _repeatnet(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig
     return encoder, weights
 
 
-def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> HeadConfig:
+def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> SoftmaxConfig:
     """Return the head of a CPR model.
 
     Raises:
@@ -331,10 +341,10 @@ def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> He
             options["rerank_facets"] = rerank
     if mlp:
         options |= {"inputs": True, "window": window, "depth": depth}
-    return HeadConfig(**options)
+    return SoftmaxConfig(**options)
 
 
-def _head_weights(config: Mapping[str, Any], head: HeadConfig, state: Weights) -> Weights:
+def _head_weights(config: Mapping[str, Any], head: SoftmaxConfig, state: Weights) -> Weights:
     """Return the weights of a CPR model's head; RecBole keeps the facets' maps in a list: V, R, C, P, L."""
     counts = {part: int(config[f"n_facet{part}"]) for part in ("", "_context", "_reranker")}
     if max(counts.values()) > len(state):

@@ -15,7 +15,7 @@ from cprlab.explorer.maps import Plane, Tsne, local
 from cprlab.explorer.model import KEPT, Model, Prediction
 from cprlab.explorer.state import ExplorerState, Query, Setting
 from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
-from cprlab.models import HeadConfig
+from cprlab.models import PARTS, HeadConfig
 from cprlab.reports import ModelsConfig, Subject
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 UNDOABLE = ("case", "history", "settings", "pinned")
 MOST = 4  # models
-SWITCHED = ("context", "pointer", "rerank", "inputs", "post", "context_merge", "rerank_merge")  # fields of a head
+MERGES = ("context_merge", "rerank_merge")  # options of a head's parts that can be changed, each with its part before _
+SWITCHED = (*(part.field for part in PARTS), "post", *MERGES)  # fields of a head
 
 
 class ExplorerConfig(ModelsConfig):
@@ -220,10 +221,12 @@ class Explorer:
             options["pointer"] = False
         if options.get("pointer"):
             options["context"] = True
-        for part, merge in (("context", "context_merge"), ("rerank", "rerank_merge")):
-            if options.get(part) and not getattr(head, part):  # switched on again: as it was trained
+        kept = {field: getattr(head, field) for field in SWITCHED if field in type(head).model_fields}
+        for merge in MERGES:
+            part = merge.removesuffix("_merge")
+            if options.get(part) and kept.get(part) in (False, ()):  # switched on again: as it was trained
                 options.setdefault(merge, getattr(trained, merge))
-        name = str(trained.switched(**({field: getattr(head, field) for field in SWITCHED} | options)))
+        name = str(trained.switched(**(kept | options)))
         settings = list(self._state.settings)
         settings[model] = settings[model].but(head="" if name == str(trained) else name)
         self.patch({"settings": settings})

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from cprlab.explorer.maps import Plane, pca
 from cprlab.explorer.state import Setting
-from cprlab.models import Context, HeadConfig, Recommender, ablated, parse_head
+from cprlab.models import Context, Recommender, SoftmaxConfig, ablated, parse_head
 from cprlab.models.encoders import MFConfig
 from cprlab.models.partitions import Facets
 from cprlab.models.recommender import Codes, Parts, inference
@@ -70,7 +70,7 @@ class Recorded(Recommender):
     def __init__(self, snapshot: Snapshot) -> None:
         longest = max(map(len, snapshot.histories))
         sizes = MFConfig(d=snapshot.states.shape[1])
-        super().__init__(sizes, HeadConfig(), snapshot.n_items, n_users=len(snapshot), max_len=longest)
+        super().__init__(sizes, SoftmaxConfig(), snapshot.n_items, n_users=len(snapshot), max_len=longest)
         # As in `Snapshot.log_probs`, all is of the precision of the item embeddings.
         weights = torch.from_numpy(np.pad(snapshot.item_embeddings, [(0, 1), (0, 0)]))
         self.embedding = torch.nn.Embedding.from_pretrained(weights)
@@ -154,9 +154,7 @@ class Model:
         if setting.temperature != 1 and np.isfinite(log_probs).any():  # (post) may leave nothing
             log_probs = log_softmax(log_probs / setting.temperature)
         width = self.snapshot.item_embeddings.shape[1]
-        hidden = {
-            name: facet[0, 0].cpu().numpy() for name, facet in facets.items() if name not in ("L", "repeat", "mixture")
-        }
+        hidden = {name: facets[name][0, 0].cpu().numpy() for name in recommender.head.states}
         return Prediction(
             log_probs,
             _owners(parts)[self.padding :],

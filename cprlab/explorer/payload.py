@@ -13,12 +13,14 @@ from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import PRESETS, PROJECTIONS, UNCOPYABLE
 from cprlab.explorer.tables import best, inseparable, known_verdict
 from cprlab.explorer.verdict import COLUMNS
-from cprlab.models import HeadConfig
+from cprlab.models import PARTS, HeadConfig, SoftmaxConfig
 from cprlab.plots import KINDS
 
 CLIPPED = 200  # characters of a title
-SWITCHES = {"C": "context", "P": "pointer", "R": "rerank", "Mi": "inputs", "post": "post"}  # the page's names of fields
+SWITCHES = {part.letter: part.field for part in PARTS} | {"post": "post"}  # the page's names of fields
 MERGES = {"merges": ("context", "context_merge"), "rerankMerges": ("rerank", "rerank_merge")}  # and whose they are
+OFF = {field: SoftmaxConfig.model_fields[field].default for field in SWITCHES.values()}  # where a head has no parts
+POST = {"key": "post", "label": "history's items ruled out", "sentence": "the items of the history get probability 0"}
 LABELS = {
     "next": "next item",
     "length": "items",
@@ -48,15 +50,16 @@ def base(app: Explorer) -> dict[str, Any]:
         "observed": app.cases.observed,
         "presets": PRESETS,
         "projections": list(PROJECTIONS.items()),
+        "parts": [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS] + [POST],
     }
 
 
 def _model(model: Model) -> dict[str, Any]:
     head = model.recommender.head.config
-    options = {key: getattr(head, field) for key, field in SWITCHES.items() if key != "post"}
+    options = {key: getattr(head, field, OFF[field]) for key, field in SWITCHES.items() if key != "post"}
     for name, (part, merge) in MERGES.items():
-        choices = typing.get_args(HeadConfig.model_fields[merge].annotation)
-        options[name] = choices if getattr(head, part) else ()
+        choices = typing.get_args(SoftmaxConfig.model_fields[merge].annotation)
+        options[name] = choices if getattr(head, part, ()) else ()
     return {"name": model.name, "encodes": model.encodes, "trained": str(head), "options": options}
 
 
@@ -116,8 +119,9 @@ def _prediction(app: Explorer, model: Model, now: Prediction | None, pinned: Pre
 
 
 def _head(head: HeadConfig) -> dict[str, Any]:
-    switches = {key: getattr(head, field) for key, field in SWITCHES.items()}
-    return switches | {"context_merge": head.context_merge, "rerank_merge": head.rerank_merge, "name": str(head)}
+    switches = {key: getattr(head, field, OFF[field]) for key, field in SWITCHES.items()}
+    merges = {merge: getattr(head, merge, "") for _, merge in MERGES.values()}
+    return switches | merges | {"name": str(head)}
 
 
 def marks(app: Explorer) -> dict[str, Any]:

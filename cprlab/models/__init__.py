@@ -3,11 +3,13 @@
 from cprlab.models.ablation import ablated
 from cprlab.models.encoders import EncoderConfig, GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.models.heads import Head
-from cprlab.models.names import HeadConfig, parse_head
+from cprlab.models.names import HeadConfig, RepeatNetConfig, SoftmaxConfig, parse_head
 from cprlab.models.partitions import Context, Outputs
+from cprlab.models.parts import PARTS, Part
 from cprlab.models.recommender import Parts, Recommender
 
 __all__ = [
+    "PARTS",
     "Context",
     "EncoderConfig",
     "GRU4RecConfig",
@@ -15,9 +17,12 @@ __all__ = [
     "HeadConfig",
     "MFConfig",
     "Outputs",
+    "Part",
     "Parts",
     "Recommender",
+    "RepeatNetConfig",
     "SASRecConfig",
+    "SoftmaxConfig",
     "ablated",
     "parse_head",
 ]

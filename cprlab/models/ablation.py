@@ -9,18 +9,18 @@ from torch import nn
 
 from cprlab.errors import ConfigError
 from cprlab.models.heads import Head, PartitionedSoftmax
-from cprlab.models.names import HeadConfig
+from cprlab.models.names import HeadConfig, SoftmaxConfig
 from cprlab.models.partitions import Partition, Reranker
 from cprlab.models.recommender import Recommender
 
-FIXED = ("repeatnet", "facets", "mixture", "projection_bias", "tied")  # options that say which weights there are
+FIXED = ("kind", "facets", "mixture", "projection_bias", "tied")  # options that say which weights there are
 
 
 def ablated(recommender: Recommender, head: HeadConfig) -> Recommender:
     """Return the same model with another head, made of the weights that the trained head has.
 
-    C, P, rerankers and Mi may be taken away, (post) too or added, and a reranker's k, a merge or the pointer's norm may
-    be another. Rerankers pair in order of size; of fewer than were trained, those with the same k keep their weights,
+    Parts may be taken away, (post) too or added, and a reranker's k, a merge or the pointer's norm may be another.
+    Rerankers pair in order of size; of fewer than were trained, those with the same k keep their weights,
     and the others pair in order. Without Mi the maps read [h ; 0] in the place of [h ; GELU(…)]. RepeatNet may only
     gain or lose (post).
 
@@ -39,34 +39,39 @@ def ablated(recommender: Recommender, head: HeadConfig) -> Recommender:
 
 def _head(trained: Head, config: HeadConfig) -> Head:
     own = trained.config
-    for option in (*FIXED, *("window", "depth") * (config.inputs and own.inputs)):
-        if getattr(config, option) != getattr(own, option):
+    shared = [option for part in own.parts if part in config.parts for option in part.weights]
+    for option in (*FIXED, *shared):
+        if getattr(config, option, None) != getattr(own, option, None):
             raise ConfigError(
                 f"{config} cannot be made of the trained head {own}: {option} says which weights there are; "
                 f"keep {option}={getattr(own, option)}."
             )
-    if not isinstance(trained, PartitionedSoftmax):
+    if not (isinstance(trained, PartitionedSoftmax) and isinstance(config, SoftmaxConfig)):  # alike but for (post)
         head = copy.copy(trained)
         head.config = config
         return head
+    own = trained.config
     with torch.device("meta"):  # its weights are never looked at
         head = PartitionedSoftmax(config, trained.width, trained.depth)
     pairs = _pairs(config.rerank, own.rerank)
-    sources = {name: name for name in head.maps}
+    sources = {name: name for name in (*head.maps, *head.learned)}
     for component in head.components:
         for reranker in _rerankers(component.partitions):
             sources[reranker.facet] = reranker.facet.replace(str(reranker.k), str(pairs.get(reranker.k)), 1)
-    missing = [name for name, source in sources.items() if source not in trained.maps]
+    weights = {**trained.maps, **trained.learned}
+    missing = [name for name, source in sources.items() if source not in weights]
     missing += ["Mi"] * (config.inputs and not own.inputs)
     if missing:
-        there = [name for name in trained.maps if name not in ("L", "mixture")] + ["Mi"] * own.inputs
+        there = [name for name in weights if name not in ("L", "mixture")] + ["Mi"] * own.inputs
         raise ConfigError(
             f"{config} needs {', '.join(missing)}, for which the trained head {own} has no weights; possible are "
             f"{', '.join(there)} or fewer of these, with another k or merge, and (post) or not."
         )
     narrow = own.inputs and not config.inputs
-    for name, source in sources.items():
-        layer = trained.maps[source]
+    for name in head.learned:
+        head.learned[name] = trained.learned[name]
+    for name in head.maps:
+        layer = trained.maps[sources[name]]
         assert isinstance(layer, nn.Linear)
         head.maps[name] = _first_columns(layer, trained.width) if narrow else layer
     head.mix = trained.mix if config.inputs else None

@@ -14,17 +14,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cprlab.models.names import HeadConfig
+from cprlab.models.names import HeadConfig, RepeatNetConfig, SoftmaxConfig
 from cprlab.models.partitions import (
     Attention,
     Context,
-    ContextPartition,
     Exclusion,
+    Facet,
     Facets,
     Outputs,
     Partition,
-    Pointer,
-    Reranker,
     merge,
 )
 
@@ -41,6 +39,12 @@ class Component:
     vocabulary: str | None
     partitions: tuple[Partition, ...]
 
+    @property
+    def reads(self) -> list[Facet]:
+        """The facets that it scores with."""
+        of_vocabulary = [Facet(self.vocabulary)] if self.vocabulary else []
+        return of_vocabulary + [facet for partition in self.partitions for facet in partition.reads]
+
 
 class Head(nn.Module, ABC):
     """What all heads have in common; subclasses say which facets there are.
@@ -49,13 +53,24 @@ class Head(nn.Module, ABC):
         config: what the head was asked to be.
         components: the softmaxes that it mixes, one or several.
         width: size of the output embeddings.
+        states: names of the facets that are hidden states at the positions scored.
     """
+
+    states: tuple[str, ...] = ("V",)
 
     def __init__(self, config: HeadConfig, components: list[Component], width: int) -> None:
         super().__init__()
         self.config = config
         self.components = components
         self.width = width
+
+    @property
+    def plain(self) -> bool:
+        """Whether one hidden state scores all items by their output embeddings, those of the history like all others.
+
+        What the head reads, and whether its output embeddings are the input embeddings, does not matter.
+        """
+        return len(self.components) == 1 and not self.components[0].partitions and not self.config.post
 
     @abstractmethod
     def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
@@ -135,44 +150,55 @@ class Head(nn.Module, ABC):
 
 
 class PartitionedSoftmax(Head):
-    """Softmax-CPR and its mixtures: vocabulary, then rerankers from the largest k, then context and pointer.
+    """Softmax-CPR and its mixtures: the vocabulary, then the head's parts in the order of the table (`parts.PARTS`).
 
     Each facet is a linear map of what the head reads, q (Chang et al., WSDM 2024, section 3). Of several vocabulary
-    facets, each has a reranker and a context facet of its own; they share the pointer.
+    facets, each has a reranker and a context facet of its own; they share the pointer, and the numbers of B and F.
     """
 
-    def __init__(self, config: HeadConfig, d: int, layers: int) -> None:
-        components: list[Component] = []
-        names: list[str] = []
+    config: SoftmaxConfig
+
+    def __init__(self, config: SoftmaxConfig, d: int, layers: int) -> None:
+        components = []
         for k in range(config.facets):
             suffix = f"_{k + 1}" if k else ""
-            names.append(f"V{suffix}")
             partitions: list[Partition] = []
-            if k < (config.rerank_facets or config.facets):
-                for size in config.rerank[::-1]:
-                    partitions.append(Reranker(size, f"R{size}{suffix}", config.rerank_merge))
-                    names.append(f"R{size}{suffix}")
-            if config.context and k < (config.context_facets or config.facets):
-                partitions.append(ContextPartition(f"C{suffix}", config.context_merge))
-                names.append(f"C{suffix}")
-                partitions += [Pointer(config.context_norm)] * config.pointer
+            for part in sorted(config.parts, key=lambda part: not part.early):
+                if part.make and k < ((part.limit and getattr(config, part.limit)) or config.facets):
+                    partitions += part.make(config, suffix)
             components.append(Component(f"V{suffix}", tuple(partitions)))
         super().__init__(config, components, width=d)
         self.depth = min(config.depth, layers)
         self.mix = nn.Linear(d * self.depth * (config.window + 1), d) if config.inputs else None
         read = 2 * d if config.inputs else d
-        names += ["P", "L"] * config.pointer
-        self.maps = nn.ModuleDict({name: nn.Linear(read, d, bias=config.projection_bias) for name in names})
+        self.maps, self.learned = nn.ModuleDict(), nn.ParameterDict()
+        self.everywhere: set[str] = set()
+        wanted = [facet for one in components for facet in one.reads]
+        for facet in sorted(wanted, key=lambda facet: facet.everywhere):  # of equal ones the first makes the weights
+            if facet.name in self.maps or facet.name in self.learned:
+                continue
+            if facet.learned:
+                self.learned[facet.name] = nn.Parameter(torch.tensor(facet.start))
+                continue
+            layer = nn.Linear(read, facet.width or d, bias=config.projection_bias or facet.start is not None)
+            if facet.start is not None:
+                nn.init.zeros_(layer.weight)
+                layer.bias = nn.Parameter(torch.tensor(facet.start))
+            self.maps[facet.name] = layer
+            if facet.everywhere:
+                self.everywhere.add(facet.name)
+        self.states = tuple(facet.name for facet in wanted if facet.width is None and not facet.everywhere)
         if config.mixture == "dynamic":
             self.maps["mixture"] = nn.Linear(read, config.facets)
         elif config.mixture == "static":
             self.weights = nn.Parameter(torch.zeros(config.facets))
 
     def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
-        """Linear maps of q at the positions `at`, and "L" at every position; see `Head.facets`."""
+        """Linear maps of q at the positions `at`, or at every position, and learned numbers; see `Head.facets`."""
         read = self._query(states)
         chosen = _at(read, at)
-        facets = {name: layer(read if name == "L" else chosen) for name, layer in self.maps.items()}
+        facets = {name: layer(read if name in self.everywhere else chosen) for name, layer in self.maps.items()}
+        facets |= {name: numbers.expand(*at.shape, -1) for name, numbers in self.learned.items()}
         if self.config.mixture in ("static", "uniform"):
             weights = self.weights if self.config.mixture == "static" else chosen.new_zeros(self.config.facets)
             facets["mixture"] = weights.expand(*at.shape, -1)
@@ -199,7 +225,7 @@ class RepeatNet(Head):
     output embeddings of width 2d. It is a mixture of two softmaxes that share out the items.
     """
 
-    def __init__(self, config: HeadConfig, d: int, layers: int) -> None:
+    def __init__(self, config: RepeatNetConfig, d: int) -> None:
         repeat = Component(None, (Attention(),))
         explore = Component("V", (Exclusion(),))
         super().__init__(config, [repeat, explore], width=2 * d)
@@ -239,7 +265,11 @@ class AdditiveAttention(nn.Module):
 
 def build_head(config: HeadConfig, d: int, layers: int) -> Head:
     """Return a new, untrained head on an encoder that gives `layers` states of size d."""
-    return (RepeatNet if config.repeatnet else PartitionedSoftmax)(config, d, layers)
+    match config:
+        case SoftmaxConfig():
+            return PartitionedSoftmax(config, d, layers)
+        case RepeatNetConfig():
+            return RepeatNet(config, d)
 
 
 def _at(read: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

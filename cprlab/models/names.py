@@ -1,12 +1,13 @@
 """The paper's names of heads, read and written: `Softmax + CPR:20,100 + Mi`."""
 
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
 from cprlab.config import Config
 from cprlab.errors import ConfigError, suggestion
+from cprlab.models.parts import PARTS, Part
 
 EXAMPLES = (
     "Softmax",
@@ -15,6 +16,9 @@ EXAMPLES = (
     "Softmax + CP",
     "Softmax + CPR:100",
     "Softmax + CPR:20,100,500 + Mi",
+    "Softmax + B",
+    "Softmax + F",
+    "Softmax + CPR:100 + F + Mi",
     "Softmax (post)",
     "MoS:3",
     "MoS:3 dynamic",
@@ -25,17 +29,49 @@ EXAMPLES = (
 )
 
 
-OPTIONS_OF = {  # each part that has options: its name, and these
-    "facets": ("several facets (MoS)", ("mixture", "context_facets", "rerank_facets")),
-    "context": ("the context partition (C)", ("context_merge", "context_facets")),
-    "pointer": ("the pointer partition (P)", ("context_norm",)),
-    "rerank": ("a reranker partition (R)", ("rerank_merge", "rerank_facets")),
-    "inputs": ("multiple input hidden states (Mi)", ("window", "depth")),
-}
+SEVERAL = ("mixture", "context_facets", "rerank_facets")  # options of a head with several vocabulary facets (MoS)
 
 
-class HeadConfig(Config):
-    """Which partitions a head has (Chang et al., WSDM 2024, section 3), and what it reads.
+class _HeadConfig(Config):
+    """What heads of all kinds have in common.
+
+    Attributes:
+        post: the items of the history get probability 0 at inference.
+    """
+
+    post: bool = False
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the table that the head has."""
+        return ()
+
+    def switched(self, **changes: Any) -> Self:
+        """Return a copy with some values changed, and without the options of parts that it has no longer.
+
+        Raises:
+            ConfigError: as for a new one.
+        """
+        return self.but(**changes)
+
+    def check_items(self, n_items: int) -> None:
+        """Refuse a reranker that would hold more items than there are.
+
+        Raises:
+            ConfigError: a k is above `n_items`.
+        """
+
+    def fitted(self, n_items: int) -> Self:
+        """Return the head with those of its k that there are items for; with a tenth of the items if there is none."""
+        return self
+
+    def _changed(self, options: Any) -> list[str]:
+        fields = type(self).model_fields
+        return [name for name in fields if name in options and getattr(self, name) != fields[name].default]
+
+
+class SoftmaxConfig(_HeadConfig):
+    """A partitioned softmax: which parts it has (Chang et al., WSDM 2024, section 3), and what it reads.
 
     An option that its head has no use for is refused.
 
@@ -43,36 +79,39 @@ class HeadConfig(Config):
         facets: K, vocabulary facets; more than one make a mixture of softmaxes (MoS).
         mixture: how the K facets become one distribution: the elementwise maximum of their logits in one softmax, or K
             softmaxes weighted by the input, by learned weights, or alike.
-        repeatnet: RepeatNet's two decoders instead of a softmax (Ren et al., AAAI 2019).
         context: C, the items of the history get logits of their own.
         pointer: P, these logits also see a local embedding of each occurrence; needs C.
         rerank: R, for each k the top k items get logits of their own; largest k first.
+        shift: B, one learned number is added to the logits of the history's items.
+        frequency: F, these gain by how often and how lately they were consumed.
         inputs: Mi, the head reads several hidden states of the encoder instead of one.
-        post: the items of the history get probability 0 at inference.
         context_merge: what C does with an item's logit so far: replace it, add to it, or halve it and add.
         context_norm: an item's pointer logit is the mean over its occurrences; off: the sum.
         context_facets: how many of the K facets, from the first, have C; all when None.
         rerank_merge: what R does with an item's logit so far.
         rerank_facets: how many of the K facets, from the first, have R; all when None.
+        coefficients: those of F are learned, the same for all inputs, or linear in what the head reads.
         window: Mi reads the positions t, t − 1, …, t − window.
         depth: Mi reads the top `depth` layers, or as many as there are.
         projection_bias: the linear maps to the facets have a bias.
-        tied: output embeddings are the input embeddings. RepeatNet always has its own, twice as wide.
+        tied: output embeddings are the input embeddings.
     """
 
+    kind: Literal["Softmax"] = "Softmax"
     facets: int = pydantic.Field(1, ge=1, le=100)
     mixture: Literal["max_logits", "dynamic", "static", "uniform"] = "max_logits"
-    repeatnet: bool = False
     context: bool = False
     pointer: bool = False
     rerank: tuple[int, ...] = ()
+    shift: bool = False
+    frequency: bool = False
     inputs: bool = False
-    post: bool = False
     context_merge: Literal["replace", "add", "half"] = "replace"
     context_norm: bool = True
     context_facets: int | None = pydantic.Field(None, ge=1)
     rerank_merge: Literal["replace", "add"] = "replace"
     rerank_facets: int | None = pydantic.Field(None, ge=1)
+    coefficients: Literal["learned", "linear"] = "learned"
     window: int = pydantic.Field(2, ge=0, le=1000)
     depth: int = pydantic.Field(2, ge=1, le=1000)
     projection_bias: bool = True
@@ -82,21 +121,23 @@ class HeadConfig(Config):
     def _check(self) -> Self:
         if self.pointer and not self.context:
             raise ValueError("a pointer partition (P) adds to the context partition (C); ask for CP")
+        if self.shift and self.frequency:
+            raise ValueError("frequency and recency (F) has a bias of the history (B) in it; ask for F alone")
         if any(k < 1 for k in self.rerank) or len(set(self.rerank)) < len(self.rerank):
             raise ValueError("every k of a reranker partition must be at least 1, and none given twice")
         object.__setattr__(self, "rerank", tuple(sorted(self.rerank)))
-        if self.repeatnet:
-            changed = self._changed(set(type(self).model_fields) - {"repeatnet", "post"})
-            if changed:
-                raise ValueError(f"RepeatNet is a head of its own and has no {changed[0]}")
-        for part, (name, options) in OPTIONS_OF.items():
-            changed = self._changed(options)
-            if changed and not self._has(part):
+        for name, options in self._missing().items():
+            if changed := self._changed(options):
                 raise ValueError(f"{changed[0]} is an option of {name}, which this head does not have")
         for option in ("context_facets", "rerank_facets"):
             if (getattr(self, option) or 0) > self.facets:
                 raise ValueError(f"{option} must not be above the number of facets, {self.facets}")
         return self
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the table that the head has."""
+        return tuple(part for part in PARTS if getattr(self, part.field))
 
     def switched(self, **changes: Any) -> Self:
         """Return a copy with some values changed, and without the options of parts that it has no longer.
@@ -104,24 +145,22 @@ class HeadConfig(Config):
         Raises:
             ConfigError: as for a new one.
         """
-        other = self.model_copy(update=changes)
-        fields = type(self).model_fields
-        lost = [option for part, (_, options) in OPTIONS_OF.items() if not other._has(part) for option in options]
-        return self.but(**(changes | {option: fields[option].default for option in lost}))
+        other, fields = self.model_copy(update=changes), type(self).model_fields
+        lost = {option: fields[option].default for options in other._missing().values() for option in options}
+        return self.but(**(changes | lost))
 
-    def _has(self, part: str) -> bool:
-        return self.facets > 1 if part == "facets" else bool(getattr(self, part))
-
-    def _changed(self, options: Any) -> list[str]:
-        fields = type(self).model_fields
-        return [name for name in fields if name in options and getattr(self, name) != fields[name].default]
+    def _missing(self) -> dict[str, tuple[str, ...]]:
+        """Return the options of each part that the head does not have, by the part in words."""
+        missing = {f"the {part.label} ({part.letter})": part.options for part in PARTS if not getattr(self, part.field)}
+        return missing if self.facets > 1 else missing | {"several facets (MoS)": SEVERAL}
 
     def __str__(self) -> str:
-        first = "RepeatNet" if self.repeatnet else f"MoS:{self.facets}" if self.facets > 1 else "Softmax"
+        first = f"MoS:{self.facets}" if self.facets > 1 else "Softmax"
         first += f" {self.mixture}" * bool(self._changed(["mixture"]))
-        letters = "C" * self.context + "P" * self.pointer + "R" * bool(self.rerank)
+        joined = "".join(part.letter for part in self.parts if part.joined)
         sizes = ":" + ",".join(map(str, self.rerank)) if self.rerank else ""
-        name = " + ".join([first] + [letters + sizes] * bool(letters) + ["Mi"] * self.inputs)
+        alone = [part.letter for part in self.parts if not part.joined]
+        name = " + ".join([first] + [joined + sizes] * bool(joined) + alone)
         options = ["post"] * self.post + [f"{option}={getattr(self, option)}" for option in self._changed(OPTIONS)]
         return name + f" ({', '.join(options)})" * bool(options)
 
@@ -143,8 +182,28 @@ class HeadConfig(Config):
         return self if held == self.rerank else self.but(rerank=held or (max(1, n_items // 10),))
 
 
-PARTS = ("facets", "mixture", "repeatnet", "context", "pointer", "rerank", "inputs", "post")  # stand in the name itself
-OPTIONS = tuple(field for field in HeadConfig.model_fields if field not in PARTS)  # in brackets, where not the default
+class RepeatNetConfig(_HeadConfig):
+    """RepeatNet's two decoders instead of a softmax (Ren et al., AAAI 2019), with output embeddings twice as wide."""
+
+    kind: Literal["RepeatNet"] = "RepeatNet"
+    tied: Literal[False] = False
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _refuse_parts(cls, values: Any) -> Any:
+        if foreign := [name for name in values if name not in cls.model_fields]:
+            raise ValueError(f"RepeatNet is a head of its own and has no {foreign[0]}")
+        return values
+
+    def __str__(self) -> str:
+        return "RepeatNet" + " (post)" * self.post
+
+
+HeadConfig = Annotated[SoftmaxConfig | RepeatNetConfig, pydantic.Field(discriminator="kind")]
+ALONE: dict[str, type[RepeatNetConfig]] = {"RepeatNet": RepeatNetConfig}  # heads that have no parts, by name
+
+NAMED = ("kind", "facets", "mixture", "post", *(part.field for part in PARTS))  # stand in the name itself
+OPTIONS = tuple(field for field in SoftmaxConfig.model_fields if field not in NAMED)  # in brackets, if not the default
 
 
 def parse_head(name: str, **options: Any) -> HeadConfig:
@@ -168,7 +227,7 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
         new = _read_part(name, part)
         if settings.keys() & new.keys():
             raise ConfigError(
-                f"The head {name!r} has a part too many, {part!r}; write C, P and R as one, as in CPR:100, and Mi once."
+                f"The head {name!r} has a part too many, {part!r}; write C, P and R as one, as in CPR:100; each once."
             )
         settings |= new
     for option in (whole["options"] or "").split(",") if whole["options"] is not None else ():
@@ -183,26 +242,29 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
         else:
             hint = suggestion(key, ("post", *OPTIONS))
             raise ConfigError(f"Unknown option {option.strip()!r} of the head {name!r}: {hint}")
+    kind = ALONE.get(settings.pop("kind", ""), SoftmaxConfig)
     try:
-        return HeadConfig(**(settings | options))
+        return kind(**(settings | options))
     except ConfigError as error:
-        raise ConfigError(f"The head {name!r} cannot be: {str(error).removeprefix('HeadConfig: ')}") from None
+        raise ConfigError(f"The head {name!r} cannot be: {str(error).removeprefix(f'{kind.__name__}: ')}") from None
 
 
 def _read_first(name: str, first: str) -> dict[str, Any]:
-    match = re.fullmatch(r"(?i:softmax|(?P<repeatnet>repeatnet)|mos:(?P<facets>\d+)(\s+(?P<mixture>\w+))?)", first)
+    for alone in ALONE:
+        if first.casefold() == alone.casefold():
+            return {"kind": alone}
+    match = re.fullmatch(r"(?i:softmax|mos:(?P<facets>\d+)(\s+(?P<mixture>\w+))?)", first)
     if not match or match["facets"] in ("0", "1"):
         raise ConfigError(f"Unknown head {name!r}: {suggestion(name, EXAMPLES)}")
-    if match["repeatnet"]:
-        return {"repeatnet": True}
     return {key: match[key] for key in ("facets", "mixture") if match[key]}
 
 
 def _read_part(name: str, part: str) -> dict[str, Any]:
-    match = re.fullmatch(r"(?i:(?P<mi>mi)|(?P<c>c?)(?P<p>p?)(?P<r>r:(?P<k>\d{1,18}(\s*,\s*\d{1,18})*))?)", part)
+    for known in PARTS:
+        if not known.joined and part.casefold() == known.letter.casefold():
+            return {known.field: True}
+    match = re.fullmatch(r"(?i:(?P<c>c?)(?P<p>p?)(?P<r>r:(?P<k>\d{1,18}(\s*,\s*\d{1,18})*))?)", part)
     if not match or not part:
         raise ConfigError(f"Unknown part {part!r} of the head {name!r}: {suggestion(name, EXAMPLES)}")
-    if match["mi"]:
-        return {"inputs": True}
     sizes = tuple(int(k) for k in match["k"].split(",")) if match["k"] else ()
     return {"context": bool(match["c"]), "pointer": bool(match["p"]), "rerank": sizes}

@@ -130,8 +130,32 @@ def merge(z: torch.Tensor, codes: torch.Tensor, scores: torch.Tensor, how: Merge
             return z.scatter(2, codes, z.gather(2, codes) / 2 + scores)
 
 
+@dataclass(frozen=True)
+class Facet:
+    """What a partition reads of the head: a linear map of q, or a few learned numbers that are the same for all inputs.
+
+    Attributes:
+        name: of the facet.
+        width: how many numbers it holds; None for a hidden state, of size d.
+        everywhere: it is of every position that is read, (B, L, ·), and not of the positions scored, (B, T, ·).
+        learned: it does not depend on q.
+        start: the numbers before training; of a linear map, its bias beside weights of 0. None: drawn at random.
+    """
+
+    name: str
+    width: int | None = None
+    everywhere: bool = False
+    learned: bool = False
+    start: tuple[float, ...] | None = None
+
+
 class Partition(Protocol):
     """What partitions have in common."""
+
+    @property
+    def reads(self) -> tuple[Facet, ...]:
+        """The facets that a partitioned softmax prepares for it."""
+        ...
 
     @property
     def name(self) -> str:
@@ -169,6 +193,11 @@ class Reranker:
         """See `Partition`."""
         return f"R:{self.k}"
 
+    @property
+    def reads(self) -> tuple[Facet, ...]:
+        """See `Partition`."""
+        return (Facet(self.facet),)
+
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         owned = largest(z[..., :-1].detach(), self.k)
@@ -182,6 +211,11 @@ class ContextPartition:
     facet: str
     merge: Merge
     name: str = "C"
+
+    @property
+    def reads(self) -> tuple[Facet, ...]:
+        """See `Partition`."""
+        return (Facet(self.facet),)
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
@@ -197,6 +231,7 @@ class Pointer:
     mean: bool
     merge: Merge = "add"
     name: str = "P"
+    reads: tuple[Facet, ...] = (Facet("P"), Facet("L", everywhere=True))
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
@@ -204,6 +239,52 @@ class Pointer:
         local = facets["P"] @ facets["L"].mT * visible  # (B, T, L)
         scores = local @ same
         return context.distinct, scores / (visible @ same).clamp(min=1) if self.mean else scores
+
+
+@dataclass(frozen=True)
+class Shift:
+    """B: one learned number is added to the logit of every distinct item of the visible input."""
+
+    merge: Merge = "add"
+    name: str = "B"
+    reads: tuple[Facet, ...] = (Facet("B", width=1, learned=True, start=(0.0,)),)
+
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
+        """See `Partition`."""
+        return context.distinct, facets["B"].expand(context.distinct.shape)
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """F: every distinct item x of the visible input gains b + w₁ log(1 + count of x) + w₂ log Σ_j age_j^−δ.
+
+    The sum is over the occurrences j of x. The latest item read has the age 1, the one before it 2. It is ACT-R's
+    base-level activation (Anderson & Schooler, Psychological Science 1991), with a decay δ > 0 that is learned. The
+    facet "F" holds b, w₁, w₂ and softplus⁻¹(δ).
+
+    Attributes:
+        linear: these four are linear in q; otherwise they are learned, the same for all inputs.
+    """
+
+    linear: bool
+    merge: Merge = "add"
+    name: str = "F"
+
+    @property
+    def reads(self) -> tuple[Facet, ...]:
+        """See `Partition`; δ starts at 1/2, as is usual in ACT-R, and all else at 0."""
+        return (Facet("F", width=4, learned=not self.linear, start=(0.0, 0.0, 0.0, math.log(math.expm1(0.5)))),)
+
+    def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
+        """See `Partition`."""
+        b, by_count, by_age, decay = facets["F"].unsqueeze(2).unbind(3)  # (B, T, 1) each
+        owned, visible, same = context.distinct, context.visible, context.same.to(z.dtype)
+        places = torch.arange(visible.shape[2], device=z.device)
+        ages = (context.at[:, :, None] - places + 1).clamp(min=1).to(z.dtype)
+        counts = visible.to(z.dtype) @ same
+        kept = (ages.log() * -F.softplus(decay)).exp() * visible @ same
+        activation = kept.masked_fill(owned == context.padding, 1).log()
+        return owned, b + by_count * counts.log1p() + by_age * activation
 
 
 @dataclass(frozen=True)
@@ -215,6 +296,7 @@ class Attention:
 
     merge: Merge = "replace"
     name: str = "repeat"
+    reads: tuple[Facet, ...] = ()
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
@@ -229,6 +311,7 @@ class Exclusion:
 
     merge: Merge = "replace"
     name: str = "excluded"
+    reads: tuple[Facet, ...] = ()
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""

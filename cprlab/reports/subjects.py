@@ -12,7 +12,7 @@ import torch
 from cprlab.adapters import recbole
 from cprlab.data import BUILTIN, Sequences
 from cprlab.errors import ConfigError, DataError
-from cprlab.models import HeadConfig, Recommender
+from cprlab.models import Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
 from cprlab.probes.arrays import SUFFIXES
 from cprlab.reports.config import ReportConfig
@@ -136,7 +136,7 @@ def open_subject(
             raise ConfigError(f"{path} holds no histories; give the log that RecBole read as --data.")
         recommender = recbole.load(path)
         snapshot = from_recbole(recommender, data, facet=facet)
-        plain = recommender.head.config == HeadConfig()
+        plain = recommender.head.plain
         cases = copy_probability(snapshot, None if plain else _whole(recommender, snapshot))
         return Subject(path.name, snapshot, cases, not plain, recommender, fingerprint=snapshot.fingerprint)
     if path.suffix in SUFFIXES:
@@ -152,13 +152,12 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
     run.check_data(sequences)
     snapshot = Snapshot.from_sequences(run.recommender, sequences, facet=facet)
     head = run.recommender.head.config
-    plain = not (head.repeatnet or head.context or head.pointer or head.rerank or head.post or head.facets > 1)
     users = sequences.windows("test").user
     return Subject(
         f"{run.config.encoder.name}, {head}",
         snapshot,
         run.cases,
-        not plain,
+        not run.recommender.head.plain,
         run.recommender,
         users,
         sequences.user_ids[users],

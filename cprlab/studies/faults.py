@@ -15,7 +15,7 @@ from cprlab.data import InteractionLog, Sequences, Windows
 from cprlab.errors import DataError
 from cprlab.evaluation import evaluate
 from cprlab.evaluation.tables import interval
-from cprlab.models import Recommender, parse_head
+from cprlab.models import Recommender, SoftmaxConfig, parse_head
 from cprlab.models.recommender import Histories
 from cprlab.reports.answer import gain_in_words
 from cprlab.reports.numbers import as_text
@@ -197,7 +197,7 @@ def history_reranked(results: Results, log: Sequences) -> pd.DataFrame:
     histories, rows = list(_read(log, log.windows("test"))), []
     for head in results.table["head"].unique():
         config = parse_head(head)
-        if config.rerank and config.context:
+        if isinstance(config, SoftmaxConfig) and config.rerank and config.context:
             k, counts = config.rerank[-1], []
             for seed in results.table["seed"].unique():
                 first = results.run(head=head, seed=seed).recommender.parts(histories).components[0].logits[0]

@@ -14,7 +14,7 @@ from cprlab.adapters.recbole import PADDING, Reference, padding_bias
 from cprlab.data import Sequences
 from cprlab.data.splits import FEWEST
 from cprlab.files import locked, make_folder
-from cprlab.models import Recommender, parse_head
+from cprlab.models import Recommender, SoftmaxConfig, parse_head
 from cprlab.models.partitions import Context, Embeddings, Facets, Partition, Reranker, Scored
 from cprlab.studies.config import StudyConfig
 from cprlab.training import RunConfig, fit
@@ -53,7 +53,12 @@ class FaultsConfig(StudyConfig):
                 padded = Padded.of(log, at_end)
                 torch.manual_seed(training.seed)
                 model = Reference(
-                    config.encoder, head, padded.n_items, max_len=log.max_len, at_end=at_end, rerank=head.rerank[::-1]
+                    config.encoder,
+                    head,
+                    padded.n_items,
+                    max_len=log.max_len,
+                    at_end=at_end,
+                    rerank=getattr(head, "rerank", ())[::-1],
                 )
                 model.embedding.padding_idx = PADDING  # as in RecBole, where it is read it is not trained
                 models[config.head, at_end, training.seed] = self._fit(model, padded, config, "padded")
@@ -65,7 +70,7 @@ class FaultsConfig(StudyConfig):
         for trial in self.grid().trials():
             config = trial.config
             head = parse_head(config.head)
-            if head.rerank and head.context:
+            if isinstance(head, SoftmaxConfig) and head.rerank and head.context:
                 torch.manual_seed(config.training.seed)
                 model = Recommender(config.encoder, head, log.n_items, n_users=log.n_users, max_len=log.max_len)
                 skip_history(model)

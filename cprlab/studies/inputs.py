@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cprlab.models import parse_head
+from cprlab.models import SoftmaxConfig, parse_head
 from cprlab.reports.answer import caution, gain_in_words, judgement, overall, relative_in_words, unfinished
 from cprlab.reports.numbers import as_text
 from cprlab.sweeps import Results, gains, trends, tuned
@@ -33,7 +33,7 @@ def by_inputs(results: Results) -> Results:
     labels = pd.DataFrame(
         [
             {"head": name, "alone": str(head.switched(inputs=False)), "window": head.window, "depth": head.depth}
-            if head.inputs
+            if isinstance(head, SoftmaxConfig) and head.inputs
             else {"head": name, "alone": name} | ONE_STATE
             for name, head in heads.items()
         ]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cprlab.models import HeadConfig, parse_head
+from cprlab.models import PARTS, HeadConfig, parse_head
 from cprlab.sweeps.statistics import gains
 
-PARTS = {"C": "context", "P": "pointer", "R": "rerank", "Mi": "inputs"}
+LETTERS = [part.letter for part in PARTS]
 
 
 def contributions(cases: pd.DataFrame, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0) -> pd.DataFrame:
@@ -19,8 +19,8 @@ def contributions(cases: pd.DataFrame, metrics: Sequence[str] = ("NDCG@10",), se
         seed: of the bootstrap.
 
     Returns:
-        Rows as of `gains`, behind `part` ("C", "P", "R:100", "Mi") and `over`, the head without it; part by part. None
-        where no two heads differ in one part.
+        Rows as of `gains`, behind `part` (a letter, as "C", or "R:100") and `over`, the head without it; part by part.
+        None where no two heads differ in one part.
 
     Raises:
         ConfigError: as `gains`.
@@ -38,18 +38,20 @@ def steps(heads: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return `(part, head, over)` for every two heads of which one is the other and one part; part by part."""
     parsed = {name: parse_head(name) for name in heads}
     found = [(added, head, over) for over in heads for head in heads if (added := _added(parsed[head], parsed[over]))]
-    return sorted(found, key=lambda step: list(PARTS).index(step[0].partition(":")[0]))
+    return sorted(found, key=lambda step: LETTERS.index(step[0].partition(":")[0]))
 
 
 def _added(head: HeadConfig, over: HeadConfig) -> str:
     """Return the one part that `head` has more than `over`; nothing if that is not all that tells them apart."""
-    differing = [part for part, field in PARTS.items() if getattr(head, field) != getattr(over, field)]
+    if type(head) is not type(over):
+        return ""
+    differing = [part for part in PARTS if getattr(head, part.field, None) != getattr(over, part.field, None)]
     if len(differing) != 1:
         return ""
-    (part,), field = differing, PARTS[differing[0]]
-    more, less = getattr(head, field), getattr(over, field)
-    if not more or head.switched(**{field: less}) != over:
+    (part,) = differing
+    more, less = getattr(head, part.field), getattr(over, part.field)
+    if not more or head.switched(**{part.field: less}) != over:
         return ""
-    if part != "R":
-        return part
+    if part.field != "rerank":
+        return part.letter
     return f"R:{','.join(str(k) for k in more if k not in less)}" if set(less) < set(more) else ""

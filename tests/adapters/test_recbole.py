@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from cprlab.adapters import checkpoint
 from cprlab.adapters.recbole import CLASSES, RECORDED, from_state_dict, load
 from cprlab.errors import ConfigError, DataError
-from cprlab.models import HeadConfig, parse_head
+from cprlab.models import SoftmaxConfig, parse_head
 from tests.models import brute
 
 DATA = Path(__file__).parent / "data"
@@ -313,6 +313,6 @@ def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_en
 
 def test_the_head_is_named():
     config, state, _ = a_case()
-    assert from_state_dict("GRU4RecCPR", config, state).head.config == HeadConfig(
+    assert from_state_dict("GRU4RecCPR", config, state).head.config == SoftmaxConfig(
         context=True, pointer=True, rerank=(10,), inputs=True, depth=1
     )

@@ -31,7 +31,8 @@ window.acts = () => sent.filter((content) => content.type === "act");
 
 
 def base(titles: list[str], models: int = 2) -> dict:
-    options = {"C": True, "P": False, "R": [100], "Mi": True, "merges": ["replace", "add", "half"]}
+    parts = {"C": True, "P": False, "R": [100], "B": False, "F": False, "Mi": True}
+    options = {**parts, "merges": ["replace", "add", "half"]}
     options["rerankMerges"] = ["replace", "add"]
     trained = "Softmax + CPR:100 + Mi"
     return {
@@ -45,6 +46,7 @@ def base(titles: list[str], models: int = 2) -> dict:
             "other": ["#BBBBBB", "circle"], "history": ["#0072B2", "circle"], "interfering": ["#E69F00", "triangle-up"],
             "target": ["#D55E00", "star"], "hidden state": ["#000000", "x"], "new": ["#BBBBBB", "circle"],
         },
+        "parts": [{"key": key, "label": f"the part {key}", "sentence": "what it does"} for key in (*parts, "post")],
         "observed": 0.397, "presets": ["all", "repeats", "new items"],
         "projections": [["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
     }  # fmt: skip
@@ -82,7 +84,16 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
     ]  # fmt: skip
     prediction = {"rank": 7, "copy": 0.52, "target": 0.03, "top": top, "settled": ""}
     prediction["pinned"] = {"rank": 9, "copy": 0.31, "target": 0.02} if pinned else None
-    head = {"C": True, "P": False, "R": [100], "Mi": True, "post": False, "name": "Softmax + CPR:100 + Mi"}
+    head = {
+        "C": True,
+        "P": False,
+        "R": [100],
+        "B": False,
+        "F": False,
+        "Mi": True,
+        "post": False,
+        "name": "Softmax + CPR:100 + Mi",
+    }
     return {
         "type": "view", "id": answers, "state": present, "undo": False, "redo": False, "error": "", "notice": "Case 7.",
         "case": {"user": "u7", "target": 6, "edited": False, "note": ""},

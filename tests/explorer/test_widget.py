@@ -92,10 +92,10 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
         assert base["titles"] == [str(title) for title in page.app.titles]
         assert [model["trained"] for model in base["models"]] == HEADS
         assert base["models"][0]["options"] == {
-            "C": False, "P": False, "R": [], "Mi": False, "merges": [], "rerankMerges": [],
+            "C": False, "P": False, "R": [], "B": False, "F": False, "Mi": False, "merges": [], "rerankMerges": [],
         }  # fmt: skip
         assert base["models"][1]["options"] == {
-            "C": True, "P": True, "R": [10], "Mi": True,
+            "C": True, "P": True, "R": [10], "B": False, "F": False, "Mi": True,
             "merges": ["replace", "add", "half"], "rerankMerges": ["replace", "add"],
         }  # fmt: skip
         (points,) = page.buffers["points"]
@@ -153,7 +153,7 @@ def test_commands(page):
     assert views(page.act(command="unpin"))[-1]["state"]["pinned"] is None
     view = views(page.act(command="head", value={"model": 1, "R": [4], "Mi": False, "context_merge": "add"}))[-1]
     assert view["heads"][1] == {
-        "C": True, "P": True, "R": [4], "Mi": False, "post": False, "context_merge": "add",
+        "C": True, "P": True, "R": [4], "B": False, "F": False, "Mi": False, "post": False, "context_merge": "add",
         "rerank_merge": "replace", "name": "Softmax + CPR:4 (context_merge=add)",
     }  # fmt: skip
     saved = page.app.state.but(case=9, history=None).to_json()

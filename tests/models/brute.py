@@ -47,13 +47,14 @@ def logits(recommender, history, user=None):
         case "MF":
             states = [[weights["encoder.users.weight"][user]] for _ in history]
     config, n = recommender.head.config, recommender.n_items
-    if config.repeatnet:
+    if config.kind == "RepeatNet":
         names = ("gate", "repeat", "explore")
         attentions = {name: [linear(f"head.{name}.{role}") for role in ("query", "key", "value")] for name in names}
         return repeatnet(states, history, attentions, linear("head.choice"), output[:n])
     maps = {name: linear(f"head.maps.{name}") for name in recommender.head.maps}
     mix = linear("head.mix") if config.inputs else None
-    return partitioned(config, states, history, output[:n], maps, mix, weights.get("head.weights"))
+    learned = {name: weights[f"head.learned.{name}"] for name in recommender.head.learned}
+    return partitioned(config, states, history, output[:n], maps, mix, weights.get("head.weights"), learned)
 
 
 def gru_layers(weights, pattern):
@@ -99,7 +100,7 @@ def sasrec(inputs, positions, norm, layers, heads, eps, activation=lambda x: x *
     return states
 
 
-def partitioned(config, states, history, weight, maps, mix, static):
+def partitioned(config, states, history, weight, maps, mix, static, learned=None):
     """docs/method.md: facets, logits, mixture, without (post); `weight` (n, d) is of what can be recommended."""
     reads = [query(config, states, t, mix) for t in range(len(history))]
     last, items = reads[-1], range(len(weight))
@@ -120,6 +121,11 @@ def partitioned(config, states, history, weight, maps, mix, static):
                     pointers = [apply(maps["P"], last) @ apply(maps["L"], reads[j]) for j in places]
                     score += sum(pointers) / (len(places) if config.context_norm else 1)
                 z[x] = score + {"replace": 0, "add": z[x], "half": z[x] / 2}[config.context_merge]
+        for x in set(history):
+            if config.shift:
+                z[x] += learned["B"][0]
+            if config.frequency:
+                z[x] += activation(history, x, learned["F"] if "F" in learned else apply(maps["F"], last))
         all_logits.append(z)
     if config.facets == 1 or config.mixture == "max_logits":
         return np.max(all_logits, axis=0)
@@ -130,6 +136,14 @@ def partitioned(config, states, history, weight, maps, mix, static):
     }[config.mixture]()
     with np.errstate(divide="ignore"):
         return logsumexp([np.log(share) + log_softmax(z) for share, z in zip(shares, all_logits, strict=True)], axis=0)
+
+
+def activation(history, x, coefficients):
+    """F: b + w1 log(1 + count) + w2 log Σ age^−δ; the latest item has the age 1."""
+    b, by_count, by_age, decay = coefficients
+    ages = [len(history) - j for j, item in enumerate(history) if item == x]
+    kept = sum(age ** -math.log(1 + math.exp(decay)) for age in ages)
+    return b + by_count * math.log(1 + len(ages)) + by_age * math.log(kept)
 
 
 def query(config, states, t, mix):

@@ -6,7 +6,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from cprlab.errors import ConfigError
-from cprlab.models import HeadConfig, parse_head
+from cprlab.models import SoftmaxConfig, parse_head
 from tests.models.test_recommender import HEADS
 
 PAPER = [  # docs/method.md, the table of names
@@ -17,6 +17,9 @@ PAPER = [  # docs/method.md, the table of names
     "Softmax + CPR:100",
     "Softmax + CPR:100 + Mi",
     "Softmax + CPR:20,100,500 + Mi",
+    "Softmax + B",
+    "Softmax + F",
+    "Softmax + CPR:100 + F + Mi",
     "Softmax (post)",
     "MoS:3",
     "MoS:3 dynamic",
@@ -33,10 +36,12 @@ def test_a_name_is_read_and_written(name):
 
 
 def test_what_a_name_means():
-    assert parse_head("softmax+Mi + cpr:100,20") == HeadConfig(
+    assert parse_head("softmax+Mi + cpr:100,20") == SoftmaxConfig(
         context=True, pointer=True, rerank=(20, 100), inputs=True
     )
-    assert parse_head("mos:3 static+c (tied = off)") == HeadConfig(facets=3, mixture="static", context=True, tied=False)
+    assert parse_head("mos:3 static+c (tied = off)") == SoftmaxConfig(
+        facets=3, mixture="static", context=True, tied=False
+    )
     assert parse_head("MoS:3").mixture == "max_logits"  # what the paper calls MoS
 
 
@@ -54,6 +59,9 @@ configs = st.fixed_dictionaries(
         "pointer": st.booleans(),
         "rerank": st.sets(st.integers(1, 999), max_size=3).map(tuple),
         "inputs": st.booleans(),
+        "shift": st.booleans(),
+        "frequency": st.booleans(),
+        "coefficients": st.sampled_from(["learned", "linear"]),
         "post": st.booleans(),
         "context_merge": st.sampled_from(["replace", "add", "half"]),
         "rerank_merge": st.sampled_from(["replace", "add"]),
@@ -71,7 +79,7 @@ configs = st.fixed_dictionaries(
 def test_every_head_that_can_be_has_a_name_that_means_it(settings):
     head = None
     with contextlib.suppress(ConfigError):
-        head = HeadConfig(**settings)
+        head = SoftmaxConfig(**settings)
     assume(head)
     assert parse_head(str(head)) == head
 
@@ -95,6 +103,11 @@ def test_every_head_that_can_be_has_a_name_that_means_it(settings):
         ("MoS", "did you mean 'MoS:3'"),
         ("MoS:1", "Unknown head 'MoS:1'"),
         ("MoS:3 dynamo", "Unknown mixture 'dynamo': did you mean 'dynamic'"),
+        ("Softmax + B + F", "F) has a bias of the history (B) in it; ask for F alone"),
+        ("Softmax + B + B", "a part too many, 'B'"),
+        ("Softmax + B (coefficients=linear)", "coefficients is an option of the frequency and recency (F)"),
+        ("Softmax + F (coefficients=cubic)", "Unknown coefficients 'cubic'"),
+        ("RepeatNet + B", "RepeatNet is a head of its own and has no shift"),
         ("RepeatNet + C", "RepeatNet is a head of its own and has no context"),
         ("Softmax (poste)", "Unknown option 'poste' of the head 'Softmax (poste)': did you mean 'post'"),
         ("Softmax + CPR:" + "9" * 5000, "Unknown part"),
@@ -105,8 +118,8 @@ def test_every_head_that_can_be_has_a_name_that_means_it(settings):
         ("Softmax (post", "Unknown head"),
         ("Softmax (context_merge=add)", "context_merge is an option of the context partition"),
         ("Softmax + C (context_norm=False)", "context_norm is an option of the pointer partition"),
-        ("Softmax + C (rerank_merge=add)", "rerank_merge is an option of a reranker partition"),
-        ("Softmax (window=3)", "window is an option of multiple input hidden states"),
+        ("Softmax + C (rerank_merge=add)", "rerank_merge is an option of the reranker partition"),
+        ("Softmax (window=3)", "window is an option of the multiple input hidden states"),
         ("Softmax + C (context_facets=1)", "option of several facets"),
         ("MoS:2 + C (context_facets=3)", "context_facets must not be above the number of facets, 2"),
     ],

@@ -36,6 +36,14 @@ HEADS = [
     "MoS:2 + CPR:10",
     "MoS:2 dynamic + CPR:4,10 + Mi",
     "MoS:3 static + CPR:10 (context_facets=2, rerank_facets=1)",
+    "Softmax + B",
+    "Softmax + F",
+    "Softmax + F + Mi (coefficients=linear)",
+    "Softmax + CPR:10 + F + Mi",
+    "Softmax + C + B (post, context_merge=add)",
+    "MoS:2 + CPR:10 + B",
+    "MoS:3 static + B",
+    "MoS:2 dynamic + C + F + Mi (context_facets=1, coefficients=linear)",
     "RepeatNet",
 ]
 ENCODERS = {

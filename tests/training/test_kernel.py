@@ -23,6 +23,12 @@ KINDS = (
     "MoS:3 + CPR:{0}",
     "MoS:2 dynamic + CPR:{0},{1} + Mi",
     "MoS:3 static + C (context_facets=2)",
+    "Softmax + B",
+    "Softmax + F",
+    "Softmax + CPR:{0} + F + Mi (coefficients=linear)",
+    "MoS:3 uniform + C + B",
+    "MoS:2 + B",
+    "MoS:2 static + CPR:{1} + F",
     "RepeatNet",
 )
 

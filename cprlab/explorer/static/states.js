@@ -9,14 +9,6 @@ const STATE_SLIDERS = [
   { key: "temperature", label: "temperature", min: 0.1, max: 5, log: true },
 ];
 const AS_GIVEN = { temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
-const SWITCHES = [
-  ["C", "context partition"],
-  ["P", "pointer"],
-  ["R", "rerankers"],
-  ["Mi", "input mixture"],
-  ["post", "history's items ruled out"],
-];
-
 function statesView(root, app) {
   let panels = [];
   let current = 0;
@@ -43,7 +35,7 @@ function statesView(root, app) {
 
   return {
     onBase(base) {
-      panels = base.models.map((model, index) => modelPanel(app, model, index));
+      panels = base.models.map((model, index) => modelPanel(app, base, index));
       tabs.replaceChildren(
         ...base.models.map((model, index) => {
           const { id } = panels[index].node;
@@ -60,12 +52,12 @@ function statesView(root, app) {
   };
 }
 
-function modelPanel(app, model, index) {
+function modelPanel(app, base, index) {
   const name = el("p", { class: "cx-head-name" });
   const best = el("input", { type: "checkbox", onchange: () => change({ best: best.checked }) });
   const sliders = STATE_SLIDERS.map((spec) => slider(spec, (value, live) => change(patchOf(spec, value), live)));
   const reset = button("Reset the state", () => change(AS_GIVEN));
-  const partitions = partitionControls(app, model, index);
+  const partitions = partitionControls(app, base, index);
   const node = el(
     "div",
     { role: "tabpanel", id: uniqueId("panel") },
@@ -149,15 +141,16 @@ function slider({ label, min, max, log }, changed) {
   return { node, show };
 }
 
-function partitionControls(app, model, index) {
+function partitionControls(app, base, index) {
+  const model = base.models[index];
   const { options } = model;
   const send = (value) => app.command("head", { model: index, ...value });
-  const trained = { C: options.C, P: options.P, R: options.R.length > 0, Mi: options.Mi, post: true };
-  const boxes = SWITCHES.map(([key, label]) => {
-    const why = trained[key] ? null : clip(`${model.trained} was trained without ${key}`);
-    const box = el("input", { type: "checkbox", disabled: !trained[key], "aria-label": `${key}: ${label}` });
+  const has = (key) => key === "post" || (key === "R" ? options.R.length > 0 : options[key]);
+  const boxes = base.parts.map(({ key, label, sentence }) => {
+    const why = has(key) ? sentence : clip(`${model.trained} was trained without ${key}`);
+    const box = el("input", { type: "checkbox", disabled: !has(key), "aria-label": `${key}: ${label}` });
     box.addEventListener("change", () => send({ [key]: key === "R" ? (box.checked ? options.R : []) : box.checked }));
-    return { key, box, node: el("label", { class: "cx-check", title: why ?? label }, box, `${key} – ${label}`) };
+    return { key, box, node: el("label", { class: "cx-check", title: why }, box, `${key} – ${label}`) };
   });
   const sizes = options.R.map((_, place) => {
     const input = el("input", { type: "number", min: 1, step: 1, onchange: () => resize(place, Number(input.value)) });
