@@ -14,6 +14,7 @@ from cprlab.evaluation.tables import (
     side_by_side,
     summarise,
 )
+from cprlab.evaluation.whether import knows_when
 
 __all__ = [
     "METRICS",
@@ -31,6 +32,7 @@ __all__ = [
     "fit_shift",
     "fit_temperature",
     "interval",
+    "knows_when",
     "readable",
     "recommended",
     "side_by_side",
