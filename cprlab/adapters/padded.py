@@ -38,7 +38,7 @@ class Padded(Sequences):
             f"{log.fingerprint}, padded, read at the last {'slot' if at_end else 'item'}",
             log.notes,
             log.before,
-            at_end,
+            at_end=at_end,
         )
 
     def windows(self, split: Split) -> Windows:
@@ -50,7 +50,7 @@ class Padded(Sequences):
         user = np.repeat(np.arange(self.n_users), n_targets)
         place = np.arange(len(user)) - np.repeat(np.cumsum(n_targets) - n_targets, n_targets)
         stop = begin[user] + 1 + place
-        return Windows(user, np.maximum(begin[user], stop - self.max_len), stop, np.ones_like(stop))
+        return Windows(user, np.maximum(begin[user], stop - self.max_len), stop, stop, np.ones_like(stop))
 
     def batch(self, windows: Windows, chosen: np.ndarray) -> Batch:
         """See `Sequences`; `items` (B, max_len) is padded with 0."""

@@ -161,7 +161,7 @@ def leakage(log: InteractionLog, split: SplitBy) -> dict[str, int | float]:
     sequences = Sequences.from_log(log, split=split)
     rows = np.isin(log.users, np.flatnonzero(np.bincount(log.users) >= ENOUGH))  # of the log, in the sequences' order
     training = np.arange(len(sequences.items)) < np.repeat(sequences.held_out[0], np.diff(sequences.offsets))
-    tests, validations = sequences.windows("test").stop, sequences.windows("validation").stop
+    tests, validations = sequences.windows("test").first, sequences.windows("validation").first
     counts = count_repeats(sequences)
     facts = {
         "users": sequences.n_users,

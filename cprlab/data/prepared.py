@@ -20,8 +20,9 @@ from cprlab.files import read_parquet, refuse_other_files, whole
 if TYPE_CHECKING:
     from cprlab.data.sequences import Sequences
 
-FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2}  # an older cprlab reads only 1
-FILES = ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json")
+FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2, "next-basket": 3}  # an older cprlab reads fewer
+BASKETS = "basket_start.npy"  # of the next-basket split
+FILES = ("items.npy", "offsets.npy", BASKETS, "users.parquet", "items.parquet", "sequences.json")
 POINTS = ("before_validation", "before_test")  # columns of users.parquet
 CHECKED_AT_ONCE = 2**20  # items, where all could be more than memory holds
 
@@ -50,7 +51,10 @@ def write_prepared(sequences: "Sequences", folder: Path) -> None:
     }
     with whole(folder) as new:
         new.mkdir()
-        for name, array in (("items.npy", sequences.items), ("offsets.npy", sequences.offsets)):
+        arrays = {"items.npy": sequences.items, "offsets.npy": sequences.offsets}
+        if sequences.basket_start is not None:
+            arrays[BASKETS] = sequences.basket_start
+        for name, array in arrays.items():
             with open_npy(new / name, array.dtype, len(array)) as file:
                 file.write(array.data)
         try:
@@ -80,8 +84,11 @@ def read_prepared(folder: Path) -> dict[str, Any]:
             raise ValueError("a title in items.parquet is no text")
         user_ids, item_ids = (np.asarray(table["id"]) for table in (users, catalogue))
         _check_arrays(items, offsets, len(users), len(catalogue))
-        before = None
-        if facts.format == FORMATS["temporal"]:
+        before = basket_start = None
+        if facts.format == FORMATS["next-basket"]:
+            basket_start = np.load(folder / BASKETS, mmap_mode="r", allow_pickle=False)
+            _check_baskets(basket_start, offsets)
+        if facts.format != FORMATS["leave-one-out"]:
             before = np.stack([users[name].to_numpy(dtype=np.int64) for name in POINTS])
             if (np.diff(np.stack([0 * before[0], *before, np.diff(offsets)]), axis=0) < 0).any():
                 raise ValueError("users.parquet holds points of the split that are not in a user's sequence")
@@ -96,6 +103,7 @@ def read_prepared(folder: Path) -> dict[str, Any]:
             "fingerprint": facts.fingerprint,
             "notes": tuple(facts.notes),
             "before": before,
+            "basket_start": basket_start,
         }
     except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -121,6 +129,17 @@ def refuse_all_but_prepared(folder: Path) -> None:
         return held <= set(FILES) and FILES[-1] in held
 
     refuse_other_files(folder, ours, "a prepared log's", "choose another folder")
+
+
+def _check_baskets(basket_start: np.ndarray, offsets: np.ndarray) -> None:
+    """Raise a ValueError if these cannot be where the baskets of so many users' items begin."""
+    if basket_start.dtype != np.int64 or basket_start.shape != (offsets[-1],):
+        raise ValueError(f"{BASKETS} holds {basket_start.dtype} of shape {basket_start.shape}")
+    places = np.arange(len(basket_start))
+    begins = np.repeat(offsets[:-1], np.diff(offsets))
+    new = basket_start == places
+    if (np.maximum.accumulate(np.where(new, places, 0)) != basket_start).any() or (basket_start < begins).any():
+        raise ValueError(f"{BASKETS} does not divide each user's items into baskets")
 
 
 def _check_arrays(items: np.ndarray, offsets: np.ndarray, n_users: int, n_items: int) -> None:

@@ -38,9 +38,13 @@ class RepeatCounts(NamedTuple):
 def count_repeats(sequences: Sequences) -> RepeatCounts:
     """Return how many interactions of the log are repeats, and how many of them a model can see."""
     repeats = near = tested = begin = 0
-    targets = sequences.windows("test").stop
+    targets = sequences.windows("test").first
     for _, gaps in _blocks(sequences):
-        read = (gaps > 0) & (gaps <= sequences.max_len)
+        reach = sequences.max_len
+        if sequences.basket_start is not None:  # what is read ends before the basket
+            places = np.arange(begin, begin + len(gaps))
+            reach = reach + places - sequences.basket_start[begin : begin + len(gaps)]
+        read = (gaps > 0) & (gaps <= reach)
         repeats += int(np.count_nonzero(gaps))
         near += int(np.count_nonzero(read))
         some = targets[slice(*np.searchsorted(targets, [begin, begin + len(gaps)]))]

@@ -14,8 +14,12 @@ from cprlab.data.splits import (
     SplitBy,
     check_cases,
     check_protocol,
+    first_baskets,
+    group_baskets,
     held_out_places,
     keep_users,
+    last_baskets,
+    note_baskets_held_out,
     note_temporal,
     refuse_no_times,
 )
@@ -29,19 +33,22 @@ AT_ONCE = 2**20  # packed items that are worked on at once, where all could be m
 class Windows:
     """Stretches of the packed items that a model reads, each with targets behind its last positions.
 
-    Window i reads `items[start[i]:stop[i]]`; the targets of its last `n_targets[i]` positions are the items one place
-    further on. Training windows have many targets; a validation or test case has one.
+    Window i reads `items[start[i]:stop[i]]` and has the targets `items[first[i]:first[i] + n_targets[i]]`. A target is
+    predicted from the item before it, or, in the next-basket split, from the last item before its basket. Training
+    windows have many targets; a validation or test case has one.
 
     Attributes:
         user: (m,) int64, code of the user.
         start: (m,) int64, first packed position read.
         stop: (m,) int64, one past the last packed position read.
-        n_targets: (m,) int64, how many of the last positions are scored.
+        first: (m,) int64, packed position of the first target.
+        n_targets: (m,) int64, how many targets there are.
     """
 
     user: np.ndarray
     start: np.ndarray
     stop: np.ndarray
+    first: np.ndarray
     n_targets: np.ndarray
 
     def __len__(self) -> int:
@@ -82,6 +89,8 @@ class Sequences:
     target, and all earlier ones but the first are training targets. Temporal: training targets lie before a first
     point in time; a user's validation target is the first item after it, if that lies before a second point, and the
     test target the first item after that. A user without such an item, or with nothing before it, has no such case.
+    Next-basket: each item of a user's last basket is a test target, and of the one before it a validation target; items
+    of one basket do not see each other, in training neither.
 
     A model reads at most the last `max_len` items before a target. `items` and `offsets` may be arrays in memory, or
     read-only views of files.
@@ -97,7 +106,9 @@ class Sequences:
         fingerprint: 16 hexadecimal digits that change when the users, the items, their order or the split do.
         notes: what was dropped and why, with the log's own notes.
         before: (2, n_users) int64, how many of each user's items lie before the first, and before the second point of
-            a temporal split; None for leave-one-out.
+            a temporal split, or before the validation's and the test's basket; None for leave-one-out.
+        basket_start: (m,) int64, the packed position at which the basket of each item begins; None but for the
+            next-basket split.
     """
 
     items: np.ndarray
@@ -110,6 +121,7 @@ class Sequences:
     fingerprint: str
     notes: tuple[str, ...]
     before: np.ndarray | None = None
+    basket_start: np.ndarray | None = None
 
     @classmethod
     def from_log(
@@ -130,13 +142,24 @@ class Sequences:
                 the kept users' interactions lie; what happens at a point is behind it.
 
         Raises:
-            DataError: no user has that many interactions, or the log has no times to be split by.
+            DataError: no user has that many interactions, or the log has no times, or no baskets, to be split by.
         """
         check_protocol(max_len, min_interactions)
-        lengths = np.bincount(log.users, minlength=len(log.user_ids))
+        users, items, starts = log.users, log.items, None
+        if split == "next-basket":
+            once, starts = group_baskets(users, items, log.times, log.baskets, log.name)
+            users, items = users[once], items[once]
+        lengths = np.bincount(users, minlength=len(log.user_ids))
         kept, notes = keep_users(lengths, log.name, min_interactions)
-        of_kept = kept[log.users]
+        of_kept = kept[users]
         before = None
+        if starts is not None:
+            starts = (np.cumsum(of_kept) - 1)[starts[of_kept]]  # their places among the rows of kept users
+            offsets = np.concatenate([[0], np.cumsum(lengths[kept])])
+            before = last_baskets(offsets, starts)
+            cases = check_cases(lengths[kept], before, log.name, first_baskets(offsets, starts))
+            n_baskets = int(np.count_nonzero(starts == np.arange(len(starts))))
+            notes += note_baskets_held_out(len(log), len(log) - len(items), n_baskets, cases, before.shape[1])
         if split == "temporal":
             if log.times is None:
                 refuse_no_times(log.name)
@@ -148,7 +171,7 @@ class Sequences:
             cases = check_cases(lengths[kept], before, log.name)
             notes += note_temporal(points.tolist(), log.unit, cases, before.shape[1])
         return cls.pack(
-            log.items[of_kept],
+            items[of_kept],
             lengths[kept],
             log.user_ids[kept],
             log.item_ids,
@@ -157,6 +180,7 @@ class Sequences:
             name=log.name,
             notes=log.notes + notes,
             before=before,
+            basket_start=starts,
         )
 
     @classmethod
@@ -173,6 +197,7 @@ class Sequences:
         notes: tuple[str, ...],
         only_consumed: bool = True,
         before: np.ndarray | None = None,
+        basket_start: np.ndarray | None = None,
     ) -> Self:
         """Keep of the catalogue what is consumed, or all of it.
 
@@ -186,13 +211,15 @@ class Sequences:
             name: of the log.
             notes: of the log.
             only_consumed: leave out the items that nobody consumed; otherwise the codes stay as they are.
-            before: as in the class.
+            before: as in the class; likewise `basket_start`.
+            basket_start: of the next-basket split.
 
         Raises:
-            DataError: a temporal split leaves nothing to train on, to validate or to test.
+            DataError: the split leaves nothing to train on, to validate or to test.
         """
         if before is not None:
-            check_cases(lengths, before, name)
+            offsets = np.concatenate([[0], np.cumsum(lengths)])
+            check_cases(lengths, before, name, None if basket_start is None else first_baskets(offsets, basket_start))
         parts = [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
         present = np.full(len(item_ids), not only_consumed)
         for part in parts:
@@ -210,8 +237,10 @@ class Sequences:
                 digest.update("".join(f"{one}\0" for one in ids[start : start + AT_ONCE]).encode())
         if before is not None:
             digest.update(before.tobytes())
-        fingerprint = digest.hexdigest()[:16]
-        return cls(items, offsets, user_ids, item_ids, titles[present], max_len, name, fingerprint, notes, before)
+        if basket_start is not None:
+            digest.update(basket_start.tobytes())
+        fingerprint, titles = digest.hexdigest()[:16], titles[present]
+        return cls(items, offsets, user_ids, item_ids, titles, max_len, name, fingerprint, notes, before, basket_start)
 
     def sample(self, n_users: int, seed: int = 0) -> Self:
         """Return `n_users` of the users, drawn at random, and the items that any of them consumed; all if no more."""
@@ -223,7 +252,7 @@ class Sequences:
         places = np.repeat(self.offsets[drawn] - earlier, lengths) + np.arange(lengths.sum())
         note = f"{n_users:,} of {self.n_users:,} users are drawn at random (seed {seed})."
         before = None if self.before is None else self.before[:, drawn]
-        return self._part(self.items[places], lengths, self.user_ids[drawn], note, before)
+        return self._part(places, lengths, self.user_ids[drawn], note, before)
 
     def recent(self, longest: int) -> Self:
         """Return all users with the last `longest` of their interactions, and the items that any of these consumed.
@@ -239,14 +268,17 @@ class Sequences:
         note = f"Of each user the last {longest:,} interactions are kept, {kept.sum():,} of {len(kept):,}."
         dropped = np.diff(self.offsets) - lengths
         before = None if self.before is None else np.maximum(0, self.before - dropped)
-        return self._part(self.items[kept], lengths, self.user_ids, note, before)
+        return self._part(np.flatnonzero(kept), lengths, self.user_ids, note, before)
 
     def _part(
-        self, items: np.ndarray, lengths: np.ndarray, user_ids: np.ndarray, note: str, before: np.ndarray | None
+        self, places: np.ndarray, lengths: np.ndarray, user_ids: np.ndarray, note: str, before: np.ndarray | None
     ) -> Self:
-        """Return some of the interactions, packed anew, with a note on which."""
+        """Return the interactions at rising packed positions, packed anew, with a note on which."""
+        starts = None
+        if self.basket_start is not None:  # of a basket that is cut, the part that is left
+            starts = np.searchsorted(places, self.basket_start[places])
         return self.pack(
-            items,
+            self.items[places],
             lengths,
             user_ids,
             self.item_ids,
@@ -255,6 +287,7 @@ class Sequences:
             name=self.name,
             notes=(*self.notes, note),
             before=before,
+            basket_start=starts,
         )
 
     def save(self, folder: Path | str) -> None:
@@ -287,6 +320,8 @@ class Sequences:
     @property
     def split(self) -> SplitBy:
         """How interactions are held out."""
+        if self.basket_start is not None:
+            return "next-basket"
         return "leave-one-out" if self.before is None else "temporal"
 
     @property
@@ -318,15 +353,22 @@ class Sequences:
         Training: a user's first window reads up to `max_len` items and has a target at every position; each later one
         moves on by half of `max_len`, and has targets at the positions that are new. So every position is a target
         exactly once, with between max_len / 2 and max_len items of context (fewer only at the start of a sequence).
-        Validation and test: a window, with one target, for each user who has such a case.
+        In the next-basket split a window has the targets that are predicted from these positions: each item of the
+        second basket and of later ones exactly once. Validation and test: a window with one target for each user who
+        has such a case, or for each item of the user's basket, in order.
         """
         begin, end = self.offsets[:-1], self.offsets[1:]
         validation, test = self.held_out
         if split != "train":
             stop, behind = (test, end) if split == "test" else (validation, test)
             user = np.flatnonzero((begin < stop) & (stop < behind))
+            of_user = (behind - stop)[user] if self.basket_start is not None else np.ones_like(user)
+            first = np.repeat(stop[user] - np.cumsum(of_user) + of_user, of_user) + np.arange(of_user.sum())
+            user = np.repeat(user, of_user)
             stop = stop[user]
-            return Windows(user, np.maximum(begin[user], stop - self.max_len), stop, np.ones_like(stop))
+            return Windows(user, np.maximum(begin[user], stop - self.max_len), stop, first, np.ones_like(stop))
+        if self.basket_start is not None:
+            return self._windows_of_baskets(self.basket_start)
         stride = max(1, self.max_len // 2)
         n_targets = np.maximum(0, validation - begin - 1)  # all but the first item and those held out
         n_windows = (n_targets > 0) + np.maximum(0, -(-(n_targets - self.max_len) // stride))
@@ -335,18 +377,37 @@ class Sequences:
         first, total = begin[user], n_targets[user]
         before = np.where(index == 0, 0, self.max_len + (index - 1) * stride)  # targets in earlier windows
         upto = np.minimum(self.max_len + index * stride, total)
-        return Windows(user, first + np.maximum(0, upto - self.max_len), first + upto, upto - before)
+        start = first + np.maximum(0, upto - self.max_len)
+        return Windows(user, start, first + upto, first + before + 1, upto - before)
+
+    def _windows_of_baskets(self, basket_start: np.ndarray) -> Windows:
+        """Return what is read and scored in training, where a target is predicted from the item before its basket."""
+        of_item = np.repeat(np.arange(self.n_users), np.diff(self.offsets))
+        place = np.arange(len(self.items))
+        targets = place[(basket_start > self.offsets[of_item]) & (place < self.held_out[0][of_item])]
+        user, at = of_item[targets], basket_start[targets] - 1
+        index = at - self.offsets[user]  # which window scores it: the first one, or which of the later ones
+        window = np.where(index < self.max_len, 0, 1 + (index - self.max_len) // max(1, self.max_len // 2))
+        new = np.flatnonzero((np.diff(user, prepend=-1) != 0) | (np.diff(window, prepend=-1) != 0))
+        n_targets = np.diff(new, append=len(targets))
+        stop = at[new + n_targets - 1] + 1
+        return Windows(
+            user[new], np.maximum(self.offsets[user[new]], stop - self.max_len), stop, targets[new], n_targets
+        )
 
     def batch(self, windows: Windows, chosen: np.ndarray) -> Batch:
         """Return the windows with the indices `chosen` (B,) as padded tensors."""
         start, lengths, n_targets = windows.start[chosen], windows.lengths[chosen], windows.n_targets[chosen]
+        first = windows.first[chosen]
         read = np.arange(lengths.max())
         inside = read < lengths[:, None]
         items = np.where(inside, self.items[np.where(inside, start[:, None] + read, 0)], self.n_items)
         scored = np.arange(n_targets.max())
         valid = scored < n_targets[:, None]
-        at = np.where(valid, (lengths - n_targets)[:, None] + scored, 0)
-        targets = np.where(valid, self.items[start[:, None] + at + 1], -1)
+        place = np.where(valid, first[:, None] + scored, first[:, None])
+        before = (place if self.basket_start is None else self.basket_start[place]) - 1
+        at = np.where(valid, before - start[:, None], 0)
+        targets = np.where(valid, self.items[place], -1)
         return Batch(
             *(torch.from_numpy(array.astype(np.int64)) for array in (items, at, targets, windows.user[chosen]))
         )

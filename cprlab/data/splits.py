@@ -1,4 +1,4 @@
-"""Which interactions are held out: the last two of each user, or all behind two points in time."""
+"""Which interactions are held out: the last two of each user or baskets, or all behind two points in time."""
 
 from collections.abc import Sequence
 from typing import Literal, NoReturn, get_args
@@ -8,7 +8,7 @@ import numpy as np
 from cprlab.data.times import show_time
 from cprlab.errors import ConfigError, DataError, suggestion
 
-SplitBy = Literal["leave-one-out", "temporal"]
+SplitBy = Literal["leave-one-out", "temporal", "next-basket"]
 FEWEST = 4  # interactions of a user: one that is only read, and a target each for training, validation and test
 PERCENT = (80, 90)  # of the interactions lie before the temporal split's validation, and before its test
 
@@ -68,34 +68,103 @@ def refuse_no_times(log: str) -> NoReturn:
     )
 
 
+def group_baskets(
+    users: np.ndarray, items: np.ndarray, times: np.ndarray | None, baskets: np.ndarray | None, log: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows of a log to keep, (m,) bool, and where the basket of each kept row begins, (kept,) int64.
+
+    A basket is the rows of a user with one basket's number, or with one time. It is a set: of the rows of one item in
+    a basket the first is kept. Where a basket begins is a place among the kept rows.
+
+    Args:
+        users: (m,) codes, non-decreasing.
+        items: (m,) codes.
+        times: (m,) in order for each user, or None.
+        baskets: (m,) the number of each row's basket, non-decreasing, or None.
+        log: what to call the log in error messages.
+
+    Raises:
+        DataError: the log has no baskets, and no two rows of a user have one time.
+    """
+    new = np.diff(users, prepend=-1) != 0
+    if baskets is not None:
+        new |= np.diff(baskets, prepend=-1) != 0
+    elif times is not None:
+        new[1:] |= np.diff(times) != 0
+    if new.all() or (baskets is None and times is None):
+        raise DataError(
+            f"{log} has no baskets, which the next-basket split needs: no column of them is named, and no two rows of "
+            "a user have one time; name their column with --basket, or take the leave-one-out split."
+        )
+    basket = np.cumsum(new) - 1
+    kept = np.zeros(len(users), dtype=bool)
+    kept[np.unique(basket * (int(items.max()) + 1) + items, return_index=True)[1]] = True
+    begins = np.searchsorted(basket[kept], np.arange(basket[-1] + 1))
+    return kept, begins[basket[kept]]
+
+
+def last_baskets(offsets: np.ndarray, basket_start: np.ndarray) -> np.ndarray:
+    """Return (2, n_users) how many of each user's items lie before the last basket but one, and before the last one.
+
+    Args:
+        offsets: (n_users + 1,) where each user's items begin.
+        basket_start: (m,) where the basket of each item begins.
+    """
+    begin = offsets[:-1]
+    test = basket_start[offsets[1:] - 1]
+    validation = np.where(test > begin, basket_start[np.maximum(test, 1) - 1], begin)
+    return np.stack([validation - begin, test - begin])
+
+
+def first_baskets(offsets: np.ndarray, basket_start: np.ndarray) -> np.ndarray:
+    """Return (n_users,) how many items each user's first basket holds; arguments as in `last_baskets`."""
+    begins = np.repeat(offsets[:-1], np.diff(offsets))
+    return np.add.reduceat((basket_start == begins).astype(np.int64), offsets[:-1])
+
+
+def note_baskets_held_out(
+    n_rows: int, left_out: int, n_baskets: int, cases: tuple[int, int], n_users: int
+) -> tuple[str]:
+    """Return the note on a next-basket split: what of a basket is left out, and its validation and test users."""
+    return (
+        f"Next-basket split: each user's last of {n_baskets:,} baskets is the test, the one before it the validation; "
+        "every item of it is a target, and the history ends before it. "
+        f"{left_out:,} of {n_rows:,} rows name an item of their basket again and are left out. There are {cases[0]:,} "
+        f"validation and {cases[1]:,} test users of {n_users:,}.",
+    )
+
+
 def held_out_places(n: int) -> list[int]:
     """Return which of `n` interactions in order of time are the first of the validation and of the test."""
     return [n * percent // 100 for percent in PERCENT]
 
 
-def check_cases(lengths: np.ndarray, before: np.ndarray, log: str) -> tuple[int, int]:
-    """Return how many validation and test cases there are.
+def check_cases(lengths: np.ndarray, before: np.ndarray, log: str, first: np.ndarray | None = None) -> tuple[int, int]:
+    """Return how many users have a validation and a test case.
 
     Args:
         lengths: (n_users,) how many interactions each user has.
         before: (2, n_users) how many of them lie before the validation, and before the test.
         log: what to call the log in error messages.
+        first: (n_users,) how many items are read before the first target: a basket of the next-basket split; 1 if None.
 
     Raises:
         DataError: nothing is left to train on, to validate or to test.
     """
     validation, test = before
     cases = {
-        "target to train on": validation > 1,
+        "target to train on": validation > (1 if first is None else first),
         "validation case": (validation > 0) & (validation < test),
         "test case": (test > 0) & (test < lengths),
     }
     for name, users in cases.items():
         if not users.any():
-            raise DataError(
-                f"{log}: the temporal split leaves no {name}, since no user comes back behind its points in time; "
-                "take the leave-one-out split, or more users."
-            )
+            why = (
+                "the temporal split leaves no {}, since no user comes back behind its points in time"
+                if first is None
+                else "the next-basket split leaves no {}, since no user has so many baskets"
+            ).format(name)
+            raise DataError(f"{log}: {why}; take the leave-one-out split, or more users.")
     return int(cases["validation case"].sum()), int(cases["test case"].sum())
 
 

@@ -20,7 +20,7 @@ class Scored(NamedTuple):
 
     Attributes:
         rows: (B,) which of the split's windows.
-        scores: (B, n) log-probabilities.
+        scores: (B, n) log-probabilities; those of one user's cases are alike.
         history: (B, L) the items read, each once, n elsewhere.
         target: (B, 1).
     """
@@ -49,11 +49,12 @@ def evaluate(
             measured; such as a `Scaling`.
 
     Returns:
-        A row a user who has such a case, in the order of `sequences.user_ids`: `user` (code), `length` (items before
-        the target, of which the last `max_len` are read), `target` (code), `repeat` (the target is among the items
-        read), `rank` (1 is best), `rank_post` (the same with the history's items removed at inference, the paper's
-        "post"; NaN where that removes the target), `log_loss` (nats), `copy_probability` (total probability of the
-        items read), `copied` (share of the top 10 that is among the items read).
+        A row a user who has such a case, in the order of `sequences.user_ids`; in the next-basket split a row for each
+        item of the user's basket. `user` (code), `length` (items before the target, or its basket, of which the last
+        `max_len` are read), `target` (code), `repeat` (the target is among the items read), `rank` (1 is best),
+        `rank_post` (the same with the history's items removed at inference, the paper's "post"; NaN where that removes
+        the target), `log_loss` (nats), `copy_probability` (total probability of the items read), `copied` (share of
+        the top 10 that is among the items read).
     """
     windows = sequences.windows(split)
     order, parts = [], []
@@ -64,21 +65,29 @@ def evaluate(
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     measured.insert(0, "user", windows.user[scored])
     measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[scored])
-    return measured.sort_values("user", ignore_index=True)
+    return measured.iloc[np.argsort(scored, kind="stable")].reset_index(drop=True)
 
 
 def score_cases(recommender: Recommender, sequences: Sequences, split: Split) -> Iterator[Scored]:
     """Yield the held-out cases of a split, a few at a time, those of short histories first."""
     windows = sequences.windows(split)
-    order = np.argsort(windows.lengths, kind="stable")
+    first = np.flatnonzero(np.diff(windows.user, prepend=-1))  # of each user, all of whose cases have one history
+    cases = np.diff(first, append=len(windows))
+    order = np.argsort(windows.lengths[first], kind="stable")
     device = recommender.embedding.weight.device
     with inference(recommender):
         for start in range(0, len(order), HISTORIES_AT_ONCE):
             chosen = order[start : start + HISTORIES_AT_ONCE]
-            batch = sequences.batch(windows, chosen).to(device)
+            batch = sequences.batch(windows, first[chosen]).to(device)
             context = Context(batch.items, batch.at, recommender.n_items)
-            for rows, scores in recommender.scored(batch.items, batch.at, batch.users):
-                yield Scored(chosen[rows], scores[:, 0], context.rows(rows).distinct[:, 0], batch.targets[rows])
+            for part, scores in recommender.scored(batch.items, batch.at, batch.users):
+                some = chosen[part]
+                again = np.repeat(np.arange(len(some)), cases[some])  # the user of each case
+                rows = np.repeat(first[some] - np.cumsum(cases[some]) + cases[some], cases[some]) + np.arange(
+                    len(again)
+                )
+                target = torch.from_numpy(sequences.items[windows.first[rows]].astype(np.int64)).to(device)[:, None]
+                yield Scored(rows, scores[again, 0], context.rows(part).distinct[again, 0], target)
 
 
 def measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -> dict[str, np.ndarray]:
@@ -113,14 +122,14 @@ def describe_cases(sequences: Sequences, split: Split = "test") -> pd.DataFrame:
     """Return what is known of each held-out case before any model is asked.
 
     Returns:
-        A row a user: `user` (code), `gap` (how many interactions ago the target was last among the items read, 1 being
-        the latest; NaN where it is new), `target_popularity` and `history_popularity` (how often the target, and the
-        median item read, occurs in training).
+        A row a case, as of `evaluate`: `user` (code), `gap` (how many interactions ago the target was last among the
+        items read, 1 being the latest; NaN where it is new), `target_popularity` and `history_popularity` (how often
+        the target, and the median item read, occurs in training).
     """
     windows, counts = sequences.windows(split), sequences.training_counts()
     rows = []
-    for user, start, stop in zip(windows.user, windows.start, windows.stop, strict=True):
-        read, target = sequences.items[start:stop], sequences.items[stop]
+    for user, start, stop, place in zip(windows.user, windows.start, windows.stop, windows.first, strict=True):
+        read, target = sequences.items[start:stop], sequences.items[place]
         ago = np.flatnonzero(read[::-1] == target)
         rows.append((user, ago[0] + 1.0 if len(ago) else np.nan, counts[target], np.median(counts[read])))
     return pd.DataFrame(rows, columns=["user", "gap", "target_popularity", "history_popularity"])

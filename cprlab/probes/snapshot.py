@@ -224,7 +224,7 @@ class Snapshot:
         return cls.from_recommender(
             recommender,
             [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)],
-            sequences.items[windows.stop],
+            sequences.items[windows.first],
             users=windows.user,
             item_ids=sequences.item_ids,
             titles=sequences.titles,
