@@ -22,7 +22,7 @@ import typer
 
 from cprlab.files import whole
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 TORCH = "torch==2.13.0"
 PINS = ["recbole==1.2.1", "numpy==1.26.4", "pandas==2.2.3", "scipy==1.14.1"]
 # A thread that waits for another sleeps: else waiting counts as CPU time, and a busy machine slows both sides a lot.
@@ -67,14 +67,14 @@ OUR_BATCH, AS_SHIPPED, BATCHES = 64, 2048, (256, 512, 2048)  # windows; samples;
 class Side:
     """A process that trains when asked to."""
 
-    def __init__(self, python: Path, script: str, settings: dict, folder: Path) -> None:
+    def __init__(self, python: Path, name: str, settings: dict, folder: Path) -> None:
         self.process = subprocess.Popen(
-            [python, "-W", "ignore", HERE / "sides" / script, json.dumps(COMMON | settings)],
+            [python, "-W", "ignore", "-m", f"benchmarks.sides.{name}", json.dumps(COMMON | settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env=os.environ | THREADS | {"PYTHONPATH": str(HERE)},
+            env=os.environ | THREADS | {"PYTHONPATH": str(ROOT)},
         )
 
     def train(self, targets: int) -> dict:
@@ -107,7 +107,7 @@ def best_batch(python: Path, settings: dict, folder: Path) -> int:
     """Return the batch size with which RecBole takes the least CPU time for a target."""
     costs = {}
     for size in BATCHES:
-        with closing(Side(python, "theirs.py", settings | {"batch_size": size}, folder)) as side:
+        with closing(Side(python, "theirs", settings | {"batch_size": size}, folder)) as side:
             side.train(1)  # a batch
             costs[size] = side.train(2 * max(BATCHES))["cpu"]
     print(settings["model"], costs, flush=True)
@@ -137,9 +137,9 @@ def compare(python: Path, data: Path, repeats: int) -> list[dict]:
                 sides = [
                     stack.enter_context(closing(Side(*side, folder)))
                     for side in (
-                        (Path(sys.executable), "ours.py", ours),
-                        (python, "theirs.py", best),
-                        (python, "theirs.py", shipped),
+                        (Path(sys.executable), "ours", ours),
+                        (python, "theirs", best),
+                        (python, "theirs", shipped),
                     )
                 ]
                 turn = (97_171, 4_096, 2_048)  # our windows differ, so a whole epoch; samples are all alike
@@ -258,7 +258,7 @@ def main(
     data: Annotated[Path, typer.Option(help="ml-100k, as a RecBole .inter file.")],
     out: Annotated[Path, typer.Option("--table", help="Markdown.")] = Path("recbole.md"),
     json_file: Annotated[Path | None, typer.Option("--json", help="The rows.")] = None,
-    env: Annotated[Path, typer.Option(help="RecBole's environment.")] = HERE.parent / ".venv-recbole",
+    env: Annotated[Path, typer.Option(help="RecBole's environment.")] = ROOT / ".venv-recbole",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds.")] = 5,
 ) -> None:
     """Measure, and write the tables."""

@@ -1,6 +1,6 @@
 """Does a Snapshot of a model that RecBole trained rank as RecBole's own evaluation does?
 
-    python benchmarks/probe_recbole.py --data ml-100k.inter
+    PYTHONPATH=. python benchmarks/probe_recbole.py --data ml-100k.inter
 
 RecBole runs in an environment of its own, which is made if it is not there. Prints a table in Markdown: NDCG@10 on the
 test items, all items ranked. RecBole leaves the history's items in, so `rank` is the column to compare, not
@@ -18,8 +18,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from against_recbole import CPR, HERE, THREADS, environment
 
+from benchmarks.against_recbole import CPR, ROOT, THREADS, environment
 from cprlab.adapters.recbole import load
 from cprlab.evaluation import METRICS
 from cprlab.models import Recommender
@@ -39,11 +39,11 @@ COMMON = {"MAX_ITEM_LIST_LENGTH": 20, "train_batch_size": 512, "learning_rate": 
 def train(python: Path, folder: Path, settings: dict) -> dict:
     """Train a model in RecBole, and return its checkpoint (`file`) and what RecBole measures on it (`ndcg`)."""
     answer = subprocess.run(
-        [python, "-W", "ignore", HERE / "sides" / "recbole_train.py", json.dumps(settings)],
+        [python, "-W", "ignore", "-m", "benchmarks.sides.recbole_train", json.dumps(settings)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env=os.environ | THREADS,
+        env=os.environ | THREADS | {"PYTHONPATH": str(ROOT)},
         check=True,
     )
     return json.loads(answer.stdout)
@@ -58,7 +58,7 @@ def ndcg(recommender: Recommender, snapshot: Snapshot) -> float:
 
 def main(
     data: Annotated[Path, typer.Option(help="ml-100k, as a RecBole .inter file.")],
-    env: Annotated[Path, typer.Option(help="RecBole's environment.")] = HERE.parent / ".venv-recbole",
+    env: Annotated[Path, typer.Option(help="RecBole's environment.")] = ROOT / ".venv-recbole",
 ) -> None:
     """Train each model there, and print its NDCG@10 as RecBole and as cprlab compute it."""
     python = environment(env.absolute())

@@ -1,6 +1,6 @@
 """What do the exact loss, evaluation and a single prediction cost? CPU seconds and memory, against other ways there.
 
-    python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
+    PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
 
 The two sides of a row take turns in one process; a ratio is the median over repeats, with the lowest and the highest.
 There is one thread, so that CPU time is work and never waiting. Memory is what a process of its own holds at its peak,
@@ -19,10 +19,10 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from memory import forget_peak, peak
 from plotly.subplots import make_subplots
 from torch.nn import functional as F
 
+from benchmarks.memory import forget_peak, peak
 from cprlab.data import Sequences
 from cprlab.evaluation import evaluate
 from cprlab.files import whole
@@ -245,7 +245,8 @@ def draw(costs: list[dict], file: Path) -> None:
 
 PAGE = """# What the exact loss, evaluation and a prediction cost
 
-Made by `python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png` (one thread, torch {torch}).
+Made by `PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png` (one thread,
+torch {torch}).
 
 ## A loss and all its gradients
 
