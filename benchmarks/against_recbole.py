@@ -68,7 +68,7 @@ class Side:
     """A process that trains when asked to."""
 
     def __init__(self, python: Path, name: str, settings: dict, folder: Path) -> None:
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             [python, "-W", "ignore", "-m", f"benchmarks.sides.{name}", json.dumps(COMMON | settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -76,19 +76,22 @@ class Side:
             cwd=folder,
             env=os.environ | THREADS | {"PYTHONPATH": str(ROOT)},
         )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process, self.questions, self.answers = process, process.stdin, process.stdout
 
     def train(self, targets: int) -> dict:
         """Return what a target cost: seconds as `cpu` and `wall`; and the `memory` at the peak so far, in MB."""
-        self.process.stdin.write(f"{targets}\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        self.questions.write(f"{targets}\n")
+        self.questions.flush()
+        answer = self.answers.readline()
         if not answer:
             raise SystemExit("One of the sides stopped; what it said stands above.")
         return json.loads(answer)
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()
+        self.questions.close()
         self.process.wait()
 
 
@@ -111,7 +114,7 @@ def best_batch(python: Path, settings: dict, folder: Path) -> int:
             side.train(1)  # a batch
             costs[size] = side.train(2 * max(BATCHES))["cpu"]
     print(settings["model"], costs, flush=True)
-    return min(costs, key=costs.get)
+    return min(costs, key=lambda size: costs[size])
 
 
 def compare(python: Path, data: Path, repeats: int) -> list[dict]:
@@ -122,7 +125,7 @@ def compare(python: Path, data: Path, repeats: int) -> list[dict]:
         (folder / "log").mkdir()
         shutil.copy(data, folder / "log" / "log.inter")
         for (model, sizes), (encoder, our_sizes, head) in PAIRS:
-            theirs = {"model": model, "sizes": sizes}
+            theirs: dict = {"model": model, "sizes": sizes}
             best = theirs | {"best": True}
             best["batch_size"] = best_batch(python, best, folder)
             ours = {
@@ -135,8 +138,8 @@ def compare(python: Path, data: Path, repeats: int) -> list[dict]:
             shipped = theirs | {"best": False, "batch_size": AS_SHIPPED}
             with ExitStack() as stack:
                 sides = [
-                    stack.enter_context(closing(Side(*side, folder)))
-                    for side in (
+                    stack.enter_context(closing(Side(of, name, settings, folder)))
+                    for of, name, settings in (
                         (Path(sys.executable), "ours", ours),
                         (python, "theirs", best),
                         (python, "theirs", shipped),

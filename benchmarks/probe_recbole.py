@@ -20,14 +20,14 @@ import numpy as np
 import typer
 
 from benchmarks.against_recbole import CPR, ROOT, THREADS, environment
-from cprlab.adapters.recbole import load
+from cprlab.adapters.recbole import Fidelity, load
 from cprlab.evaluation import METRICS
 from cprlab.models import Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
 
 GRU = {"hidden_size": 64, "num_layers": 1, "embedding_size": 32, "dropout_prob": 0.1}
 TRANSFORMER = {"hidden_size": 32, "n_layers": 1, "n_heads": 2, "inner_size": 64}
-MODELS = {
+MODELS: dict[str, dict] = {
     "GRU4Rec": GRU | {"epochs": 5},
     "SASRec": TRANSFORMER | {"epochs": 5},
     "GRU4RecCPR": GRU | CPR | {"n_facet_hidden": 1, "epochs": 2},
@@ -62,6 +62,7 @@ def main(
 ) -> None:
     """Train each model there, and print its NDCG@10 as RecBole and as cprlab compute it."""
     python = environment(env.absolute())
+    fidelities: tuple[Fidelity, ...] = ("reference", "corrected")
     print("| model | RecBole | Snapshot | all partitions, reference | all partitions, corrected |")
     print("| --- | --- | --- | --- | --- |", flush=True)
     with tempfile.TemporaryDirectory() as name:
@@ -70,7 +71,7 @@ def main(
         log = Path(shutil.copy(data, folder / "log" / "log.inter"))
         for model, sizes in MODELS.items():
             theirs = train(python, folder, {"model": model} | COMMON | sizes)
-            reference, corrected = (load(folder / theirs["file"], fidelity) for fidelity in ("reference", "corrected"))
+            reference, corrected = (load(folder / theirs["file"], fidelity) for fidelity in fidelities)
             snapshot = from_recbole(corrected, log)
             ours = METRICS["NDCG@10"](copy_probability(snapshot), "rank").mean()
             cells = (theirs["ndcg"], ours, ndcg(reference, snapshot), ndcg(corrected, snapshot))

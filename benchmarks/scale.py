@@ -168,7 +168,7 @@ def page(rows: list[dict], data: list[str]) -> str:
         read, scored = padding(windows, size)
         shares.append(f"| {Path(source).name} | {len(windows):,} | {read:.1%} | {scored:.1%} |")
     return PAGE.format(
-        threads=duckdb.sql("SELECT current_setting('threads')").fetchall()[0][0],
+        threads=duckdb.execute("SELECT current_setting('threads')").fetchall()[0][0],
         table="\n".join(table),
         wall=exponent(rows, "wall"),
         cpu=exponent(rows, "cpu"),

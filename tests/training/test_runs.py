@@ -11,7 +11,7 @@ from cprlab.data import InteractionLog, Sequences
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
-from cprlab.training import Run, RunConfig, TrainingConfig, loop, run_folder, train
+from cprlab.training import Run, RunConfig, Training, TrainingConfig, fit, loop, run_folder, train
 
 CONFIG = RunConfig(
     encoder=GRU4RecConfig(d=8, hidden=8, dropout=0.2),
@@ -42,6 +42,23 @@ def test_training_learns_and_repeats_bit_for_bit(sequences, tmp_path):
     third = train(sequences, CONFIG.but(training=CONFIG.training.but(seed=1)), tmp_path / "one", "cpu")
     assert third.folder != one.folder
     assert not np.array_equal(weights(third)["embedding.weight"], weights(one)["embedding.weight"])
+
+
+@pytest.mark.parametrize("loss", ["CE", "sampled"])
+def test_steps_taken_alone_are_those_of_fit(sequences, loss):
+    config = TrainingConfig(epochs=1, batch_size=8, loss=loss)
+    trained = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        trained.append(Recommender(GRU4RecConfig(d=8, hidden=8, dropout=0.2), parse_head("Softmax + C"), 40))
+    (row,) = fit(trained[0], sequences, config, "cpu").to_dict("records")
+    steps = list(Training(trained[1], sequences, config, "cpu").epoch(0))
+    windows = sequences.windows("train")
+    assert len(steps) == -(-len(windows) // 8)
+    assert sum(targets for targets, _ in steps) == windows.n_targets.sum()
+    assert row["loss"] == sum(loss for _, loss in steps) / windows.n_targets.sum()
+    for one, other in zip(*(model.parameters() for model in trained), strict=True):
+        np.testing.assert_array_equal(one.detach(), other.detach())
 
 
 def test_a_run_read_back_gives_the_same_scores(sequences, tmp_path):
