@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from cprlab.data import InteractionLog, Sequences
 from cprlab.errors import ConfigError, CprlabError, DataError
-from cprlab.evaluation import evaluate
-from cprlab.models import GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
+from cprlab.evaluation import METRICS, evaluate
+from cprlab.models import EncoderConfig, GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import Run, RunConfig, Training, TrainingConfig, fit, loop, run_folder, train
 
 CONFIG = RunConfig(
@@ -24,7 +24,9 @@ def weights(run):
     return {name: weight.numpy() for name, weight in load_file(run.folder / "model.safetensors").items()}
 
 
-EVERY = [(GRU4RecConfig(d=8, hidden=8), "Softmax", loss) for loss in ("BPR", "BCE", "gBCE", "sampled")]
+EVERY: list[tuple[EncoderConfig, str, str]] = [
+    (GRU4RecConfig(d=8, hidden=8), "Softmax", loss) for loss in ("BPR", "BCE", "gBCE", "sampled")
+]
 EVERY += [(SASRecConfig(d=8, inner=8), head, "CE") for head in ("Softmax (post)", "MoS:2 static + C", "RepeatNet")]
 EVERY += [(MFConfig(d=8), "MoS:3 + R:5", "CE"), (MFConfig(d=8), "Softmax + CP (tied=False)", "gBCE")]
 
@@ -147,7 +149,7 @@ def test_training_stops_when_the_validation_no_longer_rises_and_keeps_the_best(s
         return pd.DataFrame({"rank": rank, "score": next(scores), "log_loss": 1.0})
 
     monkeypatch.setattr(loop, "evaluate", scripted)
-    monkeypatch.setitem(loop.METRICS, "NDCG@10", lambda cases, rank: cases["score"])
+    monkeypatch.setitem(METRICS, "NDCG@10", lambda cases, rank: cases["score"])
     config = CONFIG.but(training=TrainingConfig(epochs=5, batch_size=8, patience=2))
     torch.manual_seed(0)
     recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items)
@@ -217,7 +219,7 @@ def test_unusable_settings_are_refused_in_a_sentence(sequences, tmp_path):
     with pytest.raises(ConfigError, match="'seed' cannot be -1"):
         TrainingConfig(seed=-1)
     with pytest.raises(ConfigError, match=r"Unknown setting 'epoch': did you mean 'epochs'"):
-        TrainingConfig(epoch=3)
+        TrainingConfig(epoch=3)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"Unknown encoder 'GRU': did you mean 'GRU4Rec'"):
         RunConfig(encoder={"name": "GRU"})
     with pytest.raises(ConfigError, match=r"Unknown setting 'hidden': Possible: name, d, layers, heads"):
