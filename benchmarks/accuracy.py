@@ -18,6 +18,8 @@ from cprlab.evaluation import METRICS, interval
 from cprlab.files import whole
 from cprlab.models import GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.training import RunConfig, TrainingConfig, train
+from cprlab.training.loop import Device
+from cprlab.training.loss import LossName
 
 ENCODERS = {
     "GRU4Rec": GRU4RecConfig(hidden=128, dropout=0.3),
@@ -50,8 +52,8 @@ def main(
     epochs: Annotated[int, typer.Option(help="At most.")] = 100,
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without gain.")] = 10,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 2e-3,
-    loss: Annotated[str, typer.Option(help="CE, BPR, BCE, gBCE or sampled.")] = "CE",
-    device: Annotated[str, typer.Option(help="Where to train: auto, cpu, cuda, mps.")] = "auto",
+    loss: Annotated[LossName, typer.Option(help="CE, BPR, BCE, gBCE or sampled.")] = "CE",
+    device: Annotated[Device, typer.Option(help="Where to train: auto, cpu, cuda, mps.")] = "auto",
     runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="The table.")] = Path("accuracy.md"),
 ) -> None:

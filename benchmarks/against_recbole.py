@@ -22,7 +22,7 @@ import typer
 
 from cprlab.files import whole
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 TORCH = "torch==2.13.0"
 PINS = ["recbole==1.2.1", "numpy==1.26.4", "pandas==2.2.3", "scipy==1.14.1"]
 # A thread that waits for another sleeps: else waiting counts as CPU time, and a busy machine slows both sides a lot.
@@ -67,28 +67,31 @@ OUR_BATCH, AS_SHIPPED, BATCHES = 64, 2048, (256, 512, 2048)  # windows; samples;
 class Side:
     """A process that trains when asked to."""
 
-    def __init__(self, python: Path, script: str, settings: dict, folder: Path) -> None:
-        self.process = subprocess.Popen(
-            [python, "-W", "ignore", HERE / "sides" / script, json.dumps(COMMON | settings)],
+    def __init__(self, python: Path, name: str, settings: dict, folder: Path) -> None:
+        process = subprocess.Popen(
+            [python, "-W", "ignore", "-m", f"benchmarks.sides.{name}", json.dumps(COMMON | settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env=os.environ | THREADS | {"PYTHONPATH": str(HERE)},
+            env=os.environ | THREADS | {"PYTHONPATH": str(ROOT)},
         )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process, self.questions, self.answers = process, process.stdin, process.stdout
 
     def train(self, targets: int) -> dict:
         """Return what a target cost: seconds as `cpu` and `wall`; and the `memory` at the peak so far, in MB."""
-        self.process.stdin.write(f"{targets}\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        self.questions.write(f"{targets}\n")
+        self.questions.flush()
+        answer = self.answers.readline()
         if not answer:
             raise SystemExit("One of the sides stopped; what it said stands above.")
         return json.loads(answer)
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()
+        self.questions.close()
         self.process.wait()
 
 
@@ -107,11 +110,11 @@ def best_batch(python: Path, settings: dict, folder: Path) -> int:
     """Return the batch size with which RecBole takes the least CPU time for a target."""
     costs = {}
     for size in BATCHES:
-        with closing(Side(python, "theirs.py", settings | {"batch_size": size}, folder)) as side:
+        with closing(Side(python, "theirs", settings | {"batch_size": size}, folder)) as side:
             side.train(1)  # a batch
             costs[size] = side.train(2 * max(BATCHES))["cpu"]
     print(settings["model"], costs, flush=True)
-    return min(costs, key=costs.get)
+    return min(costs, key=lambda size: costs[size])
 
 
 def compare(python: Path, data: Path, repeats: int) -> list[dict]:
@@ -122,7 +125,7 @@ def compare(python: Path, data: Path, repeats: int) -> list[dict]:
         (folder / "log").mkdir()
         shutil.copy(data, folder / "log" / "log.inter")
         for (model, sizes), (encoder, our_sizes, head) in PAIRS:
-            theirs = {"model": model, "sizes": sizes}
+            theirs: dict = {"model": model, "sizes": sizes}
             best = theirs | {"best": True}
             best["batch_size"] = best_batch(python, best, folder)
             ours = {
@@ -135,11 +138,11 @@ def compare(python: Path, data: Path, repeats: int) -> list[dict]:
             shipped = theirs | {"best": False, "batch_size": AS_SHIPPED}
             with ExitStack() as stack:
                 sides = [
-                    stack.enter_context(closing(Side(*side, folder)))
-                    for side in (
-                        (Path(sys.executable), "ours.py", ours),
-                        (python, "theirs.py", best),
-                        (python, "theirs.py", shipped),
+                    stack.enter_context(closing(Side(of, name, settings, folder)))
+                    for of, name, settings in (
+                        (Path(sys.executable), "ours", ours),
+                        (python, "theirs", best),
+                        (python, "theirs", shipped),
                     )
                 ]
                 turn = (97_171, 4_096, 2_048)  # our windows differ, so a whole epoch; samples are all alike
@@ -258,7 +261,7 @@ def main(
     data: Annotated[Path, typer.Option(help="ml-100k, as a RecBole .inter file.")],
     out: Annotated[Path, typer.Option("--table", help="Markdown.")] = Path("recbole.md"),
     json_file: Annotated[Path | None, typer.Option("--json", help="The rows.")] = None,
-    env: Annotated[Path, typer.Option(help="RecBole's environment.")] = HERE.parent / ".venv-recbole",
+    env: Annotated[Path, typer.Option(help="RecBole's environment.")] = ROOT / ".venv-recbole",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds.")] = 5,
 ) -> None:
     """Measure, and write the tables."""

@@ -33,7 +33,7 @@ import yaml
 
 from cprlab import cli
 from cprlab.data import Sequences, catalogue
-from cprlab.data.fetching import FOLDER
+from cprlab.data.imported import FOLDER
 from cprlab.training import Run
 from tests.data.server import Answer, serving
 
@@ -216,6 +216,7 @@ def kill(process: BaseProcess, folder: Path, seconds: float, writes: int, rng: r
         time.sleep(rng.choice([0, rng.uniform(0, 0.005), rng.uniform(0, 0.05), rng.uniform(0, 1)]))
     if process.exitcode is not None:
         return ""
+    assert process.pid is not None
     with suppress(ProcessLookupError):  # it has no group yet
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
@@ -238,7 +239,8 @@ def compare(name: str, kills: int, seed: int, work: Path, published: catalogue.F
     seconds = time.monotonic() - began
     expected: Pieces = dict(command.makes(whole))
     before: Pieces = {}
-    where, readings, ends = Counter(), 0, 0
+    where: Counter[str] = Counter()
+    readings, ends = 0, 0
     while True:
         process = start(command, killed, published)
         moment = kill(process, killed, seconds, writes, rng) if sum(where.values()) < kills else ""

@@ -73,7 +73,8 @@ def main() -> None:
         write_log(folder / name, repeats)
     print("| sweep | seconds | runs finished | earlier ones untouched | begun and not finished |")
     print("| --- | --- | --- | --- | --- |")
-    runs, before = folder / "killed", {}
+    runs = folder / "killed"
+    before: dict[str, int] = {}
     rng = random.Random(time.time_ns())
     for upto in (rng.randint(2, 10), rng.randint(12, 20)):
         began, process = time.time(), start(folder, "killed")

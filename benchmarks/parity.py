@@ -8,27 +8,31 @@ from pathlib import Path
 
 import numpy as np
 
-from cprlab.adapters.recbole import from_state_dict
+from cprlab.adapters.recbole import Fidelity, from_state_dict
 from cprlab.errors import ConfigError
 
 DATA = Path(__file__).parent.parent / "tests" / "adapters" / "data"
-
-print("""# Parity with RecBole
+TABLES = {"reference_heads": "Full histories", "reference_padded": "Short histories, unusual settings"}
+FIDELITIES: tuple[Fidelity, ...] = ("reference", "corrected")
+HEADING = """# Parity with RecBole
 
 `python benchmarks/parity.py > docs/parity.md`. Probabilities over all items, in float64. *reference*: the largest
 absolute difference to what RecBole 1.2.1 computed. *corrected*: the largest difference to the same once its faults are
-mended ([method.md](method.md) lists them). In the first table all histories are full; in the second some are short.""")
-for name, title in (("reference_heads", "Full histories"), ("reference_padded", "Short histories, unusual settings")):
-    print(f"\n## {title}\n\n| class | model | reference | corrected |\n| --- | --- | --- | --- |")
-    with np.load(DATA / f"{name}.npz") as file:
-        arrays = dict(file)
+mended ([method.md](method.md) lists them). In the first table all histories are full; in the second some are short."""
+
+
+def table(file: Path) -> None:
+    """Print a row for each of the cases that RecBole computed."""
+    print("| class | model | reference | corrected |\n| --- | --- | --- | --- |")
+    with np.load(file) as read:
+        arrays = dict(read)
     histories, close = arrays["item_seq"].tolist(), 0
     cases = json.loads(arrays["cases"].tobytes())
     for case in cases:
         prefix = f"{case['key']}/state/"
         state = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
         cells = []
-        for fidelity in ("reference", "corrected"):
+        for fidelity in FIDELITIES:
             try:
                 recommender = from_state_dict(case["reference_class"], case["config"], state, fidelity)
                 p = np.exp(recommender.log_probs(histories))
@@ -39,3 +43,15 @@ for name, title in (("reference_heads", "Full histories"), ("reference_padded", 
         shown = ["refused" if np.isnan(cell) else f"{cell:.1e}" for cell in cells]
         print(f"| {case['reference_class']} | {case['name']} | {shown[0]} | {shown[1]} |")
     print(f"\n{close} of {len(cases)} within 1e-9.")
+
+
+def main() -> None:
+    """Print the page in Markdown."""
+    print(HEADING)
+    for name, title in TABLES.items():
+        print(f"\n## {title}\n")
+        table(DATA / f"{name}.npz")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,8 @@ takes the arguments of `benchmarks/accuracy.py` and writes the same table, of SA
 normalised below the first layer, each sublayer normalises what it reads, and one more LayerNorm what each layer gives.
 """
 
+from unittest.mock import patch
+
 import torch
 import typer
 from torch import nn
@@ -20,9 +22,10 @@ class PreNorm(encoders.SASRec):
 
     def __init__(self, config: encoders.SASRecConfig, max_len: int) -> None:
         super().__init__(config, max_len)
-        self.norm = nn.Identity()
+        self.add_module("norm", nn.Identity())
         self.last = nn.LayerNorm(config.d, eps=config.norm_eps)
         for layer in self.layers:
+            assert isinstance(layer, nn.TransformerEncoderLayer)
             layer.norm_first = True
 
     def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
@@ -31,5 +34,5 @@ class PreNorm(encoders.SASRec):
 
 
 if __name__ == "__main__":
-    encoders.SASRec = PreNorm
-    typer.run(main)
+    with patch.object(encoders, "SASRec", PreNorm):
+        typer.run(main)

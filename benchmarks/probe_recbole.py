@@ -1,6 +1,6 @@
 """Does a Snapshot of a model that RecBole trained rank as RecBole's own evaluation does?
 
-    python benchmarks/probe_recbole.py --data ml-100k.inter
+    PYTHONPATH=. python benchmarks/probe_recbole.py --data ml-100k.inter
 
 RecBole runs in an environment of its own, which is made if it is not there. Prints a table in Markdown: NDCG@10 on the
 test items, all items ranked. RecBole leaves the history's items in, so `rank` is the column to compare, not
@@ -18,16 +18,16 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from against_recbole import CPR, HERE, THREADS, environment
 
-from cprlab.adapters.recbole import load
+from benchmarks.against_recbole import CPR, ROOT, THREADS, environment
+from cprlab.adapters.recbole import Fidelity, load
 from cprlab.evaluation import METRICS
 from cprlab.models import Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
 
 GRU = {"hidden_size": 64, "num_layers": 1, "embedding_size": 32, "dropout_prob": 0.1}
 TRANSFORMER = {"hidden_size": 32, "n_layers": 1, "n_heads": 2, "inner_size": 64}
-MODELS = {
+MODELS: dict[str, dict] = {
     "GRU4Rec": GRU | {"epochs": 5},
     "SASRec": TRANSFORMER | {"epochs": 5},
     "GRU4RecCPR": GRU | CPR | {"n_facet_hidden": 1, "epochs": 2},
@@ -39,11 +39,11 @@ COMMON = {"MAX_ITEM_LIST_LENGTH": 20, "train_batch_size": 512, "learning_rate": 
 def train(python: Path, folder: Path, settings: dict) -> dict:
     """Train a model in RecBole, and return its checkpoint (`file`) and what RecBole measures on it (`ndcg`)."""
     answer = subprocess.run(
-        [python, "-W", "ignore", HERE / "sides" / "recbole_train.py", json.dumps(settings)],
+        [python, "-W", "ignore", "-m", "benchmarks.sides.recbole_train", json.dumps(settings)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env=os.environ | THREADS,
+        env=os.environ | THREADS | {"PYTHONPATH": str(ROOT)},
         check=True,
     )
     return json.loads(answer.stdout)
@@ -58,10 +58,11 @@ def ndcg(recommender: Recommender, snapshot: Snapshot) -> float:
 
 def main(
     data: Annotated[Path, typer.Option(help="ml-100k, as a RecBole .inter file.")],
-    env: Annotated[Path, typer.Option(help="RecBole's environment.")] = HERE.parent / ".venv-recbole",
+    env: Annotated[Path, typer.Option(help="RecBole's environment.")] = ROOT / ".venv-recbole",
 ) -> None:
     """Train each model there, and print its NDCG@10 as RecBole and as cprlab compute it."""
     python = environment(env.absolute())
+    fidelities: tuple[Fidelity, ...] = ("reference", "corrected")
     print("| model | RecBole | Snapshot | all partitions, reference | all partitions, corrected |")
     print("| --- | --- | --- | --- | --- |", flush=True)
     with tempfile.TemporaryDirectory() as name:
@@ -70,7 +71,7 @@ def main(
         log = Path(shutil.copy(data, folder / "log" / "log.inter"))
         for model, sizes in MODELS.items():
             theirs = train(python, folder, {"model": model} | COMMON | sizes)
-            reference, corrected = (load(folder / theirs["file"], fidelity) for fidelity in ("reference", "corrected"))
+            reference, corrected = (load(folder / theirs["file"], fidelity) for fidelity in fidelities)
             snapshot = from_recbole(corrected, log)
             ours = METRICS["NDCG@10"](copy_probability(snapshot), "rank").mean()
             cells = (theirs["ndcg"], ours, ndcg(reference, snapshot), ndcg(corrected, snapshot))

@@ -7,10 +7,12 @@ random sets of items around the size at which half of them can be separated.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import torch
 import typer
 from scipy.optimize import linprog
@@ -18,7 +20,7 @@ from tqdm import tqdm
 
 from cprlab.probes import Snapshot, bottleneck_gap, capacity, copy_dial, copyable, separable
 
-PROBES = {
+PROBES: dict[str, Callable[[Snapshot], pd.DataFrame]] = {
     "copyable, whole history": lambda snapshot: copyable(snapshot, progress=False),
     "bottleneck_gap, free and ball": lambda snapshot: bottleneck_gap(snapshot, progress=False),
     "copy_dial, three shares": lambda snapshot: copy_dial(snapshot, progress=False),

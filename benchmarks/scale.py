@@ -1,6 +1,6 @@
 """How do large logs fare? What `prepare` costs by the rows of a log, a training by its items, and how much is padding.
 
-    python benchmarks/scale.py --table docs/scale.md --data ml-1m.parquet --data complete-journey
+    PYTHONPATH=. python benchmarks/scale.py --table docs/scale.md --data ml-1m.parquet --data complete-journey
 
 A synthetic log has 20 interactions a user and 100 an item, on average; users' activity and items' popularity fall with
 their rank, as rank^−½ and 1/rank. It is prepared in a process of its own, whose memory counts all that it holds at its
@@ -18,8 +18,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 import typer
-from memory import peak
 
+from benchmarks.memory import peak
 from cprlab.data import InteractionLog, Sequences, Windows, load_sequences, prepare
 from cprlab.files import whole
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
@@ -118,7 +118,8 @@ def padding(windows: Windows, size: int) -> tuple[float, float]:
 
 PAGE = """# Large logs
 
-Made by `python benchmarks/scale.py --table docs/scale.md` with a `--data NAME` for each row of the second table.
+Made by `PYTHONPATH=. python benchmarks/scale.py --table docs/scale.md` with a `--data NAME` for each row of the second
+table.
 
 ## Preparing a log
 
@@ -167,7 +168,7 @@ def page(rows: list[dict], data: list[str]) -> str:
         read, scored = padding(windows, size)
         shares.append(f"| {Path(source).name} | {len(windows):,} | {read:.1%} | {scored:.1%} |")
     return PAGE.format(
-        threads=duckdb.sql("SELECT current_setting('threads')").fetchall()[0][0],
+        threads=duckdb.execute("SELECT current_setting('threads')").fetchall()[0][0],
         table="\n".join(table),
         wall=exponent(rows, "wall"),
         cpu=exponent(rows, "cpu"),

@@ -1,6 +1,6 @@
 """What do the exact loss, evaluation and a single prediction cost? CPU seconds and memory, against other ways there.
 
-    python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
+    PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
 
 The two sides of a row take turns in one process; a ratio is the median over repeats, with the lowest and the highest.
 There is one thread, so that CPU time is work and never waiting. Memory is what a process of its own holds at its peak,
@@ -13,21 +13,22 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
-from memory import forget_peak, peak
 from plotly.subplots import make_subplots
 from torch.nn import functional as F
 
-from cprlab.data import Sequences
+from benchmarks.memory import forget_peak, peak
+from cprlab.data import Batch, Sequences
 from cprlab.evaluation import evaluate
 from cprlab.files import whole
 from cprlab.models import Context, GRU4RecConfig, Outputs, Recommender, parse_head
-from cprlab.models.heads import build_head
+from cprlab.models.heads import PartitionedSoftmax
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 from cprlab.plots import COLOURS
 from cprlab.training.kernel import chunked
@@ -50,12 +51,12 @@ def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows
     items = torch.randint(n_items, (windows, length), generator=generator)
     targets = torch.randint(n_items, (windows, length), generator=generator)
     if work in HEADS:
-        head, loss = build_head(parse_head(HEADS[work].format(k=k)), D, layers=1), CrossEntropy()
+        head, loss = PartitionedSoftmax(parse_head(HEADS[work].format(k=k)), D, layers=1), CrossEntropy()
         facets = {name: torch.randn(windows, length, D, generator=generator).requires_grad_() for name in head.maps}
         at = torch.arange(length).expand(windows, -1)
         leaves = [weight, *facets.values()]
 
-        def total():
+        def total() -> torch.Tensor:
             context = Context(items, at, n_items)
             return chunked(loss, head, facets, Outputs(weight, None), context, targets, loss.draw(targets))
     else:
@@ -64,13 +65,13 @@ def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows
         if work == PRODUCTS:
             return lambda: _products(rows.detach(), weight.detach())
 
-        def total():
+        def total() -> torch.Tensor:
             if work == TORCH:
                 options = torch.nn.LinearCrossEntropyOptions()
                 return F.linear_cross_entropy(rows, weight, targets.flatten(), reduction="sum", options=options)
             return F.cross_entropy(rows @ weight.T, targets.flatten(), reduction="sum")
 
-    def once():
+    def once() -> None:
         total().backward()
         for leaf in leaves:
             leaf.grad = None
@@ -87,7 +88,7 @@ def _products(rows: torch.Tensor, weight: torch.Tensor) -> None:
         logits @ weight
 
 
-def cpu_seconds(once: Callable[[], None]) -> float:
+def cpu_seconds(once: Callable[[], object]) -> float:
     """Return how long one call keeps the processor's cores."""
     began = time.process_time()
     once()
@@ -198,15 +199,10 @@ def using(n_items: int, n_users: int, repeats: int) -> list[dict]:
             for start in range(0, n_users, HISTORIES_AT_ONCE)
         ]
 
-        def encode(recommender=recommender, batches=batches):
-            with inference(recommender):
-                for batch in batches:
-                    recommender(batch.items, batch.at)
-
-        works = {
-            "evaluation": lambda recommender=recommender: evaluate(recommender, sequences),
-            "encoder": encode,
-            "history": lambda recommender=recommender: recommender.log_probs([sequences.items[:LENGTH]]),
+        works: dict[str, Callable[[], object]] = {
+            "evaluation": partial(evaluate, recommender, sequences),
+            "encoder": partial(_encode, recommender, batches),
+            "history": partial(recommender.log_probs, [sequences.items[:LENGTH]]),
         }
         seconds = {}
         for name, once in works.items():
@@ -223,6 +219,13 @@ def using(n_items: int, n_users: int, repeats: int) -> list[dict]:
         )
         print(rows[-1], flush=True)
     return rows
+
+
+def _encode(recommender: Recommender, batches: list[Batch]) -> None:
+    """Let the encoder read what evaluation lets it read."""
+    with inference(recommender):
+        for batch in batches:
+            recommender(batch.items, batch.at)
 
 
 def draw(costs: list[dict], file: Path) -> None:
@@ -245,7 +248,8 @@ def draw(costs: list[dict], file: Path) -> None:
 
 PAGE = """# What the exact loss, evaluation and a prediction cost
 
-Made by `python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png` (one thread, torch {torch}).
+Made by `PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png` (one thread,
+torch {torch}).
 
 ## A loss and all its gradients
 

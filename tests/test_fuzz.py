@@ -7,6 +7,7 @@ import shutil
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -208,8 +209,9 @@ def test_a_checkpoint_with_other_sizes_is_refused_before_it_takes_memory(changes
     config = dict(checkpoint["config"].final_config_dict) | changes
     with limits(), pytest.raises(ConfigError):
         recbole.from_state_dict(config["model"], config, checkpoint["state_dict"])
+    weights: dict[str, Any] = {"item_embedding.weight": Attack()}
     with pytest.raises(ConfigError, match="do not fit"):
-        recbole.from_state_dict("GRU4Rec", config | {"model": "GRU4Rec"}, {"item_embedding.weight": Attack()})
+        recbole.from_state_dict("GRU4Rec", config | {"model": "GRU4Rec"}, weights)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5_000, '{"data": "\\ud800"}'])

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pandas as pd
@@ -59,8 +60,7 @@ def explored(arguments, folder, environment):
     """Serve the explorer until something listens where it says, and ask it to stop."""
     port = free_port()
     command = [*arguments, "--no-browser", "--port", str(port)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=PIPE, stderr=PIPE, text=True)
     try:
         said = process.stdout.readline()
         assert re.fullmatch(rf"http://localhost:{port}/\?token=[0-9a-f]{{32}} \(Ctrl-C ends it\)\n", said)

@@ -7,40 +7,50 @@ what RecBole writes.
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 
-settings = json.loads(sys.argv.pop())  # RecBole would read the command line too
-ANSWERS, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
-os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # RecBole 1.2.1 cannot read back what it just wrote otherwise
+import torch
 
-import torch  # noqa: E402
-from recbole.config import Config  # noqa: E402
-from recbole.data import create_dataset, data_preparation  # noqa: E402
-from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
 
-config = Config(
-    dataset="log",
-    config_dict={
-        "data_path": ".",
-        "checkpoint_dir": settings["model"],
-        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-        "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"},
-        "train_neg_sample_args": None,
-        "metrics": ["NDCG"],
-        "topk": [10],
-        "valid_metric": "NDCG@10",
-        "metric_decimal_place": 12,
-        "use_gpu": False,
-        "show_progress": False,
-        **settings,
-    },
-    model=settings["model"],
-)
-init_seed(config["seed"], config["reproducibility"])
-train, valid, test = data_preparation(config, create_dataset(config))
-model = get_model(config["model"])(config, train.dataset).to(config["device"])
-trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-torch.autograd.set_detect_anomaly(False)  # an import of RecBole's turned it on
-torch.set_flush_denormal(True)
-trainer.fit(train, valid, verbose=False)
-scores = trainer.evaluate(test)
-print(json.dumps({"file": str(trainer.saved_model_file), "ndcg": float(scores["ndcg@10"])}), file=ANSWERS, flush=True)
+def main() -> dict[str, str | float]:
+    """Train as the settings on the command line say; return the checkpoint (`file`) and the NDCG@10 (`ndcg`)."""
+    settings = json.loads(sys.argv.pop())  # RecBole would read the command line too
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # RecBole 1.2.1 cannot read back what it just wrote otherwise
+
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    config = Config(
+        dataset="log",
+        config_dict={
+            "data_path": ".",
+            "checkpoint_dir": settings["model"],
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+            "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"},
+            "train_neg_sample_args": None,
+            "metrics": ["NDCG"],
+            "topk": [10],
+            "valid_metric": "NDCG@10",
+            "metric_decimal_place": 12,
+            "use_gpu": False,
+            "show_progress": False,
+            **settings,
+        },
+        model=settings["model"],
+    )
+    init_seed(config["seed"], config["reproducibility"])
+    train, valid, test = data_preparation(config, create_dataset(config))
+    model = get_model(config["model"])(config, train.dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    torch.autograd.set_detect_anomaly(False)  # an import of RecBole's turned it on
+    torch.set_flush_denormal(True)
+    trainer.fit(train, valid, verbose=False)
+    scores = trainer.evaluate(test)
+    return {"file": str(trainer.saved_model_file), "ndcg": float(scores["ndcg@10"])}
+
+
+if __name__ == "__main__":
+    with redirect_stdout(sys.stderr):  # what a library prints is no answer
+        answer = main()
+    print(json.dumps(answer))

@@ -276,7 +276,7 @@ PAPER = (
     ),
 )
 
-CATALOGUE = (
+CATALOGUE: tuple[DataSet, ...] = (
     *PAPER,
     _movielens(
         "ml-100k",

@@ -153,8 +153,8 @@ class Snapshot:
         targets: Codes,
         *,
         users: Codes | None = None,
-        item_ids: np.ndarray | None = None,
-        titles: np.ndarray | None = None,
+        item_ids: ArrayLike | None = None,
+        titles: ArrayLike | None = None,
         facet: str = "",
     ) -> Self:
         """Take the states of a recommender, ours or from an adapter, behind given histories.

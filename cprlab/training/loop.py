@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -97,18 +98,12 @@ def fit(
         A row an epoch: `epoch, loss` (the mean of a target; nats for CE), `ndcg` (validation NDCG@10), `seconds,
         targets_per_second`.
     """
-    accelerator = open_device(device).type
-    if accelerator == "mps" and config.precision == "float64":
-        raise ConfigError("The device mps has no float64; use the precision float32, or the device cpu.")
-    fabric = open_fabric(accelerator, "bf16-mixed" if config.precision == "bfloat16" else None)
-    loss = build_loss(config.loss, sequences.training_counts(), config.negatives, config.calibration)
-    optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
-    model, optimizer = fabric.setup(_Scored(recommender, loss), optimizer)
+    training = Training(recommender, sequences, config, device)
+    fabric, optimizer = training.fabric, training.optimizer
     state: _State = {"epochs": [], "best": -1.0, "weights": copy.deepcopy(recommender.state_dict())}
     if checkpoint is not None and by_first(checkpoint.exists):
         state = _resume(checkpoint, recommender, optimizer, fabric.device)
-    windows = sequences.windows("train")
-    targets = int(windows.n_targets.sum())
+    targets = int(training.windows.n_targets.sum())
     done = len(state["epochs"])
     with tqdm(
         total=targets * config.epochs,
@@ -124,19 +119,9 @@ def fit(
             if _stale(state["epochs"], config.patience):
                 break
             began = time.perf_counter()
-            torch.manual_seed(config.seed + 1_000_003 * (epoch + 1))  # dropout and negatives, the same after a restart
-            batches = _batches(windows, config.batch_size, np.random.default_rng((config.seed, epoch)))
-            model.train()
             summed = 0.0
-            for chosen in batches:
-                batch = sequences.batch(windows, chosen)
-                share = _share(batch, loss.draw(batch.targets), fabric.global_rank, fabric.world_size)
-                value = model(*(tensor.to(fabric.device) for tensor in share))
-                n_targets = int(windows.n_targets[chosen].sum())
-                optimizer.zero_grad()
-                fabric.backward(fabric.world_size * value / n_targets)  # gradients are averaged over the processes
-                optimizer.step()
-                summed += float(value.detach())
+            for n_targets, value in training.epoch(epoch):
+                summed += value
                 bar.update(n_targets)
             summed = total(fabric, summed)
             seconds = time.perf_counter() - began
@@ -164,6 +149,54 @@ def fit(
     recommender.load_state_dict(state["weights"])
     recommender.eval()
     return pd.DataFrame(state["epochs"])
+
+
+class Training:
+    """A training, step by step: what `fit` runs between validations, and benchmarks alone.
+
+    Attributes:
+        windows: the training windows of the sequences; an epoch scores each once.
+        fabric: the device and the precision, of this process and maybe of others.
+        optimizer: Adam, as Fabric wraps it.
+    """
+
+    def __init__(
+        self, recommender: Recommender, sequences: Sequences, config: TrainingConfig, device: Device = "auto"
+    ) -> None:
+        """See `fit`.
+
+        Raises:
+            ConfigError: there is no such device here, or it cannot compute in that precision.
+        """
+        accelerator = open_device(device).type
+        if accelerator == "mps" and config.precision == "float64":
+            raise ConfigError("The device mps has no float64; use the precision float32, or the device cpu.")
+        self.sequences, self.config, self.windows = sequences, config, sequences.windows("train")
+        self.fabric = open_fabric(accelerator, "bf16-mixed" if config.precision == "bfloat16" else None)
+        self.loss = build_loss(config.loss, sequences.training_counts(), config.negatives, config.calibration)
+        optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
+        self.model, self.optimizer = self.fabric.setup(_Scored(recommender, self.loss), optimizer)
+
+    def epoch(self, number: int) -> Iterator[tuple[int, float]]:
+        """Train on every window once; yield after each step how many targets it had, and their loss.
+
+        Where several processes train, the targets are those of all, and the loss is the sum over this one's share.
+
+        Args:
+            number: from 0; decides, with the seed, the order of batches, dropout and negatives.
+        """
+        fabric, loss = self.fabric, self.loss
+        torch.manual_seed(self.config.seed + 1_000_003 * (number + 1))  # the same after a restart
+        self.model.train()
+        for chosen in _batches(self.windows, self.config.batch_size, np.random.default_rng((self.config.seed, number))):
+            batch = self.sequences.batch(self.windows, chosen)
+            share = _share(batch, loss.draw(batch.targets), fabric.global_rank, fabric.world_size)
+            value = self.model(*(tensor.to(fabric.device) for tensor in share))
+            n_targets = int(self.windows.n_targets[chosen].sum())
+            self.optimizer.zero_grad()
+            fabric.backward(fabric.world_size * value / n_targets)  # gradients are averaged over the processes
+            self.optimizer.step()
+            yield n_targets, float(value.detach())
 
 
 class _State(TypedDict):

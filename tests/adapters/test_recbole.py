@@ -3,7 +3,9 @@
 import json
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -250,7 +252,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
     with pytest.raises(ConfigError, match=r"Unknown class 'GRU4RecC' of RecBole: did you mean 'GRU4Rec"):
         from_state_dict("GRU4RecC", config, state)
     with pytest.raises(ConfigError, match="Unknown fidelity 'exact'"):
-        from_state_dict("GRU4RecCPR", config, state, fidelity="exact")
+        from_state_dict("GRU4RecCPR", config, state, fidelity="exact")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="needs 'position_embedding"):
         from_state_dict("SASRecCPR", config | {"hidden_size": 8, "n_layers": 2}, state)
     with pytest.raises(ConfigError, match=r"do not fit its configuration: .*size mismatch"):
@@ -264,7 +266,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
     with pytest.raises(ConfigError, match="two mappings"):
         from_state_dict("GRU4RecCPR", config, None)
     with pytest.raises(ConfigError, match="Unknown class 5"):
-        from_state_dict(5, config, state)
+        from_state_dict(5, config, state)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="RecBole itself cannot score"):
         from_state_dict("GRU4RecCPR", config | {"num_layers": 2}, state, fidelity="reference")
 
@@ -275,13 +277,14 @@ def test_padding_is_dropped_whatever_holds_the_histories(name, fidelity):
     recommender = load(RECORDED / f"{name}.pth", fidelity=fidelity)
     padded = [[3, 4, 0, 0, 0], [5, 6, 7, 0, 0]]
     expected = recommender.log_probs([[3, 4], [5, 6, 7]])
-    of_each = [np.array, torch.tensor, pd.Series, tuple, list]
+    of_each: list[Callable] = [np.array, torch.tensor, pd.Series, tuple, list]
+    held: Any
     for held in (np.array(padded), torch.tensor(padded), *([each(row) for row in padded] for each in of_each)):
         np.testing.assert_array_equal(recommender.log_probs(held), expected)
     with pytest.raises(ConfigError, match="History 0 is empty"):
-        recommender.log_probs(torch.tensor([[0, 0]]))
+        recommender.log_probs(torch.tensor([[0, 0]]))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="padding, 0, before an item"):
-        recommender.log_probs(torch.tensor([[0, 1]]))
+        recommender.log_probs(torch.tensor([[0, 1]]))  # type: ignore[arg-type]
 
 
 def test_weights_in_bfloat16_are_read_as_float32():
@@ -297,7 +300,7 @@ def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_en
     config, state, histories = a_case()
     for fidelity in ("corrected", "reference"):
         with pytest.raises(ConfigError, match="History 0 holds something that is not a whole number"):
-            from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([3, 4])
+            from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([3, 4])  # type: ignore[list-item]
         with pytest.raises(ConfigError, match="History 0 is empty"):
             from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([[0, 0]])
         with pytest.raises(ConfigError, match="History 1 holds RecBole's padding, 0, before an item"):

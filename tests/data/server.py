@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -25,13 +26,40 @@ class Answer:
     """
 
     def __init__(
-        self, body=WHOLE, tag='"1"', sent=None, stall=False, says=None, ranges="yes", status=0, slow=0.0, headers=()
-    ):
+        self,
+        body: bytes = WHOLE,
+        tag: str = '"1"',
+        sent: int | None = None,
+        stall: bool = False,
+        says: int | str | None = None,
+        ranges: str = "yes",
+        status: int = 0,
+        slow: float = 0.0,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.body, self.tag, self.sent, self.stall, self.says = body, tag, sent, stall, says
         self.ranges, self.status, self.slow, self.headers = ranges, status, slow, headers
 
 
+class Server(ThreadingHTTPServer):
+    """Gives the answers in turn, the last one for good.
+
+    Attributes:
+        address: of the file that it serves.
+        asked: the header Range of each request.
+        over: set when nobody waits any more.
+    """
+
+    def __init__(self, answers: tuple[Answer, ...]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers, self.over = answers, threading.Event()
+        self.asked: list[str | None] = []
+        self.address = f"http://127.0.0.1:{self.server_port}/files/log.zip"
+
+
 class Handler(BaseHTTPRequestHandler):
+    server: Server
+
     def do_GET(self):
         server = self.server
         answer = server.answers[min(len(server.asked), len(server.answers) - 1)]
@@ -69,13 +97,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(*answers):
-    """Serve the answers in turn, the last one for good."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.answers, server.asked, server.over = answers, [], threading.Event()
+def serving(*answers: Answer) -> Iterator[Server]:
+    """Run a server in a thread of its own."""
+    server = Server(answers)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    server.address = f"http://127.0.0.1:{server.server_port}/files/log.zip"
     try:
         yield server
     finally:

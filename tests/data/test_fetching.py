@@ -17,9 +17,10 @@ from cprlab.data import catalogue
 from cprlab.data.catalogue import File, find
 from cprlab.data.fetching import download, fetch_data
 from cprlab.errors import DataError
-from tests.data.publishers import FILES, zip_of
+from tests.data.publishers import FILES, ratings, zip_of
 from tests.data.server import WHOLE, Answer, serving
 
+BEAUTY = ratings(",").encode()
 OTHER = np.random.default_rng(1).bytes(300_000)
 MD5 = hashlib.md5(WHOLE).hexdigest()
 
@@ -197,17 +198,14 @@ def test_fetch_says_the_licence_first_and_imports(tmp_path, monkeypatch, capsys)
 
 
 def test_without_a_checksum_what_came_is_named_by_its_own(tmp_path, monkeypatch, capsys):
-    body = FILES["amazon-beauty"]["ratings_Beauty.csv"].encode()
-    with publishing(monkeypatch, "amazon-beauty", body):
+    with publishing(monkeypatch, "amazon-beauty", BEAUTY):
         fetch_data("amazon-beauty")
-    assert f"unverified: its publisher states no checksum. Its SHA-256 is {hashlib.sha256(body).hexdigest()}" in (
+    assert f"unverified: its publisher states no checksum. Its SHA-256 is {hashlib.sha256(BEAUTY).hexdigest()}" in (
         capsys.readouterr().err
     )
 
 
-@pytest.mark.parametrize(
-    "body", [b"<html>Please log in</html>", FILES["amazon-beauty"]["ratings_Beauty.csv"].encode()[:-15]]
-)
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", BEAUTY[:-15]])
 def test_without_a_checksum_what_is_no_log_is_removed(tmp_path, monkeypatch, body):
     with (
         publishing(monkeypatch, "amazon-beauty", body),

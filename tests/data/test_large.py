@@ -2,7 +2,7 @@
 
 import re
 from decimal import Decimal
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -70,8 +70,8 @@ def test_a_prepared_log_is_the_one_made_in_memory(tmp_path_factory, table, endin
     folder = tmp_path_factory.mktemp("log")
     path = folder / f"log.{ending}"
     write_table(table, path)
-    settings = {"max_len": max_len, "min_interactions": min_interactions, "split": split}
-    columns = {"basket": "order" if "order" in table else ""}
+    settings: dict[str, Any] = {"max_len": max_len, "min_interactions": min_interactions, "split": split}
+    columns: dict[str, Any] = {"basket": "order" if "order" in table else ""}
     try:
         expected = Sequences.from_log(load_log(path, **columns), **settings)
     except DataError as error:  # the temporal split is not always possible

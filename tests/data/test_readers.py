@@ -5,6 +5,7 @@ import datetime
 import gzip
 import io
 import uuid
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,7 +24,11 @@ from cprlab.errors import DataError
 from tests.data.test_log import as_triples, write
 from tests.data.test_sequences import assert_same_sequences
 
-PACKED = {"": bytes, ".gz": gzip.compress, ".zst": lambda text: pa.Codec("zstd").compress(text, asbytes=True)}
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": lambda text: pa.Codec("zstd").compress(text, asbytes=True),
+}
 ALONE = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=4)
 IDS = ALONE | st.tuples(ALONE, ALONE).map(" ".join) | st.sampled_from(["007", "7", "NA", "1,5", '"', "=cmd()", "ü;ß"])
 MOMENTS = {
@@ -33,6 +38,16 @@ MOMENTS = {
     "zones": st.sampled_from(["2017-01-31T23:30:00Z", "2017-02-01T00:15:00+02:00", "2017-01-31T20:00:00-05:00"]),
     "none": None,
 }
+
+
+def dialect(kind):
+    """How the csv module is to read and write this kind."""
+
+    class Kind(csv.excel):
+        delimiter = "," if kind == ".csv" else "\t"
+        quoting = csv.QUOTE_NONE if kind == ".inter" else csv.QUOTE_MINIMAL
+
+    return Kind
 
 
 @st.composite
@@ -48,17 +63,13 @@ def files(draw):
     rows = draw(st.lists(st.tuples(*columns, *[moments for _ in timed]), min_size=1, max_size=40))
     text = io.StringIO()
     named = [f"{name}:token" for name in header] if kind == ".inter" else header
-    quoting = csv.QUOTE_NONE if kind == ".inter" else csv.QUOTE_MINIMAL
-    csv.writer(text, delimiter="," if kind == ".csv" else "\t", quoting=quoting, lineterminator="\n").writerows(
-        [named, *rows]
-    )
+    csv.writer(text, dialect(kind), lineterminator="\n").writerows([named, *rows])
     return text.getvalue().encode(), kind
 
 
 def plain_log(content, kind):
     """Rows `user, item`, grouped by user and in order of time, and the titles, by the csv module alone."""
-    quoting = csv.QUOTE_NONE if kind == ".inter" else csv.QUOTE_MINIMAL
-    table = csv.reader(io.StringIO(content.decode()), delimiter="," if kind == ".csv" else "\t", quoting=quoting)
+    table = csv.reader(io.StringIO(content.decode()), dialect(kind))
     header = [name.removesuffix(":token") for name in next(table)]
     rows = [dict(zip(header, row, strict=True)) for row in table]
 

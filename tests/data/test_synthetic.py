@@ -148,7 +148,7 @@ def test_a_context_partition_reaches_the_best_loss(plan):
             vocabulary = [-far] * 2 + [0, 0, math.log(0.4 / 5)]
             context = [math.log(0.6 / 4)] * 2 + [0, 0, math.log(0.4 / 5)]
         else:
-            vocabulary, context = np.eye(3)[history[0] // 6] * far, np.full(3, -far)
+            vocabulary, context = (np.eye(3)[history[0] // 6] * far).tolist(), [-far] * 3
         head = build_head(parse_head("Softmax + C"), weights.shape[1], 1)
         facets = {"V": torch.tensor(vocabulary)[None, None].double(), "C": torch.tensor(context)[None, None].double()}
         outputs = Outputs(torch.from_numpy(np.pad(weights, ((0, 1), (0, 0)))), None)

@@ -1,6 +1,7 @@
 """The explorer's front end on a page without a kernel: a model object that records what is sent, and made messages."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from playwright.sync_api import Page
@@ -139,7 +140,7 @@ def verdict(answers: int = 0, title: str = "Alien") -> dict:
     }  # fmt: skip
 
 
-def titles(first: list[str] = ()) -> list[str]:
+def titles(first: Sequence[str] = ()) -> list[str]:
     return [
         *first,
         *(f"Film {place}, a title of the usual length ({1950 + place % 70})" for place in range(len(first), 1000)),

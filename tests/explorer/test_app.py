@@ -206,14 +206,15 @@ def test_a_switch_is_undone_and_an_impossible_one_refused(subject):
     assert str(app.heads()[1]) == "Softmax"
     app.undo()
     assert app.state.settings == (Setting(), Setting())
-    for model, options, sentence in [
+    refused: list[tuple[int, dict, str]] = [
         (0, {"context": True}, "RepeatNet is a head of its own"),
         (1, {"pointer": True}, "needs P"),
         (1, {"rerank": [41]}, "must not be above the number of items, 40"),
         (1, {"rerank": [0]}, "at least 1"),
         (1, {"facets": 2}, "facets"),
         (1, {"contexts": True}, "contexts"),
-    ]:
+    ]
+    for model, options, sentence in refused:
         with pytest.raises(ConfigError, match=sentence):
             app.switch(model, **options)
     assert app.state.settings == (Setting(), Setting())

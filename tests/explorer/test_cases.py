@@ -54,7 +54,7 @@ def test_a_preset_lists_its_cases(cases):
     rng = np.random.default_rng(0)
     cases.table["copyable"] = rng.choice(["yes", "no", "undecided", ""], len(cases.table))
     found = {preset: cases.find(Query(preset=preset))["case"].tolist() for preset in PRESETS}
-    expected = {preset: [] for preset in PRESETS}
+    expected: dict[str, list[int]] = {preset: [] for preset in PRESETS}
     for case, row in cases.table.iterrows():
         least, most = sorted([row["copy A"], row["copy B"]])
         told = {

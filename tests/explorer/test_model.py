@@ -48,7 +48,7 @@ def test_an_encoder_that_learns_users_reads_the_cases_own(sequences):
     sizes, users = MFConfig(d=6), sequences.windows("test").user
     recommender = Recommender(sizes, parse_head("Softmax + C"), 40, n_users=30, max_len=20).double().eval()
     with torch.no_grad():
-        recommender.encoder.users.weight.normal_()
+        recommender.get_parameter("encoder.users.weight").normal_()
     snapshot = Snapshot.from_sequences(recommender, sequences)
     model = Model(Subject("MF", snapshot, copy_probability(snapshot), False, recommender, users))
     for case in (0, 17):

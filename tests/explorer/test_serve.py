@@ -60,7 +60,8 @@ def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port):
         assert children
         for child in children:  # a token on a command line could be read by other users
             assert "for-the-test" not in Path(f"/proc/{child}/cmdline").read_text()
-        for own in {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), port)} - {"127.0.0.1", "127.0.1.1"}:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), port)}
+        for own in addresses - {"127.0.0.1", "127.0.1.1"}:
             assert not listening(port, own), f"it listens at {own}"
     finally:
         process.terminate()

@@ -184,13 +184,14 @@ def test_an_act_that_comes_twice_is_done_once(page):
 def test_what_is_refused_is_said_and_changes_nothing(page):
     page.set(history=[7])
     before = page.app.state
-    for content, sentence in [
+    refused: list[tuple[dict, str]] = [
         ({"set": {"history": [7, 40]}}, "There is no item 40"),
         ({"set": {"colours": "kind"}}, "Unknown setting 'colours'"),
         ({"set": {"query": {"sort": "copy C"}}}, "no column 'copy C'"),
         ({"command": "head", "value": {"model": 0, "C": True}}, "needs C"),
         ({"command": "head", "value": {"model": 0, "R": [99]}}, "number of items"),
-    ]:
+    ]
+    for content, sentence in refused:
         view = views(page.act(**content))[-1]
         assert sentence in view["error"]
         assert view["history"] == [7]

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _plain(arrays: dict[str, Any], header: dict[str, str]) -> dict[str, Any]:
     names = {name: json.loads(text) for name, text in header.items()}
     names |= {name: arrays[name].tolist() for name in ("item_ids", "titles") if name in arrays}
     ids = list(map(str, names.get("item_ids", range(len(weights)))))
-    tables = {name: arrays[name] for name in ("item_embeddings", "states", "bias") if name in arrays}
+    tables: dict[str, Any] = {name: arrays[name] for name in ("item_embeddings", "states", "bias") if name in arrays}
     for name, table in tables.items():
         if table.dtype.kind not in "fiub" or not np.isfinite(table).all():
             raise ValueError(f"{name} is not of finite numbers")
@@ -113,7 +114,7 @@ def snapshot_safetensors(rng: np.random.Generator, folder: Path) -> Case:
     kept = {
         name: array for name, array in arrays.items() if array.dtype.str[1:] in ("f2", "f4", "f8", "i4", "i8", "u8")
     }
-    header = {name: as_json(names[name]).decode() for name in ("item_ids", "titles") if name in names}
+    header: dict[str, str] = {name: as_json(names[name]).decode() for name in ("item_ids", "titles") if name in names}
     if rng.random() < 0.05:
         header["titles"] = pick(rng, ("[" * 100_000, "[1, 2", "", "[" + "9" * 5_000 + "]", "NaN"))
     data = safetensors(kept, header)
@@ -136,7 +137,8 @@ def snapshot_npz(rng: np.random.Generator, folder: Path) -> Case:
     if rng.random() < 0.03:
         arrays["titles"] = np.array(VALUES[:N], dtype=object)  # a pickle
     buffer = io.BytesIO()
-    (np.savez_compressed if rng.random() < 0.5 else np.savez)(buffer, **arrays)
+    save: Callable = np.savez_compressed if rng.random() < 0.5 else np.savez
+    save(buffer, **arrays)
     data = buffer.getvalue()
     if rng.random() < 0.2:  # a member is damaged, and the archive is sound
         with zipfile.ZipFile(buffer) as archive:
@@ -165,7 +167,8 @@ def histories(rng: np.random.Generator, folder: Path) -> Case:
     arrays = {name: array for name, array in _sound(rng).items() if name not in ("histories", "targets")}
     names = np.array([f"i{item}" for item in range(N)]) if rng.random() < 0.5 else np.arange(N) * 10
     by_id = rng.random() < 0.6
-    np.savez(model, **arrays, **({"item_ids": names} if by_id else {}))
+    held: dict[str, Any] = arrays | ({"item_ids": names} if by_id else {})
+    np.savez(model, **held)
     items = names.tolist() if by_id else list(range(N))
     rows = [[pick(rng, items) for _ in range(int(rng.integers(1, 5)))] for _ in range(M)]
     targets = [pick(rng, items) for _ in range(M)]
@@ -177,7 +180,7 @@ def histories(rng: np.random.Generator, folder: Path) -> Case:
             lambda: rows.__setitem__(0, None),
             lambda: targets.__setitem__(0, odd),
             lambda: (rows.pop(), targets.pop()),
-            lambda: (rows.append(rows[0]), targets.append(targets[0])),
+            lambda: [one.append(one[0]) for one in (rows, targets)],
         ]
         pick(rng, ways)()
     columns = {"history": pa.array(rows), "target": pa.array(targets)}

@@ -123,7 +123,8 @@ def as_json(content: Any) -> bytes:
 
 def safetensors(arrays: dict[str, np.ndarray], header: dict[str, str]) -> bytes:
     """Return a file in this format, written here so that its header can be changed."""
-    facts, content = {"__metadata__": header} if header else {}, b""
+    facts: dict[str, dict] = {"__metadata__": header} if header else {}
+    content = b""
     names = {"f2": "F16", "f4": "F32", "f8": "F64", "i1": "I8", "i4": "I32", "i8": "I64", "u8": "U64", "b1": "BOOL"}
     for name, array in arrays.items():
         data = np.ascontiguousarray(array).tobytes()

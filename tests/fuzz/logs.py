@@ -7,7 +7,7 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +84,7 @@ def _text(rng: np.random.Generator, delimiter: str, headers: tuple[str, ...]) ->
     return damaged(rng, data, text=True) if rng.random() < 0.4 else data
 
 
-def _case(rng: np.random.Generator, path: Path, delimiter: str, quoting: int) -> Case:
+def _case(rng: np.random.Generator, path: Path, delimiter: str, quoting: Literal[0, 3]) -> Case:
     both = rng.random() < 0.12  # the way by DuckDB too, which takes longer
 
     def read() -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _read(path: Path, both: bool) -> dict[str, Any]:
 
 def _compare_prepared(path: Path) -> None:
     """Raise an AssertionError unless the way by DuckDB ends as the way by memory does."""
-    results = []
+    results: list[Sequences | CprlabError] = []
     for way in (lambda: Sequences.from_log(load_log(path)), lambda: prepare(path, path.with_name("prepared"))):
         try:
             results.append(way())
@@ -142,7 +142,7 @@ def _compare_prepared(path: Path) -> None:
         assert not difference, f"prepared, {difference}"
 
 
-def _columns(path: Path, delimiter: str, quoting: int) -> dict[str, list[str]]:
+def _columns(path: Path, delimiter: str, quoting: Literal[0, 3]) -> dict[str, list[str]]:
     """Return a text file's columns by name, with the csv module."""
     text = path.read_bytes().decode("utf-8-sig")
     header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)

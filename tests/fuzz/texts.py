@@ -95,7 +95,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
         several = {name: _several(given[name]) for name in ("data", "encoder", "head", "notebooks") if name in given}
         settings = {name: _several(values) for name, values in given.get("settings", {}).items()}
-        full = {
+        full: dict[str, Any] = {
             "data": ["complete-journey-types"],
             "size": "smoke",
             "encoder": ["GRU4Rec"],

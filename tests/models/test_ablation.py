@@ -98,11 +98,13 @@ def test_weights_are_shared_and_the_trained_model_stays_as_it_is():
     other = ablated(trained, parse_head("Softmax + C"))
     assert other.embedding is trained.embedding
     assert other.encoder is trained.encoder
-    assert other.head.maps["C"].weight.data_ptr() == trained.head.maps["C"].weight.data_ptr()
-    assert ablated(trained, parse_head("Softmax + C + Mi")).head.maps["C"] is trained.head.maps["C"]
+    layer = "head.maps.C"
+    weight, copied = (model.get_parameter(f"{layer}.weight") for model in (trained, other))
+    assert copied.data_ptr() == weight.data_ptr()
+    assert ablated(trained, parse_head("Softmax + C + Mi")).get_submodule(layer) is trained.get_submodule(layer)
     assert str(trained.head.config) == "Softmax + CPR:10 + Mi"
     assert trained.log_probs(HISTORIES).tobytes() == before.tobytes()
-    assert set(other.head.maps) == {"V", "C"}
+    assert {name for name, _ in other.get_submodule("head.maps").named_children()} == {"V", "C"}
 
 
 def sizes(partitions):

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cprlab.errors import ConfigError
-from cprlab.models import Context, GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
+from cprlab.models import Context, EncoderConfig, GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
 from cprlab.models.partitions import Attention
 from cprlab.models.recommender import SCORES_AT_ONCE
 from tests.models import brute
@@ -46,7 +46,7 @@ HEADS = [
     "MoS:2 dynamic + C + F + Mi (context_facets=1, coefficients=linear)",
     "RepeatNet",
 ]
-ENCODERS = {
+ENCODERS: dict[str, EncoderConfig] = {
     "GRU4Rec": GRU4RecConfig(d=6, hidden=5),
     "GRU4Rec, 3 layers": GRU4RecConfig(d=6, hidden=5, layers=3, recurrent_bias=True),
     "SASRec": SASRecConfig(d=6, inner=7, heads=3, layers=3),

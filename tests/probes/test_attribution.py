@@ -119,4 +119,4 @@ def test_unusable_questions_are_refused_in_a_sentence(probe):
             probe(recommender, histories, targets=targets)
     for k in (0, 31, 2.5):
         with pytest.raises(ConfigError, match=f"k = {k} is not possible"):
-            attribution(recommender, [[1]], k)
+            attribution(recommender, [[1]], k)  # type: ignore[arg-type]

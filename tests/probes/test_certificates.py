@@ -10,7 +10,7 @@ from cprlab.probes import Snapshot, capacity, copyable, separable, separable_sha
 
 def make(n=300, d=8, m=60, sizes=(1, 5), biased=False, seed=0):
     rng = np.random.default_rng(seed)
-    sets = [rng.choice(n, size, replace=False) for size in rng.integers(*sizes, size=m)]
+    sets = [rng.choice(n, size, replace=False) for size in rng.integers(sizes[0], sizes[1], m)]
     weight, bias = rng.normal(size=(n, d)), rng.normal(size=n) if biased else None
     return Snapshot(weight, rng.normal(size=(m, d)), sets, rng.integers(0, n, m), bias)
 
@@ -53,12 +53,12 @@ def test_answers_are_those_of_a_linear_program_and_their_proofs_hold(biased, see
             assert min(*found.above.values(), *found.below.values()) >= 0
             assert sum(found.above.values()) == pytest.approx(1, abs=1e-12)
             assert sum(found.below.values()) == pytest.approx(1, abs=1e-12)
-            meets = [
-                sum(share * np.append(weight[item], bias[item]) for item, share in side.items())
+            above, below = (
+                np.sum([share * np.append(weight[item], bias[item]) for item, share in side.items()], axis=0)
                 for side in (found.above, found.below)
-            ]
-            np.testing.assert_allclose(meets[0][:-1], meets[1][:-1], atol=1e-8)
-            assert meets[0][-1] <= meets[1][-1] + 1e-8
+            )
+            np.testing.assert_allclose(above[:-1], below[:-1], atol=1e-8)
+            assert above[-1] <= below[-1] + 1e-8
 
 
 def test_the_middle_of_a_parallelogram_cannot_be_left_out_and_without_it_it_can():

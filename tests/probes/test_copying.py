@@ -187,6 +187,6 @@ def test_a_certain_forecast_that_is_wrong_costs_without_end():
 
 
 def test_scores_that_overflow_are_refused():
-    weight = np.float32([[1e30, 1e30], [0, 1e30], [1e30, -1e30]])
+    weight = np.array([[1e30, 1e30], [0, 1e30], [1e30, -1e30]], np.float32)
     with pytest.raises(DataError, match="case 0 overflow float32"):
-        copy_probability(Snapshot(weight, np.float32([[1e30, 0]] * 2), [[0], [1]], [0, 0]))
+        copy_probability(Snapshot(weight, np.array([[1e30, 0]] * 2, np.float32), [[0], [1]], [0, 0]))

@@ -96,8 +96,8 @@ def test_the_spectrum_of_log_probabilities_is_that_of_the_dense_matrix(snapshot)
 
 def test_log_probabilities_have_rank_d_and_one_for_the_normaliser_and_one_for_the_bias(snapshot):
     with_bias = np.concatenate([part.numpy() for _, part in snapshot.log_probs()])
-    without = Snapshot(snapshot.item_embeddings, snapshot.states, snapshot.histories, snapshot.targets)
-    without = np.concatenate([part.numpy() for _, part in without.log_probs()])
+    unbiased = Snapshot(snapshot.item_embeddings, snapshot.states, snapshot.histories, snapshot.targets)
+    without = np.concatenate([part.numpy() for _, part in unbiased.log_probs()])
     assert np.linalg.matrix_rank(with_bias) == D + 2
     assert np.linalg.matrix_rank(without) == D + 1
     assert np.linalg.matrix_rank(without - without.mean(1, keepdims=True)) == D
@@ -128,7 +128,7 @@ def test_what_is_not_defined_is_no_number():
     assert spectra(same)["share"].isna().sum() == 3
     assert np.isnan(value(same, "norm and popularity"))
     assert "bias and popularity" not in set(space(same)["measure"])
-    one_is_zero = Snapshot([[1.0, 0], [0, 0], [0, 2]], [[1.0, 1]], [[0]], [1])
+    one_is_zero = Snapshot([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0]], [[1.0, 1.0]], [[0]], [1])
     assert value(one_is_zero, "mean cosine") == 0
 
 

@@ -22,8 +22,8 @@ def test_log_probs_are_those_of_a_loop(biased, monkeypatch):
         for cases, log_probs in snapshot.log_probs():
             rows |= dict(zip(range(M)[cases], log_probs.numpy(), strict=True))
         for case, state in enumerate(given["states"]):
-            scores = [sum(weight * h for weight, h in zip(w, state, strict=True)) for w in given["item_embeddings"]]
-            scores = np.array(scores) + (given["bias"] if biased else 0)
+            loop = [sum(weight * h for weight, h in zip(w, state, strict=True)) for w in given["item_embeddings"]]
+            scores = np.array(loop) + (given["bias"] if biased else 0)
             np.testing.assert_allclose(rows[case], log_softmax(scores), rtol=0, atol=1e-13)
 
 

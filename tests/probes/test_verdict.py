@@ -60,7 +60,7 @@ def test_a_head_that_never_copies_loses_without_end_where_users_repeat():
 
 
 def test_a_copy_probability_that_rounds_to_one_loses_what_it_loses_in_double_precision():
-    single = Snapshot(np.float32([[40], [0], [1]]), np.float32([[1], [1]]), [[0], [0]], [0, 1])
+    single = Snapshot(np.array([[40.0], [0], [1]], np.float32), np.ones((2, 1), np.float32), [[0], [0]], [0, 1])
     cases, wanted = copy_probability(single), np.full(2, 0.5)
     assert cases["copy_probability"].tolist() == [1, 1]
     lost = loss_parts(cases, wanted, copy_dial(single, [wanted], progress=False)).set_index("part").loc["lost", "value"]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,8 @@ def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path)
 
 
 def test_a_models_name_is_text_on_the_page():
-    found = SimpleNamespace(subject=SimpleNamespace(name="<i>x_1_*[a](b)`"), verdict=SimpleNamespace(words="Words."))
+    subject, verdict = SimpleNamespace(name="<i>x_1_*[a](b)`"), SimpleNamespace(words="Words.")
+    found: Any = SimpleNamespace(subject=subject, verdict=verdict)
     assert verdicts([found]) == r"- **&lt;i&gt;x\_1\_\*\[a\](b)\`.** Words."
 
 

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL
 
 import dask
 import psutil
@@ -56,7 +58,7 @@ def pids(client, jobs=4):
 
 def test_jobs_come_back_in_order_and_what_fails_is_told(capfd):
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}), open_cluster(2) as client:
-        jobs = [
+        jobs: list[tuple[Callable, tuple]] = [
             (divmod, (7, 2)),
             (fail, (DataError("a.csv is empty."),)),
             (divmod, (7, 0)),
@@ -90,11 +92,12 @@ def test_each_gpu_has_a_worker_of_its_own(monkeypatch):
 def test_a_running_cluster_of_two_workers_is_used_and_left_running():
     port = free_port()
     dask_command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    front = subprocess.Popen([*dask_command, "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], **quiet)
+    front = subprocess.Popen(
+        [*dask_command, "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], stdout=DEVNULL, stderr=DEVNULL
+    )
     address = f"tcp://127.0.0.1:{port}"
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-    workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
+    workers = [subprocess.Popen(worker, stdout=DEVNULL, stderr=DEVNULL) for _ in range(2)]
     try:
         wait_for(front, port)
         with open_cluster(scheduler=address) as client:

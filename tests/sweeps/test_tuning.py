@@ -62,7 +62,7 @@ def test_gains_are_those_of_the_chosen_and_of_the_usual_values():
     results = grid_of_results()
     usual = {"learning_rate": 0.004, "dropout": 0.0}
     found = tuning_gains(results, "Softmax", usual).query("ranking == 'raw' and cases == 'all'").set_index("tuned")
-    values = {True: BEST, False: dict.fromkeys(HEADS, tuple(usual.values()))}
+    values: dict[bool, dict] = {True: BEST, False: dict.fromkeys(HEADS, tuple(usual.values()))}
     expected = {
         "neither": (False, False), "only Softmax + C": (False, True), "only Softmax": (True, False),
         "both": (True, True),

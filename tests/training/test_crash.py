@@ -5,9 +5,12 @@ import os
 import signal
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from cprlab.evaluation import evaluate
 from cprlab.models import GRU4RecConfig
@@ -40,8 +43,8 @@ def die_in_the_second_write(sequences, folder):
 
         return writing
 
-    loop.torch.save, runs.save_file = half(loop.torch.save), half(runs.save_file)
-    train(sequences, CONFIG, folder, "cpu")
+    with patch.object(torch, "save", half(torch.save)), patch.object(runs, "save_file", half(save_file)):
+        train(sequences, CONFIG, folder, "cpu")
 
 
 def train_slowly(sequences, folder):
@@ -49,8 +52,8 @@ def train_slowly(sequences, folder):
         time.sleep(0.5)
         return evaluate(*args)
 
-    loop.evaluate = slow
-    train(sequences, CONFIG, folder, "cpu")
+    with patch.object(loop, "evaluate", slow):
+        train(sequences, CONFIG, folder, "cpu")
 
 
 def assert_same(one, other):

@@ -20,7 +20,7 @@ from cprlab.training.loss import build_loss
 from tests.conftest import random_log
 from tests.training import together
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}  # what only rounding moves, such as the biases of keys, has no true digits
+RTOL, ATOL = 1e-9, 1e-11  # what only rounding moves, such as the biases of keys, has no true digits
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def assert_same(one, other):
     ours, theirs = (load_file(run.folder / "model.safetensors") for run in (one, other))
     assert ours.keys() == theirs.keys()
     for name, weight in ours.items():
-        np.testing.assert_allclose(weight.numpy(), theirs[name].numpy(), **CLOSE, err_msg=name)
+        np.testing.assert_allclose(weight.numpy(), theirs[name].numpy(), RTOL, ATOL, err_msg=name)
     shared = ["epoch", "loss", "ndcg"]
     pd.testing.assert_frame_equal(one.history[shared], other.history[shared], rtol=1e-9)
     pd.testing.assert_frame_equal(one.cases, other.cases, rtol=1e-9)
@@ -122,7 +122,12 @@ def test_devices_are_counted_by_machine(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     opened = []
     launched = SimpleNamespace(launch=lambda: None)
-    monkeypatch.setattr("lightning_fabric.Fabric", lambda **given: opened.append(given) or launched)
+
+    def opening(**given):
+        opened.append(given)
+        return launched
+
+    monkeypatch.setattr("lightning_fabric.Fabric", opening)
     processes.open_fabric("cuda")
     assert (opened[0]["accelerator"], opened[0]["devices"], opened[0]["num_nodes"]) == ("cuda", 2, 2)
     assert not processes.is_first()

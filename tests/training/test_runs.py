@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from cprlab.data import InteractionLog, Sequences
 from cprlab.errors import ConfigError, CprlabError, DataError
-from cprlab.evaluation import evaluate
-from cprlab.models import GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
-from cprlab.training import Run, RunConfig, TrainingConfig, loop, run_folder, train
+from cprlab.evaluation import METRICS, evaluate
+from cprlab.models import EncoderConfig, GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
+from cprlab.training import Run, RunConfig, Training, TrainingConfig, fit, loop, run_folder, train
 
 CONFIG = RunConfig(
     encoder=GRU4RecConfig(d=8, hidden=8, dropout=0.2),
@@ -24,7 +24,9 @@ def weights(run):
     return {name: weight.numpy() for name, weight in load_file(run.folder / "model.safetensors").items()}
 
 
-EVERY = [(GRU4RecConfig(d=8, hidden=8), "Softmax", loss) for loss in ("BPR", "BCE", "gBCE", "sampled")]
+EVERY: list[tuple[EncoderConfig, str, str]] = [
+    (GRU4RecConfig(d=8, hidden=8), "Softmax", loss) for loss in ("BPR", "BCE", "gBCE", "sampled")
+]
 EVERY += [(SASRecConfig(d=8, inner=8), head, "CE") for head in ("Softmax (post)", "MoS:2 static + C", "RepeatNet")]
 EVERY += [(MFConfig(d=8), "MoS:3 + R:5", "CE"), (MFConfig(d=8), "Softmax + CP (tied=False)", "gBCE")]
 
@@ -42,6 +44,23 @@ def test_training_learns_and_repeats_bit_for_bit(sequences, tmp_path):
     third = train(sequences, CONFIG.but(training=CONFIG.training.but(seed=1)), tmp_path / "one", "cpu")
     assert third.folder != one.folder
     assert not np.array_equal(weights(third)["embedding.weight"], weights(one)["embedding.weight"])
+
+
+@pytest.mark.parametrize("loss", ["CE", "sampled"])
+def test_steps_taken_alone_are_those_of_fit(sequences, loss):
+    config = TrainingConfig(epochs=1, batch_size=8, loss=loss)
+    trained = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        trained.append(Recommender(GRU4RecConfig(d=8, hidden=8, dropout=0.2), parse_head("Softmax + C"), 40))
+    (row,) = fit(trained[0], sequences, config, "cpu").to_dict("records")
+    steps = list(Training(trained[1], sequences, config, "cpu").epoch(0))
+    windows = sequences.windows("train")
+    assert len(steps) == -(-len(windows) // 8)
+    assert sum(targets for targets, _ in steps) == windows.n_targets.sum()
+    assert row["loss"] == sum(loss for _, loss in steps) / windows.n_targets.sum()
+    for one, other in zip(*(model.parameters() for model in trained), strict=True):
+        np.testing.assert_array_equal(one.detach(), other.detach())
 
 
 def test_a_run_read_back_gives_the_same_scores(sequences, tmp_path):
@@ -130,7 +149,7 @@ def test_training_stops_when_the_validation_no_longer_rises_and_keeps_the_best(s
         return pd.DataFrame({"rank": rank, "score": next(scores), "log_loss": 1.0})
 
     monkeypatch.setattr(loop, "evaluate", scripted)
-    monkeypatch.setitem(loop.METRICS, "NDCG@10", lambda cases, rank: cases["score"])
+    monkeypatch.setitem(METRICS, "NDCG@10", lambda cases, rank: cases["score"])
     config = CONFIG.but(training=TrainingConfig(epochs=5, batch_size=8, patience=2))
     torch.manual_seed(0)
     recommender = Recommender(config.encoder, parse_head(config.head), sequences.n_items)
@@ -200,7 +219,7 @@ def test_unusable_settings_are_refused_in_a_sentence(sequences, tmp_path):
     with pytest.raises(ConfigError, match="'seed' cannot be -1"):
         TrainingConfig(seed=-1)
     with pytest.raises(ConfigError, match=r"Unknown setting 'epoch': did you mean 'epochs'"):
-        TrainingConfig(epoch=3)
+        TrainingConfig(epoch=3)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"Unknown encoder 'GRU': did you mean 'GRU4Rec'"):
         RunConfig(encoder={"name": "GRU"})
     with pytest.raises(ConfigError, match=r"Unknown setting 'hidden': Possible: name, d, layers, heads"):
