@@ -274,7 +274,8 @@ def build_head(config: HeadConfig, d: int, layers: int) -> Head:
 
 def _at(read: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Return what stands in (B, L, d) at the positions (B, T), as (B, T, d)."""
-    return read.gather(1, at[:, :, None].expand(-1, -1, read.shape[2]))
+    rows = at + read.shape[1] * torch.arange(len(read), device=at.device)[:, None]
+    return read.flatten(0, 1).index_select(0, rows.flatten()).view(*at.shape, -1)  # `gather` is slow, backwards as well
 
 
 def _log_softmax(z: torch.Tensor) -> torch.Tensor:

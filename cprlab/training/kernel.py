@@ -10,11 +10,15 @@ few items get, where g = ∂loss/∂norm; a mixture has this for each of its sof
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
+from torch.nn import functional as F
 
 from cprlab.models import Context, Head, Outputs
 from cprlab.models.heads import Component
@@ -22,12 +26,11 @@ from cprlab.models.partitions import Facets, Merge, merge
 from cprlab.training import fused
 from cprlab.training.loss import Loss, compared
 
-# Positions, and logits, scored at once at the most, but a window at the least: on a processor so many that a product
-# with the item embeddings pays for reading them, and caches hold the rest; on a GPU so many that its cores are busy.
-CHUNK = {"cpu": (256, 20 * 2**20), "cuda": (2**14, 2**26)}
+# How much is scored at once, but a window at the least. On a processor: as many logits as its caches hold, or so many
+# positions that a product with the item embeddings pays for reading them, up to so many logits as memory should hold.
+# On a GPU: so many positions that its cores are busy, up to so many logits.
+CHUNK = {"cpu": (2**20, 256, 20 * 2**20), "cuda": (0, 2**14, 2**26)}
 ALIGNED = 16  # a row's length is a multiple of it: products with rows that begin anywhere take a third longer
-
-DENSE = 30  # times k: for so few items the gradients of a reranker's scores cost less as products with all of them
 
 # A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
 # Smaller numbers would not be normal ones in single precision, and slow to compute with.
@@ -80,8 +83,9 @@ class _Chunked(torch.autograd.Function):
     ) -> torch.Tensor:
         device = weight.device.type
         low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        most_rows, most_logits = CHUNK.get(device, CHUNK["cpu"])
-        rows_at_once = min(most_rows, most_logits // (len(weight) * len(head.components)))
+        cached, positions, most = CHUNK.get(device, CHUNK["cpu"])
+        logits = len(weight) * len(head.components)  # of a position
+        rows_at_once = min(max(positions, cached // logits), most // logits)
         step = max(1, rows_at_once // targets.shape[1])  # in windows
         width = -(-len(weight) // ALIGNED) * ALIGNED
         buffers = [weight.new_empty(min(step, len(targets)), targets.shape[1], width) for _ in head.components]
@@ -126,8 +130,8 @@ class _Shared:
         return found
 
     def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Return what `Outputs.score` does; the gradients of the embeddings are added to the rest in its backward."""
-        return _Score.apply(facet, codes, self)
+        """Return what `Outputs.score` does; the gradients of the embeddings are added to the rest."""
+        return _Score.apply(facet, codes, self) if codes.device.type == "cpu" else self.lookup(codes).products(facet)
 
     def differentiate(self, facet: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return the gradient of the facets (B, T, d) whose products with all items have the gradients (B·T, n + 1).
@@ -159,24 +163,40 @@ class _Shared:
                 total.scatter_add_(0, codes.view(-1, *[1] * (rows.dim() - 1)).expand_as(rows), rows)
 
 
+with warnings.catch_warnings():  # of the first such tensor torch says that they are in beta state
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor([0], [], [], (0, 1))
+
+
 class _Score(torch.autograd.Function):
-    """`Outputs.score` of facets (B, T, d) and items (B, T, k), whose backward adds to `_Shared`'s gradients."""
+    """`Outputs.score` of facets (B, T, d) and items (B, T, k) on a processor: no row of the embeddings is copied.
+
+    Its backward adds to `_Shared`'s gradients.
+    """
 
     @staticmethod
     def forward(ctx: Any, facet: torch.Tensor, codes: torch.Tensor, shared: _Shared) -> torch.Tensor:
         ctx.save_for_backward(facet, codes)
-        ctx.shared = shared
-        return shared.outputs.score(facet, codes)
+        ctx.shared, (weight, bias) = shared, shared.outputs
+        rows, begins = facet.flatten(0, 1), torch.arange(0, codes.numel() + 1, codes.shape[-1])
+        where = torch.sparse_csr_tensor(
+            begins, codes.flatten(), facet.new_zeros(codes.numel()), (len(rows), len(weight)), check_invariants=False
+        )
+        scores = torch.sparse.sampled_addmm(where, rows, weight.T).values().view_as(codes)
+        return scores if bias is None else scores + bias[codes]
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (facet, codes), shared = ctx.saved_tensors, ctx.shared
-        if len(shared.outputs.weight) < DENSE * codes.shape[-1]:
-            rows = grad.new_zeros(*grad.shape[:-1], len(shared.outputs.weight)).scatter_add_(-1, codes, grad)
-            return shared.differentiate(facet, rows.flatten(0, 1), shared.outputs.weight), None, None
-        weight, bias = shared.outputs.lookup(codes)
-        shared.add(codes, grad[..., None] * facet[..., None, :], None if bias is None else grad)
-        return (grad[..., None, :] @ weight).squeeze(-2), None, None
+        rows, codes, grad = facet.flatten(0, 1), codes.flatten(0, 1), grad.flatten(0, 1)
+        few = len(shared.grad_weight) <= codes.numel()  # items: a product for all is smaller than one for each code
+        if few:
+            begins, size = np.arange(0, codes.numel() + 1, codes.shape[1]), (len(rows), len(shared.grad_weight))
+            sparse = csr_array((grad.numpy().ravel(), codes.numpy().ravel(), begins), shape=size)
+            shared.grad_weight += torch.from_numpy(sparse.T @ rows.numpy())
+        shared.add(codes, None if few else grad[..., None] * rows[:, None], grad)
+        back = F.embedding_bag(codes, shared.outputs.weight, per_sample_weights=grad, mode="sum")
+        return back.view_as(facet), None, None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cprlab.models import Context, GRU4RecConfig, Recommender, parse_head
-from cprlab.models.partitions import GROUP, largest
+from cprlab.models.partitions import GROUP, MANY, largest
 from cprlab.training import fused
-from cprlab.training.kernel import FLOOR, chunked, softmax_
+from cprlab.training.kernel import FLOOR, _Shared, chunked, softmax_
 from cprlab.training.loss import CrossEntropy
 
 KINDS = (
@@ -92,7 +92,8 @@ def assert_alike(found, expected, within):
     few=st.integers(1, 40),
     biased=st.booleans(),
 )
-@example("Softmax + CPR:{0},{1} + Mi", 50_000, 0.002, 9, 12, 40, True)  # two chunks
+@example("Softmax + CPR:{0},{1} + Mi", 50_000, 0.002, 9, 12, 40, True)  # more items than codes are reranked
+@example("Softmax + CPR:{0},{1} + Mi", 5_000, 0.02, 30, 12, 40, True)  # two chunks
 @example("MoS:3 + CPR:{0}", 50_000, 0.01, 3, 12, 40, False)
 @example("Softmax + CPR:{0}", 17, 1.0, 5, 12, 17, True)  # every item is C's or R's
 def test_loss_and_gradients_are_those_of_dense_logits(kind, n_items, share, n_windows, length, few, biased):
@@ -104,6 +105,13 @@ def test_loss_and_gradients_are_those_of_dense_logits(kind, n_items, share, n_wi
     for name in ("embedding.weight", "output_embedding.weight", "item_bias"):
         if found[1].get(name) is not None:
             assert (found[1][name][n_items] == 0).all()  # padding's
+
+
+@pytest.mark.parametrize("kind", ["Softmax + CPR:{0},{1} + Mi", "MoS:3 + CPR:{0}"])
+def test_rerankers_scored_as_on_other_devices_have_the_same_gradients(kind, monkeypatch):
+    monkeypatch.setattr(_Shared, "score", lambda self, facet, codes: self.lookup(codes).products(facet))
+    recommender, batch = build(kind.format(3, 9), 90, biased=True), a_batch(90, 7, 12, 40)
+    assert_alike(gradients(recommender, batch, True), gradients(recommender, batch, False), 1e-10)
 
 
 @pytest.mark.parametrize("kind", ["Softmax", "Softmax + CPR:{0},{1} + Mi", "MoS:3 + CPR:{0}"])
@@ -212,7 +220,17 @@ def test_the_softmax_in_place_holds_no_denormal_number():
 
 @given(st.data())
 def test_the_largest_are_found_in_groups(data):
-    n = data.draw(st.integers(1, 3 * GROUP**2))
-    k = data.draw(st.integers(1, n) | st.integers(1, 1 + n // GROUP))  # too many for groups, or few
+    n = data.draw(st.integers(1, 3 * MANY * GROUP**2))
+    k = data.draw(st.integers(1, n) | st.integers(1, 1 + n // (MANY * GROUP)))  # too many for groups, or few
     z = torch.randn(3, n, generator=torch.Generator().manual_seed(n * 1000 + k))
     assert (largest(z, k).sort().values == z.argsort(descending=True)[:, :k].sort().values).all()
+
+
+@pytest.mark.parametrize("n", [60, 2000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_of_equal_numbers_as_many_are_the_largest_as_are_asked_for(n, dtype):
+    z = torch.randint(4, (50, n), generator=torch.Generator().manual_seed(0)).to(dtype)
+    z[0], z[1, 5:] = 1.0, -torch.inf
+    found = largest(z, 7).sort().values
+    assert (found.diff() > 0).all()  # each once
+    assert (z.gather(1, found).sort(descending=True).values == z.sort(descending=True).values[:, :7]).all()

@@ -70,7 +70,7 @@ def by_hand(name, z, target, negatives):
 
 @pytest.fixture
 def chunks_of_one_window(monkeypatch):
-    monkeypatch.setitem(kernel.CHUNK, "cpu", (1, 2**20))
+    monkeypatch.setitem(kernel.CHUNK, "cpu", (0, 1, 2**20))
 
 
 @pytest.mark.usefixtures("chunks_of_one_window")
