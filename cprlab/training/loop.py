@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -30,7 +31,7 @@ BATCHES_SORTED_TOGETHER = 200
 
 
 class TrainingConfig(Config):
-    """How to train: Adam on the mean loss of the targets of a batch.
+    """How to train: Adam on the summed loss of a batch's targets, divided by how many a batch has in the mean.
 
     Attributes:
         epochs: at most; an epoch scores every training position once.
@@ -80,6 +81,7 @@ def fit(
     config: TrainingConfig,
     device: Device = "auto",
     checkpoint: Path | None = None,
+    bar: Callable[..., tqdm] = tqdm,
 ) -> pd.DataFrame:
     """Train in place; the recommender ends with the weights of its best epoch.
 
@@ -92,6 +94,7 @@ def fit(
         config: how.
         device: where.
         checkpoint: a file that holds the state after each epoch; if it is there, training goes on from it.
+        bar: opens what shows how far training is.
 
     Returns:
         A row an epoch: `epoch, loss` (the mean of a target; nats for CE), `ndcg` (validation NDCG@10), `seconds,
@@ -110,7 +113,7 @@ def fit(
     windows = sequences.windows("train")
     targets = int(windows.n_targets.sum())
     done = len(state["epochs"])
-    with tqdm(
+    with bar(
         total=targets * config.epochs,
         initial=targets * done,
         unit=" targets",
@@ -119,7 +122,7 @@ def fit(
         leave=None,  # a bar over many trainings stays alone
         disable=not is_first(),
         desc=f"{recommender.head.config}",
-    ) as bar:
+    ) as shown:
         for epoch in range(done, config.epochs):
             if _stale(state["epochs"], config.patience):
                 break
@@ -132,12 +135,12 @@ def fit(
                 batch = sequences.batch(windows, chosen)
                 share = _share(batch, loss.draw(batch.targets), fabric.global_rank, fabric.world_size)
                 value = model(*(tensor.to(fabric.device) for tensor in share))
-                n_targets = int(windows.n_targets[chosen].sum())
                 optimizer.zero_grad()
-                fabric.backward(fabric.world_size * value / n_targets)  # gradients are averaged over the processes
+                # One divisor for all, so that every target weighs the same; gradients are averaged over the processes.
+                fabric.backward(fabric.world_size * value * len(batches) / targets)
                 optimizer.step()
                 summed += float(value.detach())
-                bar.update(n_targets)
+                shown.update(int(windows.n_targets[chosen].sum()))
             summed = total(fabric, summed)
             seconds = time.perf_counter() - began
             ndcg = by_first(partial(_validate, recommender, sequences)) if math.isfinite(summed) else math.nan
@@ -146,7 +149,7 @@ def fit(
                     f"Training diverged in epoch {epoch + 1}: the loss is {summed / targets:.4g}, "
                     f"the validation NDCG@10 {ndcg}; lower the learning rate."
                 )
-            bar.set_postfix(epoch=epoch + 1, loss=f"{summed / targets:.3f}", ndcg=f"{ndcg:.4f}")
+            shown.set_postfix(epoch=epoch + 1, loss=f"{summed / targets:.3f}", ndcg=f"{ndcg:.4f}")
             state["epochs"].append(
                 {
                     "epoch": epoch + 1,
