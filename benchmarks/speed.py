@@ -27,7 +27,7 @@ from benchmarks.memory import forget_peak, peak
 from cprlab.data import Batch, Sequences
 from cprlab.evaluation import evaluate
 from cprlab.files import whole
-from cprlab.models import Context, GRU4RecConfig, Outputs, Recommender, parse_head
+from cprlab.models import Context, GRU4RecConfig, Outputs, Recommender, SoftmaxConfig, parse_head
 from cprlab.models.heads import PartitionedSoftmax
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 from cprlab.plots import COLOURS
@@ -51,7 +51,9 @@ def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows
     items = torch.randint(n_items, (windows, length), generator=generator)
     targets = torch.randint(n_items, (windows, length), generator=generator)
     if work in HEADS:
-        head, loss = PartitionedSoftmax(parse_head(HEADS[work].format(k=k)), D, layers=1), CrossEntropy()
+        config, loss = parse_head(HEADS[work].format(k=k)), CrossEntropy()
+        assert isinstance(config, SoftmaxConfig)
+        head = PartitionedSoftmax(config, D, layers=1)
         facets = {name: torch.randn(windows, length, D, generator=generator).requires_grad_() for name in head.maps}
         at = torch.arange(length).expand(windows, -1)
         leaves = [weight, *facets.values()]

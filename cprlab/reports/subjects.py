@@ -16,7 +16,7 @@ from cprlab.models import Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
 from cprlab.probes.arrays import SUFFIXES
 from cprlab.reports.config import ReportConfig
-from cprlab.training import Run, train
+from cprlab.training import Run, train_all
 
 AT_ONCE = 512  # histories
 
@@ -54,8 +54,8 @@ class ModelsConfig(ReportConfig):
             sequences = self.sequences()
         if not sources:
             sequences = self.sequences()
-            trained = (train(sequences, config, self.runs, self.device) for config in self.run_configs().values())
-            sources = [str(run.folder) for run in trained]
+            trained = train_all(sequences, self.run_configs(), self.runs, self.device)
+            sources = [str(run.folder) for run in trained.values()]
         if len({Path(source).resolve() for source in sources}) < len(sources):
             raise ConfigError(f"{max(sources, key=sources.count)} is given twice; give each model once.")
         subjects = [open_subject(source, sequences, self.data, self.histories, facet) for source in sources]

@@ -1,7 +1,19 @@
 """Losses, the one training loop, and the folders in which runs are kept."""
 
+from cprlab.training.abreast import train_all
 from cprlab.training.loop import Training, TrainingConfig, fit
 from cprlab.training.planted import fit_plan, planted_losses
 from cprlab.training.runs import Run, RunConfig, run_folder, train
 
-__all__ = ["Run", "RunConfig", "Training", "TrainingConfig", "fit", "fit_plan", "planted_losses", "run_folder", "train"]
+__all__ = [
+    "Run",
+    "RunConfig",
+    "Training",
+    "TrainingConfig",
+    "fit",
+    "fit_plan",
+    "planted_losses",
+    "run_folder",
+    "train",
+    "train_all",
+]

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -27,11 +27,11 @@ from cprlab.training.processes import by_first, is_first, open_fabric, total
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "float64", "bfloat16"]
-BATCHES_SORTED_TOGETHER = 200
+BATCHES_SORTED_TOGETHER = 5  # more would make batches of windows that are too much alike to learn from
 
 
 class TrainingConfig(Config):
-    """How to train: Adam on the mean loss of the targets of a batch.
+    """How to train: Adam on the summed loss of a batch's targets, divided by how many a batch has in the mean.
 
     Attributes:
         epochs: at most; an epoch scores every training position once.
@@ -81,6 +81,7 @@ def fit(
     config: TrainingConfig,
     device: Device = "auto",
     checkpoint: Path | None = None,
+    bar: Callable[..., tqdm] = tqdm,
 ) -> pd.DataFrame:
     """Train in place; the recommender ends with the weights of its best epoch.
 
@@ -93,6 +94,7 @@ def fit(
         config: how.
         device: where.
         checkpoint: a file that holds the state after each epoch; if it is there, training goes on from it.
+        bar: opens what shows how far training is.
 
     Returns:
         A row an epoch: `epoch, loss` (the mean of a target; nats for CE), `ndcg` (validation NDCG@10), `seconds,
@@ -105,7 +107,7 @@ def fit(
         state = _resume(checkpoint, recommender, optimizer, fabric.device)
     targets = int(training.windows.n_targets.sum())
     done = len(state["epochs"])
-    with tqdm(
+    with bar(
         total=targets * config.epochs,
         initial=targets * done,
         unit=" targets",
@@ -114,7 +116,7 @@ def fit(
         leave=None,  # a bar over many trainings stays alone
         disable=not is_first(),
         desc=f"{recommender.head.config}",
-    ) as bar:
+    ) as shown:
         for epoch in range(done, config.epochs):
             if _stale(state["epochs"], config.patience):
                 break
@@ -122,7 +124,7 @@ def fit(
             summed = 0.0
             for n_targets, value in training.epoch(epoch):
                 summed += value
-                bar.update(n_targets)
+                shown.update(n_targets)
             summed = total(fabric, summed)
             seconds = time.perf_counter() - began
             ndcg = by_first(partial(_validate, recommender, sequences)) if math.isfinite(summed) else math.nan
@@ -131,7 +133,7 @@ def fit(
                     f"Training diverged in epoch {epoch + 1}: the loss is {summed / targets:.4g}, "
                     f"the validation NDCG@10 {ndcg}; lower the learning rate."
                 )
-            bar.set_postfix(epoch=epoch + 1, loss=f"{summed / targets:.3f}", ndcg=f"{ndcg:.4f}")
+            shown.set_postfix(epoch=epoch + 1, loss=f"{summed / targets:.3f}", ndcg=f"{ndcg:.4f}")
             state["epochs"].append(
                 {
                     "epoch": epoch + 1,
@@ -188,15 +190,16 @@ class Training:
         fabric, loss = self.fabric, self.loss
         torch.manual_seed(self.config.seed + 1_000_003 * (number + 1))  # the same after a restart
         self.model.train()
-        for chosen in _batches(self.windows, self.config.batch_size, np.random.default_rng((self.config.seed, number))):
+        batches = _batches(self.windows, self.config.batch_size, np.random.default_rng((self.config.seed, number)))
+        mean = self.windows.n_targets.sum() / len(batches)  # one divisor for all, so that every target weighs the same
+        for chosen in batches:
             batch = self.sequences.batch(self.windows, chosen)
             share = _share(batch, loss.draw(batch.targets), fabric.global_rank, fabric.world_size)
             value = self.model(*(tensor.to(fabric.device) for tensor in share))
-            n_targets = int(self.windows.n_targets[chosen].sum())
             self.optimizer.zero_grad()
-            fabric.backward(fabric.world_size * value / n_targets)  # gradients are averaged over the processes
+            fabric.backward(fabric.world_size * value / mean)  # gradients are averaged over the processes
             self.optimizer.step()
-            yield n_targets, float(value.detach())
+            yield int(self.windows.n_targets[chosen].sum()), float(value.detach())
 
 
 class _State(TypedDict):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import platform
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ import pydantic
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tqdm import tqdm
 
 from cprlab.config import Config
 from cprlab.data import Sequences
@@ -124,7 +126,13 @@ class Run:
             )
 
 
-def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", device: Device = "auto") -> Run:
+def train(
+    sequences: Sequences,
+    config: RunConfig,
+    runs: Path | str = "runs",
+    device: Device = "auto",
+    bar: Callable[..., tqdm] = tqdm,
+) -> Run:
     """Return the run of this configuration on these data: read back if it is there, else trained and kept.
 
     A training that was interrupted goes on after its last whole epoch. Where another process trains the same run, this
@@ -136,6 +144,7 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
         config: what to train.
         runs: the folder of run folders.
         device: where to train.
+        bar: opens what shows how far training is.
 
     Raises:
         ConfigError: the head does not fit the data, or the device is not there.
@@ -157,7 +166,7 @@ def train(sequences: Sequences, config: RunConfig, runs: Path | str = "runs", de
             return not folder.is_dir()
 
         if by_first(claim):
-            _train(sequences, config, folder, device, unfinished)
+            _train(sequences, config, folder, device, unfinished, bar)
     run = Run.load(folder)
     run.check_data(sequences)
     return run
@@ -170,10 +179,12 @@ def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs
     return Path(runs) / f"{name}-{config.identity(sequences)}"
 
 
-def _train(sequences: Sequences, config: RunConfig, folder: Path, device: Device, unfinished: Path) -> None:
+def _train(
+    sequences: Sequences, config: RunConfig, folder: Path, device: Device, unfinished: Path, bar: Callable[..., tqdm]
+) -> None:
     torch.manual_seed(config.training.seed)
     recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
-    history = fit(recommender, sequences, config.training, device, checkpoint=unfinished)
+    history = fit(recommender, sequences, config.training, device, unfinished, bar)
     by_first(partial(_keep, recommender, sequences, config, history, folder))
     by_first(partial(discard, unfinished))
 

@@ -139,6 +139,7 @@ def corrected(case, state, history):
     if plain:
         return log_softmax(weight[1:] @ states[-1][-1])
     head = parse_head(MEANT[case["name"]])
+    assert isinstance(head, SoftmaxConfig)
     if config["use_out_emb"] and "out_item_embedding.weight" in state:
         weight = state["out_item_embedding.weight"]
     names = [f"V{k}" for k in suffixes(head.facets)]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cprlab.data import InteractionLog, Sequences
+from cprlab.data.sequences import Split
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
@@ -42,12 +43,13 @@ def test_windows_are_those_of_plain_loops(users, max_len, column):
     kept = [[once(basket) for basket in of_user] for of_user in users]
     kept = [of_user for of_user in kept if sum(map(len, of_user)) >= 5]
     assert sequences.n_users == len(kept)
-    expected = {"train": {}, "validation": {}, "test": {}}
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    expected: dict[Split, dict] = {split: {} for split in splits}
     for user, of_user in enumerate(kept):
         for place, basket in enumerate(of_user):
             before = [item for earlier in of_user[:place] for item in earlier]
             back = len(of_user) - place
-            split = "test" if back == 1 else "validation" if back == 2 else "train"
+            split = splits[max(0, 3 - back)]
             for nth, item in enumerate(basket if before else ()):
                 expected[split][user, len(before) + nth] = (item, before)
     for split, cases in expected.items():

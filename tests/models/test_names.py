@@ -42,11 +42,12 @@ def test_what_a_name_means():
     assert parse_head("mos:3 static+c (tied = off)") == SoftmaxConfig(
         facets=3, mixture="static", context=True, tied=False
     )
-    assert parse_head("MoS:3").mixture == "max_logits"  # what the paper calls MoS
+    assert parse_head("MoS:3") == SoftmaxConfig(facets=3, mixture="max_logits")  # what the paper calls MoS
 
 
 def test_options_by_keyword():
     head = parse_head("Softmax + CPR:5 + Mi", context_merge="half", context_norm=False, window=4, tied=False)
+    assert isinstance(head, SoftmaxConfig)
     assert (head.context_merge, head.context_norm, head.window, head.tied) == ("half", False, 4, False)
     assert parse_head(str(head)) == head
 
