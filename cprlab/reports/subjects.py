@@ -151,10 +151,9 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
         raise ConfigError(f"{folder} holds no histories; give the log that it was trained on as --data.")
     run.check_data(sequences)
     snapshot = Snapshot.from_sequences(run.recommender, sequences, facet=facet)
-    head = run.recommender.head.config
     users = sequences.windows("test").user
     return Subject(
-        f"{run.config.encoder.name}, {head}",
+        run.config.name,
         snapshot,
         run.cases,
         not run.recommender.head.plain,
