@@ -36,7 +36,7 @@ Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
 Basket = Annotated[str, typer.Option(help="The log's column of baskets, whose rows are taken together.")]
 Split = Annotated[str, typer.Option(help="How interactions are held out: leave-one-out or temporal.")]
 Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
-Heads = Annotated[str, typer.Option(help="Heads to train, a semicolon between two.")]
+Heads = Annotated[str, typer.Option(help="Heads, a semicolon between two; Recent and Counts only count.")]
 Epochs = Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")]
 Seed = Annotated[int, typer.Option(help="Makes the result repeatable.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -54,7 +54,7 @@ State = "The explorer's state: a line of JSON, or a .json file that holds it"
 Kind = TypeVar("Kind", bound=Config)
 
 HEAD = "Softmax + CPR:100 + Mi"
-HEADS = f"Softmax; {HEAD}"
+HEADS = f"Recent; Counts; Softmax; {HEAD}"
 DATA = "complete-journey-types"
 
 

@@ -60,7 +60,7 @@ def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
         probability minus the observed repeat (1 or 0), case by case: zero on average if the head is calibrated in
         the large. Beside each head stands the same
         head "(post)": its ranking metrics once the history's items are removed at inference. A group without cases
-        has no rows.
+        has no rows, nor has a metric of probabilities of a head that only orders the items.
     """
     rows = []
     for head, of_head in cases.items():
@@ -107,19 +107,22 @@ def _text(table: pd.DataFrame, digits: int) -> list[str]:
     ]
 
 
-def compare(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
-    """Return the paired difference of every other head to the first, user by user, with its 95% interval.
+def compare(cases: dict[str, pd.DataFrame], seed: int = 0, base: str = "") -> pd.DataFrame:
+    """Return the paired difference of every other head to one, user by user, with its 95% interval.
 
     Args:
         cases: by head, what `evaluate` gave for the same users.
         seed: of the bootstrap.
+        base: the head that others are compared with; the first if empty.
 
     Returns:
         Rows `head, against, ranking ("raw" | "post"), cases, metric, value, low, high, n`; `value` is head − against.
     """
-    (base, of_base), *others = cases.items()
-    rows = []
-    for head, of_head in others:
+    base = base or next(iter(cases))
+    of_base, rows = cases[base], []
+    for head, of_head in cases.items():
+        if head == base:
+            continue
         for ranking, rank, metrics in (
             ("raw", "rank", (*RANKING, "log-loss")),
             ("post", "rank_post", RANKING),
@@ -137,8 +140,10 @@ def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 
     Returns:
         Rows `predicted, observed, low, high, n`: mean copy probability, share of cases whose target is in the
-        history, and its 95% Wilson interval.
+        history, and its 95% Wilson interval. No rows of a head that only orders the items.
     """
+    if cases["copy_probability"].isna().any():
+        return pd.DataFrame(columns=["predicted", "observed", "low", "high", "n"])
     edges = pd.qcut(cases["copy_probability"].rank(method="first"), min(bins, len(cases)), labels=False)
     rows = []
     for _, group in cases.groupby(edges):
@@ -159,6 +164,8 @@ def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> p
         for _, group in of_head.groupby(quantile_bins(of_head["length"].to_numpy(), bins)):
             for metric in BY_LENGTH:
                 per_case = METRICS[metric](group, "rank")
+                if per_case.isna().any():  # of a head that only orders the items
+                    continue
                 low, high = interval(per_case.to_numpy(dtype=float), seed)
                 rows.append((head, group["length"].median(), metric, per_case.mean(), low, high, len(group)))
     return pd.DataFrame(rows, columns=["head", "length", "metric", "value", "low", "high", "n"])
@@ -185,7 +192,7 @@ def _by_group(cases: pd.DataFrame, per_case: pd.Series, seed: int) -> list[dict]
     rows = []
     for name, members in GROUPS.items():
         values = per_case[members(cases)].to_numpy(dtype=float)
-        if len(values):
+        if len(values) and not np.isnan(values).any():
             low, high = interval(values, seed)
             rows.append({"cases": name, "value": values.mean(), "low": low, "high": high, "n": len(values)})
     return rows

@@ -3,7 +3,7 @@
 from cprlab.models.ablation import ablated
 from cprlab.models.encoders import EncoderConfig, GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.models.heads import Head
-from cprlab.models.names import HeadConfig, RepeatNetConfig, SoftmaxConfig, parse_head
+from cprlab.models.names import CountingConfig, HeadConfig, RepeatNetConfig, SoftmaxConfig, parse_head
 from cprlab.models.partitions import Context, Outputs
 from cprlab.models.parts import PARTS, Part
 from cprlab.models.recommender import Parts, Recommender
@@ -11,6 +11,7 @@ from cprlab.models.recommender import Parts, Recommender
 __all__ = [
     "PARTS",
     "Context",
+    "CountingConfig",
     "EncoderConfig",
     "GRU4RecConfig",
     "Head",

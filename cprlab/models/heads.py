@@ -263,7 +263,7 @@ class AdditiveAttention(nn.Module):
         return self(now, states).masked_fill(~seen, -math.inf).softmax(2) @ states
 
 
-def build_head(config: HeadConfig, d: int, layers: int) -> Head:
+def build_head(config: SoftmaxConfig | RepeatNetConfig, d: int, layers: int) -> Head:
     """Return a new, untrained head on an encoder that gives `layers` states of size d."""
     match config:
         case SoftmaxConfig():

@@ -1,7 +1,7 @@
 """The paper's names of heads, read and written: `Softmax + CPR:20,100 + Mi`."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 
@@ -26,8 +26,13 @@ EXAMPLES = (
     "MoS:3 uniform",
     "MoS:2 dynamic + CPR:100 + Mi",
     "RepeatNet",
+    "Popular",
+    "Recent",
+    "Frequent",
+    "Markov",
+    "Counts",
 )
-
+CountingName = Literal["Popular", "Recent", "Frequent", "Markov", "Counts"]
 
 SEVERAL = ("mixture", "context_facets", "rerank_facets")  # options of a head with several vocabulary facets (MoS)
 
@@ -53,6 +58,11 @@ class _HeadConfig(Config):
             ConfigError: as for a new one.
         """
         return self.but(**changes)
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether its scores are log-probabilities; those of an ordering are not."""
+        return True
 
     def check_items(self, n_items: int) -> None:
         """Refuse a reranker that would hold more items than there are.
@@ -182,6 +192,14 @@ class SoftmaxConfig(_HeadConfig):
         return self if held == self.rerank else self.but(rerank=held or (max(1, n_items // 10),))
 
 
+def _refuse_foreign(kind: type[_HeadConfig], values: Any) -> Any:
+    """Return the values; raise a ValueError if one is of a field that a head without parts does not have."""
+    if foreign := [name for name in values if name not in kind.model_fields]:
+        name = values.get("kind", kind.model_fields["kind"].default)
+        raise ValueError(f"{name} is a head of its own and has no {foreign[0]}")
+    return values
+
+
 class RepeatNetConfig(_HeadConfig):
     """RepeatNet's two decoders instead of a softmax (Ren et al., AAAI 2019), with output embeddings twice as wide."""
 
@@ -191,16 +209,43 @@ class RepeatNetConfig(_HeadConfig):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _refuse_parts(cls, values: Any) -> Any:
-        if foreign := [name for name in values if name not in cls.model_fields]:
-            raise ValueError(f"RepeatNet is a head of its own and has no {foreign[0]}")
-        return values
+        return _refuse_foreign(cls, values)
 
     def __str__(self) -> str:
         return "RepeatNet" + " (post)" * self.post
 
 
-HeadConfig = Annotated[SoftmaxConfig | RepeatNetConfig, pydantic.Field(discriminator="kind")]
-ALONE: dict[str, type[RepeatNetConfig]] = {"RepeatNet": RepeatNetConfig}  # heads that have no parts, by name
+class CountingConfig(_HeadConfig):
+    """A rival that counts and trains nothing (see `models.counting`).
+
+    Attributes:
+        kind: Popular, Recent and Frequent order the items; Markov and Counts give probabilities.
+    """
+
+    kind: CountingName = "Counts"
+    tied: Literal[True] = True
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _refuse_parts(cls, values: Any) -> Any:
+        return _refuse_foreign(cls, values)
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether its scores are log-probabilities."""
+        return self.kind in ("Markov", "Counts")
+
+    def __str__(self) -> str:
+        return self.kind + " (post)" * self.post
+
+
+HeadConfig = Annotated[SoftmaxConfig | RepeatNetConfig | CountingConfig, pydantic.Field(discriminator="kind")]
+COUNTING: tuple[str, ...] = get_args(CountingName)
+# Heads that have no parts, by name.
+ALONE: dict[str, type[RepeatNetConfig | CountingConfig]] = {
+    "RepeatNet": RepeatNetConfig,
+    **dict.fromkeys(COUNTING, CountingConfig),
+}
 
 NAMED = ("kind", "facets", "mixture", "post", *(part.field for part in PARTS))  # stand in the name itself
 OPTIONS = tuple(field for field in SoftmaxConfig.model_fields if field not in NAMED)  # in brackets, if not the default
@@ -242,7 +287,7 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
         else:
             hint = suggestion(key, ("post", *OPTIONS))
             raise ConfigError(f"Unknown option {option.strip()!r} of the head {name!r}: {hint}")
-    kind = ALONE.get(settings.pop("kind", ""), SoftmaxConfig)
+    kind = ALONE.get(settings.get("kind", ""), SoftmaxConfig)
     try:
         return kind(**(settings | options))
     except ConfigError as error:

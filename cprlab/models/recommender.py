@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from cprlab.errors import ConfigError
+from cprlab.models.counting import Counting, Unread, empty_items
 from cprlab.models.encoders import EncoderConfig, build_encoder
-from cprlab.models.heads import build_head
-from cprlab.models.names import HeadConfig
+from cprlab.models.heads import Head, build_head
+from cprlab.models.names import CountingConfig, HeadConfig
 from cprlab.models.partitions import Context, Facets, Outputs, Pointer, largest
 
 HISTORIES_AT_ONCE = 512  # read by the encoder
@@ -63,7 +64,7 @@ class Recommender(nn.Module):
     """A sequential recommender over items 0 … n − 1; the code n is padding and is never scored.
 
     Args:
-        encoder: which encoder, and its sizes.
+        encoder: which encoder, and its sizes; a head that counts has none.
         head: which head, and whether its output embeddings are tied to the input embeddings.
         n_items: n.
         n_users: how many users there are, for an encoder that learns a vector for each.
@@ -84,10 +85,15 @@ class Recommender(nn.Module):
             raise ConfigError(f"n_items={n_items} and max_len={max_len} must both be at least 1.")
         head.check_items(n_items)
         self.n_items, self.n_users, self.max_len = n_items, n_users, max_len
-        self.embedding = _embedding(n_items, encoder.d)
-        self.encoder = build_encoder(encoder, n_users, max_len)
-        self.head = build_head(head, encoder.d, encoder.layers)
-        own = not head.tied or self.head.width != encoder.d
+        if isinstance(head, CountingConfig):
+            self.embedding = empty_items(n_items)
+            self.encoder: nn.Module = Unread()
+            self.head: Head = Counting(head, n_items)
+        else:
+            self.embedding = _embedding(n_items, encoder.d)
+            self.encoder = build_encoder(encoder, n_users, max_len)
+            self.head = build_head(head, encoder.d, encoder.layers)
+        own = not head.tied or self.head.width != self.embedding.embedding_dim
         self.output_embedding = _embedding(n_items, self.head.width) if own else None
         self.register_parameter("item_bias", None)
 
@@ -168,8 +174,10 @@ class Recommender(nn.Module):
             (len(histories), n), or (len(histories), m).
 
         Raises:
-            ConfigError: a history is empty, or a code is not one of an item or user.
+            ConfigError: a history is empty, or a code is not one of an item or user, or the head only orders items.
         """
+        if not self.head.config.probabilities:
+            raise ConfigError(f"{self.head.config} orders the items and gives no probabilities; ask topk.")
         chosen = None if candidates is None else self._check_candidates(candidates, len(histories))
         rows = [
             scores.cpu().numpy() if chosen is None else np.take_along_axis(scores.cpu().numpy(), chosen[batch], axis=1)
@@ -188,7 +196,7 @@ class Recommender(nn.Module):
             users: as in `log_probs`.
 
         Returns:
-            Item codes (len(histories), k) int64, and their log-probabilities.
+            Item codes (len(histories), k) int64, and their log-probabilities, or the scores of a head that only orders.
 
         Raises:
             ConfigError: as in `log_probs`, or k is not possible.

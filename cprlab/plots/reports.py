@@ -48,7 +48,7 @@ def metrics(summary: pd.DataFrame) -> go.Figure:
 
 def calibration(tables: dict[str, pd.DataFrame], title: str = "Does the head know when to copy?") -> go.Figure:
     """Draw each head's `evaluation.calibration`: predicted copy probability against the observed share of repeats."""
-    figure = go.Figure()
+    figure, tables = go.Figure(), {head: table for head, table in tables.items() if len(table)}
     top = max(float(table[["predicted", "high"]].to_numpy().max()) for table in tables.values())
     figure.add_scatter(
         x=[0, top],

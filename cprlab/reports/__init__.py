@@ -4,7 +4,7 @@ Here is what the notebooks need. What runs notebooks and draws pages (`cprlab.re
 imported with it: that takes as long again as all the rest, and every kernel would wait.
 """
 
-from cprlab.reports.answer import answer, overall
+from cprlab.reports.answer import against_rivals, answer, overall
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.numbers import about_data, write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
@@ -20,6 +20,7 @@ __all__ = [
     "Subject",
     "SummaryConfig",
     "about_data",
+    "against_rivals",
     "answer",
     "examine",
     "open_subject",

@@ -1,9 +1,12 @@
 """answer: what a report found, in words and numbers."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+
+from cprlab.evaluation import METRICS, compare
 
 FEW = 20  # users below which an interval covers its mean too rarely for a verdict
 SMALL = 300  # users below which only large gains can be seen
@@ -17,12 +20,33 @@ class Row(Protocol):
     def __getattr__(self, column: str, /) -> Any: ...
 
 
-def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
+def against_rivals(cases: dict[str, pd.DataFrame], trained: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Return whether training pays: the first trained head against Recent, and the best one against Counts.
+
+    The best one is that of the highest NDCG@10 on these very cases, which favours it.
+
+    Args:
+        cases: by head, what `evaluate` gave.
+        trained: which heads are trained.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows of `evaluation.compare`, for NDCG@10 of all cases; none for a rival that is not among the heads.
+    """
+    best = max(trained, key=lambda head: METRICS["NDCG@10"](cases[head], "rank").mean())
+    pairs = [(rival, head) for rival, head in (("Recent", trained[0]), ("Counts", best)) if rival in cases]
+    rows = [compare({name: cases[name] for name in pair}, seed) for pair in pairs]
+    table = pd.concat(rows or [compare({best: cases[best]})], ignore_index=True)
+    return table[(table["metric"] == "NDCG@10") & (table["ranking"] == "raw") & (table["cases"] == "all")]
+
+
+def answer(summary: pd.DataFrame, differences: pd.DataFrame, rivals: pd.DataFrame | None = None) -> str:
     """Return Markdown: how often each head copies against how often it should, and what each gains over the first.
 
     Args:
         summary: of `evaluation.summarise`.
         differences: of `evaluation.compare`.
+        rivals: of `against_rivals`.
     """
     counts = summary[summary["metric"] == "NDCG@10"].groupby("cases")["n"].first()
     repeats, n = int(counts.get("repeat", 0)), int(counts["all"])
@@ -41,6 +65,8 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame) -> str:
         post = next(rows[(rows["ranking"] == "post") & (rows["cases"] == "all")].itertuples())
         lines.append(f"- NDCG@10 of **{head}** against {against}: {raw}.")
         lines.append(f"- The same once both leave the history out at inference: {gain_in_words(post)}.")
+    for row in () if rivals is None else rivals.itertuples():
+        lines.append(f"- NDCG@10 of **{row.head}** against {row.against}, which only counts: {gain_in_words(row)}.")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from cprlab.config import Config
 from cprlab.data import Sequences, load_sequences
 from cprlab.data.splits import SplitBy
 from cprlab.errors import visible
-from cprlab.models import parse_head
+from cprlab.models import CountingConfig, parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.training import Run, RunConfig, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
@@ -102,11 +102,11 @@ class ReportConfig(LogConfig):
     """The parameters of `notebooks/report.ipynb`.
 
     Attributes:
-        heads: names of heads, a semicolon between two; the first is the one that others are compared with.
+        heads: names of heads, a semicolon between two; the first trained one is what others are compared with.
         out: the folder for `metrics.json`; none is written when empty.
     """
 
-    heads: str = "Softmax; Softmax + CPR:100 + Mi"
+    heads: str = "Recent; Counts; Softmax; Softmax + CPR:100 + Mi"
     out: str = ""
 
     @pydantic.field_validator("heads")
@@ -117,7 +117,14 @@ class ReportConfig(LogConfig):
             raise ValueError("a report compares two or more different heads, with a semicolon between")
         if any(parse_head(name).post for name in names):
             raise ValueError("a report shows every head with the history removed as well; leave (post) out")
+        if all(isinstance(parse_head(name), CountingConfig) for name in names):
+            raise ValueError("a report compares heads that are trained; add one, such as Softmax")
         return "; ".join(names)
+
+    @property
+    def trained(self) -> list[str]:
+        """The heads that are trained; the others only count."""
+        return [head for head, config in self.run_configs().items() if not config.counts]
 
     def run_configs(self) -> dict[str, RunConfig]:
         """Return what to train, by head."""

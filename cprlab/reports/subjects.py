@@ -26,7 +26,7 @@ class ModelsConfig(ReportConfig):
 
     Attributes:
         models: runs' folders, RecBole checkpoints and Snapshots, a semicolon between two; if empty, the heads of a
-            report on `data` are trained, or read back.
+            report on `data` are trained, or read back, but for those that only count: they have no hidden states.
         histories: a Parquet file of histories for Snapshots that hold none.
     """
 
@@ -54,8 +54,14 @@ class ModelsConfig(ReportConfig):
             sequences = self.sequences()
         if not sources:
             sequences = self.sequences()
+<<<<<<< HEAD
             trained = train_all(sequences, self.run_configs(), self.runs, self.device)
             sources = [str(run.folder) for run in trained.values()]
+=======
+            configs = [config for config in self.run_configs().values() if not config.counts]
+            trained = (train(sequences, config, self.runs, self.device) for config in configs)
+            sources = [str(run.folder) for run in trained]
+>>>>>>> rivals
         if len({Path(source).resolve() for source in sources}) < len(sources):
             raise ConfigError(f"{max(sources, key=sources.count)} is given twice; give each model once.")
         subjects = [open_subject(source, sequences, self.data, self.histories, facet) for source in sources]
@@ -149,12 +155,13 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
     run = Run.load(folder)
     if sequences is None:
         raise ConfigError(f"{folder} holds no histories; give the log that it was trained on as --data.")
+    if run.config.counts:
+        raise ConfigError(f"{folder} holds {run.config.name}, which counts and has no hidden state to look at.")
     run.check_data(sequences)
     snapshot = Snapshot.from_sequences(run.recommender, sequences, facet=facet)
-    head = run.recommender.head.config
     users = sequences.windows("test").user
     return Subject(
-        f"{run.config.encoder.name}, {head}",
+        run.config.name,
         snapshot,
         run.cases,
         not run.recommender.head.plain,

@@ -226,6 +226,8 @@ def paired(
             raise ConfigError(f"There is no run {dict(against)} to compare {labels} with; run it too.")
         bases = dict(_matrices(of_setting[against], metrics))
         for name, values in _matrices(of_run, metrics):
+            if name not in bases:
+                continue
             if values.shape != bases[name].shape:
                 raise ConfigError(f"{labels} has other seeds or users than {dict(against)}; run both alike.")
             yield labels, name, values, bases[name]
@@ -245,6 +247,8 @@ def _matrices(of_run: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[tu
     for metric in metrics:
         for ranking, rank in (("raw", "rank"), ("post", "rank_post"))[: 2 if metric in RANKING else 1]:
             values = METRICS[metric](of_run, rank).to_numpy(dtype=float).reshape(seeds, -1)
+            if np.isnan(values).any():  # a metric of probabilities, of a head that only orders the items
+                continue
             for group, members in GROUPS.items():
                 chosen = members(first).to_numpy()
                 if chosen.any():

@@ -24,7 +24,8 @@ from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.files import discard, locked, make_folder, read_parquet, tidy, whole
-from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, parse_head
+from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
+from cprlab.training.counting import fit_counting
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
 
@@ -38,6 +39,9 @@ TABLES = {
 
 class RunConfig(Config):
     """All that decides what a run's weights are, next to the data.
+
+    A head that counts has no encoder and is not trained, so both are put back to what they are by default, in float64:
+    whatever is asked for, such a head has one run on a log.
 
     Attributes:
         encoder: the encoder and its sizes.
@@ -54,6 +58,23 @@ class RunConfig(Config):
     def _canonical(cls, head: str) -> str:
         return str(parse_head(head))
 
+    @pydantic.model_validator(mode="after")
+    def _only_counted(self) -> Self:
+        if self.counts:
+            object.__setattr__(self, "encoder", GRU4RecConfig())
+            object.__setattr__(self, "training", TrainingConfig(precision="float64"))
+        return self
+
+    @property
+    def counts(self) -> bool:
+        """Whether the head counts, so that there is no encoder and nothing to train."""
+        return isinstance(parse_head(self.head), CountingConfig)
+
+    @property
+    def name(self) -> str:
+        """What to call the model: its encoder, if it has one, and its head."""
+        return self.head if self.counts else f"{self.encoder.name}, {self.head}"
+
     def identity(self, sequences: Sequences) -> str:
         """Return 12 hexadecimal digits for this configuration on these data."""
         data = f"{sequences.fingerprint} {sequences.n_items} {sequences.n_users} {sequences.max_len}"
@@ -68,7 +89,7 @@ class Run:
         folder: holds `run.json`, `model.safetensors`, `history.parquet` and `cases.parquet`.
         config: what was asked for.
         recommender: with the weights of the best epoch, on the CPU.
-        history: a row an epoch, as `fit` gave it.
+        history: a row an epoch, as `fit` gave it; of a head that counts one, as `fit_counting` gave it.
         record: all of `run.json`.
         cases: a row a test user, as `evaluate` gave it.
     """
@@ -143,7 +164,7 @@ def train(
         sequences: the log.
         config: what to train.
         runs: the folder of run folders.
-        device: where to train.
+        device: where to train; a head that counts is fitted on the CPU.
         bar: opens what shows how far training is.
 
     Raises:
@@ -174,7 +195,7 @@ def train(
 
 def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
     """Return the folder in which `train` keeps the run, whether it is there or not."""
-    slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.encoder.name}-{config.head}".lower())
+    slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.name}".lower())
     name = "-".join(part for part in slug.split("-") if part).encode()[:80].decode(errors="ignore")
     return Path(runs) / f"{name}-{config.identity(sequences)}"
 
@@ -184,7 +205,10 @@ def _train(
 ) -> None:
     torch.manual_seed(config.training.seed)
     recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
-    history = fit(recommender, sequences, config.training, device, unfinished, bar)
+    if config.counts:
+        history = fit_counting(recommender, sequences)
+    else:
+        history = fit(recommender, sequences, config.training, device, unfinished, bar)
     by_first(partial(_keep, recommender, sequences, config, history, folder))
     by_first(partial(discard, unfinished))
 
