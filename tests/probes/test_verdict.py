@@ -64,7 +64,7 @@ def test_a_copy_probability_that_rounds_to_one_loses_what_it_loses_in_double_pre
     cases, wanted = copy_probability(single), np.full(2, 0.5)
     assert cases["copy_probability"].tolist() == [1, 1]
     lost = loss_parts(cases, wanted, copy_dial(single, [wanted], progress=False)).set_index("part").loc["lost", "value"]
-    rest = np.log1p(np.e) - 40  # log of what is left for the other items, over what the history has
+    rest = np.log1p(np.exp(1)) - 40  # log of what is left for the other items, over what the history has
     assert lost == pytest.approx(np.log(0.5) - 0.5 * rest, rel=1e-9)
 
 
