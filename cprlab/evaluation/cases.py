@@ -50,21 +50,13 @@ def evaluate(
             measured; such as a `Scaling`.
 
     Returns:
-<<<<<<< HEAD
         A row a user who has such a case, in the order of `sequences.user_ids`; in the next-basket split a row for each
         item of the user's basket. `user` (code), `length` (items before the target, or its basket, of which the last
         `max_len` are read), `target` (code), `repeat` (the target is among the items read), `rank` (1 is best),
         `rank_post` (the same with the history's items removed at inference, the paper's "post"; NaN where that removes
         the target), `log_loss` (nats), `copy_probability` (total probability of the items read), `copied` (share of
-        the top 10 that is among the items read).
-=======
-        A row a user who has such a case, in the order of `sequences.user_ids`: `user` (code), `length` (items before
-        the target, of which the last `max_len` are read), `target` (code), `repeat` (the target is among the items
-        read), `rank` (1 is best), `rank_post` (the same with the history's items removed at inference, the paper's
-        "post"; NaN where that removes the target), `log_loss` (nats), `copy_probability` (total probability of the
-        items read), `copied` (share of the top 10 that is among the items read). Of a head that only orders the items,
-        `log_loss` and `copy_probability` are NaN.
->>>>>>> rivals
+        the top 10 that is among the items read). Of a head that only orders the items, `log_loss` and
+        `copy_probability` are NaN.
     """
     windows = sequences.windows(split)
     order, parts = [], []
@@ -73,17 +65,10 @@ def evaluate(
         measured = measure(scores if scale is None else scale(scores, history), history, target)
         parts.append(measured if recommender.head.config.probabilities else measured | NO_PROBABILITIES)
     scored = np.concatenate(order)
-<<<<<<< HEAD
-    measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
-    measured.insert(0, "user", windows.user[scored])
-    measured.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[scored])
-    return measured.iloc[np.argsort(scored, kind="stable")].reset_index(drop=True)
-=======
     table = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     table.insert(0, "user", windows.user[scored])
     table.insert(1, "length", (windows.stop - sequences.offsets[windows.user])[scored])
-    return table.sort_values("user", ignore_index=True)
->>>>>>> rivals
+    return table.iloc[np.argsort(scored, kind="stable")].reset_index(drop=True)
 
 
 def score_cases(recommender: Recommender, sequences: Sequences, split: Split) -> Iterator[Scored]:

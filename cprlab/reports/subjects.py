@@ -54,14 +54,9 @@ class ModelsConfig(ReportConfig):
             sequences = self.sequences()
         if not sources:
             sequences = self.sequences()
-<<<<<<< HEAD
-            trained = train_all(sequences, self.run_configs(), self.runs, self.device)
+            configs = {head: config for head, config in self.run_configs().items() if not config.counts}
+            trained = train_all(sequences, configs, self.runs, self.device)
             sources = [str(run.folder) for run in trained.values()]
-=======
-            configs = [config for config in self.run_configs().values() if not config.counts]
-            trained = (train(sequences, config, self.runs, self.device) for config in configs)
-            sources = [str(run.folder) for run in trained]
->>>>>>> rivals
         if len({Path(source).resolve() for source in sources}) < len(sources):
             raise ConfigError(f"{max(sources, key=sources.count)} is given twice; give each model once.")
         subjects = [open_subject(source, sequences, self.data, self.histories, facet) for source in sources]
