@@ -28,9 +28,6 @@ ENCODERS: dict[str, EncoderConfig] = {
     "GRU4Rec": GRU4RecConfig(hidden=128, dropout=0.3),
     "SASRec": SASRecConfig(dropout=0.2),
 }
-    "GRU4Rec": GRU4RecConfig(hidden=128, dropout=0.3),
-    "SASRec": SASRecConfig(dropout=0.2),
-}
 EARLIER = 200  # batches sorted together in the versions up to 0.1, which divided by the batch's own targets
 
 

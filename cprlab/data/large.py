@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from duckdb.func import PythonUDFType
 from tqdm import tqdm
 
 from cprlab.data.builtin import BUILTIN
@@ -28,12 +29,13 @@ from cprlab.data.splits import (
     note_temporal,
     refuse_no_times,
 )
+from cprlab.data.ties import Order, TieCounts, Ties, keys, parse_ties, ranked
 from cprlab.data.times import (
     UNITS,
     count_units,
     note_baskets,
     note_file_order,
-    note_ties,
+    note_order,
     note_units,
     read_times,
     unit_of,
@@ -41,16 +43,17 @@ from cprlab.data.times import (
 from cprlab.errors import DataError, visible
 from cprlab.files import scratch
 
-# `log` holds place (of the row in the file), user_id, item_id, moment (its time) and maybe basket. `placed` holds these
-# rows with `start`, the place of the first row of their basket, and the basket's moment. Codes go by first appearance.
+# `log` holds place (of the row in the file), user_id, item_id, moment (its time), rank (in a tie) and maybe basket.
+# `placed` holds these rows with `start`, the place of the first row of their basket, and the basket's moment. Codes go
+# by first appearance.
 NAMES = {"user": "user_id", "item": "item_id", "basket": "basket"}
-ALONE = "CREATE VIEW placed AS SELECT *, place AS start FROM log"
+ALONE = "CREATE VIEW placed AS SELECT *, 0::BIGINT AS start FROM log"
 BASKETS = """
     CREATE TABLE baskets AS SELECT user_id, basket, min(moment) AS moment, min(place) AS start
     FROM log GROUP BY user_id, basket
 """
 TOGETHER = """
-    CREATE VIEW placed AS SELECT place, user_id, item_id, baskets.moment, start
+    CREATE VIEW placed AS SELECT place, user_id, item_id, baskets.moment, rank, start
     FROM log JOIN baskets USING (user_id, basket)
 """
 USERS = "CREATE TABLE users AS SELECT user_id, min(place) AS first, count(*) AS n FROM log GROUP BY user_id"
@@ -58,12 +61,22 @@ ITEMS = """
     CREATE TABLE items AS SELECT item_id, (row_number() OVER (ORDER BY first) - 1)::INTEGER AS code
     FROM (SELECT item_id, min(place) AS first FROM log GROUP BY item_id)
 """
+RENUMBERED = """
+    CREATE TABLE renumbered AS SELECT * REPLACE (row_number() OVER (ORDER BY place) - 1 AS place) FROM log;
+    DROP TABLE log;
+    ALTER TABLE renumbered RENAME TO log
+"""
 RARE = "DELETE FROM log WHERE {column} IN (SELECT {column} FROM log GROUP BY {column} HAVING count(*) < ?)"
 TITLES = "SELECT item_id, arg_min(title, place) AS title FROM titles GROUP BY item_id"
 SORTED = """
-    SELECT first, moment, start, code, n >= ? AS kept
+    SELECT first, moment, start, rank, code, n >= ? AS kept
     FROM placed JOIN users USING (user_id) JOIN items USING (item_id)
-    ORDER BY first, moment, start, place
+    ORDER BY first, moment, {key}(start), rank, {key}(place)
+"""
+KEYS: dict[Order, str] = {"file": "+", "reversed": "-", "shuffled": "scattered"}
+STEPS = """
+    SELECT count(*) FILTER (moment > before), count(*) FILTER (moment < before)
+    FROM (SELECT moment, lag(moment) OVER (PARTITION BY user_id ORDER BY place) AS before FROM log)
 """
 POINT = "SELECT moment FROM placed JOIN users USING (user_id) WHERE n >= ? ORDER BY moment LIMIT 1 OFFSET ?"
 BEFORE = """
@@ -81,6 +94,7 @@ def prepare(
     time: str = "",
     title: str = "",
     basket: str = "",
+    ties: Ties = "auto",
     max_len: int = 50,
     min_interactions: int = 5,
     split: SplitBy = "leave-one-out",
@@ -100,6 +114,7 @@ def prepare(
         time: column of the times; a log without one is taken in file order.
         title: column of the items' titles.
         basket: column of baskets, if rows are to be taken together.
+        ties: as for `InteractionLog.from_frame`.
         max_len: how many items a model reads at the most.
         min_interactions: users with fewer are left out.
         split: as for `Sequences.from_log`.
@@ -116,12 +131,11 @@ def prepare(
     about = read_about(path)
     name = path.name if about is None else about.name
     check_protocol(max_len, min_interactions)
+    parse_ties(ties)
     refuse_all_but_prepared(folder)
     names = read_head(path).columns
     given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     columns = find_columns(names, path.name, given)
-    if split == "temporal" and columns["time"] is None:
-        refuse_no_times(path.name)
     titles = None if title else item_titles(path)
     if titles is not None:
         columns["title"] = None
@@ -130,6 +144,9 @@ def prepare(
             rows = _fill(db, path, columns)
             refuse_no_rows(rows.n, path.name)
             notes: tuple[str, ...] = ()
+            columns = rows.columns
+            if split == "temporal" and columns["time"] is None:
+                refuse_no_times(path.name)
             if about is not None:
                 rows.n, left_out = _filter(db, rows.n, about)
                 notes += about.notes + left_out
@@ -138,6 +155,8 @@ def prepare(
                 ((baskets,),) = db.execute("SELECT count(*) FROM baskets").fetchall()
                 notes += note_baskets(basket, baskets)
             db.execute(TOGETHER if basket else ALONE)
+            if columns["order"] is not None:
+                notes += note_order(columns["order"], columns["order"] == columns["time"])
             notes += note_file_order(names) if columns["time"] is None else note_units(rows.units)
             db.execute(USERS)
             db.execute(ITEMS)
@@ -149,9 +168,15 @@ def prepare(
             if columns["title"] is not None:
                 titles = _table(db, TITLES)
                 titles = titles["title"].set_axis(rows.ids["item"].own(titles["item_id"]))
+            named = name_items(item_ids, titles)
             n_kept = int(lengths[kept].sum())
-            tied = _sort(db, work / "items.npy", n_kept, min_interactions)
-            notes += note_ties(tied, rows.n) + short
+            order: Order = "shuffled" if ties == "shuffle" else "file"
+            counts = TieCounts(pd.Series(item_ids), named)
+            _sort(db, work / "items.npy", n_kept, min_interactions, order, counts)
+            settled, tied = counts.settle(ties, rows.n, lambda: db.execute(STEPS).fetchall()[0])
+            if counts.tied and settled != order:
+                _sort(db, work / "items.npy", n_kept, min_interactions, settled)
+            notes += tied + short
             before = None
             if split == "temporal":
                 query = db.execute
@@ -165,7 +190,7 @@ def prepare(
             lengths[kept],
             user_ids,
             np.asarray(item_ids),
-            name_items(item_ids, titles),
+            named,
             max_len=max_len,
             name=name,
             notes=notes,
@@ -187,6 +212,7 @@ def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConn
     try:
         with duckdb.connect(work / "log.duckdb", config=config) as db:
             db.execute("SET enable_progress_bar = false")  # it would write to standard output
+            db.create_function("scattered", _scattered, ["BIGINT"], "UBIGINT", type=PythonUDFType.ARROW)
             yield db
     except duckdb.ParserException as error:
         raise DataError(f"The memory cannot be {memory!r}: {_first_line(error)}; write it as 2GB or 500MB.") from error
@@ -194,6 +220,10 @@ def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConn
         raise DataError(
             f"{log} cannot be sorted with {memory} of memory and the room that is left on disk: {_first_line(error)}"
         ) from error
+
+
+def _scattered(places: pa.ChunkedArray) -> pa.Array:
+    return pa.array(keys(places.to_numpy(), "shuffled"))
 
 
 def _first_line(error: Exception) -> str:
@@ -226,18 +256,27 @@ class _Ids:
 
 @dataclass
 class _Rows:
-    """What was read: how many rows, how many of the times look like each unit, and the ids by role."""
+    """What was read: how many rows, how many of the times look like each unit, the ids by role, and which columns."""
 
     n: int
     units: np.ndarray
     ids: dict[str, _Ids]
+    columns: dict[str, Any]
 
 
 def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *, as_numbers: bool = False) -> _Rows:
     """Check the file's rows and append them to the tables `log` and `titles`."""
-    item, time, title = (columns[role] for role in ("item", "time", "title"))
+    if columns["order"] is not None and columns["time"] is None and columns["basket"] is None:
+        columns = columns | {"time": columns["order"]}
+    item, time, title, order = (columns[role] for role in ("item", "time", "title", "order"))
     keys = {role: columns[role] for role in ("user", "item", "basket") if columns[role] is not None}
-    rows, kinds = _Rows(0, np.zeros(len(UNITS), dtype=np.int64), {role: _Ids() for role in keys}), set()
+    rows, kinds = _Rows(0, np.zeros(len(UNITS), dtype=np.int64), {role: _Ids() for role in keys}, columns), set()
+
+    def again(columns: dict[str, Any], *, as_numbers: bool) -> _Rows:
+        for table in ("log", "titles"):
+            db.execute(f"DROP TABLE IF EXISTS {table}")
+        return _fill(db, path, columns, as_numbers=as_numbers)
+
     with tqdm(desc=f"reading {visible(path.name)}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
         for chunk in read_chunks(path, [column for column in columns.values() if column is not None]):
             line = first_line(path) + rows.n
@@ -245,18 +284,19 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
                 check_ids(chunk[column], path.name, line)
             places = np.arange(rows.n, rows.n + len(chunk))
             times = places  # the order of the file
+            ranks = np.zeros(len(chunk)) if order is None else ranked(chunk[order])
+            if ranks is None:
+                return again(columns | {"order": None, "time": None if time == order else time}, as_numbers=as_numbers)
             if time is not None:
                 times, kind = read_times(chunk[time], path.name, line, as_numbers=as_numbers)
                 rows.units += count_units(times, kind)
                 times = times.astype(float) if kind == "number" else times
                 kinds.add(kind)
             if len(kinds) > 1:  # only the whole column tells what it is: numbers, of which some chunks look otherwise
-                db.execute("DROP TABLE log")
-                db.execute("DROP TABLE IF EXISTS titles")
-                return _fill(db, path, columns, as_numbers=True)
+                return again(columns, as_numbers=True)
             ids = {role: rows.ids[role].put(chunk[column]) for role, column in keys.items()}
             named = {NAMES[role]: values for role, values in ids.items()}
-            _append(db, "log", {"place": places, "moment": times} | named)
+            _append(db, "log", {"place": places, "moment": times, "rank": ranks} | named)
             if title is not None:
                 first = first_titles(chunk.assign(**{item: ids["item"]}), item, title)
                 _append(db, "titles", {"place": np.full(len(first), places[0]), "item_id": first.index, "title": first})
@@ -276,6 +316,8 @@ def _filter(db: duckdb.DuckDBPyConnection, n_rows: int, about: About) -> tuple[i
         for column, least in (("item_id", fewest), ("user_id", SHORTEST)):
             ((rare,),) = db.execute(RARE.format(column=column), [least]).fetchall()
             left -= rare
+    if left < n_rows:
+        db.execute(RENUMBERED)
     return left, (note_filter(about, n_rows, left),)
 
 
@@ -287,23 +329,27 @@ def _append(db: duckdb.DuckDBPyConnection, table: str, columns: dict[str, np.nda
     db.unregister("rows")
 
 
-def _sort(db: duckdb.DuckDBPyConnection, file: Path, n_items: int, min_interactions: int) -> int:
-    """Write the kept users' items, `n_items` codes in order, to an npy file; return how many of all rows are tied."""
-    tied = 0
-    before = {name: np.empty(0, np.int64) for name in ("first", "moment", "start")}
+def _sort(
+    db: duckdb.DuckDBPyConnection,
+    file: Path,
+    n_items: int,
+    min_interactions: int,
+    order: Order,
+    counts: TieCounts | None = None,
+) -> None:
+    """Write the kept users' items, `n_items` codes in order, to an npy file; count the ties of all rows."""
+    query = SORTED.format(key=KEYS[order])
     with (
         tqdm(total=n_items, desc="sorting", unit=" rows", unit_scale=True, mininterval=1.0) as bar,
         open_npy(file, np.dtype(np.int32), n_items) as npy,
     ):
-        for batch in db.sql(SORTED, params=[min_interactions]).to_arrow_reader(CHUNK):
+        for batch in db.sql(query, params=[min_interactions]).to_arrow_reader(CHUNK):
             rows = {name: batch[name].to_numpy(zero_copy_only=False) for name in batch.schema.names}
-            same = [np.diff(np.concatenate([last, rows[name]])) == 0 for name, last in before.items()]
-            tied += int(np.count_nonzero(same[0] & same[1] & ~same[2]))
-            before = {name: rows[name][-1:] for name in before}
+            if counts is not None:
+                counts.add(*(rows[name] for name in ("first", "moment", "start", "rank", "code")))
             codes = rows["code"][rows["kept"]]
             npy.write(codes)
             bar.update(len(codes))
-    return tied
 
 
 def _table(db: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:

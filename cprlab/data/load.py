@@ -16,6 +16,7 @@ from cprlab.data.imported import filtered, located, read_about
 from cprlab.data.log import GUESSES, InteractionLog
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import SplitBy
+from cprlab.data.ties import Ties
 from cprlab.errors import DataError, suggestion
 from cprlab.files import as_frame, read_parquet
 
@@ -26,7 +27,14 @@ CHUNK = 2**18  # rows; what is read in chunks needs the memory of one
 
 
 def load_log(
-    name_or_path: str | Path, *, user: str = "", item: str = "", time: str = "", title: str = "", basket: str = ""
+    name_or_path: str | Path,
+    *,
+    user: str = "",
+    item: str = "",
+    time: str = "",
+    title: str = "",
+    basket: str = "",
+    ties: Ties = "auto",
 ) -> InteractionLog:
     """Read a built-in log or an imported data set by its name, or a parquet, csv, tsv or RecBole `.inter` file.
 
@@ -43,20 +51,22 @@ def load_log(
         time: column of the times; a log without one is taken in file order.
         title: column of the items' titles.
         basket: column of baskets, if rows are to be taken together (see `InteractionLog.from_frame`).
+        ties: in which order rows are whose order is not known (see there); "auto" shuffles those of a built-in log.
 
     Raises:
         DataError: the file is missing, empty or not a table, or a column or value is not what it should be.
+        ConfigError: there is no such way with ties.
     """
     if str(name_or_path) in BUILTIN:
         if user or item or time or title or basket:
             raise DataError(f"{name_or_path} is built in and has its columns already; leave the column names out.")
-        return BUILTIN[str(name_or_path)]()
+        return BUILTIN[str(name_or_path)](ties)
     path = Path(located(name_or_path))
     check_file(path)
-    return as_log(read_table(path), path, user=user, item=item, time=time, title=title, basket=basket)
+    return as_log(read_table(path), path, ties=ties, user=user, item=item, time=time, title=title, basket=basket)
 
 
-def as_log(frame: pd.DataFrame, path: Path, **columns: str) -> InteractionLog:
+def as_log(frame: pd.DataFrame, path: Path, ties: Ties = "auto", **columns: str) -> InteractionLog:
     """Return the log of a file's table, with the titles beside it; `columns` by role, as for `load_log`.
 
     Of an imported data set, the rows are left out that the paper leaves out.
@@ -70,7 +80,7 @@ def as_log(frame: pd.DataFrame, path: Path, **columns: str) -> InteractionLog:
     if (about := read_about(path)) is not None:
         frame, left_out = filtered(frame, about)
         name, notes = about.name, about.notes + left_out
-    return InteractionLog.from_frame(frame, name, **columns, titles=titles, first_line=line, notes=notes)
+    return InteractionLog.from_frame(frame, name, **columns, ties=ties, titles=titles, first_line=line, notes=notes)
 
 
 def load_sequences(
@@ -81,6 +91,7 @@ def load_sequences(
     time: str = "",
     title: str = "",
     basket: str = "",
+    ties: Ties = "auto",
     split: SplitBy = "leave-one-out",
 ) -> Sequences:
     """Open a folder that `prepare` or `Sequences.save` wrote, or read what `load_log` reads into sequences.
@@ -92,6 +103,7 @@ def load_sequences(
         time: column of the times.
         title: column of the items' titles.
         basket: column of baskets.
+        ties: in which order rows are whose order is not known; a folder has the order that it was prepared with.
         split: how to hold interactions out; a folder has the split that it was prepared with.
 
     Raises:
@@ -99,9 +111,12 @@ def load_sequences(
     """
     columns = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     if str(name_or_path) in BUILTIN or not os.path.isdir(located(name_or_path)):
-        return Sequences.from_log(load_log(name_or_path, **columns), split=split)
-    if any(columns.values()):
-        raise DataError(f"{name_or_path} is a prepared log and has its columns already; leave the column names out.")
+        return Sequences.from_log(load_log(name_or_path, **columns, ties=ties), split=split)
+    if any(columns.values()) or ties != "auto":
+        raise DataError(
+            f"{name_or_path} is a prepared log and has its columns already, and its order; leave the column names and "
+            "ties out."
+        )
     sequences = Sequences.load(name_or_path)
     if sequences.split != split:
         raise DataError(

@@ -6,11 +6,12 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from cprlab.data.ties import TieCounts, Ties, keys, parse_ties, ranked
 from cprlab.data.times import (
     count_units,
     note_baskets,
     note_file_order,
-    note_ties,
+    note_order,
     note_units,
     read_times,
     unit_of,
@@ -62,12 +63,13 @@ GUESSES = {
         "ts",
     ],
     "title": ["title", "item_title", "movie_title", "item_name", "product_name", "name"],
+    "order": ["order", "position", "sequence", "add_to_cart_order"],
 }
 
 
 @dataclass(frozen=True)
 class InteractionLog:
-    """Interactions grouped by user, each user's in order of time; equal times keep the order of the file.
+    """Interactions grouped by user, each user's in order of time; what becomes of ties is in the notes.
 
     Users and items are stored as codes into the ids that the log itself uses.
 
@@ -110,6 +112,7 @@ class InteractionLog:
         time: str = "",
         title: str = "",
         basket: str = "",
+        ties: Ties = "auto",
         titles: pd.Series | None = None,
         first_line: int = 1,
         notes: tuple[str, ...] = (),
@@ -124,57 +127,76 @@ class InteractionLog:
             time: column of the times: numbers, dates or ISO text; without one, rows are taken in file order.
             title: column with the item's title.
             basket: column of baskets, such as an order's number, if rows are to be taken together: rows of one user
-                with one basket follow each other in the order of the file, at the time of the earliest of them.
+                with one basket follow each other, at the time of the earliest of them.
+            ties: the order of rows of one user with one time, or of one basket, beyond what a column named like
+                `position` says: that of the "file"; "shuffle", at random by the row's place in the file; or "auto", see
+                `ties.TieCounts.settle`.
             titles: titles by item id, from another table; it goes before `title`.
             first_line: what error messages call the first row of `frame`.
             notes: notes to pass on.
 
         Raises:
             DataError: a column is missing, a value is empty or unreadable, or the table has no rows.
+            ConfigError: there is no such way with ties.
         """
+        parse_ties(ties)
         if not isinstance(frame, pd.DataFrame):
             raise DataError(
                 f"{name} must be a DataFrame with a row for each interaction, not a {type(frame).__name__}."
             )
         given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
         columns = find_columns(frame.columns, name, given)
+        ranks = None if columns["order"] is None else ranked(frame[columns["order"]])
         refuse_no_rows(len(frame), name)
         for role in ("user", "item", "basket"):
             if columns[role] is not None:
                 check_ids(frame[columns[role]], name, first_line)
         user_codes, user_ids = pd.factorize(frame[columns["user"]])
         item_codes, item_ids = pd.factorize(frame[columns["item"]])
-        starts = np.arange(len(frame))  # the place of the first row of each row's basket
+        places = np.arange(len(frame))
+        starts = np.zeros_like(places)  # the place of the first row of each row's basket
         if columns["basket"] is not None:
             basket_codes = pd.factorize(frame[columns["basket"]])[0]
             pairs = user_codes.astype(np.int64) * (basket_codes.max() + 1) + basket_codes
             first, starts = np.unique(pairs, return_index=True, return_inverse=True)[1:]
             starts = first[starts]
             notes += note_baskets(columns["basket"], len(first))
-        if columns["time"] is None:
-            times, unit, order = None, "", np.lexsort((starts, user_codes))
+        time_column = columns["time"]
+        if ranks is not None:
+            as_time = time_column is None and columns["basket"] is None
+            notes += note_order(columns["order"], as_time)
+            time_column = columns["order"] if as_time else time_column
+        times, unit = None, ""
+        written = moments = places if columns["basket"] is None else starts  # in the order of the file
+        if time_column is None:
             notes += note_file_order(frame.columns)
         else:
-            times, kind = read_times(frame[columns["time"]], name, first_line)
-            units = count_units(times, kind)
-            unit = unit_of(units)
-            times = pd.Series(times).groupby(starts).transform("min").to_numpy() if columns["basket"] else times
-            order = np.lexsort((starts, times, user_codes))
-            times = times[order]
-            same = [np.diff(values[order]) == 0 for values in (user_codes, starts)]
-            tied = int(np.count_nonzero((np.diff(times) == 0) & same[0] & ~same[1]))
-            notes += note_units(units) + note_ties(tied, len(frame))
+            written, kind = read_times(frame[time_column], name, first_line)
+            times = written
+            if columns["basket"] is not None:
+                times = pd.Series(written).groupby(starts).transform("min").to_numpy()
+            units = count_units(written, kind)
+            unit, moments = unit_of(units), times
+            notes += note_units(units)
         if titles is None and columns["title"] is not None:
             titles = first_titles(frame, columns["item"], columns["title"])
+        named = name_items(item_ids, titles)
+        ranks = np.zeros(len(frame)) if ranks is None else ranks
+        order = np.lexsort((places, ranks, starts, moments, user_codes))
+        counts = TieCounts(pd.Series(item_ids), named)
+        counts.add(*(values[order] for values in (user_codes, moments, starts, ranks, item_codes)))
+        how, said = counts.settle(ties, len(frame), lambda: _steps(written, user_codes))
+        if how != "file":
+            order = np.lexsort((keys(places, how), ranks, keys(starts, how), moments, user_codes))
         return cls(
             name=name,
             users=user_codes[order].astype(np.int32),
             items=item_codes[order].astype(np.int32),
-            times=times,
+            times=None if times is None else times[order],
             user_ids=np.asarray(user_ids),
             item_ids=np.asarray(item_ids),
-            titles=name_items(item_ids, titles),
-            notes=notes,
+            titles=named,
+            notes=notes + said,
             unit=unit,
             baskets=None
             if columns["basket"] is None
@@ -182,8 +204,18 @@ class InteractionLog:
         )
 
 
+def _steps(times: np.ndarray, users: np.ndarray) -> tuple[int, int]:
+    """Return how often a user's time rises, and falls, from a row of the file to his next."""
+    order = np.argsort(users, kind="stable")
+    before, after = times[order][:-1], times[order][1:]
+    one = np.diff(users[order]) == 0
+    return int(np.count_nonzero(one & (after > before))), int(np.count_nonzero(one & (after < before)))
+
+
 def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, Any]:
     """Return the column of each role (user, item, time, title, basket); None for what is not there and need not be.
+
+    Beside these there is the role "order": of the columns named so, the likeliest that has no other role.
 
     Args:
         names: the table's columns.
@@ -204,7 +236,7 @@ def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, 
             f"{log}: one column is to be two things ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
             "name a column for each."
         )
-    return columns
+    return columns | {"order": next((name for name in candidates(names, "order") if name not in taken), None)}
 
 
 def _column(names: pd.Index, role: str, given: str, log: str) -> str | None:

@@ -1,176 +1,135 @@
-"""Ties: rows of one user with one time, or of one basket, whose order nobody knows, and what is done about it.
+"""Ties: rows of one user with one time, or of one basket, whose order is not known, and what is done about it."""
 
-A file has them in some order. Where that order is a sorting, by item or title, a model would learn the sorting and be
-praised for it, since the next item is then known to come later in the alphabet.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cprlab.errors import ConfigError, DataError, suggestion
+from cprlab.errors import ConfigError, suggestion
 
-Ties = Literal["auto", "file", "shuffle"]
-
-# More than this share of the steps goes one way, and that would come of a random order once in a thousand logs at most.
-# The steps of a random order lean against one another, so that the test errs on the safe side.
-FAR, RARE = 2 / 3, 1e-3
-
-
-@dataclass(frozen=True)
-class TieOrder:
-    """In which order ties are taken.
-
-    Attributes:
-        how: as in the file, from its end, in a random order that is always the same, or by a column.
-        why: what the end of a note says of it.
-    """
-
-    how: Literal["file", "reversed", "shuffled", "column"]
-    why: str
-
-    def keys(self, places: np.ndarray, column: np.ndarray | None = None) -> np.ndarray:
-        """Return what sorts the rows of a tie, given their places in the file (m,) and a column's values, if any."""
-        match self.how:
-            case "file":
-                return places
-            case "reversed":
-                return -places
-            case "shuffled":
-                return scrambled(places)
-            case "column":
-                assert column is not None
-                return column
+Ties = Literal["file", "shuffle", "auto"]
+Order = Literal["file", "reversed", "shuffled"]
+SEED = 0
+SHUFFLED = f"such ties are shuffled (seed {SEED})"
+SHARE = 2 / 3  # of steps that go one way, at the least
+SORTED = 1e-3  # below this probability it is no chance that so many rise, or fall
+BACKWARDS = 0.05  # likewise for times that fall: a file in no order at all loses nothing when it is reversed
 
 
 def parse_ties(name: str) -> Ties:
-    """Return the way to take ties of this name.
+    """Return the way with ties of this name.
 
     Raises:
         ConfigError: there is none.
     """
-    known: dict[str, Ties] = {ties: ties for ties in get_args(Ties)}
-    if name not in known:
-        raise ConfigError(f"Unknown ties {name!r}: {suggestion(name, known)}")
-    return known[name]
+    ways: dict[str, Ties] = {way: way for way in get_args(Ties)}
+    if name not in ways:
+        raise ConfigError(f"Unknown way with ties {name!r}: {suggestion(name, ways)}")
+    return ways[name]
 
 
-def scrambled(places: np.ndarray) -> np.ndarray:
-    """Return an int64 for each place, random to look at, always the same (SplitMix64; Steele et al., OOPSLA 2014)."""
-    z = (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (z ^ (z >> np.uint64(31))).view(np.int64)
+def keys(places: np.ndarray, order: Order) -> np.ndarray:
+    """Return what rows at these places of the file (m,) are sorted by within ties; different places differ.
 
-
-def ranks(item_ids: Iterable, titles: Iterable) -> dict[str, np.ndarray]:
-    """Return (n,) the rank of each item by its id, as a number if all are, and by its title; equal ones share one."""
-    ids = pd.Series(np.asarray(item_ids, dtype=object)).astype(str)
-    numbers = pd.to_numeric(ids, errors="coerce")
-    found = {"item ids": numbers if numbers.notna().all() else ids, "titles": pd.Series(list(titles), dtype=str)}
-    return {what: values.rank(method="dense").to_numpy(np.int64) for what, values in found.items()}
-
-
-def choose_order(ties: Ties, column: str, steps: dict[str, tuple[int, int]], newest: tuple[int, int]) -> TieOrder:
-    """Return how ties are taken.
-
-    Args:
-        ties: what was asked for; auto takes the order of the file, unless that is a sorting or runs newest first.
-        column: one that tells the order within ties; empty where there is none.
-        steps: by what items can be sorted: how many steps from one row of a tie to the next, in file order, rise, and
-            how many fall.
-        newest: how many steps from one row of a user to the next, in file order, go back in time, and how many forth.
+    Shuffled, it is the place's number of the generator splitmix64 (Steele, Lea and Flood, OOPSLA 2014), so a row's key
+    depends on nothing but its place.
     """
-    if ties == "shuffle":
-        return TieOrder("shuffled", "they are shuffled, with a fixed seed.")
-    if ties == "file":
-        return TieOrder("file", "they keep the order of the file.")
-    if column:
-        return TieOrder("column", f"they are ordered by the column {column!r}.")
-    for what, (up, down) in steps.items():
-        for way, many, few in (("rise", up, down), ("fall", down, up)):
-            if _one_way(many, few):
-                share = many / (many + few)
-                return TieOrder(
-                    "shuffled",
-                    f"the file sorts them ({what} {way} in {share:.1%} of the steps), which is no order of events, so "
-                    "they are shuffled, with a fixed seed; ask for the file's order with --ties file.",
-                )
-    if _one_way(*newest):
-        return TieOrder("reversed", "the file runs newest first, so they are taken from its end.")
-    return TieOrder("file", "they keep the order of the file.")
+    if order != "shuffled":
+        return places if order == "file" else -places
+    mixed = (places.astype(np.uint64) + np.uint64(SEED + 1)) * np.uint64(0x9E3779B97F4A7C15)  # modulo 2^64
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
-def _one_way(many: int, few: int) -> bool:
-    """Say whether steps go one way far more often than chance."""
-    total = many + few
-    return total > 0 and many / total > FAR and bool(stats.binom.sf(many - 1, total, 0.5) < RARE)
+def ranked(values: pd.Series) -> np.ndarray | None:
+    """Return numbers, or text that holds some, as float64 (m,); None where one is no finite number."""
+    if not pd.api.types.is_numeric_dtype(values):
+        values = pd.to_numeric(values.map(str).str.strip(), errors="coerce")
+    numbers = values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    return numbers if np.isfinite(numbers).all() else None
 
 
-def count_steps(same: np.ndarray, values: np.ndarray) -> tuple[int, int]:
-    """Return how many steps between neighbours rise, and how many fall.
+def sorted_places(values: pd.Series) -> np.ndarray:
+    """Return (n,) the place of each value among the different ones, as numbers where all are numbers, else as text."""
+    numbers = ranked(values)
+    return np.unique(values.map(str).to_numpy(dtype=str) if numbers is None else numbers, return_inverse=True)[1]
 
-    Args:
-        same: (m − 1,) bool, which neighbours belong together.
-        values: (m,).
+
+class TieCounts:
+    """Counts ties, and how often what stands in them rises or falls from a row to the next, in the order of the file.
+
+    Attributes:
+        tied: rows with the time of the same user's one before, or its basket, that no column puts in order.
+        rises: by what is compared, how many steps between different neighbours within ties go up.
+        falls: likewise, down.
     """
-    steps = np.diff(values)[same]
-    return int(np.count_nonzero(steps > 0)), int(np.count_nonzero(steps < 0))
+
+    def __init__(self, ids: pd.Series, titles: np.ndarray) -> None:
+        """Take the log's own ids of the items, and their titles (n_items,), by item code."""
+        self._names = {"item ids": ids, "titles": pd.Series(titles, dtype=object)}
+        self.tied = 0
+        self.rises, self.falls = (dict.fromkeys(self._names, 0) for _ in range(2))
+        self._last: list[np.ndarray] = []
+
+    @cached_property
+    def _compared(self) -> dict[str, np.ndarray]:
+        return {name: sorted_places(values) for name, values in self._names.items()}
+
+    def add(self, *rows: np.ndarray) -> None:
+        """Count the next rows, sorted by user and time.
+
+        Args:
+            rows: (m,) each: of which user, time, basket and rank they are, and the code of the item.
+        """
+        rows = tuple(np.concatenate(pair) for pair in zip(self._last, rows, strict=True)) if self._last else rows
+        self._last = [values[-1:] for values in rows]
+        user, time, basket, rank = (values[1:] == values[:-1] for values in rows[:-1])
+        one = user & time & basket & rank
+        self.tied += int(np.count_nonzero(one | (user & time & ~basket)))
+        before, after = rows[-1][:-1][one], rows[-1][1:][one]
+        if not len(before):
+            return
+        for name, place in self._compared.items():
+            self.rises[name] += int(np.count_nonzero(place[after] > place[before]))
+            self.falls[name] += int(np.count_nonzero(place[after] < place[before]))
+
+    def settle(self, ties: Ties, n_rows: int, times: Callable[[], tuple[int, int]]) -> tuple[Order, tuple[str, ...]]:
+        """Return the order that the rows of ties are to have, and the note on it, if there are any.
+
+        "auto" takes the file's, unless the file shows that it is none: item ids or titles rise (or fall) within ties
+        in more than 2/3 of the steps between different neighbours, which an order without regard to them would do with
+        a probability below 1/1000 (one-sided binomial test against 1/2); or the file runs newest first, since times
+        fall in more than 2/3 of the steps from a user's row to his next, with a probability below 1/20. What is sorted
+        is shuffled, and what is newest first is reversed.
+
+        Args:
+            ties: what was asked for.
+            n_rows: of the log.
+            times: gives how often a user's time rises, and falls, from a row of the file to his next.
+        """
+        if not self.tied:
+            return "file", ()
+        order, said = self._settle(ties, times)
+        tied = f"{self.tied:,} of {n_rows:,} interactions have the time of the same user's one before, or its basket"
+        return order, (f"{tied}: {said}.",)
+
+    def _settle(self, ties: Ties, times: Callable[[], tuple[int, int]]) -> tuple[Order, str]:
+        if ties != "auto":
+            return ("file", "such ties keep the order of the file") if ties == "file" else ("shuffled", SHUFFLED)
+        for name in self._names:
+            for way, steps in (("rise", self.rises[name]), ("fall", self.falls[name])):
+                if one_way(steps, of := self.rises[name] + self.falls[name], SORTED):
+                    return "shuffled", f"their {name} {way} in {steps / of:.1%} of the steps, so {SHUFFLED}"
+        rises, falls = times()
+        if one_way(falls, rises + falls, BACKWARDS):
+            return "reversed", "such ties are reversed, since the file runs newest first"
+        return "file", "such ties keep the order of the file, which sorts them by neither items nor titles"
 
 
-def read_positions(values: pd.Series, log: str, first_line: int) -> np.ndarray:
-    """Return the numbers of a column that tells the order within ties.
-
-    Raises:
-        DataError: a value is no number.
-    """
-    numbers = pd.to_numeric(values.astype("string"), errors="coerce")
-    if (bad := ~np.isfinite(numbers.to_numpy(np.float64, na_value=np.nan))).any():
-        row = int(bad.argmax())
-        raise DataError(
-            f"{log}, line {first_line + row}: {str(values.iloc[row])[:60]!r} in the column {values.name!r} is no "
-            "number, as the order of rows is; rename the column, or take the file's order with --ties file."
-        )
-    return numbers.to_numpy(np.float64)
-
-
-def sort_rows(
-    users: np.ndarray,
-    moments: np.ndarray | None,
-    starts: np.ndarray | None,
-    by: dict[str, np.ndarray],
-    ties: Ties,
-    position: str,
-    values: np.ndarray | None,
-    places: np.ndarray | None = None,
-) -> tuple[np.ndarray, TieOrder]:
-    """Return the order (m,) of a log's rows, user after user, and how ties were taken.
-
-    Args:
-        users: (m,) codes, in the order of the file.
-        moments: (m,) times, one for all rows of a basket; None where the order of the file is that of events.
-        starts: (m,) the place of the first row of each row's basket; None where there are no baskets.
-        by: (m,) each, ranks of the items, by what a file may sort them.
-        ties: what was asked for.
-        position: the name of a column that tells the order within ties, or "".
-        values: (m,) of that column.
-        places: (m,) of the rows in the file, rising; None: 0, 1, ….
-    """
-    places = np.arange(len(users)) if places is None else places
-    groups = tuple(key for key in (starts, moments, users) if key is not None)
-    if len(groups) == 1:
-        return np.lexsort((places, users)), TieOrder("file", "")
-    in_file = np.lexsort((places, *groups))
-    tied = np.logical_and.reduce([np.diff(key[in_file]) == 0 for key in groups])
-    steps = {what: count_steps(tied, ranks[in_file]) for what, ranks in by.items()}
-    of_user = np.lexsort((places, users))
-    forth, back = (0, 0) if moments is None else count_steps(np.diff(users[of_user]) == 0, moments[of_user])
-    chosen = choose_order(ties, position, steps, (back, forth))
-    keys = [chosen.keys(places, values), *groups]
-    if starts is not None and chosen.how == "reversed":
-        keys[1] = -starts
-    return np.lexsort(keys), chosen
+def one_way(steps: int, of: int, chance: float) -> bool:
+    """Say whether so many of the steps go one way that this is no chance."""
+    return bool(steps > SHARE * of and stats.binom.sf(steps - 1, of, 0.5) < chance)

@@ -123,19 +123,15 @@ def note_file_order(names: pd.Index) -> tuple[str]:
     return (f"No column looks like a time (columns: {known}): rows are taken in file order. Name one with --time.",)
 
 
-def note_ties(tied: int, n_rows: int) -> tuple[str, ...]:
-    """Return the note on the rows that have the time of the same user's row before, if there are any."""
-    if not tied:
-        return ()
-    return (
-        f"{tied:,} of {n_rows:,} interactions have the time of the same user's one before: "
-        "such ties keep the order of the file.",
-    )
-
-
 def note_baskets(column: str, n_baskets: int) -> tuple[str]:
     """Return the note on a log whose rows are taken together in baskets."""
     return (
-        f"Rows are taken together in {n_baskets:,} baskets (column {column!r}), each at the time of its earliest row: "
-        "the order within a basket is the file's.",
+        f"Rows are taken together in {n_baskets:,} baskets (column {column!r}), each at the time of its earliest row.",
     )
+
+
+def note_order(column: str, as_time: bool) -> tuple[str]:
+    """Return the note on a log with a column that says the order of rows."""
+    if as_time:
+        return (f"No column looks like a time: the order of the column {column!r} is taken for it.",)
+    return (f"Rows of one time or basket are taken in the order of the column {column!r}.",)

@@ -98,7 +98,7 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
         raise ConfigError(f"from_rectools takes a fitted SASRecModel of RecTools; this has no {error.name}.") from error
     if not known:
         raise ConfigError("Of RecTools' models only SASRecModel can be read, without times; take its arrays yourself.")
-    log = InteractionLog.from_frame(interactions, "interactions", title=title)
+    log = InteractionLog.from_frame(interactions, "interactions", title=title, ties="file")
     codes = pd.Index(ids).get_indexer(pd.Index(log.item_ids))  # −1 where the model does not know the item
     histories, targets = _held_out(log, len(log), fewest=2)
     histories = [kept[kept >= 0][-max_len:] for kept in (codes[history] for history in histories)]
@@ -130,14 +130,14 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
 
 
 def _read_as_recbole(path: Path, **given: str) -> InteractionLog:
-    """Return a log in which times are in single precision."""
+    """Return a log in which times are in single precision, and ties in the order of the file."""
     check_file(path)
     frame = read_table(path)
-    column = find_columns(frame.columns, path.name, given)["time"]
-    if column is not None:
+    columns = find_columns(frame.columns, path.name, given)
+    if (column := columns["time"]) is not None:
         times, _ = read_times(frame[column], path.name, first_line(path))
         frame[column] = times.astype(np.float32).astype(times.dtype)
-    return as_log(frame, path, **given)
+    return as_log(frame.drop(columns=columns["order"] or []), path, ties="file", **given)
 
 
 def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import pydantic
 from cprlab.config import Config
 from cprlab.data import Sequences, load_sequences
 from cprlab.data.splits import SplitBy
+from cprlab.data.ties import Ties
 from cprlab.errors import visible
 from cprlab.models import CountingConfig, parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
@@ -34,6 +35,7 @@ class LogConfig(Config):
         time: the log's column of times.
         title: the log's column of titles.
         basket: the log's column of baskets, if rows are to be taken together.
+        ties: in which order rows are whose order is not known, see `InteractionLog.from_frame`.
         split: how to hold interactions out.
     """
 
@@ -50,6 +52,7 @@ class LogConfig(Config):
     time: str = ""
     title: str = ""
     basket: str = ""
+    ties: Ties = "auto"
     split: SplitBy = "leave-one-out"
 
     def sequences(self) -> Sequences:
@@ -59,7 +62,7 @@ class LogConfig(Config):
             DataError: the log cannot be read, or is too short to be split.
         """
         columns = {role: getattr(self, role) for role in ("user", "item", "time", "title", "basket")}
-        sequences = load_sequences(self.data, **columns, split=self.split)
+        sequences = load_sequences(self.data, **columns, ties=self.ties, split=self.split)
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:

@@ -49,8 +49,8 @@ def run_sweep(
     _notebooks(config)
     with open_cluster(workers, scheduler, slurm, config.device) as client:
         trials = [(trial, data) for data in config.data for trial in config.grid.but(data=(data,)).trials()]
-        size, split, runs, device = config.size, config.split, config.runs, config.device
-        asked = [(train_trial, (trial, data, size, split, runs, device)) for trial, data in trials]
+        log = {"size": config.size, "split": config.split, "ties": config.ties}
+        asked = [(train_trial, (trial, data, log, config.runs, config.device)) for trial, data in trials]
         trained = run_all(client, asked, "runs")
         usable = {data for (_, data), of_run in zip(trials, trained, strict=True) if not of_run.error}
         # A log that cannot be read has stopped its own runs, and would stop the notebooks.
@@ -116,6 +116,7 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
             parameters = {
                 "data": "; ".join(config.data),
                 "split": config.split,
+                "ties": config.ties,
                 "size": config.size,
                 "encoder": encoder,
                 "heads": "; ".join(config.head),

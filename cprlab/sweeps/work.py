@@ -13,9 +13,8 @@ from distributed import Client, Future, KilledWorker, Status, wait
 from tqdm import tqdm
 
 from cprlab.data import Sequences
-from cprlab.data.splits import SplitBy
 from cprlab.errors import CprlabError
-from cprlab.sweeps.grid import Grid, SizeName, Trial
+from cprlab.sweeps.grid import Grid, Trial
 from cprlab.sweeps.results import described
 from cprlab.training import train
 from cprlab.training.loop import Device
@@ -131,14 +130,13 @@ def attempt(function: Callable, arguments: tuple) -> Outcome:
             return Outcome(None, _sentence(error), type(error).__name__)
 
 
-def train_trial(trial: Trial, data: str, size: SizeName, split: SplitBy, runs: str, device: Device) -> dict[str, Any]:
+def train_trial(trial: Trial, data: str, log: dict[str, Any], runs: str, device: Device) -> dict[str, Any]:
     """Return a row on the trial's run, trained now unless it is there.
 
     Args:
         trial: what to train.
         data: a built-in log, a file or a prepared folder.
-        size: how much of it is taken.
-        split: how interactions are held out.
+        log: fields of `Grid` that say how it is read: `size`, `split` and `ties`.
         runs: the folder of run folders.
         device: where to train.
 
@@ -149,11 +147,11 @@ def train_trial(trial: Trial, data: str, size: SizeName, split: SplitBy, runs: s
     Raises:
         CprlabError: the data, the head or the folder is not usable, or the training diverged.
     """
-    run = train(_log(data, size, split), trial.config, runs, device)
+    run = train(_log(data, tuple(log.items())), trial.config, runs, device)
     return described(run) | run.record["test"] | {"fingerprint": run.record["data"]["fingerprint"]}
 
 
 @lru_cache(maxsize=2)  # trials come log by log
-def _log(data: str, size: SizeName, split: SplitBy) -> Sequences:
-    (log,) = Grid(data=(data,), size=size, split=split).logs().values()
+def _log(data: str, fields: tuple[tuple[str, Any], ...]) -> Sequences:
+    (log,) = Grid(data=(data,), **dict(fields)).logs().values()
     return log

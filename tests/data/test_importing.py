@@ -100,7 +100,7 @@ def big(seed=0):
     rng = np.random.default_rng(seed)
     items = np.minimum(rng.geometric(0.05, 3000), 120)
     users = rng.integers(0, 600, 3000) // rng.integers(1, 4, 3000)
-    times = rng.permutation(3000)
+    times = rng.permutation(3000) // 3  # with ties
     return pd.DataFrame({"user": users.astype(str), "item": items.astype(str), "time": times})
 
 
@@ -133,8 +133,10 @@ def test_the_papers_filter_is_applied_and_said_and_prepare_does_the_same(tmp_pat
         assert own.tolist() == rows["item"].tolist()
     assert f"leaves out {len(frame) - len(expected):,} of 3,000 interactions" in log.notes[0]
     assert load_log(file).notes == log.notes  # by whatever name it is found
-    sequences, prepared = load_sequences("gowalla"), prepare("gowalla", tmp_path / "prepared")
-    assert (prepared.name, prepared.fingerprint, prepared.notes) == ("gowalla", sequences.fingerprint, sequences.notes)
+    for ties in ("auto", "shuffle"):  # by the place among the rows that are left
+        sequences, prepared = load_sequences("gowalla", ties=ties), prepare("gowalla", tmp_path / ties, ties=ties)
+        assert (prepared.name, prepared.notes) == ("gowalla", sequences.notes)
+        assert prepared.fingerprint == sequences.fingerprint
 
 
 def test_sizes_are_counted_before_any_filter_and_stand_beside_the_published_ones(tmp_path):

@@ -50,6 +50,8 @@ def tables(draw):
     if draw(st.booleans()):
         columns["order"] = draw(st.lists(st.integers(0, 9), min_size=n_rows, max_size=n_rows))
     if draw(st.booleans()):
+        columns["position"] = draw(st.lists(st.integers(0, 2), min_size=n_rows, max_size=n_rows))
+    if draw(st.booleans()):
         columns["title"] = draw(st.lists(st.sampled_from(["", " ", "One", "Two"]), min_size=n_rows, max_size=n_rows))
     columns["user_id"][-7:] = users[:1] * 7  # one of the users is long enough, whatever was drawn
     return pd.DataFrame(columns)

@@ -108,7 +108,7 @@ def _case(rng: np.random.Generator, path: Path, delimiter: str, quoting: Literal
 
 
 def _read(path: Path, both: bool) -> dict[str, Any]:
-    log = load_log(path)
+    log = load_log(path, ties="file")
     if both:
         _compare_prepared(path)
     users, items = (

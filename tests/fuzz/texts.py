@@ -102,6 +102,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
             "head": ["Softmax", "Softmax + CPR:100 + Mi"],
             "seeds": 1,
             "split": "leave-one-out",
+            "ties": "auto",
             "notebooks": [],
             "device": "auto",
             "runs": "runs",
