@@ -10,9 +10,11 @@ from cprlab.evaluation.tables import (
     calibration,
     compare,
     interval,
+    mean,
     readable,
     side_by_side,
     summarise,
+    user_means,
 )
 from cprlab.evaluation.whether import knows_when
 
@@ -33,9 +35,11 @@ __all__ = [
     "fit_temperature",
     "interval",
     "knows_when",
+    "mean",
     "readable",
     "recommended",
     "side_by_side",
     "summarise",
     "taken",
+    "user_means",
 ]

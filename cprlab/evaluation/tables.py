@@ -49,7 +49,7 @@ BY_LENGTH = ("NDCG@10", "copy probability", "observed repeats")
 
 
 def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
-    """Return the mean of each metric in `SUMMARY` with its 95% interval.
+    """Return the mean of each metric in `SUMMARY` over each user's cases, and then over users, with its 95% interval.
 
     Args:
         cases: by head, what `evaluate` gave.
@@ -136,19 +136,24 @@ def compare(cases: dict[str, pd.DataFrame], seed: int = 0, base: str = "") -> pd
 
 
 def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Return the predicted copy probability beside the observed share of repeats, in bins of equally many cases.
+    """Return the predicted copy probability beside the observed share of repeats, in bins of equally many users.
 
     Returns:
-        Rows `predicted, observed, low, high, n`: mean copy probability, share of cases whose target is in the
-        history, and its 95% Wilson interval. No rows of a head that only orders the items.
+        Rows `predicted, observed, low, high, n`: mean copy probability, share of targets that are in the history, and
+        its 95% interval: Wilson's, or, where users have several targets, the bootstrap's over users. No rows of a head
+        that only orders the items.
     """
     if cases["copy_probability"].isna().any():
         return pd.DataFrame(columns=["predicted", "observed", "low", "high", "n"])
-    edges = pd.qcut(cases["copy_probability"].rank(method="first"), min(bins, len(cases)), labels=False)
+    users = cases.groupby("user", as_index=False)[["copy_probability", "repeat"]].mean()
+    edges = pd.qcut(users["copy_probability"].rank(method="first"), min(bins, len(users)), labels=False)
     rows = []
-    for _, group in cases.groupby(edges):
-        interval = stats.binomtest(int(group["repeat"].sum()), len(group)).proportion_ci(method="wilson")
-        rows.append((group["copy_probability"].mean(), group["repeat"].mean(), *interval, len(group)))
+    for _, group in users.groupby(edges):
+        if len(users) == len(cases):
+            bounds = stats.binomtest(int(group["repeat"].sum()), len(group)).proportion_ci(method="wilson")
+        else:
+            bounds = interval(group["repeat"].to_numpy())
+        rows.append((group["copy_probability"].mean(), group["repeat"].mean(), *bounds, len(group)))
     return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n"])
 
 
@@ -166,8 +171,9 @@ def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> p
                 per_case = METRICS[metric](group, "rank")
                 if per_case.isna().any():  # of a head that only orders the items
                     continue
-                low, high = interval(per_case.to_numpy(dtype=float), seed)
-                rows.append((head, group["length"].median(), metric, per_case.mean(), low, high, len(group)))
+                values = user_means(per_case.to_numpy(dtype=float), group["user"].to_numpy())
+                low, high = interval(values, seed)
+                rows.append((head, group["length"].median(), metric, values.mean(), low, high, len(values)))
     return pd.DataFrame(rows, columns=["head", "length", "metric", "value", "low", "high", "n"])
 
 
@@ -188,10 +194,37 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
+def user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Return the mean of each user's values (…, u), so that a user with many cases weighs as one with a single case.
+
+    Args:
+        values: (…, m) numbers of cases.
+        users: (m,) whose they are. The means are in the order of these, and the values themselves if each has one.
+    """
+    found, place, counts = np.unique(users, return_inverse=True, return_counts=True)
+    if len(found) == len(users):
+        return values
+    rows = values.reshape(-1, len(users))
+    sums = np.stack([np.bincount(place, weights=row, minlength=len(found)) for row in rows])
+    return (sums / counts).reshape(*values.shape[:-1], len(found))
+
+
+def mean(cases: pd.DataFrame, metric: str, rank: str = "rank") -> float:
+    """Return a metric's mean over each user's cases, and then over users.
+
+    Args:
+        cases: what `evaluate` gave.
+        metric: a name in `METRICS`.
+        rank: the column of ranks, "rank" or "rank_post".
+    """
+    return float(user_means(METRICS[metric](cases, rank).to_numpy(float), cases["user"].to_numpy()).mean())
+
+
 def _by_group(cases: pd.DataFrame, per_case: pd.Series, seed: int) -> list[dict]:
     rows = []
     for name, members in GROUPS.items():
-        values = per_case[members(cases)].to_numpy(dtype=float)
+        chosen = members(cases)
+        values = user_means(per_case[chosen].to_numpy(dtype=float), cases["user"][chosen].to_numpy())
         if len(values) and not np.isnan(values).any():
             low, high = interval(values, seed)
             rows.append({"cases": name, "value": values.mean(), "low": low, "high": high, "n": len(values)})

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from cprlab.evaluation import METRICS, compare
+from cprlab.evaluation import compare, mean
 
 FEW = 20  # users below which an interval covers its mean too rarely for a verdict
 SMALL = 300  # users below which only large gains can be seen
@@ -33,7 +33,7 @@ def against_rivals(cases: dict[str, pd.DataFrame], trained: Sequence[str], seed:
     Returns:
         Rows of `evaluation.compare`, for NDCG@10 of all cases; none for a rival that is not among the heads.
     """
-    best = max(trained, key=lambda head: METRICS["NDCG@10"](cases[head], "rank").mean())
+    best = max(trained, key=lambda head: mean(cases[head], "NDCG@10"))
     pairs = [(rival, head) for rival, head in (("Recent", trained[0]), ("Counts", best)) if rival in cases]
     rows = [compare({name: cases[name] for name in pair}, seed) for pair in pairs]
     table = pd.concat(rows or [compare({best: cases[best]})], ignore_index=True)

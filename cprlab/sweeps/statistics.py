@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
-from cprlab.evaluation import METRICS
+from cprlab.evaluation import METRICS, user_means
 from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES, quantile_bins
 
 USERS_AT_ONCE = 2**14
@@ -170,9 +170,9 @@ def by_bins(
         seeds = of_run["seed"].nunique()
         values = {name: METRICS[name](of_run, "rank").to_numpy(dtype=float).reshape(seeds, -1) for name in metrics}
         of_user = of_run[key].to_numpy(dtype=float).reshape(seeds, -1)[0]
-        places = quantile_bins(of_user, bins)
+        places, users = quantile_bins(of_user, bins), of_run[OF_EVALUATE].to_numpy()[: len(of_user)]
         for place, name in itertools.product(np.unique(places), metrics):
-            chosen = values[name][:, places == place]
+            chosen = user_means(values[name][:, places == place], users[places == place])
             label = {key: np.median(of_user[places == place])}
             rows.append(labels | label | _described("raw", "all", name, chosen, resampled_means(chosen, seed)))
     return pd.DataFrame(rows)
@@ -241,7 +241,7 @@ def _settings(cases: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFram
 
 
 def _matrices(of_run: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    """Yield (seeds, users) for each ranking, group of cases and metric; users in the order of the rows."""
+    """Yield (seeds, users) for each ranking, group of cases and metric; a user's cases count as one."""
     seeds = of_run["seed"].nunique()
     first = of_run[of_run["seed"] == of_run["seed"].iloc[0]]
     for metric in metrics:
@@ -252,7 +252,7 @@ def _matrices(of_run: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[tu
             for group, members in GROUPS.items():
                 chosen = members(first).to_numpy()
                 if chosen.any():
-                    yield (ranking, group, metric), values[:, chosen]
+                    yield (ranking, group, metric), user_means(values[:, chosen], first[OF_EVALUATE].to_numpy()[chosen])
 
 
 def _described(ranking: str, group: str, metric: str, values: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:

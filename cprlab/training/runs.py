@@ -22,7 +22,7 @@ from tqdm import tqdm
 from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
-from cprlab.evaluation import METRICS, evaluate
+from cprlab.evaluation import METRICS, evaluate, mean
 from cprlab.files import discard, locked, make_folder, read_parquet, tidy, whole
 from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.counting import fit_counting
@@ -236,7 +236,7 @@ def _keep(
 
 def _scores(cases: pd.DataFrame) -> dict[str, float | None]:
     """Return each metric's mean over the test cases, None where it is not finite."""
-    means = {metric: float(of_case(cases, "rank").mean()) for metric, of_case in METRICS.items()}
+    means = {metric: mean(cases, metric) for metric in METRICS}
     return {metric: value if math.isfinite(value) else None for metric, value in means.items()}
 
 
@@ -264,8 +264,8 @@ def _check_tables(history: pd.DataFrame, cases: pd.DataFrame, n_users: int) -> N
         for column, kinds in TABLES[name].items():
             if column not in table or table[column].dtype.kind not in kinds:
                 raise ValueError(f"{name}.parquet has no column {column!r} of its kind")
-    if not len(history) or not 0 < len(cases) <= n_users:
-        raise ValueError(f"its tables have {len(history):,} epochs, and {len(cases):,} cases of {n_users:,} users")
+    if not len(history) or not 0 < cases["user"].nunique() <= n_users:
+        raise ValueError(f"its tables have {len(history):,} epochs, and {len(cases):,} cases for {n_users:,} users")
 
 
 def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:

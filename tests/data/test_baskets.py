@@ -27,8 +27,8 @@ def a_log(users, column="basket"):
         for item in basket
     ]
     frame = pd.DataFrame(rows, columns=["user", "item", "time", "basket"])
-    return InteractionLog.from_frame(frame.drop(columns="basket"), "log") if column == "time" else (
-        InteractionLog.from_frame(frame.drop(columns="time"), "log", basket="basket")
+    return InteractionLog.from_frame(frame.drop(columns="basket"), "log", ties="file") if column == "time" else (
+        InteractionLog.from_frame(frame.drop(columns="time"), "log", basket="basket", ties="file")
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from cprlab.data import CopyingPlan, ExcludingPlan
 from cprlab.errors import ConfigError, DataError
-from cprlab.models import Context, Outputs, parse_head
+from cprlab.models import Context, Outputs, SoftmaxConfig
 from cprlab.models.heads import build_head
 
 COPYING = CopyingPlan(groups=2, middles=3, pool=5, share=0.6, users=400, length=12)
@@ -149,7 +149,7 @@ def test_a_context_partition_reaches_the_best_loss(plan):
             context = [math.log(0.6 / 4)] * 2 + [0, 0, math.log(0.4 / 5)]
         else:
             vocabulary, context = (np.eye(3)[history[0] // 6] * far).tolist(), [-far] * 3
-        head = build_head(parse_head("Softmax + C"), weights.shape[1], 1)
+        head = build_head(SoftmaxConfig(context=True), weights.shape[1], 1)
         facets = {"V": torch.tensor(vocabulary)[None, None].double(), "C": torch.tensor(context)[None, None].double()}
         outputs = Outputs(torch.from_numpy(np.pad(weights, ((0, 1), (0, 0)))), None)
         read = Context(torch.tensor(history)[None].long(), torch.tensor([[len(history) - 1]]), len(weights))

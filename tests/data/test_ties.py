@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +29,7 @@ def mixed(place):
     return z ^ z >> 31
 
 
-KEYS = {"file": int, "reversed": lambda place: -place, "shuffled": mixed}
+KEYS: dict[str, Callable[[int], int]] = {"file": int, "reversed": lambda place: -place, "shuffled": mixed}
 
 
 def test_the_key_of_a_place_is_its_number_of_splitmix64():
@@ -235,7 +237,8 @@ def test_the_setting_reaches_reports_and_grids_and_is_refused_where_it_is_none(t
     assert {len(found) for found in prints.values()} == {1}
     (of_grid,) = Grid(data=(str(path),), ties="file").logs().values()
     assert "keep the order of the file." in " ".join(of_grid.notes)
-    for wrong in (lambda: load_log(path, ties="files"), lambda: prepare(path, tmp_path / "p", ties="files")):
+    bad: Any = "files"
+    for wrong in (lambda: load_log(path, ties=bad), lambda: prepare(path, tmp_path / "p", ties=bad)):
         with pytest.raises(ConfigError, match="Unknown way with ties 'files': did you mean 'file'"):
             wrong()
     with pytest.raises(ConfigError, match="Unknown ties 'files'"):

@@ -17,6 +17,7 @@ from cprlab.evaluation import (
     compare,
     describe_cases,
     evaluate,
+    mean,
     readable,
     side_by_side,
     summarise,
@@ -25,6 +26,7 @@ from cprlab.evaluation.cases import measure
 from cprlab.evaluation.tables import interval, quantile_bins
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, parse_head
 from cprlab.models.recommender import SCORES_AT_ONCE
+from cprlab.sweeps import means
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def frame(rank, repeat, **more):
         "copy_probability": 0.5,
         "copied": 0.1,
     }
-    return pd.DataFrame(base | {"length": np.arange(len(rank))} | more)
+    return pd.DataFrame(base | {"user": np.arange(len(rank)), "length": np.arange(len(rank))} | more)
 
 
 def test_metrics_by_hand():
@@ -339,3 +341,43 @@ def test_cases_are_described_as_a_loop_describes_them(sequences, cases, split, h
     if split == "test":
         pd.testing.assert_frame_equal(describe_cases(sequences).set_index("user"), found)
         assert (found["gap"].notna() == cases["Softmax"]["repeat"]).all()
+
+
+def several_cases(seed=0):
+    """A table with one to four cases a user, and what each metric is worth by plain loops."""
+    rng = np.random.default_rng(seed)
+    users = np.repeat(np.arange(30), rng.integers(1, 5, 30))
+    repeat = rng.random(len(users)) < 0.5
+    rank = rng.integers(1, 15, len(users))
+    return pd.DataFrame(
+        {
+            "user": users, "length": 5 + users % 7, "target": 0, "repeat": repeat, "rank": rank,
+            "rank_post": np.where(repeat, np.nan, rank), "log_loss": rng.random(len(users)) + 3,
+            "copy_probability": rng.random(30)[users], "copied": 0.1,
+        }
+    )  # fmt: skip
+
+
+def test_a_metric_is_a_mean_over_a_users_cases_and_then_over_users():
+    cases = several_cases()
+    table = summarise({"a": cases}).set_index(["head", "cases", "metric"])
+    for group, rows in (("all", cases), ("repeat", cases[cases["repeat"]]), ("new", cases[~cases["repeat"]])):
+        of_user = [
+            np.mean([1 / np.log2(1 + rank) if rank <= 10 else 0 for rank in rows.loc[rows["user"] == user, "rank"]])
+            for user in rows["user"].unique()
+        ]
+        found = table.loc[("a", group, "NDCG@10")]
+        assert found["value"] == pytest.approx(np.mean(of_user), abs=1e-12)
+        assert found["n"] == len(of_user)
+        assert (found["low"], found["high"]) == pytest.approx(interval(np.array(of_user)), abs=1e-12)
+    other = cases.assign(rank=cases["rank"] + 1)
+    gain = compare({"a": cases, "b": other}).query("metric == 'log-loss' and cases == 'all'")
+    assert gain["n"].item() == 30
+    assert mean(cases, "HIT@10") == pytest.approx(
+        np.mean([(rows["rank"] <= 10).mean() for _, rows in cases.groupby("user")])
+    )
+    assert calibration(cases)["n"].sum() == 30
+    assert by_length({"a": cases}).query("metric == 'NDCG@10'")["n"].sum() == 30
+    labelled = cases.assign(head="a", seed=0)[["head", "seed", *cases]]
+    of_sweep = means(labelled).query("ranking == 'raw' and cases == 'all'")
+    assert of_sweep["value"].item() == pytest.approx(table.loc[("a", "all", "NDCG@10"), "value"], abs=1e-12)

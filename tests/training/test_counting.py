@@ -11,6 +11,7 @@ from cprlab.data import Sequences
 from cprlab.errors import DataError
 from cprlab.evaluation import compare, summarise
 from cprlab.models import SASRecConfig
+from cprlab.models.counting import Counting
 from cprlab.sweeps import gains, run_trials
 from cprlab.sweeps.grid import Trial
 from cprlab.training import Run, RunConfig, TrainingConfig, run_folder, train
@@ -47,6 +48,7 @@ def mean_loss(run, sequences):
 def test_no_other_weights_or_decays_are_likelier(head, sequences, tmp_path):
     run = train(sequences, RunConfig(head=head), tmp_path, "cpu")
     own, fitted = run.recommender.head, mean_loss(run, sequences)
+    assert isinstance(own, Counting)
     assert run.history["loss"].item() == pytest.approx(fitted, abs=1e-9)
     rng = np.random.default_rng(0)
     weights, decays = own.weights.clone(), own.decays.clone()
