@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
 
 The two sides of a row take turns in one process; a ratio is the median over repeats, with the lowest and the highest.
-There is one thread, so that CPU time is work and never waiting. Memory is what a process of its own holds at its peak,
-above the inputs.
+There is one thread, so that CPU time is work and never waiting; training steps are timed by the clock, on one thread and
+on two. Memory is what a process of its own holds at its peak, above the inputs.
 """
 
 import json
@@ -24,13 +24,14 @@ from plotly.subplots import make_subplots
 from torch.nn import functional as F
 
 from benchmarks.memory import forget_peak, peak
-from cprlab.data import Batch, Sequences
+from cprlab.data import Batch, Sequences, load_log
 from cprlab.evaluation import evaluate
 from cprlab.files import whole
 from cprlab.models import Context, GRU4RecConfig, Outputs, Recommender, SoftmaxConfig, parse_head
 from cprlab.models.heads import PartitionedSoftmax
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 from cprlab.plots import COLOURS
+from cprlab.training import TrainingConfig
 from cprlab.training.kernel import chunked
 from cprlab.training.loss import CrossEntropy
 
@@ -42,6 +43,8 @@ HEADS = {CPR: "Softmax + CPR:{k}", CE: "Softmax", LARGE: "Softmax + CPR:{k}", TI
 PAIRS = [(CPR, CE), (CPR, DENSE), (CE, TORCH), (LARGE, CPR), (TINY, CPR)]
 PAIRS += [(PRODUCTS, against) for against in (CPR, CE, DENSE, TORCH)]
 SPREAD = {LARGE: 300.0, TINY: 1e-40}  # of the embeddings; 0.1 otherwise
+TRAINED = ("Softmax", "Softmax + CPR:100 + Mi")
+BATCHES = 10  # of WINDOWS windows, trained on in a repeat
 
 
 def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows: int = WINDOWS) -> Callable[[], None]:
@@ -248,6 +251,58 @@ def draw(costs: list[dict], file: Path) -> None:
         new.write_bytes(figure.to_image("png", width=1200, height=420, scale=1.5))
 
 
+def training(sequences: Sequences, threads: int, repeats: int) -> dict:
+    """Return targets a second of whole training steps with both heads, and the ratio of their times.
+
+    A step is all that `fit` does with a batch: read, score, differentiate, move the weights. The windows are those of
+    LENGTH items that move on by half of it, as nearly all are.
+    """
+    torch.set_num_threads(threads)
+    windows = sequences.windows("train")
+    full = np.flatnonzero((windows.lengths == LENGTH) & (windows.n_targets == LENGTH // 2))
+    chosen = np.random.default_rng(0).permutation(full)[: BATCHES * WINDOWS].reshape(BATCHES, WINDOWS)
+    batches = [sequences.batch(windows, rows) for rows in chosen]
+    sides = [_steps(head, sequences.n_items, batches) for head in TRAINED]
+    for side in sides * 3:  # the first steps also find memory
+        side()
+    seconds = np.array([[_clock(side) for side in sides] for _ in range(repeats)])
+    torch.set_num_threads(1)
+    ratios = seconds[:, 1] / seconds[:, 0]
+    rates = BATCHES * WINDOWS * (LENGTH // 2) / np.median(seconds, axis=0)
+    row = {
+        "threads": threads,
+        "ratio": float(np.median(ratios)),
+        "low": float(ratios.min()),
+        "high": float(ratios.max()),
+    }
+    print(row | dict(zip(TRAINED, rates.tolist(), strict=True)), flush=True)
+    return row | dict(zip(TRAINED, rates.tolist(), strict=True))
+
+
+def _steps(head: str, n_items: int, batches: list[Batch]) -> Callable[[], None]:
+    """Return a function that trains one model on all batches."""
+    torch.manual_seed(0)
+    recommender, loss = Recommender(GRU4RecConfig(d=D), parse_head(head), n_items, max_len=LENGTH), CrossEntropy()
+    optimizer = torch.optim.Adam(recommender.parameters(), lr=TrainingConfig().learning_rate)
+
+    def steps():
+        for items, at, targets in ((batch.items, batch.at, batch.targets) for batch in batches):
+            facets, context = recommender(items, at), Context(items, at, n_items)
+            drawn = loss.draw(targets)
+            value = chunked(loss, recommender.head, facets, recommender.outputs, context, targets, drawn)
+            optimizer.zero_grad()
+            (value / targets.numel()).backward()
+            optimizer.step()
+
+    return steps
+
+
+def _clock(once: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    once()
+    return time.perf_counter() - began
+
+
 PAGE = """# What the exact loss, evaluation and a prediction cost
 
 Made by `PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png` (one thread,
@@ -269,6 +324,14 @@ inputs, in a process of its own; it includes the gradient of the item embeddings
 
 {losses}
 {growth}
+## A training step
+
+Targets a second by the clock, of GRU4Rec with d = 64 on complete-journey-types ({n_types:,} items): {batches} batches of
+{windows} windows that read {length} items and have {targets} targets each, the two heads in turns in one process, medians of
+{repeats_training} repeats. The last column is how much longer a step takes with the second head: the median ratio, the
+lowest and the highest.
+
+{steps}
 ## Evaluation, and a single prediction
 
 CPU milliseconds with {n_items:,} items: of ranking all of them for {n_users:,} users (`evaluate`), without the encoder;
@@ -304,6 +367,9 @@ def main(
     repeats, n_items, n_users = 5, 13_300, 2_469
     rows = compare(repeats)
     uses = using(n_items, n_users, 5)
+    sequences = Sequences.from_log(load_log("complete-journey-types"))
+    repeats_training = 15
+    steps = [training(sequences, threads, repeats_training) for threads in (1, 2)]
     growth = ""
     if not quick:
         costs = scaling(repeats=3)
@@ -332,6 +398,20 @@ def main(
             ],
         ),
         growth=growth,
+        n_types=sequences.n_items,
+        batches=BATCHES,
+        windows=WINDOWS,
+        length=LENGTH,
+        targets=LENGTH // 2,
+        repeats_training=repeats_training,
+        steps=table(
+            f"threads | {TRAINED[0]} | {TRAINED[1]} | time",
+            [
+                f"{row['threads']} | {row[TRAINED[0]]:,.0f} | {row[TRAINED[1]]:,.0f} "
+                f"| {row['ratio']:.2f} × [{row['low']:.2f}, {row['high']:.2f}]"
+                for row in steps
+            ],
+        ),
         n_items=n_items,
         n_users=n_users,
         uses=table(

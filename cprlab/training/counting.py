@@ -120,7 +120,7 @@ def transitions(sequences: Sequences) -> sparse.csr_array:
     """
     end = np.repeat(sequences.held_out[0], np.diff(sequences.offsets))
     places = np.flatnonzero(np.arange(len(sequences.items)) < end)
-    starts = getattr(sequences, "basket_start", None)
+    starts = sequences.basket_start
     first, basket = np.unique(places if starts is None else starts[places], return_inverse=True)
     shape = (len(first), sequences.n_items)
     held = sparse.csr_array((np.ones(len(places)), (basket, sequences.items[places])), shape=shape)
