@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
 
 The two sides of a row take turns in one process; a ratio is the median over repeats, with the lowest and the highest.
-There is one thread, so that CPU time is work and never waiting; training steps are timed by the clock, on one thread and
-on two. Memory is what a process of its own holds at its peak, above the inputs.
+There is one thread, so that CPU time is work and never waiting; only training steps are timed by the clock, on one
+thread and on two. Memory is what a process of its own holds at its peak, above the inputs.
 """
 
 import json
@@ -285,7 +285,7 @@ def _steps(head: str, n_items: int, batches: list[Batch]) -> Callable[[], None]:
     recommender, loss = Recommender(GRU4RecConfig(d=D), parse_head(head), n_items, max_len=LENGTH), CrossEntropy()
     optimizer = torch.optim.Adam(recommender.parameters(), lr=TrainingConfig().learning_rate)
 
-    def steps():
+    def steps() -> None:
         for items, at, targets in ((batch.items, batch.at, batch.targets) for batch in batches):
             facets, context = recommender(items, at), Context(items, at, n_items)
             drawn = loss.draw(targets)
@@ -326,9 +326,9 @@ inputs, in a process of its own; it includes the gradient of the item embeddings
 {growth}
 ## A training step
 
-Targets a second by the clock, of GRU4Rec with d = 64 on complete-journey-types ({n_types:,} items): {batches} batches of
-{windows} windows that read {length} items and have {targets} targets each, the two heads in turns in one process, medians of
-{repeats_training} repeats. The last column is how much longer a step takes with the second head: the median ratio, the
+Targets a second by the clock, of GRU4Rec with d = 64 on complete-journey-types ({n_types:,} items): {batches} batches
+of {windows} windows that read {length} items and have {targets} targets each, the two heads in turns in one process,
+medians of {repeats_training} repeats. The last column is how much longer a step takes with the second head: the median ratio, the
 lowest and the highest.
 
 {steps}

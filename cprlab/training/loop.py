@@ -27,7 +27,7 @@ from cprlab.training.processes import by_first, is_first, open_fabric, total
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "float64", "bfloat16"]
-BATCHES_SORTED_TOGETHER = 5  # more would make batches of windows that are too much alike to learn from
+BATCHES_SORTED_TOGETHER = 20  # more would part short windows from long ones for less padding
 
 
 class TrainingConfig(Config):

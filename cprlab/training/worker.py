@@ -7,6 +7,7 @@ JSON: how far training is (`done` of `total` targets, and the `state` after the 
 import json
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from threading import Thread
 from typing import Any, TextIO
@@ -27,7 +28,8 @@ class _Told(tqdm):  # type: ignore[misc]  # tqdm tells no types
 
     def display(self, *_: Any, **__: Any) -> None:
         """Write a line."""
-        print(json.dumps({"done": self.n, "total": self.total, "state": self.postfix or ""}), file=self.told)
+        with suppress(BrokenPipeError):  # nobody listens any more, and `_end_with_parent` is about to see it
+            print(json.dumps({"done": self.n, "total": self.total, "state": self.postfix or ""}), file=self.told)
 
 
 def main() -> None:

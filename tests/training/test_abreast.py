@@ -158,18 +158,19 @@ def test_a_plain_script_may_ask_and_its_workers_end_with_it(sequences, tmp_path)
     (tmp_path / "scripts" / "script.py").write_text(SCRIPT)
     (tmp_path / "queue.py").write_text("raise ImportError('the working folder is no place of modules')")
     environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path(cprlab.__file__).parents[1])}
-    command = [sys.executable, "scripts/script.py"]
-    script = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    said = tmp_path / "said"
+    with said.open("w") as errors:
+        script = subprocess.Popen([sys.executable, "scripts/script.py"], cwd=tmp_path, env=environment, stderr=errors)
     folders = [run_folder(sequences, RunConfig(head=head, training=ENDLESS), tmp_path / "runs") for head in HEADS]
     for folder in folders:
         while not folder.with_name(f".{folder.name}.checkpoint").exists():
-            assert script.poll() is None, script.communicate()[1]
+            assert script.poll() is None, said.read_text()
             time.sleep(0.1)
     script.send_signal(signal.SIGKILL)
-    script.communicate()
+    script.wait()
     for folder in folders:
         with FileLock(folder.with_name(f".{folder.name}.lock")).acquire(timeout=20):
-            pass
+            assert "Traceback" not in said.read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="libgomp tells what it was set to")
