@@ -328,7 +328,8 @@ inputs, in a process of its own; it includes the gradient of the item embeddings
 
 Targets a second by the clock, of GRU4Rec with d = 64 on complete-journey-types ({n_types:,} items): {batches} batches
 of {windows} windows that read {length} items and have {targets} targets each, the two heads in turns in one process,
-medians of {repeats_training} repeats. The last column is how much longer a step takes with the second head: the median ratio, the
+medians of {repeats_training} repeats. The last column is how much longer a step takes with the second head: the median
+ratio, the
 lowest and the highest.
 
 {steps}
