@@ -3,9 +3,9 @@
 from cprlab.models.ablation import ablated
 from cprlab.models.encoders import EncoderConfig, GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.models.heads import Head
-from cprlab.models.names import CountingConfig, HeadConfig, RepeatNetConfig, SoftmaxConfig, parse_head
+from cprlab.models.names import CountingConfig, HeadConfig, RepeatNetConfig, parse_head
 from cprlab.models.partitions import Context, Outputs
-from cprlab.models.parts import PARTS, Part
+from cprlab.models.parts import PARTS, Part, SoftmaxConfig
 from cprlab.models.recommender import Parts, Recommender
 
 __all__ = [

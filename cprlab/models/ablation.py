@@ -9,8 +9,9 @@ from torch import nn
 
 from cprlab.errors import ConfigError
 from cprlab.models.heads import Head, PartitionedSoftmax
-from cprlab.models.names import HeadConfig, SoftmaxConfig
+from cprlab.models.names import HeadConfig
 from cprlab.models.partitions import Partition, Reranker
+from cprlab.models.parts import SoftmaxConfig
 from cprlab.models.recommender import Recommender
 
 FIXED = ("kind", "facets", "mixture", "projection_bias", "tied")  # options that say which weights there are

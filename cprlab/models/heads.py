@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cprlab.models.names import HeadConfig, RepeatNetConfig, SoftmaxConfig
+from cprlab.models.names import HeadConfig, RepeatNetConfig
 from cprlab.models.partitions import (
     Attention,
     Context,
@@ -25,6 +25,7 @@ from cprlab.models.partitions import (
     Partition,
     merge,
 )
+from cprlab.models.parts import SoftmaxConfig
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Head(nn.Module, ABC):
         config: what the head was asked to be.
         components: the softmaxes that it mixes, one or several.
         width: size of the output embeddings.
-        states: names of the facets that are hidden states at the positions scored.
+        states: names of the facets that are hidden states at the positions scored, each once.
     """
 
     states: tuple[str, ...] = ("V",)
@@ -63,6 +64,11 @@ class Head(nn.Module, ABC):
         self.config = config
         self.components = components
         self.width = width
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Names of the states that score the vocabulary: one, or one for each softmax of a mixture that does."""
+        return tuple(component.vocabulary for component in self.components if component.vocabulary)
 
     @property
     def plain(self) -> bool:
@@ -173,10 +179,8 @@ class PartitionedSoftmax(Head):
         read = 2 * d if config.inputs else d
         self.maps, self.learned = nn.ModuleDict(), nn.ParameterDict()
         self.everywhere: set[str] = set()
-        wanted = [facet for one in components for facet in one.reads]
-        for facet in sorted(wanted, key=lambda facet: facet.everywhere):  # of equal ones the first makes the weights
-            if facet.name in self.maps or facet.name in self.learned:
-                continue
+        wanted = dict.fromkeys(facet for one in components for facet in one.reads)  # each once
+        for facet in sorted(wanted, key=lambda facet: facet.shared):
             if facet.learned:
                 self.learned[facet.name] = nn.Parameter(torch.tensor(facet.start))
                 continue

@@ -46,13 +46,17 @@ class Context:
         return (places <= self.at[:, :, None]) & (self.items != self.padding)[:, None, :]
 
     @cached_property
+    def first(self) -> torch.Tensor:
+        """(B, L) int64: where the item of each position occurs first, visible or not."""
+        return self.same.to(torch.uint8).argmax(dim=2)  # of equal ones the first
+
+    @cached_property
     def distinct(self) -> torch.Tensor:
         """(B, T, L) int64: visible items, each once, at the place of its first occurrence; elsewhere padding.
 
         Whether j is the first occurrence of its item does not depend on the position scored, so one mask serves all.
         """
-        earlier = torch.ones_like(self.same[0]).tril(-1)
-        first = ~(self.same & earlier).any(dim=2)
+        first = self.first == torch.arange(self.items.shape[1], device=self.items.device)
         return torch.where(self.visible & first[:, None, :], self.items[:, None, :], self.padding)
 
     @cached_property
@@ -161,6 +165,7 @@ class Facet:
         name: of the facet.
         width: how many numbers it holds; None for a hidden state, of size d.
         everywhere: it is of every position that is read, (B, L, ·), and not of the positions scored, (B, T, ·).
+        shared: one for all vocabulary facets of a mixture; its weights are drawn after those of each one's own.
         learned: it does not depend on q.
         start: the numbers before training; of a linear map, its bias beside weights of 0. None: drawn at random.
     """
@@ -168,6 +173,7 @@ class Facet:
     name: str
     width: int | None = None
     everywhere: bool = False
+    shared: bool = False
     learned: bool = False
     start: tuple[float, ...] | None = None
 
@@ -257,7 +263,7 @@ class Pointer:
     mean: bool
     merge: Merge = "add"
     name: str = "P"
-    reads: tuple[Facet, ...] = (Facet("P"), Facet("L", everywhere=True))
+    reads: tuple[Facet, ...] = (Facet("P", shared=True), Facet("L", everywhere=True, shared=True))
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
@@ -271,7 +277,7 @@ class Shift:
 
     merge: Merge = "add"
     name: str = "B"
-    reads: tuple[Facet, ...] = (Facet("B", width=1, learned=True, start=(0.0,)),)
+    reads: tuple[Facet, ...] = (Facet("B", width=1, shared=True, learned=True, start=(0.0,)),)
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
@@ -297,18 +303,24 @@ class Frequency:
     @property
     def reads(self) -> tuple[Facet, ...]:
         """See `Partition`; δ starts at 1/2, as is usual in ACT-R, and all else at 0."""
-        return (Facet("F", width=4, learned=not self.linear, start=(0.0, 0.0, 0.0, math.log(math.expm1(0.5)))),)
+        start = (0.0, 0.0, 0.0, math.log(math.expm1(0.5)))
+        return (Facet("F", width=4, shared=True, learned=not self.linear, start=start),)
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         b, by_count, by_age, decay = facets["F"].unsqueeze(2).unbind(3)  # (B, T, 1) each
-        owned, visible, same = context.distinct, context.visible, context.same.to(z.dtype)
-        places = torch.arange(visible.shape[2], device=z.device)
-        ages = (context.at[:, :, None] - places + 1).clamp(min=1).to(z.dtype)
-        counts = visible.to(z.dtype) @ same
-        kept = (ages.log() * -F.softplus(decay)).exp() * visible @ same
-        activation = kept.masked_fill(owned == context.padding, 1).log()
-        return owned, b + by_count * counts.log1p() + by_age * activation
+        visible, same, decay = context.visible.to(z.dtype), context.same.to(z.dtype), F.softplus(decay)
+        age = (context.at[:, :, None] - torch.arange(visible.shape[2], device=z.device) + 1).clamp(min=1)
+        log_age = age.to(z.dtype).log()
+        # Ages relative to the item's last occurrence: its own power is then 1, so that no sum is 0 for a large decay.
+        first = context.first[:, None].expand_as(log_age)
+        last = torch.full_like(log_age, math.inf).scatter_reduce_(
+            2, first, log_age.masked_fill(~context.visible, math.inf), "amin"
+        )
+        last = last.gather(2, first).masked_fill(~context.visible, 0)
+        powers = (-decay * (log_age - last)).exp() * visible @ same
+        activation = powers.clamp(min=1).log() - decay * last
+        return context.distinct, b + by_count * (visible @ same).log1p() + by_age * activation
 
 
 @dataclass(frozen=True)

@@ -182,17 +182,17 @@ class Snapshot:
             for start in range(0, len(items), HISTORIES_AT_ONCE):
                 rows = slice(start, start + HISTORIES_AT_ONCE)
                 facets = recommender(items[rows], at[rows], None if codes is None else codes[rows])
-                own = {key: state for key, state in facets.items() if key not in ("L", "mixture", "repeat")}
-                if not facet and "V_2" in facets:
+                own = recommender.head.states
+                if not facet and len(recommender.head.vocabulary) > 1:
                     raise ConfigError(
                         "A mixture of softmaxes has several hidden states for one prediction, so name the one "
                         f"to be probed as the facet ({', '.join(own)}); copy probability and attribution take the "
                         "recommender itself."
                     )
-                name = facet or "V"
+                name = facet or recommender.head.vocabulary[0]
                 if name not in own:
                     raise ConfigError(f"This head has no hidden state {name!r}; it has: {', '.join(own)}.")
-                states.append(own[name][:, 0].cpu().numpy())
+                states.append(facets[name][:, 0].cpu().numpy())
             weight = recommender.outputs.weight[:-1].cpu().numpy()
             bias = None if recommender.item_bias is None else recommender.item_bias[:-1].cpu().numpy()
         if not states:

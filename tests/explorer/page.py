@@ -7,6 +7,8 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from cprlab.explorer.frontend import script, style
+from cprlab.explorer.payload import POST
+from cprlab.models import PARTS
 
 HOSTILE = [
     '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>',
@@ -33,6 +35,7 @@ window.acts = () => sent.filter((content) => content.type === "act");
 
 def base(titles: list[str], models: int = 2) -> dict:
     parts = {"C": True, "P": False, "R": [100], "B": False, "F": False, "Mi": True}
+    words = [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS]
     options = {**parts, "merges": ["replace", "add", "half"]}
     options["rerankMerges"] = ["replace", "add"]
     trained = "Softmax + CPR:100 + Mi"
@@ -47,7 +50,7 @@ def base(titles: list[str], models: int = 2) -> dict:
             "other": ["#BBBBBB", "circle"], "history": ["#0072B2", "circle"], "interfering": ["#E69F00", "triangle-up"],
             "target": ["#D55E00", "star"], "hidden state": ["#000000", "x"], "new": ["#BBBBBB", "circle"],
         },
-        "parts": [{"key": key, "label": f"the part {key}", "sentence": "what it does"} for key in (*parts, "post")],
+        "parts": [*words, POST],
         "observed": 0.397, "presets": ["all", "repeats", "new items"],
         "projections": [["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
     }  # fmt: skip

@@ -198,6 +198,10 @@ def test_partitions_are_switched_off_and_on_as_they_were_trained(subject):
     back = switched(subject, "MoS:2 dynamic + CP (context_facets=1)", {"context": False}, {"pointer": True})
     assert back == ""
     assert switched(subject, "RepeatNet", {"post": True}) == "RepeatNet (post)"
+    linear = "Softmax + C + F (coefficients=linear)"
+    assert switched(subject, linear, {"frequency": False}) == "Softmax + C"
+    assert switched(subject, linear, {"frequency": False}, {"frequency": True}) == ""
+    assert switched(subject, "MoS:2 + B", {"shift": False}) == "MoS:2"
 
 
 def test_a_switch_is_undone_and_an_impossible_one_refused(subject):
@@ -209,6 +213,7 @@ def test_a_switch_is_undone_and_an_impossible_one_refused(subject):
     refused: list[tuple[int, dict, str]] = [
         (0, {"context": True}, "RepeatNet is a head of its own"),
         (1, {"pointer": True}, "needs P"),
+        (1, {"frequency": True}, "needs F"),
         (1, {"rerank": [41]}, "must not be above the number of items, 40"),
         (1, {"rerank": [0]}, "at least 1"),
         (1, {"facets": 2}, "facets"),

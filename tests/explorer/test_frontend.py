@@ -144,7 +144,7 @@ def test_while_an_act_is_in_flight_the_rest_become_one(page):
 
 
 def test_switches_of_a_head_are_commands(page):
-    page.get_by_role("checkbox", name="R: rerankers").click()
+    page.get_by_role("checkbox", name="R: reranker").click()
     answer(page)
     page.get_by_label("merge of C and P").first.select_option("add")
     values = [act["value"] for act in acts(page)]
@@ -152,6 +152,8 @@ def test_switches_of_a_head_are_commands(page):
     pointer = page.get_by_role("checkbox", name="P: pointer")
     assert pointer.is_disabled()
     assert "trained without P" in page.locator("label", has=pointer).get_attribute("title")
+    context = page.get_by_role("checkbox", name="C: context partition")
+    assert "a hidden state of their own" in page.locator("label", has=context).get_attribute("title")
 
 
 @pytest.mark.parametrize("models", [2, 3, 4])

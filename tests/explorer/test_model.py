@@ -20,6 +20,8 @@ HEADS = [
     "Softmax",
     "Softmax + CPR:5,10 + Mi",
     "Softmax + C (post)",
+    "Softmax + B",
+    "MoS:2 + C + F (coefficients=linear)",
     "MoS:2 dynamic + CP",
     "MoS:3 uniform",
     "MoS:2",

@@ -10,6 +10,7 @@ from cprlab.errors import ConfigError
 from cprlab.explorer import Explorer
 from cprlab.explorer.maps import Plane
 from cprlab.explorer.widget import ExplorerWidget
+from cprlab.models import PARTS
 from tests.explorer import page as fake
 
 EVERY = list(range(40))
@@ -98,6 +99,9 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
             "C": True, "P": True, "R": [10], "B": False, "F": False, "Mi": True,
             "merges": ["replace", "add", "half"], "rerankMerges": ["replace", "add"],
         }  # fmt: skip
+        told = {part["key"]: (part["label"], part["sentence"]) for part in base["parts"]}
+        assert told.pop("post")[0] == "history's items ruled out"
+        assert told == {part.letter: (part.label, part.sentence) for part in PARTS}
         (points,) = page.buffers["points"]
         np.testing.assert_array_equal(np.frombuffer(points, np.float32).reshape(40, 2), page.app.models[0].plane.points)
         cases = only(answers, "cases")

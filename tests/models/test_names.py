@@ -109,6 +109,7 @@ def test_every_head_that_can_be_has_a_name_that_means_it(settings):
         ("Softmax + B (coefficients=linear)", "coefficients is an option of the frequency and recency (F)"),
         ("Softmax + F (coefficients=cubic)", "Unknown coefficients 'cubic'"),
         ("RepeatNet + B", "RepeatNet is a head of its own and has no shift"),
+        ("RepeatNet (tied=False)", "RepeatNet is a head of its own and has no tied"),
         ("RepeatNet + C", "RepeatNet is a head of its own and has no context"),
         ("Softmax (poste)", "Unknown option 'poste' of the head 'Softmax (poste)': did you mean 'post'"),
         ("Softmax + CPR:" + "9" * 5000, "Unknown part"),

@@ -109,6 +109,10 @@ def test_the_states_of_a_cpr_head_are_taken_by_name(sequences):
         assert snapshot.states.tolist() == model(items, at)[facet][:, 0].tolist()
     with pytest.raises(ConfigError, match="no hidden state 'R5'; it has: V, R4, C, P"):
         Snapshot.from_recommender(model, histories, targets, facet="R5")
+    other = Recommender(GRU4RecConfig(d=6, hidden=5), parse_head("Softmax + CP + F"), sequences.n_items)
+    for facet in ("F", "L"):
+        with pytest.raises(ConfigError, match=f"no hidden state '{facet}'; it has: V, C, P\\.$"):
+            Snapshot.from_recommender(other, histories, targets, facet=facet)
 
 
 def test_one_state_of_a_mixture_is_taken_by_name(sequences):

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from cprlab.adapters.checkpoint import read_checkpoint
+from cprlab.adapters.recbole import RECORDED, load
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.explorer import ExplorerConfig, explore
@@ -17,6 +20,7 @@ from cprlab.reports import ProbeConfig, Subject, examine, open_subject, verdicts
 from cprlab.reports.run import run_probe
 from cprlab.training import Run
 from tests.probes.test_bottleneck import make
+from tests.probes.test_foreign import made_up, write
 
 
 def read(folder):
@@ -63,6 +67,36 @@ def test_a_second_probe_replaces_the_first_with_the_same_numbers_and_nothing_els
         run_probe(config, folder.parent / "out")  # the report's
     with pytest.raises(DataError, match="holds the report on"):
         run_probe(config.but(models=config.models.split("; ")[0]), folder)
+
+
+ONE_STATE = {"n_facet_context": 0, "n_facet_reranker": 0, "n_facet_emb": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "head", "own_state"),
+    [
+        (ONE_STATE, "Softmax + Mi (depth=1)", False),
+        (ONE_STATE | {"use_out_emb": True}, "Softmax + Mi (depth=1, tied=False)", False),
+        (ONE_STATE | {"post_remove_context": 1}, "Softmax + Mi (post, depth=1)", True),
+        (ONE_STATE | {"n_facet_context": 1}, "Softmax + C + Mi (depth=1)", True),
+    ],
+)
+def test_of_recboles_heads_those_with_one_state_keep_the_copy_dial(tmp_path, changes, head, own_state):
+    recorded = read_checkpoint(RECORDED / "GRU4RecCPR.pth")
+    config = getattr(recorded["config"], "final_config_dict", recorded["config"]) | changes
+    plain = {name: value for name, value in config.items() if isinstance(value, str | int | float)}
+    torch.save({"config": plain, "state_dict": recorded["state_dict"]}, tmp_path / "model.pth")
+    model = load(tmp_path / "model.pth")
+    assert str(model.head.config) == head
+    rows, cases = made_up(model)
+    log = str(write(tmp_path / "log.inter", rows))
+    subject = open_subject(str(tmp_path / "model.pth"), None, log)
+    assert subject.own_state == own_state
+    scores = model.log_probs([history for history, _ in cases])
+    loss = [-row[target] for row, (_, target) in zip(scores, cases, strict=True)]
+    np.testing.assert_allclose(subject.cases["log_loss"], loss, rtol=1e-5)
+    found = examine(subject, ProbeConfig(models="model.pth", data=log, cases=5))
+    assert (found.dial is None) == own_state
 
 
 def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path):

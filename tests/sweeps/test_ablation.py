@@ -20,6 +20,10 @@ def test_all_pairs_that_differ_in_one_part_are_found_and_no_others():
         "Softmax + CPR:20,100,500 + Mi",
         "Softmax + C (context_merge=add)",  # another merge is no part
         "MoS:3 + Mi",
+        "Softmax + B",
+        "Softmax + F",
+        "Softmax + CP + F",
+        "RepeatNet",
     ]
     assert [tuple(step) for step in steps(heads)] == [
         ("C", "Softmax + C", "Softmax"),
@@ -28,6 +32,9 @@ def test_all_pairs_that_differ_in_one_part_are_found_and_no_others():
         ("R:100", "Softmax + R:100", "Softmax"),
         ("R:100", "Softmax + CPR:100", "Softmax + CP"),
         ("R:20,500", "Softmax + CPR:20,100,500 + Mi", "Softmax + CPR:100 + Mi"),
+        ("B", "Softmax + B", "Softmax"),
+        ("F", "Softmax + F", "Softmax"),
+        ("F", "Softmax + CP + F", "Softmax + CP"),
         ("Mi", "Softmax + Mi", "Softmax"),
         ("Mi", "Softmax + CPR:100 + Mi", "Softmax + CPR:100"),
     ]

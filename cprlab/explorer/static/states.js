@@ -9,6 +9,7 @@ const STATE_SLIDERS = [
   { key: "temperature", label: "temperature", min: 0.1, max: 5, log: true },
 ];
 const AS_GIVEN = { temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
+
 function statesView(root, app) {
   let panels = [];
   let current = 0;
