@@ -269,14 +269,10 @@ def training(sequences: Sequences, threads: int, repeats: int) -> dict:
     torch.set_num_threads(1)
     ratios = seconds[:, 1] / seconds[:, 0]
     rates = BATCHES * WINDOWS * (LENGTH // 2) / np.median(seconds, axis=0)
-    row = {
-        "threads": threads,
-        "ratio": float(np.median(ratios)),
-        "low": float(ratios.min()),
-        "high": float(ratios.max()),
-    }
-    print(row | dict(zip(TRAINED, rates.tolist(), strict=True)), flush=True)
-    return row | dict(zip(TRAINED, rates.tolist(), strict=True))
+    row = {"threads": threads, "ratio": np.median(ratios), "low": ratios.min(), "high": ratios.max()}
+    row |= dict(zip(TRAINED, rates, strict=True))
+    print(row, flush=True)
+    return row
 
 
 def _steps(head: str, n_items: int, batches: list[Batch]) -> Callable[[], None]:
@@ -329,8 +325,7 @@ inputs, in a process of its own; it includes the gradient of the item embeddings
 Targets a second by the clock, of GRU4Rec with d = 64 on complete-journey-types ({n_types:,} items): {batches} batches
 of {windows} windows that read {length} items and have {targets} targets each, the two heads in turns in one process,
 medians of {repeats_training} repeats. The last column is how much longer a step takes with the second head: the median
-ratio, the
-lowest and the highest.
+ratio, the lowest and the highest.
 
 {steps}
 ## Evaluation, and a single prediction

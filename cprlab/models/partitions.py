@@ -92,12 +92,9 @@ class Outputs(NamedTuple):
 
     def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Return f · w_v + b_v for the facets (B, T, d) and each one's own items (B, T, k), as (B, T, k)."""
-        return self.lookup(codes).products(facet)
-
-    def products(self, facet: torch.Tensor) -> torch.Tensor:
-        """Return what `score` does, for embeddings (B, T, k, d) that have been looked up."""
-        scores = (facet[..., None, :] @ self.weight.mT).squeeze(-2)
-        return scores if self.bias is None else scores + self.bias
+        weight, bias = self.lookup(codes)
+        scores = (facet[..., None, :] @ weight.mT).squeeze(-2)
+        return scores if bias is None else scores + bias
 
     def lookup(self, codes: torch.Tensor) -> "Outputs":
         """Return the weight (*codes.shape, d) and the bias (codes.shape), or None, of the items with these codes."""

@@ -130,8 +130,8 @@ class _Shared:
         return found
 
     def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Return what `Outputs.score` does; the gradients of the embeddings are added to the rest."""
-        return _Score.apply(facet, codes, self) if codes.device.type == "cpu" else self.lookup(codes).products(facet)
+        """Return what `Outputs.score` does; the gradients of the embeddings are added to the rest in its backward."""
+        return _Score.apply(facet, codes, self)
 
     def differentiate(self, facet: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return the gradient of the facets (B, T, d) whose products with all items have the gradients (B·T, n + 1).
@@ -163,40 +163,42 @@ class _Shared:
                 total.scatter_add_(0, codes.view(-1, *[1] * (rows.dim() - 1)).expand_as(rows), rows)
 
 
-with warnings.catch_warnings():  # of the first such tensor torch says that they are in beta state
-    warnings.simplefilter("ignore")
-    torch.sparse_csr_tensor([0], [], [], (0, 1))
-
-
 class _Score(torch.autograd.Function):
-    """`Outputs.score` of facets (B, T, d) and items (B, T, k) on a processor: no row of the embeddings is copied.
+    """`Outputs.score` of facets (B, T, d) and items (B, T, k), whose backward adds to `_Shared`'s gradients.
 
-    Its backward adds to `_Shared`'s gradients.
+    On a processor, scores and their gradients are the entries of a sparse matrix (B·T, n + 1), so that no embedding is
+    copied for each of its scores; unless there are so many items that the product of its transpose would be larger.
     """
 
     @staticmethod
     def forward(ctx: Any, facet: torch.Tensor, codes: torch.Tensor, shared: _Shared) -> torch.Tensor:
         ctx.save_for_backward(facet, codes)
         ctx.shared, (weight, bias) = shared, shared.outputs
-        rows, begins = facet.flatten(0, 1), torch.arange(0, codes.numel() + 1, codes.shape[-1])
-        where = torch.sparse_csr_tensor(
-            begins, codes.flatten(), facet.new_zeros(codes.numel()), (len(rows), len(weight)), check_invariants=False
-        )
-        scores = torch.sparse.sampled_addmm(where, rows, weight.T).values().view_as(codes)
+        ctx.sparse = codes.device.type == "cpu" and codes.numel() >= len(weight)
+        if not ctx.sparse:
+            return shared.outputs.score(facet, codes)
+        rows, begins = facet.flatten(0, 1), torch.arange(0, codes.numel() + 1, codes.shape[2])
+        entries, size = torch.zeros_like(codes, dtype=facet.dtype).flatten(), (len(rows), len(weight))
+        matrix = torch.sparse_csr_tensor(begins, codes.flatten(), entries, size, check_invariants=False)
+        scores = torch.sparse.sampled_addmm(matrix, rows, weight.T).values().view_as(codes)
         return scores if bias is None else scores + bias[codes]
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (facet, codes), shared = ctx.saved_tensors, ctx.shared
         rows, codes, grad = facet.flatten(0, 1), codes.flatten(0, 1), grad.flatten(0, 1)
-        few = len(shared.grad_weight) <= codes.numel()  # items: a product for all is smaller than one for each code
-        if few:
+        if ctx.sparse:  # SciPy's product with a transpose; torch would sort the entries first
             begins, size = np.arange(0, codes.numel() + 1, codes.shape[1]), (len(rows), len(shared.grad_weight))
-            sparse = csr_array((grad.numpy().ravel(), codes.numpy().ravel(), begins), shape=size)
-            shared.grad_weight += torch.from_numpy(sparse.T @ rows.numpy())
-        shared.add(codes, None if few else grad[..., None] * rows[:, None], grad)
-        back = F.embedding_bag(codes, shared.outputs.weight, per_sample_weights=grad, mode="sum")
-        return back.view_as(facet), None, None
+            matrix = csr_array((grad.numpy().ravel(), codes.numpy().ravel(), begins), shape=size)
+            shared.grad_weight += torch.from_numpy(matrix.T @ rows.numpy())
+        shared.add(codes, None if ctx.sparse else grad[..., None] * rows[:, None], grad)
+        weighted = F.embedding_bag(codes, shared.outputs.weight, per_sample_weights=grad, mode="sum")
+        return weighted.view_as(facet), None, None
+
+
+with warnings.catch_warnings():  # torch says once, of the first such tensor, that they are in beta state
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor([0], [], [], (0, 1))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cprlab.models import Context, GRU4RecConfig, Recommender, parse_head
 from cprlab.models.partitions import GROUP, MANY, largest
 from cprlab.training import fused
-from cprlab.training.kernel import FLOOR, _Shared, chunked, softmax_
+from cprlab.training.kernel import FLOOR, chunked, softmax_
 from cprlab.training.loss import CrossEntropy
 
 KINDS = (
@@ -105,13 +105,6 @@ def test_loss_and_gradients_are_those_of_dense_logits(kind, n_items, share, n_wi
     for name in ("embedding.weight", "output_embedding.weight", "item_bias"):
         if found[1].get(name) is not None:
             assert (found[1][name][n_items] == 0).all()  # padding's
-
-
-@pytest.mark.parametrize("kind", ["Softmax + CPR:{0},{1} + Mi", "MoS:3 + CPR:{0}"])
-def test_rerankers_scored_as_on_other_devices_have_the_same_gradients(kind, monkeypatch):
-    monkeypatch.setattr(_Shared, "score", lambda self, facet, codes: self.lookup(codes).products(facet))
-    recommender, batch = build(kind.format(3, 9), 90, biased=True), a_batch(90, 7, 12, 40)
-    assert_alike(gradients(recommender, batch, True), gradients(recommender, batch, False), 1e-10)
 
 
 @pytest.mark.parametrize("kind", ["Softmax", "Softmax + CPR:{0},{1} + Mi", "MoS:3 + CPR:{0}"])
