@@ -15,10 +15,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: report explore test fuzz mutate lab setup figures notebooks lock clean
 
 report: setup
-	$(BIN)/cprlab report --epochs 3 --out reports/quickstart $(ARGS)
+	$(BIN)/cprlab report --split next-basket --epochs 2 --out reports/quickstart $(ARGS)
 
 explore: setup
-	$(BIN)/cprlab explore --epochs 3 $(ARGS)
+	$(BIN)/cprlab explore --split next-basket --epochs 2 $(ARGS)
 
 test: setup
 	$(BIN)/ruff check .

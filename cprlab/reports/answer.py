@@ -48,9 +48,8 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame, rivals: pd.DataFram
         differences: of `evaluation.compare`.
         rivals: of `against_rivals`.
     """
-    counts = summary[summary["metric"] == "NDCG@10"].groupby("cases")["n"].first()
-    repeats, n = int(counts.get("repeat", 0)), int(counts["all"])
-    lines = [f"Of {n:,} test users, {repeats / n:.1%} next took an item of their history.", ""]
+    observed = summary[(summary["metric"] == "observed repeats") & (summary["cases"] == "all")].iloc[0]
+    lines = [f"Of what {observed.n:,} test users took next, {observed.value:.1%} was in their history.", ""]
     everyone = summary[summary["cases"] == "all"].set_index(["head", "metric"])
     for head in everyone.xs("copy excess", level="metric").index:
         copying, excess = everyone.loc[(head, "copy probability")], everyone.loc[(head, "copy excess")]

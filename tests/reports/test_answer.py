@@ -29,7 +29,7 @@ def test_the_answer_says_who_copies_too_little_and_what_is_gained():
         ("B", "A", "post", "all", "NDCG@10", 0.001, -0.01, 0.01, 200),
     )
     lines = answer(summary, differences).splitlines()
-    assert lines[0] == "Of 200 test users, 25.0% next took an item of their history."
+    assert lines[0] == "Of what 200 test users took next, 25.0% was in their history."
     said = [line.split("history: ")[1].split(" (")[0] for line in lines[2:5]]
     assert said == ["too little", "not shown to differ from how often users repeat", "too much"]
     assert lines[2].startswith("- **A** put 10.0% [8.0%, 12.0%] of its probability")

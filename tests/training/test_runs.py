@@ -147,7 +147,7 @@ def test_training_stops_when_the_validation_no_longer_rises_and_keeps_the_best(s
     def scripted(recommender, sequences, split):
         seen.append(recommender.embedding.weight.detach().clone())
         rank = np.full(4, 1.0)
-        return pd.DataFrame({"rank": rank, "score": next(scores), "log_loss": 1.0})
+        return pd.DataFrame({"user": np.arange(4), "rank": rank, "score": next(scores), "log_loss": 1.0})
 
     monkeypatch.setattr(loop, "evaluate", scripted)
     monkeypatch.setitem(METRICS, "NDCG@10", lambda cases, rank: cases["score"])
