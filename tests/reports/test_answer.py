@@ -13,6 +13,7 @@ def test_the_answer_says_who_copies_too_little_and_what_is_gained():
         ["head", "cases", "metric", "value", "low", "high", "n"],
         ("A", "all", "NDCG@10", 0.1, 0.0, 0.2, 200),
         ("A", "repeat", "NDCG@10", 0.1, 0.0, 0.2, 50),
+        ("A", "all", "observed repeats", 0.25, 0.2, 0.3, 200),
         ("A", "all", "copy probability", 0.1, 0.08, 0.12, 200),
         ("B", "all", "copy probability", 0.24, 0.2, 0.28, 200),
         ("C", "all", "copy probability", 0.5, 0.4, 0.6, 200),
