@@ -23,7 +23,7 @@ from cprlab.training import TrainingConfig, fit, loop
 from cprlab.training.loop import Device
 
 ENCODERS = {"GRU4Rec": GRU4RecConfig(hidden=128, dropout=0.3), "SASRec": SASRecConfig(dropout=0.2)}
-EARLIER = 200  # batches sorted together in the versions up to 0.1, which divided by the batch's own targets
+EARLIER = 200  # batches were once sorted together, and each divided by its own targets
 
 
 def main(
