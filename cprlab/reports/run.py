@@ -127,7 +127,7 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
             f"The process that ran {name} was killed, for want of memory perhaps; start again to go on after the last "
             "whole epoch."
         ) from None
-    executed, _ = CoalesceStreamsPreprocessor()(executed, {})  # of a progress bar, only its last state is kept
+    executed, _ = CoalesceStreamsPreprocessor(enabled=True)(executed, {})  # of a bar, its last state
     return executed
 
 

@@ -37,6 +37,9 @@ TABLES = {
 }
 
 
+RECIPE = 2  # counts up when the same configuration begins to give other weights
+
+
 class RunConfig(Config):
     """All that decides what a run's weights are, next to the data.
 
@@ -78,7 +81,7 @@ class RunConfig(Config):
     def identity(self, sequences: Sequences) -> str:
         """Return 12 hexadecimal digits for this configuration on these data."""
         data = f"{sequences.fingerprint} {sequences.n_items} {sequences.n_users} {sequences.max_len}"
-        return hashlib.sha256(f"{self.model_dump_json()} {data}".encode()).hexdigest()[:12]
+        return hashlib.sha256(f"{RECIPE} {self.model_dump_json()} {data}".encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,15 @@ def test_every_figure_has_a_name_axes_and_something_to_show(report):
         assert all(trace.get("name") or trace.get("showlegend") is False for trace in figure["data"])
 
 
+def test_of_a_progress_bar_only_its_last_state_is_kept(report):
+    cells = nbformat.read(report[1] / "report.ipynb", as_version=4).cells
+    streams = [[out.text for out in cell.get("outputs", []) if out.output_type == "stream"] for cell in cells]
+    (shown,) = filter(None, streams)
+    assert len(shown) == 1
+    assert "\r" not in shown[0]
+    assert "100%" in shown[0]
+
+
 def test_a_wrong_parameter_is_refused():
     with pytest.raises(ConfigError, match=r"no parameter 'epoch': did you mean 'epochs'"):
         execute("report.ipynb", {"epoch": 3})
