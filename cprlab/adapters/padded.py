@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from cprlab.adapters.recbole import PADDING
 from cprlab.data import Batch, Sequences, Windows
 from cprlab.data.sequences import Split
+from cprlab.data.splits import refuse_baskets
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,12 @@ class Padded(Sequences):
 
     @classmethod
     def of(cls, log: Sequences, at_end: bool) -> Self:
-        """Return a log in this form."""
+        """Return a log in this form.
+
+        Raises:
+            DataError: it is split by baskets, which RecBole does not know.
+        """
+        refuse_baskets(log.name, "RecBole's padding", log.basket_start)
         return cls(
             log.items + 1,
             log.offsets,

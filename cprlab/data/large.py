@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cprlab.data.builtin import BUILTIN
 from cprlab.data.catalogue import SHORTEST, find
 from cprlab.data.imported import About, located, note_filter, read_about
-from cprlab.data.load import CHUNK, check_file, first_line, item_titles, read_chunks, read_head
+from cprlab.data.load import CHUNK, check_file, first_line, item_titles, load_log, read_chunks, read_head
 from cprlab.data.log import check_ids, find_columns, first_titles, name_items, refuse_no_rows
 from cprlab.data.prepared import open_npy, refuse_all_but_prepared
 from cprlab.data.sequences import Sequences
@@ -117,7 +117,7 @@ def prepare(
         ties: as for `InteractionLog.from_frame`.
         max_len: how many items a model reads at the most.
         min_interactions: users with fewer are left out.
-        split: as for `Sequences.from_log`.
+        split: as for `Sequences.from_log`; for the next-basket one the log is read in memory.
         memory: what DuckDB may take, such as "2GB" or "500MB"; it goes on on disk.
 
     Raises:
@@ -133,6 +133,10 @@ def prepare(
     check_protocol(max_len, min_interactions)
     parse_ties(ties)
     refuse_all_but_prepared(folder)
+    if split == "next-basket":  # where baskets begin is worked out in memory
+        log = load_log(path, user=user, item=item, time=time, title=title, basket=basket, ties=ties)
+        Sequences.from_log(log, max_len=max_len, min_interactions=min_interactions, split=split).save(folder)
+        return Sequences.load(folder)
     names = read_head(path).columns
     given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     columns = find_columns(names, path.name, given)

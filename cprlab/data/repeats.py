@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from cprlab.data.sequences import AT_ONCE, Sequences
-from cprlab.data.splits import FEWEST, keep_users
+from cprlab.data.splits import FEWEST, keep_users, refuse_baskets
 from cprlab.errors import ConfigError
 
 
@@ -136,6 +136,7 @@ def thin_repeats(
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"A share of repeats cannot be {share}; give one from 0 to 1.")
+    refuse_baskets(sequences.name, "a log with fewer repeats", sequences.basket_start)
     user = np.repeat(np.arange(sequences.n_users), np.diff(sequences.offsets))
     repeat = np.concatenate([gaps for _, gaps in _blocks(sequences)]) > 0
     different = np.bincount(user[~repeat], minlength=sequences.n_users)

@@ -116,6 +116,12 @@ def last_baskets(offsets: np.ndarray, basket_start: np.ndarray) -> np.ndarray:
     return np.stack([validation - begin, test - begin])
 
 
+def refuse_baskets(log: str, what: str, starts: np.ndarray | None) -> None:
+    """Raise a DataError if a log is split by baskets, for `what` has no use for those; `starts`: its `basket_start`."""
+    if starts is not None:
+        raise DataError(f"{log}: {what} cannot be had of the next-basket split; take leave-one-out.")
+
+
 def first_baskets(offsets: np.ndarray, basket_start: np.ndarray) -> np.ndarray:
     """Return (n_users,) how many items each user's first basket holds; arguments as in `last_baskets`."""
     begins = np.repeat(offsets[:-1], np.diff(offsets))

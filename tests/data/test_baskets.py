@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cprlab.data import InteractionLog, Sequences
+from cprlab.adapters.padded import Padded
+from cprlab.data import InteractionLog, Sequences, load_sequences, prepare, thin_repeats
 from cprlab.data.sequences import Split
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
@@ -142,6 +143,27 @@ def test_the_split_is_kept_and_drawn_from(tmp_path):
     (tmp_path / "kept" / "basket_start.npy").write_bytes((tmp_path / "kept" / "offsets.npy").read_bytes())
     with pytest.raises(DataError, match="no whole prepared log"):
         Sequences.load(tmp_path / "kept")
+
+
+def test_a_prepared_file_is_the_log_in_memory(tmp_path):
+    users = [[[(u * b + i) % 11 for i in range(1 + (u + b) % 3)] for b in range(5)] for u in range(12)]
+    rows = [
+        (u, item, time) for u, of_user in enumerate(users) for time, basket in enumerate(of_user) for item in basket
+    ]
+    pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).to_csv(tmp_path / "log.csv", index=False)
+    prepared = prepare(tmp_path / "log.csv", tmp_path / "folder", split="next-basket")
+    own = load_sequences(tmp_path / "log.csv", split="next-basket")
+    assert (prepared.split, prepared.fingerprint) == ("next-basket", own.fingerprint)
+    assert load_sequences(tmp_path / "folder", split="next-basket").fingerprint == own.fingerprint
+
+
+def test_what_is_not_for_baskets_refuses_them():
+    users = [[[(u * b + i) % 11 for i in range(1 + (u + b) % 3)] for b in range(5)] for u in range(12)]
+    sequences = Sequences.from_log(a_log(users), split="next-basket")
+    with pytest.raises(DataError, match=r"next-basket split.*take leave-one-out"):
+        thin_repeats(sequences, 0.5)
+    with pytest.raises(DataError, match=r"next-basket split.*take leave-one-out"):
+        Padded.of(sequences, at_end=True)
 
 
 def test_a_log_without_baskets_is_refused():
