@@ -145,7 +145,7 @@ def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     """
     if cases["copy_probability"].isna().any():
         return pd.DataFrame(columns=["predicted", "observed", "low", "high", "n"])
-    users = cases.groupby("user", as_index=False)[["copy_probability", "repeat"]].mean()
+    users = cases[["copy_probability", "repeat"]].groupby(_users(cases)).mean()
     edges = pd.qcut(users["copy_probability"].rank(method="first"), min(bins, len(users)), labels=False)
     rows = []
     for _, group in users.groupby(edges):
@@ -171,7 +171,7 @@ def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> p
                 per_case = METRICS[metric](group, "rank")
                 if per_case.isna().any():  # of a head that only orders the items
                     continue
-                values = user_means(per_case.to_numpy(dtype=float), group["user"].to_numpy())
+                values = user_means(per_case.to_numpy(dtype=float), _users(group))
                 low, high = interval(values, seed)
                 rows.append((head, group["length"].median(), metric, values.mean(), low, high, len(values)))
     return pd.DataFrame(rows, columns=["head", "length", "metric", "value", "low", "high", "n"])
@@ -217,14 +217,19 @@ def mean(cases: pd.DataFrame, metric: str, rank: str = "rank") -> float:
         metric: a name in `METRICS`.
         rank: the column of ranks, "rank" or "rank_post".
     """
-    return float(user_means(METRICS[metric](cases, rank).to_numpy(float), cases["user"].to_numpy()).mean())
+    return float(user_means(METRICS[metric](cases, rank).to_numpy(float), _users(cases)).mean())
+
+
+def _users(cases: pd.DataFrame) -> np.ndarray:
+    """Return (m,) whose the cases are; of a Snapshot's cases nobody knows, and each counts alone."""
+    return cases["user"].to_numpy() if "user" in cases else np.arange(len(cases))
 
 
 def _by_group(cases: pd.DataFrame, per_case: pd.Series, seed: int) -> list[dict]:
     rows = []
     for name, members in GROUPS.items():
         chosen = members(cases)
-        values = user_means(per_case[chosen].to_numpy(dtype=float), cases["user"][chosen].to_numpy())
+        values = user_means(per_case[chosen].to_numpy(dtype=float), _users(cases)[chosen.to_numpy()])
         if len(values) and not np.isnan(values).any():
             low, high = interval(values, seed)
             rows.append({"cases": name, "value": values.mean(), "low": low, "high": high, "n": len(values)})
