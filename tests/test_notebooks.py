@@ -104,8 +104,9 @@ def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make
     config = ExplorerConfig(**{name: parameters[name] for name in ExplorerConfig.model_fields})
     recipe = re.search(r"\ncprlab report (.*)", (ROOT / "Makefile").read_text().replace("\t$(BIN)/", "")).group(1)
     epochs = int(re.search(r"--epochs (\d+)", recipe).group(1))
-    assert config == ExplorerConfig(epochs=epochs, runs="../runs")  # all else as in any report
-    assert set(recipe.split()) == {"--epochs", str(epochs), "--out", "reports/quickstart", "$(ARGS)"}
+    assert config == ExplorerConfig(epochs=epochs, split="next-basket", runs="../runs")  # all else as in any report
+    asked = {"--split", "next-basket", "--epochs", str(epochs), "--out", "reports/quickstart", "$(ARGS)"}
+    assert set(recipe.split()) == asked
 
 
 @pytest.fixture(scope="module")
