@@ -56,7 +56,7 @@ def ranked(values: pd.Series) -> np.ndarray | None:
 def sorted_places(values: pd.Series) -> np.ndarray:
     """Return (n,) the place of each value among the different ones, as numbers where all are numbers, else as text."""
     numbers = ranked(values)
-    return np.unique(values.map(str).to_numpy(dtype=str) if numbers is None else numbers, return_inverse=True)[1]
+    return pd.factorize(values.map(str) if numbers is None else numbers, sort=True)[0]
 
 
 class TieCounts:

@@ -45,8 +45,13 @@ def open_cluster(workers: int = 0, scheduler: str = "", slurm: str = "", device:
         with client:
             yield client
         return
-    with _slurm(slurm, workers) if slurm else _local(workers, device) as cluster, Client(cluster) as client:
-        yield client
+    before = dict(os.environ)
+    try:
+        with _slurm(slurm, workers) if slurm else _local(workers, device) as cluster, Client(cluster) as client:
+            yield client
+    finally:
+        for name in os.environ.keys() - before:  # Dask's nannies leave one thread to all that starts after them
+            del os.environ[name]
 
 
 def _local(workers: int, device: Device) -> SpecCluster:

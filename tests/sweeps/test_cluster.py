@@ -56,7 +56,8 @@ def pids(client, jobs=4):
     return {outcome.value for outcome in outcomes}
 
 
-def test_jobs_come_back_in_order_and_what_fails_is_told(capfd):
+def test_jobs_come_back_in_order_and_what_fails_is_told(capfd, monkeypatch):
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}), open_cluster(2) as client:
         jobs: list[tuple[Callable, tuple]] = [
             (divmod, (7, 2)),
@@ -69,6 +70,7 @@ def test_jobs_come_back_in_order_and_what_fails_is_told(capfd):
         outcomes = run_all(client, jobs, "sums")
         workers = pids(client)  # the dead ones are started anew
     assert [outcome.value for outcome in outcomes] == [(3, 1), None, None, None, (4, 1), None]
+    assert "MKL_NUM_THREADS" not in os.environ  # which the workers' had
     assert outcomes[1][1:] == ("a.csv is empty.", "DataError")
     assert outcomes[2].error.startswith("ZeroDivisionError: ")
     assert outcomes[3].kind == "KilledWorker"

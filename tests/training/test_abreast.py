@@ -142,10 +142,12 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(sequences, tmp_path, 
 
 HEADS = ["Softmax", "Softmax + C"]
 SCRIPT = f"""
+import torch
 from cprlab.data import Sequences
 from cprlab.training import RunConfig, TrainingConfig, train_all
 
 training = TrainingConfig(epochs={ENDLESS.epochs}, patience={ENDLESS.patience}, batch_size={ENDLESS.batch_size})
+torch.set_num_threads(2)
 configs = {{head: RunConfig(head=head, training=training) for head in {HEADS}}}
 train_all(Sequences.load("log"), configs, "runs", "cpu")
 """
@@ -157,7 +159,7 @@ def test_a_plain_script_may_ask_and_its_workers_end_with_it(sequences, tmp_path)
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "script.py").write_text(SCRIPT)
     (tmp_path / "queue.py").write_text("raise ImportError('the working folder is no place of modules')")
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path(cprlab.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(cprlab.__file__).parents[1])}
     said = tmp_path / "said"
     with said.open("w") as errors:
         script = subprocess.Popen([sys.executable, "scripts/script.py"], cwd=tmp_path, env=environment, stderr=errors)
