@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cprlab.data.load import as_log, check_file, kind_of, read_table
 from cprlab.data.log import InteractionLog, as_text, candidates, plain
 from cprlab.data.repeats import count_repeats
 from cprlab.data.sequences import Sequences
-from cprlab.data.splits import SplitBy
+from cprlab.data.splits import SplitBy, group_baskets
 from cprlab.data.ties import Ties, ranked
 from cprlab.data.times import UNITS, show_time
 from cprlab.errors import DataError
@@ -35,8 +36,8 @@ class Check:
         columns: rows `column, holds, taken as, why`.
         rows: the first rows, as text.
         facts: rows `fact, value`; empty if the file is no log, as are `splits` and `doubts`.
-        splits: rows `fact, leave-one-out, temporal`: the sizes of both splits, and what leaks in them; without the
-            column `temporal` where there are no times.
+        splits: rows `fact, leave-one-out, temporal, next-basket`: the sizes of each split, and what leaks in it;
+            without the columns of splits that the log does not admit.
         doubts: a sentence each.
         refused: why the file is no log, or none that can be split.
     """
@@ -92,13 +93,13 @@ def check(
         doubts += _doubts(frame, log, given, columns)
         leaks["leave-one-out"] = leakage(log, "leave-one-out")
         doubts += _about_leaks(leaks["leave-one-out"])
-        if log.times is not None:
-            leaks["temporal"] = leakage(log, "temporal")
     except DataError as error:
-        if leaks:  # the temporal split alone is not possible
-            doubts.append(str(error))
-        else:
-            refused = error
+        refused = error
+    else:
+        others: tuple[SplitBy, ...] = ("temporal", "next-basket")
+        for split in others:
+            with suppress(DataError):  # not every log can be split so, nor has anybody asked
+                leaks[split] = leakage(log, split)
     head = frame.head(FIRST).apply(lambda values: as_text(values.astype(object)))
     return Check(_describe_columns(frame, given, columns), head, facts, _side_by_side(leaks), tuple(doubts), refused)
 
@@ -164,16 +165,22 @@ def _read_as(values: pd.Series, unit: str) -> str:
 def leakage(log: InteractionLog, split: SplitBy) -> dict[str, int | float]:
     """Return the sizes of a split of the users with at least 5 interactions, and shares of its test cases, by fact.
 
-    A test item is older than the newest training interaction if any kept user has a training interaction after it: the
-    model has then been trained on what came later.
+    In the next-basket split each item of a user's last basket is a test case of its own. A test item is older than the
+    newest training interaction if any kept user has a training interaction after it: the model has then been trained on
+    what came later.
 
     Raises:
         DataError: the log cannot be split so.
     """
     sequences = Sequences.from_log(log, split=split)
-    rows = np.isin(log.users, np.flatnonzero(np.bincount(log.users) >= ENOUGH))  # of the log, in the sequences' order
+    rows = np.arange(len(log))
+    if split == "next-basket":
+        rows = rows[group_baskets(log.users, log.items, log.times, log.baskets, log.name)[0]]
+    users = log.users[rows]
+    rows = rows[(np.bincount(users) >= ENOUGH)[users]]  # of the log, in the sequences' order
     training = np.arange(len(sequences.items)) < np.repeat(sequences.held_out[0], np.diff(sequences.offsets))
-    tests, validations = sequences.windows("test").first, sequences.windows("validation").first
+    windows = sequences.windows("test")
+    tests, validations = windows.first, sequences.windows("validation").first
     counts = count_repeats(sequences)
     facts = {
         "users": sequences.n_users,
@@ -190,7 +197,7 @@ def leakage(log: InteractionLog, split: SplitBy) -> dict[str, int | float]:
         facts["test items older than the newest training interaction"] = np.mean(times[tests] < newest)
     if log.baskets is not None:
         baskets = log.baskets[rows]
-        facts["test items of whose basket other items are read"] = np.mean(baskets[tests] == baskets[tests - 1])
+        facts["test items of whose basket other items are read"] = np.mean(baskets[tests] == baskets[windows.stop - 1])
     return {fact: value if isinstance(value, int) else float(value) for fact, value in facts.items()}
 
 
