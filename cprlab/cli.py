@@ -36,6 +36,7 @@ Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
 Basket = Annotated[str, typer.Option(help="The log's column of baskets, whose rows are taken together.")]
 Ties = Annotated[str, typer.Option(help="The order of rows of one time or basket: file, shuffle or auto.")]
 Split = Annotated[str, typer.Option(help="How interactions are held out: leave-one-out, next-basket or temporal.")]
+MaxLen = Annotated[int, typer.Option(help="Items a model reads; 0: 50, or as a folder was prepared.")]
 Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
 Heads = Annotated[str, typer.Option(help="Heads, a semicolon between two; Recent and Counts only count.")]
 Epochs = Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")]
@@ -78,6 +79,7 @@ def train(
     basket: Basket = "",
     ties: Ties = "auto",
     split: Split = "leave-one-out",
+    max_len: MaxLen = 0,
     runs: Runs = "runs",
 ) -> None:
     """Train one head on a log, or read it back, and print the run's folder; torchrun makes it several processes."""
@@ -106,6 +108,7 @@ def report(
     basket: Basket = "",
     ties: Ties = "auto",
     split: Split = "leave-one-out",
+    max_len: MaxLen = 0,
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
 ) -> None:
@@ -137,6 +140,7 @@ def probe(
     basket: Basket = "",
     ties: Ties = "auto",
     split: Split = "leave-one-out",
+    max_len: MaxLen = 0,
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
 ) -> None:
@@ -170,6 +174,7 @@ def explore(
     basket: Basket = "",
     ties: Ties = "auto",
     split: Split = "leave-one-out",
+    max_len: MaxLen = 0,
     runs: Runs = "runs",
 ) -> None:
     """Edit histories, move hidden states and switch partitions in the browser, and watch the heads disagree."""
@@ -199,6 +204,7 @@ def case(
     basket: Basket = "",
     ties: Ties = "auto",
     split: Split = "leave-one-out",
+    max_len: MaxLen = 0,
     runs: Runs = "runs",
     out: Annotated[str, typer.Option(help="Where the page goes; reports/case-MODEL-CASE when empty.")] = "",
 ) -> None:

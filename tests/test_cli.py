@@ -98,13 +98,15 @@ def test_train_prints_where_the_run_is_and_reads_it_back(tmp_path, monkeypatch, 
     asked = ["cprlab", "train", "--data", "good.csv", "--head", "Softmax+C", "--encoder", "MF", "--epochs", "1"]
     printed = []
     for _ in range(2):
-        monkeypatch.setattr(sys, "argv", [*asked, "--batch-size", "3", "--learning-rate", "0.01"])
+        monkeypatch.setattr(sys, "argv", [*asked, "--batch-size", "3", "--learning-rate", "0.01", "--max-len", "4"])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         assert stopped.value.code == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
-    config = Run.load(printed[0].strip()).config
+    trained = Run.load(printed[0].strip())
+    assert trained.recommender.max_len == trained.record["data"]["max_len"] == 4
+    config = trained.config
     assert (config.head, config.encoder.name) == ("Softmax + C", "MF")
     assert (config.training.batch_size, config.training.learning_rate, config.training.epochs) == (3, 0.01, 1)
     assert len(list((tmp_path / "runs").iterdir())) == 1

@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -93,6 +94,7 @@ def load_sequences(
     basket: str = "",
     ties: Ties = "auto",
     split: SplitBy = "leave-one-out",
+    max_len: int = 0,
 ) -> Sequences:
     """Open a folder that `prepare` or `Sequences.save` wrote, or read what `load_log` reads into sequences.
 
@@ -105,13 +107,14 @@ def load_sequences(
         basket: column of baskets.
         ties: in which order rows are whose order is not known; a folder has the order that it was prepared with.
         split: how to hold interactions out; a folder has the split that it was prepared with.
+        max_len: how many items a model reads at the most; 0 stands for 50, or for what a folder was prepared with.
 
     Raises:
         DataError: the data are missing, are not what they should be, or are too short to be split.
     """
     columns = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     if str(name_or_path) in BUILTIN or not os.path.isdir(located(name_or_path)):
-        return Sequences.from_log(load_log(name_or_path, **columns, ties=ties), split=split)
+        return Sequences.from_log(load_log(name_or_path, **columns, ties=ties), split=split, max_len=max_len or 50)
     if any(columns.values()) or ties != "auto":
         raise DataError(
             f"{name_or_path} is a prepared log and has its columns already, and its order; leave the column names and "
@@ -123,7 +126,7 @@ def load_sequences(
             f"{name_or_path} was prepared with the {sequences.split} split, not the {split} one; "
             f"ask for the split {sequences.split}, or prepare the log anew."
         )
-    return sequences
+    return replace(sequences, max_len=max_len) if max_len else sequences
 
 
 def check_file(path: Path) -> None:

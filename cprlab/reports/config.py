@@ -6,10 +6,8 @@ from typing import Any
 
 import pydantic
 
-from cprlab.config import Config
 from cprlab.data import Sequences, load_sequences
-from cprlab.data.splits import SplitBy
-from cprlab.data.ties import Ties
+from cprlab.data.protocol import Protocol
 from cprlab.errors import visible
 from cprlab.models import CountingConfig, parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
@@ -18,7 +16,7 @@ from cprlab.training.loop import Device, Precision, open_device
 from cprlab.training.processes import is_first
 
 
-class LogConfig(Config):
+class LogConfig(Protocol):
     """A log, and how to train on it.
 
     Attributes:
@@ -35,8 +33,6 @@ class LogConfig(Config):
         time: the log's column of times.
         title: the log's column of titles.
         basket: the log's column of baskets, if rows are to be taken together.
-        ties: in which order rows are whose order is not known, see `InteractionLog.from_frame`.
-        split: how to hold interactions out.
     """
 
     data: str = "complete-journey-types"
@@ -52,8 +48,6 @@ class LogConfig(Config):
     time: str = ""
     title: str = ""
     basket: str = ""
-    ties: Ties = "auto"
-    split: SplitBy = "leave-one-out"
 
     def sequences(self) -> Sequences:
         """Load the log and pack it.
@@ -62,7 +56,7 @@ class LogConfig(Config):
             DataError: the log cannot be read, or is too short to be split.
         """
         columns = {role: getattr(self, role) for role in ("user", "item", "time", "title", "basket")}
-        sequences = load_sequences(self.data, **columns, ties=self.ties, split=self.split)
+        sequences = load_sequences(self.data, **columns, **self.protocol)
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:

@@ -4,8 +4,7 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data import Sequences
-from cprlab.data.splits import SplitBy
-from cprlab.data.ties import Ties
+from cprlab.data.protocol import Protocol
 from cprlab.models.encoders import EncoderName
 from cprlab.sweeps import Grid, Results, run_trials
 from cprlab.sweeps.grid import SizeName
@@ -32,18 +31,14 @@ class HeadsConfig(Config):
     runs: str = "runs"
 
 
-class StudyConfig(HeadsConfig):
+class StudyConfig(HeadsConfig, Protocol):
     """The parameters of a notebook on logs; all runs that it needs are asked for as grids, see `sweeps.SIZES`.
 
     Attributes:
         data: built-in logs, files or prepared folders, a semicolon between two.
-        split: how interactions of the logs are held out.
-        ties: in which order rows are whose order is not known, see `data.InteractionLog.from_frame`.
     """
 
     data: str = "complete-journey-types; complete-journey-first"
-    split: SplitBy = "leave-one-out"
-    ties: Ties = "auto"
 
     def grid(self, **changes: object) -> Grid:
         """Return the grid of these logs and heads; `changes` are fields of `Grid`.
@@ -52,7 +47,7 @@ class StudyConfig(HeadsConfig):
             ConfigError: a value is not possible.
         """
         names = {"data": names_in(self.data), "head": names_in(self.heads), "encoder": (self.encoder,)}
-        values = {"split": self.split, "ties": self.ties, "size": self.size, "seeds": self.seeds}
+        values = self.protocol | {"size": self.size, "seeds": self.seeds}
         return Grid(**(names | values | changes))
 
     def logs(self) -> dict[str, Sequences]:

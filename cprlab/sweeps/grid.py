@@ -8,10 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 import pydantic
 
-from cprlab.config import Config
 from cprlab.data import BUILTIN, Sequences, load_sequences
-from cprlab.data.splits import SplitBy
-from cprlab.data.ties import Ties
+from cprlab.data.protocol import Protocol
 from cprlab.errors import ConfigError, suggestion
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
@@ -60,7 +58,7 @@ class Trial:
     config: RunConfig
 
 
-class Grid(Config):
+class Grid(Protocol):
     """The runs of every combination of data, encoders, heads, settings and seeds.
 
     Attributes:
@@ -70,8 +68,6 @@ class Grid(Config):
         head: names of heads; the first is the one that others are compared with.
         settings: values to try, by the name of a field of `TrainingConfig` or of the encoder; they override the size's.
         seeds: how many seeds, from 0.
-        split: how interactions of the logs are held out.
-        ties: in which order rows are whose order is not known, see `data.InteractionLog.from_frame`.
     """
 
     data: tuple[str, ...] = ("complete-journey-types",)
@@ -80,8 +76,6 @@ class Grid(Config):
     head: tuple[str, ...] = ("Softmax", "Softmax + CPR:100 + Mi")
     settings: dict[str, tuple[Any, ...]] = pydantic.Field({})
     seeds: int = pydantic.Field(1, ge=1)
-    split: SplitBy = "leave-one-out"
-    ties: Ties = "auto"
 
     @pydantic.field_validator("head")
     @classmethod
@@ -112,7 +106,7 @@ class Grid(Config):
         users, recent = SIZES[self.size][:2]
         logs = {}
         for name in self.data:
-            sequences = load_sequences(name, split=self.split, ties=self.ties)
+            sequences = load_sequences(name, **self.protocol)
             sequences = sequences.sample(users) if users else sequences
             logs[_label(name)] = sequences.recent(recent) if recent else sequences
         return logs

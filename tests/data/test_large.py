@@ -127,6 +127,19 @@ def test_a_title_may_come_after_many_rows_without(tmp_path):
     assert prepared.titles.tolist() == ["One", "Two"]
 
 
+def test_how_much_a_model_reads_is_as_asked_or_as_prepared_or_50(tmp_path):
+    pd.DataFrame({"user": 1, "item": range(90)}).to_parquet(tmp_path / "log.parquet")
+    prepare(tmp_path / "log.parquet", tmp_path / "prepared", max_len=20)
+    for place, asked, read in (
+        ("log.parquet", 0, 50),
+        ("log.parquet", 7, 7),
+        ("prepared", 0, 20),
+        ("prepared", 70, 70),
+    ):
+        found = load_sequences(tmp_path / place, max_len=asked)
+        assert found.max_len == found.windows("test").lengths[0] == read
+
+
 @pytest.mark.parametrize("times", [["1", "2.{}"], ["2.{}", "1"], ["5", "2017-01-01"], ["2017-01-01", "5"]])
 def test_what_times_are_is_known_from_the_whole_column(tmp_path, times):
     """Whichever chunk comes first: whole numbers among others are numbers, and dates among numbers are refused."""

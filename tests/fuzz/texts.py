@@ -103,6 +103,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
             "seeds": 1,
             "split": "leave-one-out",
             "ties": "auto",
+            "max_len": 0,
             "notebooks": [],
             "device": "auto",
             "runs": "runs",
