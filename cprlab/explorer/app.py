@@ -353,7 +353,7 @@ class Explorer:
         for settings in (state.settings, state.pinned.settings if state.pinned else ()):
             for model, setting in zip(self.models, settings, strict=False):
                 if not model.has_states and setting.but(head="") != Setting():
-                    raise ConfigError(f"{NO_STATES.format(model.name)} So nothing of it can be moved.")
+                    raise ConfigError(f"{NO_STATES.format(model.name)} So nothing can be moved.")
         pinned = state.pinned.history if state.pinned else ()
         if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
             raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")

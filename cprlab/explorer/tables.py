@@ -100,15 +100,16 @@ def states(app: "Explorer") -> pd.DataFrame:
 
 
 def verdict(app: "Explorer") -> pd.DataFrame:
-    """Return a row a model by `verdict.COLUMNS`; what has not been worked out is worked out now."""
+    """Return a row a model by `verdict.COLUMNS`, but for those without states and probabilities; worked out now."""
     for _ in app.verdict():
         pass
     return known_verdict(app)
 
 
 def known_verdict(app: "Explorer") -> pd.DataFrame:
-    """Return `verdict` of the models for which it has been worked out, or that have no states."""
-    return pd.DataFrame([row(*known) for known in app.known_verdicts()], columns=COLUMNS)
+    """Return `verdict` of the models for which it has been worked out, or that have probabilities but no states."""
+    rows = [row(*known) for known in app.known_verdicts() if known[0].has_states or not known[0].ordered]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def inseparable(app: "Explorer") -> pd.DataFrame:

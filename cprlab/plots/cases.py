@@ -83,9 +83,11 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
         values = sorted(set(table["partition"]))
         colours = dict(zip(values, cycle(COLOURS), strict=False))
     pinned = "pinned_probability" in table.columns
+    largest = np.nanmax(table[["probability", *["pinned_probability"] * pinned]].to_numpy(), initial=0) or 1
     for place, model in enumerate(heads):
         cell = {"row": 1 + place // columns, "col": 1 + place % columns}
         rows = table[table["model"] == model]
+        ordered = rows["probability"].isna().all()
         for value in values:
             bars = rows[rows[colour] == value]
             drawn = {
@@ -95,9 +97,10 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
                 ),
             }  # fmt: skip
             says = "%{{customdata[0]}}: {}, %{{customdata[1]}}, partition %{{customdata[2]}}<extra></extra>"
-            if bars["probability"].isna().all():  # an ordering: a dot a place
+            if ordered:  # a dot a place
+                hover = says.format("place %{y}")
                 figure.add_scatter(
-                    x=[0] * len(bars), mode="markers", hovertemplate=says.format("place %{y}"), **drawn, **cell
+                    x=[0.02 * largest] * len(bars), mode="markers", marker_size=9, hovertemplate=hover, **drawn, **cell
                 )
             else:
                 figure.add_bar(
@@ -111,7 +114,7 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
             )  # fmt: skip
         labels = [f"{short(row.title, 30)} {GLYPHS[row.kind]}" for row in rows.itertuples()]
         figure.update_yaxes(tickvals=rows["place"], ticktext=labels, autorange="reversed", showgrid=False, **cell)
-    largest = np.nanmax(table[["probability", *["pinned_probability"] * pinned]].to_numpy(), initial=0) or 1
+        figure.update_xaxes(visible=not ordered, **cell)
     figure.update_xaxes(title="probability", tickformat=".1~%", range=[0, 1.05 * largest], nticks=5)
     for value in values:  # the legend, the same for all models
         name = f"{GLYPHS[value]} {value}" if colour == "kind" else short(value, 40)

@@ -31,7 +31,7 @@ from cprlab.probes.arrays import (
 )
 
 AT_ONCE = 256  # cases whose scores of all items are held
-NO_STATES = "{} only counts: it has no hidden state and no item vectors."
+NO_STATES = "{} has no hidden state and no item vectors, as it only counts."
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ function scaleOf(view) {
 }
 
 function partitionsOf(view) {
-  return [...new Set(view.predictions.flatMap(({ top }) => top.map(({ partition }) => partition)))].sort();
+  const bars = view.predictions.flatMap(({ top }) => top).filter(({ p }) => p !== null); // an ordering has none
+  return [...new Set(bars.map(({ partition }) => partition))].sort();
 }
 
 function modelColumn(app, index) {
@@ -108,7 +109,7 @@ function modelColumn(app, index) {
     const title = app.title(bar.item);
     setText(glyph, GLYPHS[bar.kind]);
     setText(text, clip(title));
-    setText(partition, view.state.colour === "partition" ? clip(bar.partition, 20) : "");
+    setText(partition, view.state.colour === "partition" && !ordered ? clip(bar.partition, 20) : "");
     setText(moved, view.state.pinned ? moveOf(bar) : "");
     setText(p, ordered ? integer(bar.place) : percent(bar.p));
     setAttribute(row, "data-code", bar.item);
@@ -127,6 +128,7 @@ function modelColumn(app, index) {
   function render(prediction, view, drawn) {
     setTitle(name, app.base.models[index].name);
     setTitle(head, view.heads[index].name);
+    head.hidden = head.textContent === name.textContent;
     gauge.render(prediction, app.base.observed);
     const before = prediction.pinned ? ` (was ${integer(prediction.pinned.rank)})` : "";
     const likely = ordered ? "" : `, ${percent(prediction.target)}`;
