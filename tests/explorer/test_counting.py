@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -156,7 +157,11 @@ def test_what_the_page_is_told_is_json_and_tells_what_changed(which, request):
     widget = ExplorerWidget(app)
     widget.send = lambda content, buffers=None: heard.append(json.loads(json.dumps(content, allow_nan=False)))
     widget._receive(widget, {"type": "hello"}, [])
-    acts = [{"set": {"selection": [1, 2]}}, {"command": "pin"}, {"set": {"history": [*HISTORY, app.target]}}]
+    acts: list[dict[str, Any]] = [
+        {"set": {"selection": [1, 2]}},
+        {"command": "pin"},
+        {"set": {"history": [*HISTORY, app.target]}},
+    ]
     for number, act in enumerate(acts):
         widget._receive(widget, {"type": "act", "id": number, **act}, [])
     for _ in range(100):
