@@ -1,5 +1,5 @@
 # make report   train two heads on real purchases, beside two rivals that count, and write reports/quickstart/index.html
-# make explore  open these two heads in the browser, to edit histories and see them disagree
+# make explore  open these models in the browser, to edit histories and see them disagree
 # make test     check style and types, run the tests, and see that they reach 90% of the branches
 # make fuzz     give all readers thousands of damaged files, and compare with plain readers
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice

@@ -16,6 +16,7 @@ from cprlab.explorer.model import KEPT, Model, Prediction
 from cprlab.explorer.state import ExplorerState, Query, Setting
 from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
 from cprlab.models import PARTS, HeadConfig
+from cprlab.probes import NO_STATES
 from cprlab.reports import ModelsConfig, Subject
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Explorer:
         self.models = [Model(subject) for subject in subjects]
         users = next((subject.user_ids for subject in subjects if subject.user_ids is not None), None)
         self.cases = Cases(self.models, users)
-        self.titles = subjects[0].snapshot.titles
+        self.titles = subjects[0].held_out.titles
         self.changed: list[Callable[[], None]] = []  # called after each change of the state
         self._predict = lru_cache(KEPT)(self._make_prediction)
         self._tsne = Tsne()
@@ -74,9 +75,15 @@ class Explorer:
         self._dragging = False
         self._widget: ExplorerWidget | None = None
         names = tuple(model.name for model in self.models)
-        most = Query(sort="apart" if len(names) > 1 else "off", descending=True)  # the cases that tell most stand first
-        case = int(self.cases.find(most)["case"].iloc[0])
-        self._state = ExplorerState(data=data, models=names, case=case, settings=(Setting(),) * len(names), query=most)
+        telling = Query(sort=self.cases.telling, descending=True)  # the cases that tell most stand first
+        self._state = ExplorerState(
+            data=data,
+            models=names,
+            case=int(self.cases.find(telling)["case"].iloc[0]),
+            settings=(Setting(),) * len(names),
+            query=telling,
+            space=next((place for place, model in enumerate(self.models) if model.has_states), 0),
+        )
         if state:
             self._state = self._checked(ExplorerState.from_json(state))
             self.predicted(), self.pinned()  # refuses heads that cannot be
@@ -96,17 +103,18 @@ class Explorer:
     def selection(self) -> pd.DataFrame:
         """The selected items: `item` (code), `id`, `title`, and for each model, by its name, their probability."""
         items = list(self._state.selection)
-        columns = {"item": items, "id": self.models[0].snapshot.item_ids[items], "title": self.titles[items]}
+        columns = {"item": items, "id": self.models[0].held_out.item_ids[items], "title": self.titles[items]}
         for model, prediction in zip(self.models, self.predicted(), strict=True):
-            columns[model.name] = np.nan if prediction is None else np.exp(prediction.log_probs[items])
+            columns[model.name] = np.nan if prediction is None else prediction.probabilities(items)
         return pd.DataFrame(columns)
 
     def predictions(self) -> pd.DataFrame:
-        """Return the k most probable items of each model.
+        """Return the k best items of each model.
 
         Returns:
-            Rows `model, place` (from 1), `item` (code), `title, probability, kind` ("history", "new", or "target" for
-            the true next item), `partition` (that scored it last), and with a pin `pinned_probability, pinned_place`.
+            Rows `model, place` (from 1), `item` (code), `title, probability` (NaN of a model that only orders the
+            items), `kind` ("history", "new", or "target" for the true next item), `partition` (that scored it last),
+            and with a pin `pinned_probability, pinned_place`.
         """
         return tables.predictions(self)
 
@@ -235,11 +243,11 @@ class Explorer:
 
     def verdict(self) -> Iterator[None]:
         """Work out the verdicts on the case shown, and give way between their parts; `verdicts` then has them."""
-        for place, prediction in enumerate(self.predicted()):
+        for place, model in enumerate(self.models):
             key = place, self._state.case, self.history
-            if prediction is not None and key not in self._verdicts and self.open:
+            if model.has_states and self.history and key not in self._verdicts and self.open:
                 own = self._predict(*key, Setting())  # as the model has it, whatever was moved
-                self._verdicts[key] = yield from case_verdict(self.models[place], *key[1:], own.states["V"])
+                self._verdicts[key] = yield from case_verdict(model, *key[1:], own.states["V"])
                 yield
 
     @property
@@ -248,7 +256,7 @@ class Explorer:
         return all(0 < len(np.unique(model.read(self.history))) < len(self.titles) for model in self.models)
 
     def verdicts(self) -> list[CaseVerdict | None]:
-        """Return each model's verdict on the case shown, None where it has not been worked out."""
+        """Return each model's verdict on the case shown, None where it has not been worked out or has no states."""
         return [self._verdicts.get((place, self._state.case, self.history)) for place in range(len(self.models))]
 
     def sentence(self) -> str:
@@ -259,16 +267,21 @@ class Explorer:
             return "The history holds every item there is, so there is nothing to tell it apart from."
         known = [
             sentence(model, verdict, prediction, self.target in prediction.history)
-            for model, verdict, prediction in zip(self.models, self.verdicts(), self.predicted(), strict=True)
-            if verdict is not None and prediction is not None
+            for model, verdict, prediction in self.known_verdicts()
         ]
         return " ".join(known) if len(known) == len(self.models) else ""
+
+    def known_verdicts(self) -> Iterator[tuple[Model, CaseVerdict | None, Prediction]]:
+        """Yield what is known of each model; no verdict of one without states, and nothing where one is missing."""
+        for model, verdict, prediction in zip(self.models, self.verdicts(), self.predicted(), strict=True):
+            if prediction is not None and (verdict is not None or not model.has_states):
+                yield model, verdict, prediction
 
     def plane(self) -> Plane | None:
         """Return the map's plane; None as long as a t-SNE is being made.
 
         Raises:
-            ConfigError: there are too few items or dimensions for one.
+            ConfigError: there are too few items or dimensions for one, or the model has no item embeddings.
         """
         place, weights = self._state.space, self.models[self._state.space].snapshot.item_embeddings
         if min(weights.shape) < 2:
@@ -337,6 +350,10 @@ class Explorer:
             )
         if state.case >= len(self.cases.targets):
             raise ConfigError(f"There is no case {state.case}; cases go from 0 to {len(self.cases.targets) - 1}.")
+        for settings in (state.settings, state.pinned.settings if state.pinned else ()):
+            for model, setting in zip(self.models, settings, strict=False):
+                if not model.has_states and setting.but(head="") != Setting():
+                    raise ConfigError(f"{NO_STATES.format(model.name)} So nothing can be moved.")
         pinned = state.pinned.history if state.pinned else ()
         if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
             raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")

@@ -54,7 +54,8 @@ def heads(app: Explorer) -> dict[str, list[str]]:
         told[model.name] = [model.name, f"now {setting.head}"] if setting.head else [model.name]
         if prediction:
             known = prediction.outcome(app.target)
-            told[model.name].append(f"copy probability {known['copy']:.1%}, ★ at rank {known['rank']:,}")
+            copied = "gives no probabilities" if model.ordered else f"copy probability {known['copy']:.1%}"
+            told[model.name].append(f"{copied}, ★ at rank {known['rank']:,}")
     return told
 
 

@@ -20,11 +20,11 @@ class Cases:
 
     Attributes:
         table: a row a case: `case`, `user`, `next` (title of the next item), `repeat` (it is among the items read), for
-            each model `copy A`, `copy B`, … (its copy probability), `apart` (largest less smallest copy probability of
-            the models), `off` (the largest distance of a copy probability to the truth, 1 for a repeat and 0 for a new
-            item), for each model `rank A`, … (of the next item), `length` (items read), `copyable` (whether a single
-            hidden state can rank the history above all else: "yes" for every model, "no" for one, "undecided", or ""
-            as long as nobody has looked).
+            each model with probabilities `copy A`, `copy B`, … (its copy probability), `apart` (largest less smallest
+            copy probability of the models), `off` (the largest distance of a copy probability to the truth, 1 for a
+            repeat and 0 for a new item), for each model `rank A`, … (of the next item), `length` (items read),
+            `copyable` (whether a single hidden state can rank the history above all else: "yes" for every model that
+            has states, "no" for one, "undecided", or "" as long as nobody has looked).
         histories: each case's item codes, oldest first.
         targets: (cases,) codes.
 
@@ -33,13 +33,13 @@ class Cases:
     """
 
     def __init__(self, models: Sequence[Model], user_ids: np.ndarray | None) -> None:
-        first = models[0].snapshot
+        first = models[0].held_out
         for model in models[1:]:
             _check(models[0], model)
         self.models = models
         self.targets = first.targets
         self.histories = [
-            max((model.snapshot.histories[case] for model in models), key=len) for case in range(len(first))
+            max((model.held_out.histories[case] for model in models), key=len) for case in range(len(first))
         ]
         self.titles = np.array([title.casefold() for title in first.titles], dtype=object)
         self.users = np.full(len(first), "", dtype=object) if user_ids is None else user_ids.astype(str).astype(object)
@@ -49,8 +49,11 @@ class Cases:
     def _table(self, titles: np.ndarray) -> pd.DataFrame:
         lengths = [len(history) for history in self.histories]
         repeat = self.models[0].cases["repeat"].to_numpy(bool)
-        copied = {f"copy {letter}": model.cases["copy_probability"] for letter, model in self.lettered()}
-        shares = pd.DataFrame({name: np.asarray(column, dtype=float) for name, column in copied.items()}).clip(0, 1)
+        copied = {
+            f"copy {letter}": model.cases["copy_probability"] for letter, model in self.lettered() if not model.ordered
+        }
+        numbers = {name: np.asarray(column, dtype=float) for name, column in copied.items()}
+        shares = pd.DataFrame(numbers, index=range(len(lengths))).clip(0, 1)
         columns = {"case": np.arange(len(lengths)), "user": self.users, "next": titles[self.targets], "repeat": repeat}
         columns |= dict(shares)
         columns["apart"] = shares.max(axis=1) - shares.min(axis=1)
@@ -61,6 +64,12 @@ class Cases:
     def lettered(self) -> Iterator[tuple[str, Model]]:
         """Yield each model and the letter that the columns call it by."""
         return zip(LETTERS, self.models, strict=False)
+
+    @property
+    def telling(self) -> str:
+        """The column of which large values tell most: of models apart, of one off the truth, of orderings the rank."""
+        likely = [model for model in self.models if not model.ordered]
+        return ("rank A", "off", "apart")[min(len(likely), 2)]
 
     def find(self, query: Query) -> pd.DataFrame:
         """Return the rows that a query lists, in its order.
@@ -99,13 +108,14 @@ class Cases:
 
     def certify(self) -> Iterator[int]:
         """Look for certificates, of a few cases at a time, and yield how many of all cases have theirs."""
-        n_items = self.models[0].snapshot.n_items
+        snapshots = [model.snapshot for model in self.models if model.has_states]
+        n_items = len(self.titles) if snapshots else 0
         open_ = np.flatnonzero([len(np.unique(history)) < n_items for history in self.histories])
         for start in range(0, len(open_), AT_ONCE):
             cases = open_[start : start + AT_ONCE]
             outcomes = [
                 [found.outcome for found in separable(part, part.distinct, progress=False)]
-                for part in (model.snapshot.take(cases) for model in self.models)
+                for part in (snapshot.take(cases) for snapshot in snapshots)
             ]
             for case, found in zip(cases, zip(*outcomes, strict=True), strict=True):
                 worst = next(outcome for outcome in ("no", "undecided", "yes") if outcome in found)
@@ -114,7 +124,7 @@ class Cases:
 
 
 def _check(first: Model, other: Model) -> None:
-    one, two = first.snapshot, other.snapshot
+    one, two = first.held_out, other.held_out
     same = len(one) == len(two) and np.array_equal(one.targets, two.targets)
     if not same or not np.array_equal(one.item_ids.astype(str), two.item_ids.astype(str)):
         raise ConfigError(

@@ -26,38 +26,44 @@ class Prediction:
     """What a model makes of a history.
 
     Attributes:
-        log_probs: (n,).
+        scores: (n,) log-probabilities, or what a head scores that only orders the items.
         partitions: (n,) str, which partition scored each item last; of a mixture, in the component that gives it most.
         states: by partition, V first, what scores it: (d,) each, those of the size of the item embeddings.
         history: the codes of the items read, each once.
+        ordered: the scores only order the items, so that there are no probabilities: they are NaN.
     """
 
-    log_probs: np.ndarray
+    scores: np.ndarray
     partitions: np.ndarray
     states: dict[str, np.ndarray]
     history: np.ndarray
+    ordered: bool = False
 
     @property
     def copy(self) -> float:
         """The copy probability, all of it that lies on the history's items."""
-        return float(np.exp(self.log_probs[self.history]).sum())
+        return float(self.probabilities(self.history).sum())
+
+    def probabilities(self, items: Codes) -> np.ndarray:
+        """Return the items' probabilities."""
+        return np.full(len(items), np.nan) if self.ordered else np.exp(self.scores[list(items)])
 
     def outcome(self, target: int) -> dict[str, float]:
         """Return the copy probability, and the target's rank and probability."""
-        rank, probability = int(self.ranks([target])[0]), float(np.exp(self.log_probs[target]))
+        rank, probability = int(self.ranks([target])[0]), float(self.probabilities([target])[0])
         return {"copy": self.copy, "rank": rank, "target": probability}
 
     def ranks(self, items: Codes) -> np.ndarray:
         """Return the items' ranks, 1 is best; ties count against an item."""
-        ordered = np.sort(self.log_probs)
-        return len(ordered) - np.searchsorted(ordered, self.log_probs[list(items)], side="left")
+        ordered = np.sort(self.scores)
+        return len(ordered) - np.searchsorted(ordered, self.scores[list(items)], side="left")
 
     def top(self, k: int) -> np.ndarray:
-        """Return the codes of the k most probable items, best first; of equal ones, the lowest codes first."""
-        k = min(k, len(self.log_probs))
-        least = np.partition(self.log_probs, -k)[-k]
-        best = np.flatnonzero(self.log_probs >= least)
-        return best[np.argsort(-self.log_probs[best], kind="stable")[:k]]
+        """Return the codes of the k best items, best first; of equal ones, the lowest codes first."""
+        k = min(k, len(self.scores))
+        least = np.partition(self.scores, -k)[-k]
+        best = np.flatnonzero(self.scores >= least)
+        return best[np.argsort(-self.scores[best], kind="stable")[:k]]
 
 
 class Recorded(Recommender):
@@ -88,19 +94,36 @@ class Model:
     """A subject of the explorer.
 
     Args:
-        subject: what was opened; a Snapshot without an encoder keeps the hidden state of its case under all edits.
+        subject: what was opened; a Snapshot without an encoder keeps the hidden state of its case under all edits. A
+            model that counts has no hidden state: it predicts, and of what needs one it says so (`Subject.snapshot`).
     """
 
     def __init__(self, subject: Subject) -> None:
-        self.name, self.snapshot, self.cases = subject.name, subject.snapshot, subject.cases
+        self._subject = subject
+        self.name, self.held_out, self.cases = subject.name, subject.held_out, subject.cases
         self.fingerprint = subject.fingerprint
+        self.has_states = subject.has_states
         self.encodes = subject.recommender is not None
         self.recommender = subject.recommender or Recorded(subject.snapshot)
-        self.users = subject.users if self.encodes else np.arange(len(subject.snapshot))
-        self.padding = self.recommender.n_items - self.snapshot.n_items  # what RecBole's codes begin with
+        self.ordered = not self.recommender.head.config.probabilities
+        self.users = subject.users if self.encodes else np.arange(len(subject.held_out))
+        self.padding = self.recommender.n_items - self.held_out.n_items  # what RecBole's codes begin with
         self.head = lru_cache(KEPT)(self._make_head)
         self._copying_state = lru_cache(KEPT)(self._find_copying_state)
-        self.radius = self.snapshot.radius
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The cases with the model's states.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        return self._subject.snapshot
+
+    @cached_property
+    def radius(self) -> float:
+        """How far out the model's states go."""
+        return self.snapshot.radius
 
     @property
     def max_len(self) -> int:
@@ -136,7 +159,7 @@ class Model:
         Args:
             case: whose user, or recorded state, is meant.
             history: item codes, oldest first, at least one.
-            setting: which head, and how its first vocabulary facet f_V is moved.
+            setting: which head, and how its first vocabulary facet f_V is moved, if it has one.
 
         Raises:
             ConfigError: the head cannot be, or a code is no item's.
@@ -146,20 +169,21 @@ class Model:
         items, at, codes = recommender.collate([np.asarray(history, dtype=np.int64) + self.padding], users)
         with inference(recommender):
             facets = recommender(items, at, codes)
-        state = facets["V"][0, 0]
-        moved = self._moved(state.double().cpu().numpy(), case, history, setting)
-        facets["V"] = torch.from_numpy(moved).to(state)[None, None]
+        if self.has_states:
+            state = facets["V"][0, 0]
+            moved = self._moved(state.double().cpu().numpy(), case, history, setting)
+            facets["V"] = torch.from_numpy(moved).to(state)[None, None]
         parts = recommender.explain(facets, Context(items, at, recommender.n_items))
-        log_probs = parts.log_probs[0, self.padding :].astype(np.float64)
-        if setting.temperature != 1 and np.isfinite(log_probs).any():  # (post) may leave nothing
-            log_probs = log_softmax(log_probs / setting.temperature)
-        width = self.snapshot.item_embeddings.shape[1]
+        scores = parts.log_probs[0, self.padding :].astype(np.float64)
+        if setting.temperature != 1 and np.isfinite(scores).any():  # (post) may leave nothing
+            scores = log_softmax(scores / setting.temperature)
         hidden = {name: facets[name][0, 0].cpu().numpy() for name in recommender.head.states}
         return Prediction(
-            log_probs,
+            scores,
             _owners(parts)[self.padding :],
-            {name: one for name, one in hidden.items() if len(one) == width},
+            {name: one for name, one in hidden.items() if len(one) == self.snapshot.item_embeddings.shape[1]},
             np.unique(self.read(history)),
+            self.ordered,
         )
 
     def case(self, case: int, history: Codes, state: np.ndarray | None = None) -> Snapshot:

@@ -15,6 +15,7 @@ from cprlab.explorer.tables import best, inseparable, known_verdict
 from cprlab.explorer.verdict import COLUMNS
 from cprlab.models import PARTS, HeadConfig, SoftmaxConfig
 from cprlab.plots import KINDS
+from cprlab.probes import NO_STATES
 
 CLIPPED = 200  # characters of a title
 SWITCHES = {part.letter: part.field for part in PARTS} | {"post": "post"}  # the page's names of fields
@@ -60,14 +61,21 @@ def _model(model: Model) -> dict[str, Any]:
     for name, (part, merge) in MERGES.items():
         choices = typing.get_args(SoftmaxConfig.model_fields[merge].annotation)
         options[name] = choices if getattr(head, part, ()) else ()
-    return {"name": model.name, "encodes": model.encodes, "trained": str(head), "options": options}
+    return {
+        "name": model.name,
+        "encodes": model.encodes,
+        "trained": str(head),
+        "options": options,
+        "stateless": "" if model.has_states else NO_STATES.format(model.name),
+        "ordered": f"{model.name} orders the items and gives no probabilities." if model.ordered else "",
+    }
 
 
 def view(app: Explorer, notice: str, error: str) -> dict[str, Any]:
     """Return what all views show but the table of cases, the map and the verdict."""
     state, predicted, pinned = app.state, app.predicted(), app.pinned()
     undo, redo = app.undoable
-    selected = [0.0 if one is None else float(np.exp(one.log_probs[list(state.selection)]).sum()) for one in predicted]
+    selected = [0.0 if one is None else float(one.probabilities(state.selection).sum()) for one in predicted]
     return {
         "type": "view",
         "state": state.model_dump(),
@@ -79,7 +87,7 @@ def view(app: Explorer, notice: str, error: str) -> dict[str, Any]:
         "history": app.history,
         "predictions": [_prediction(app, *one) for one in zip(app.models, predicted, pinned, strict=True)],
         "heads": [_head(head) for head in app.heads()],
-        "selected": selected,
+        "selected": [_number(share) for share in selected],
     }
 
 
@@ -106,16 +114,26 @@ def _prediction(app: Explorer, model: Model, now: Prediction | None, pinned: Pre
     was, before = top.get("pinned_probability", none), top.get("pinned_place", none)
     places = now.ranks(top["item"]).tolist()
     moved = none if pinned is None else [old - new for old, new in zip(before, places, strict=True)]
-    columns = (top["item"], top["probability"], top["kind"], top["partition"], moved, was)
-    names = ("item", "p", "kind", "partition", "moved", "was")
+    columns = (top["item"], top["place"], map(_number, top["probability"]), top["kind"], top["partition"], moved)
+    names = ("item", "place", "p", "kind", "partition", "moved", "was")
     follows = (
         "" if model.encodes else "No encoder came with these states, so the hidden state stays as it is under edits."
     )
-    return now.outcome(app.target) | {
-        "top": [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)],
-        "pinned": None if pinned is None else pinned.outcome(app.target),
+    return outcome(now, app.target) | {
+        "top": [dict(zip(names, values, strict=True)) for values in zip(*columns, map(_number, was), strict=True)],
+        "pinned": None if pinned is None else outcome(pinned, app.target),
         "settled": follows,
     }
+
+
+def outcome(prediction: Prediction, target: int) -> dict[str, Any]:
+    """Return `Prediction.outcome`, None where there is no probability."""
+    return {name: _number(value) for name, value in prediction.outcome(target).items()}
+
+
+def _number(value: Any) -> Any:
+    """Return None, which JSON has, for NaN."""
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _head(head: HeadConfig) -> dict[str, Any]:
@@ -166,7 +184,10 @@ def cases(app: Explorer) -> dict[str, Any]:
     """Return the table of cases as the query lists them."""
     found = app.cases.find(app.state.query)
     shown = found.head(SHOWN)
-    letters = "; ".join(f"{letter} is {model.name}" for letter, model in app.cases.lettered())
+    letters = "; ".join(
+        f"{letter} is {model.name}{', which gives no probabilities' * model.ordered}"
+        for letter, model in app.cases.lettered()
+    )
     note = f"{letters}. copy is the probability on the history, rank that of the next item."
     if app.state.query.preset == UNCOPYABLE:
         note = f"{(app.cases.table['copyable'] != '').sum():,} cases have been looked at. {note}"
@@ -175,7 +196,7 @@ def cases(app: Explorer) -> dict[str, Any]:
         "columns": [
             {"key": key, "label": LABELS.get(key, key), "format": FORMATS.get(key.split()[0], "text")} for key in shown
         ],
-        "rows": [[_clipped(value) for value in values] for values in shown.itertuples(index=False)],
+        "rows": [[_number(_clipped(value)) for value in values] for values in shown.itertuples(index=False)],
         "total": len(app.cases.table),
         "shown": len(shown),
         "found": len(found),
@@ -204,8 +225,6 @@ def notice(app: Explorer, before: Sequence[dict | None], now: Sequence[dict | No
     said = []
     for model, old, new in zip(app.models, before, now, strict=True):
         if old and new and old != new:
-            said.append(
-                f"{model.name}: copy probability {old['copy']:.1%} → {new['copy']:.1%}, the next item's rank "
-                f"{old['rank']:,} → {new['rank']:,}"
-            )
+            copied = "" if model.ordered else f"copy probability {old['copy']:.1%} → {new['copy']:.1%}, "
+            said.append(f"{model.name}: {copied}the next item's rank {old['rank']:,} → {new['rank']:,}")
     return "; ".join(said)

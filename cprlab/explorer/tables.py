@@ -26,7 +26,7 @@ def cases(app: "Explorer") -> pd.DataFrame:
 def history(app: "Explorer") -> pd.DataFrame:
     """Return rows `place` (from 1, oldest first), `item` (code), `id, title, next` (it is the true next item)."""
     items = list(app.history)
-    ids = app.models[0].snapshot.item_ids[items]
+    ids = app.models[0].held_out.item_ids[items]
     table = pd.DataFrame({"item": items, "id": ids, "title": app.titles[items]})
     table.insert(0, "place", np.arange(1, len(items) + 1))
     return table.assign(next=table["item"] == app.target)
@@ -44,18 +44,18 @@ def predictions(app: "Explorer") -> pd.DataFrame:
 
 
 def best(app: "Explorer", prediction: Prediction, pinned: Prediction | None) -> dict[str, np.ndarray]:
-    """Return columns (k,) of the k most probable items: those of `Explorer.predictions` but `model`."""
+    """Return columns (k,) of the k best items: those of `Explorer.predictions` but `model`."""
     top = prediction.top(app.state.k)
     columns = {
         "place": np.arange(1, len(top) + 1),
         "item": top,
         "title": app.titles[top],
-        "probability": np.exp(prediction.log_probs[top]),
+        "probability": prediction.probabilities(top),
         "kind": app.kinds(top),
         "partition": prediction.partitions[top],
     }
     if pinned is not None:
-        columns |= {"pinned_probability": np.exp(pinned.log_probs[top]), "pinned_place": pinned.ranks(top)}
+        columns |= {"pinned_probability": pinned.probabilities(top), "pinned_place": pinned.ranks(top)}
     return columns
 
 
@@ -100,19 +100,15 @@ def states(app: "Explorer") -> pd.DataFrame:
 
 
 def verdict(app: "Explorer") -> pd.DataFrame:
-    """Return a row a model by `verdict.COLUMNS`; what has not been worked out is worked out now."""
+    """Return a row a model by `verdict.COLUMNS`, but for those without states and probabilities; worked out now."""
     for _ in app.verdict():
         pass
     return known_verdict(app)
 
 
 def known_verdict(app: "Explorer") -> pd.DataFrame:
-    """Return `verdict` of the models for which it has been worked out."""
-    rows = [
-        row(model, verdict, prediction)
-        for model, verdict, prediction in zip(app.models, app.verdicts(), app.predicted(), strict=True)
-        if verdict is not None and prediction is not None
-    ]
+    """Return `verdict` of the models for which it has been worked out, or that have probabilities but no states."""
+    rows = [row(*known) for known in app.known_verdicts() if known[0].has_states or not known[0].ordered]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from cprlab.explorer.model import Model, Prediction
 from cprlab.models.recommender import Codes
-from cprlab.probes import Certificate, copy_dial, interference, separable
+from cprlab.probes import NO_STATES, Certificate, copy_dial, interference, separable
 
 NAMED = 8  # interfering items
 COLUMNS = (
@@ -65,23 +65,43 @@ def case_verdict(model: Model, case: int, history: Codes, state: np.ndarray) -> 
 
 
 def losses(prediction: Prediction) -> tuple[float, float]:
-    """Return −log P and −log(1 − P) of the copy probability P, nats; infinite where a head is certain and wrong."""
-    others = np.delete(prediction.log_probs, prediction.history)
+    """Return −log P and −log(1 − P) of the copy probability P, nats; infinite where a head is certain and wrong.
+
+    Of a head that gives probabilities.
+    """
+    others = np.delete(prediction.scores, prediction.history)
     with np.errstate(divide="ignore"):
         copied, rest = prediction.copy, np.exp(others).sum()
         return max(0.0, -float(np.log(copied))), max(0.0, -float(np.log(rest)))
 
 
-def row(model: Model, verdict: CaseVerdict, prediction: Prediction) -> list[str]:
-    """Return a model's row of the verdict's table, by `COLUMNS`."""
-    on, off = losses(prediction)
-    nats = (on, verdict.least_copying, off, verdict.least_excluding)
-    can = (verdict.copying.outcome, verdict.excluding.outcome)
-    return [model.name, *can, f"{prediction.copy:.1%}", *(f"{value:.2f} nats" for value in nats)]
+def row(model: Model, verdict: CaseVerdict | None, prediction: Prediction) -> list[str]:
+    """Return a model's row of the verdict's table, by `COLUMNS`; a dash where there is no state or no probability."""
+    known = dict.fromkeys(COLUMNS, "–") | {"model": model.name}
+    if verdict:
+        known |= {
+            "one state can copy all": verdict.copying.outcome,
+            "one state can exclude all": verdict.excluding.outcome,
+            "least where it should copy": f"{verdict.least_copying:.2f} nats",
+            "least where it should exclude": f"{verdict.least_excluding:.2f} nats",
+        }
+    if not prediction.ordered:
+        on, off = losses(prediction)
+        known |= {
+            "P(history)": f"{prediction.copy:.1%}",
+            "lost where it should copy": f"{on:.2f} nats",
+            "lost where it should exclude": f"{off:.2f} nats",
+        }
+    return list(known.values())
 
 
-def sentence(model: Model, verdict: CaseVerdict, prediction: Prediction, repeat: bool) -> str:
-    """Return what the verdict says of a model."""
+def sentence(model: Model, verdict: CaseVerdict | None, prediction: Prediction, repeat: bool) -> str:
+    """Return what the verdict says of a model; of one that counts there is none, and this says so."""
+    if verdict is None:
+        told = NO_STATES.format(model.name)
+        if prediction.ordered:
+            return f"{told} It orders the items and gives no probabilities, so it has no loss."
+        return f"{told} It loses {losses(prediction)[not repeat]:.2f} nats on whether the next item is in the history."
     size = len(prediction.history)
     says = {"yes": "one hidden state can", "no": "no hidden state can", "undecided": "it is undecided whether one can"}
     lost = losses(prediction)[not repeat]

@@ -97,7 +97,7 @@ class ExplorerWidget(anywidget.AnyWidget):
     def _show(self, error: str = "") -> None:
         """Send the view, then what may come later: the map, the cases and the verdict, as far as they changed."""
         app = self._app
-        outcomes = [None if one is None else one.outcome(app.target) for one in app.predicted()]
+        outcomes = [None if one is None else payload.outcome(one, app.target) for one in app.predicted()]
         known = self._sent.get("case") == app.state.case
         if not known or outcomes != self._outcomes:
             self._notice = payload.notice(app, self._outcomes, outcomes) if known else ""

@@ -66,7 +66,8 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
     """Draw each model's most probable next items as bars, side by side and on one scale.
 
     Args:
-        table: rows as of `Explorer.predictions`; pinned probabilities are drawn as lines across the bars.
+        table: rows as of `Explorer.predictions`; pinned probabilities are drawn as lines across the bars. Of a model
+            that only orders the items each place is a dot.
         heads: by model, the lines to write above its bars.
         title: above them all.
         colour: what the bars' colours tell: the items' "kind", which a glyph tells as well, or the "partition".
@@ -82,19 +83,29 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
         values = sorted(set(table["partition"]))
         colours = dict(zip(values, cycle(COLOURS), strict=False))
     pinned = "pinned_probability" in table.columns
+    largest = np.nanmax(table[["probability", *["pinned_probability"] * pinned]].to_numpy(), initial=0) or 1
     for place, model in enumerate(heads):
         cell = {"row": 1 + place // columns, "col": 1 + place % columns}
         rows = table[table["model"] == model]
+        ordered = rows["probability"].isna().all()
         for value in values:
             bars = rows[rows[colour] == value]
-            figure.add_bar(
-                x=bars["probability"], y=bars["place"], orientation="h", showlegend=False, marker_color=colours[value],
-                customdata=np.column_stack(
+            drawn = {
+                "y": bars["place"], "showlegend": False, "marker_color": colours[value],
+                "customdata": np.column_stack(
                     [[short(text, 80) for text in bars[column]] for column in ("title", "kind", "partition")]
                 ),
-                hovertemplate="%{customdata[0]}: %{x:.2%}, %{customdata[1]}, partition %{customdata[2]}<extra></extra>",
-                **cell,
-            )  # fmt: skip
+            }  # fmt: skip
+            says = "%{{customdata[0]}}: {}, %{{customdata[1]}}, partition %{{customdata[2]}}<extra></extra>"
+            if ordered:  # a dot a place
+                hover = says.format("place %{y}")
+                figure.add_scatter(
+                    x=[0.02 * largest] * len(bars), mode="markers", marker_size=9, hovertemplate=hover, **drawn, **cell
+                )
+            else:
+                figure.add_bar(
+                    x=bars["probability"], orientation="h", hovertemplate=says.format("%{x:.2%}"), **drawn, **cell
+                )
         if pinned:
             figure.add_scatter(
                 x=rows["pinned_probability"], y=rows["place"], mode="markers", showlegend=False,
@@ -103,7 +114,7 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
             )  # fmt: skip
         labels = [f"{short(row.title, 30)} {GLYPHS[row.kind]}" for row in rows.itertuples()]
         figure.update_yaxes(tickvals=rows["place"], ticktext=labels, autorange="reversed", showgrid=False, **cell)
-    largest = table[["probability", *["pinned_probability"] * pinned]].to_numpy().max()
+        figure.update_xaxes(visible=not ordered, **cell)
     figure.update_xaxes(title="probability", tickformat=".1~%", range=[0, 1.05 * largest], nticks=5)
     for value in values:  # the legend, the same for all models
         name = f"{GLYPHS[value]} {value}" if colour == "kind" else short(value, 40)

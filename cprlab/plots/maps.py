@@ -39,10 +39,14 @@ def item_map(table: pd.DataFrame, note: str, title: str) -> go.Figure:
     All but the other items are labelled, as far as there is room; every title shows under the pointer.
 
     Args:
-        table: rows `item` (code; negative for a hidden state), `title`, `kind`, `x`, `y`.
-        note: what the plane is, below the map.
+        table: rows `item` (code; negative for a hidden state), `title`, `kind`, `x`, `y`; none where there is no map.
+        note: what the plane is, below the map, or why there is none.
         title: above it.
     """
+    if table.empty:
+        figure = go.Figure().update_xaxes(visible=False).update_yaxes(visible=False)
+        figure.add_annotation(text=short(note, 140), showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
+        return styled(figure, "item_map", short(title, 110), 200)
     figure, labelled = go.Figure(), _labelled(table)
     for kind, (colour, symbol, size) in KINDS.items():
         rows = labelled[labelled["kind"] == kind]

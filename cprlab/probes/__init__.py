@@ -7,12 +7,14 @@ from cprlab.probes.certificates import Certificate, copyable, separable
 from cprlab.probes.copying import copy_probability, copy_scores
 from cprlab.probes.foreign import from_recbole, from_rectools
 from cprlab.probes.geometry import facet_distances, geometry, neighbourhood, space, spectra
-from cprlab.probes.snapshot import Snapshot
+from cprlab.probes.snapshot import NO_STATES, HeldOut, Snapshot
 from cprlab.probes.verdict import RULE, Verdict, judge, loss_parts, wanted_share
 
 __all__ = [
+    "NO_STATES",
     "RULE",
     "Certificate",
+    "HeldOut",
     "Snapshot",
     "Verdict",
     "attribution",

@@ -31,10 +31,66 @@ from cprlab.probes.arrays import (
 )
 
 AT_ONCE = 256  # cases whose scores of all items are held
+NO_STATES = "{} has no hidden state and no item vectors, as it only counts."
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model is asked: m cases, the item that came after each, and what the n items are called.
+
+    Attributes:
+        histories: m rows of item codes 0 … n − 1, oldest first, any lengths from 1 up.
+        targets: (m,) int64, code of the item that came next.
+        item_ids: (n,) ids that people know the items by.
+        titles: (n,) str, what to call each item.
+    """
+
+    histories: tuple[np.ndarray, ...]
+    targets: np.ndarray
+    item_ids: np.ndarray
+    titles: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+    @property
+    def n_items(self) -> int:
+        """How many items there are, n."""
+        return len(self.item_ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change when the histories, the targets, the items' ids or their order do."""
+        digest = hashlib.sha256()
+        for codes in (*self.histories, self.targets):
+            digest.update(f"{len(codes)} ".encode() + np.asarray(codes, np.int64).tobytes())
+        digest.update("".join(f"{one}\0" for one in self.item_ids).encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def distinct(self) -> tuple[np.ndarray, ...]:
+        """The codes of each history's items, each once, in increasing order."""
+        return tuple(np.unique(history) for history in self.histories)
+
+    def take(self, cases: np.ndarray) -> Self:
+        """Return the cases with these indices."""
+        histories = tuple(self.histories[case] for case in cases)
+        return replace(self, histories=histories, targets=self.targets[cases])
+
+    @staticmethod
+    def of_log(sequences: Sequences, split: Split = "test") -> "HeldOut":
+        """Take the held-out cases of a log."""
+        windows = sequences.windows(split)
+        return HeldOut(
+            tuple(sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)),
+            sequences.items[windows.first].astype(np.int64),
+            sequences.item_ids,
+            np.array([str(title) for title in sequences.titles], dtype=object),
+        )
 
 
 @dataclass(frozen=True, init=False)
-class Snapshot:
+class Snapshot(HeldOut):
     """A trained softmax at work: p(v) ∝ exp(h · w_v + b_v) for m cases, with the histories and targets behind them.
 
     Everything is checked when a Snapshot is made. Arrays may be given as PyTorch's, or as lists; numbers of double
@@ -43,11 +99,8 @@ class Snapshot:
     Attributes:
         item_embeddings: W (n, d), a row an item.
         states: (m, d), the hidden state h of each case.
-        histories: m rows of item codes 0 … n − 1, oldest first, any lengths from 1 up.
-        targets: (m,) int64, code of the item that came next.
+        histories: as in `HeldOut`, as are `targets`, `item_ids` (codes if None was given) and `titles` (then the ids).
         bias: (n,) b, or None.
-        item_ids: (n,) ids that people know the items by; the codes if None was given.
-        titles: (n,) str, what to call each item; its id if None was given.
 
     Raises:
         DataError: shapes do not fit, a number is not finite, or a code is not one of an item; it says where.
@@ -55,11 +108,7 @@ class Snapshot:
 
     item_embeddings: np.ndarray
     states: np.ndarray
-    histories: tuple[np.ndarray, ...]
-    targets: np.ndarray
     bias: np.ndarray | None
-    item_ids: np.ndarray
-    titles: np.ndarray
 
     def __init__(
         self,
@@ -94,28 +143,6 @@ class Snapshot:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    @property
-    def n_items(self) -> int:
-        """How many items there are, n."""
-        return len(self.item_embeddings)
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits that change when the histories, the targets, the items' ids or their order do."""
-        digest = hashlib.sha256()
-        for codes in (*self.histories, self.targets):
-            digest.update(f"{len(codes)} ".encode() + np.asarray(codes, np.int64).tobytes())
-        digest.update("".join(f"{one}\0" for one in self.item_ids).encode())
-        return digest.hexdigest()[:16]
-
-    @cached_property
-    def distinct(self) -> tuple[np.ndarray, ...]:
-        """The codes of each history's items, each once, in increasing order."""
-        return tuple(np.unique(history) for history in self.histories)
 
     @property
     def radius(self) -> float:
@@ -173,9 +200,12 @@ class Snapshot:
                 must be named, V, V_2, …; a CPR head has others, such as C and R100.
 
         Raises:
-            ConfigError: a history is not one, or the head has no such state, or has several and none is named.
+            ConfigError: a history is not one, or the head has no such state, or has several and none is named, or it
+                only counts.
             DataError: as in the class.
         """
+        if not recommender.head.states:
+            raise ConfigError(NO_STATES.format(recommender.head.config))
         items, at, codes = recommender.collate(histories, users)
         states = []
         with inference(recommender):
@@ -220,14 +250,14 @@ class Snapshot:
         cls, recommender: Recommender, sequences: Sequences, split: Split = "test", facet: str = ""
     ) -> Self:
         """Take a recommender's states on the held-out cases of its log; see `from_recommender`."""
-        windows = sequences.windows(split)
+        held_out = HeldOut.of_log(sequences, split)
         return cls.from_recommender(
             recommender,
-            [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)],
-            sequences.items[windows.first],
-            users=windows.user,
-            item_ids=sequences.item_ids,
-            titles=sequences.titles,
+            held_out.histories,
+            held_out.targets,
+            users=sequences.windows(split).user,
+            item_ids=held_out.item_ids,
+            titles=held_out.titles,
             facet=facet,
         )
 

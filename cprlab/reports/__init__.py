@@ -8,7 +8,7 @@ from cprlab.reports.answer import against_rivals, answer, overall
 from cprlab.reports.config import ReportConfig
 from cprlab.reports.numbers import about_data, write_metrics
 from cprlab.reports.planted import planted_answer, probe_plan
-from cprlab.reports.probe import Findings, ProbeConfig, examine, origins, picture, verdicts, write_findings
+from cprlab.reports.probe import Findings, ProbeConfig, examine, origins, picture, probed, verdicts, write_findings
 from cprlab.reports.subjects import ModelsConfig, Subject, open_subject
 from cprlab.reports.summary import SummaryConfig, summary_answer
 
@@ -29,6 +29,7 @@ __all__ = [
     "picture",
     "planted_answer",
     "probe_plan",
+    "probed",
     "summary_answer",
     "verdicts",
     "write_findings",

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pydantic
 
+from cprlab.errors import ConfigError
 from cprlab.probes import (
     Verdict,
     bottleneck_gap,
@@ -106,6 +107,24 @@ def picture(subject: Subject, dial: pd.DataFrame | None, kind: str) -> tuple[str
     )
 
 
+def probed(opened: list[Subject]) -> list[Subject]:
+    """Return the models that can be probed: not those that count.
+
+    Raises:
+        ConfigError: there are no others.
+    """
+    subjects = [subject for subject in opened if subject.has_states]
+    if not subjects:
+        raise ConfigError(f"{_stateless(opened)} Give a model that was trained.")
+    return subjects
+
+
+def _stateless(opened: list[Subject]) -> str:
+    """Return in a sentence which models are not probed, and why; "" where there are none."""
+    names = [subject.name for subject in opened if not subject.has_states]
+    return f"Not probed, as what only counts has no hidden state: {', '.join(names)}." if names else ""
+
+
 def examine(subject: Subject, config: ProbeConfig) -> Findings:
     """Ask all probes of a model; progress bars show how far they are."""
     scores = copy_scores(subject.cases, config.seed)
@@ -137,10 +156,10 @@ def verdicts(findings: list[Findings]) -> str:
     return "\n".join(f"- **{as_text(found.subject.name)}.** {found.verdict.words}" for found in findings)
 
 
-def origins(subjects: list[Subject]) -> str:
-    """Return as Markdown which data each model was looked at on."""
-    told = (f"{as_text(subject.name)}: {subject.fingerprint}" for subject in subjects)
-    return f"*The data, by their fingerprints.* {'; '.join(told)}."
+def origins(opened: list[Subject]) -> str:
+    """Return as Markdown which data each model was looked at on, and which models were not."""
+    told = (f"{as_text(subject.name)}: {subject.fingerprint}" for subject in probed(opened))
+    return f"*The data, by their fingerprints.* {'; '.join(told)}. {as_text(_stateless(opened))}".rstrip()
 
 
 def write_findings(findings: list[Findings], config: ProbeConfig) -> None:

@@ -13,7 +13,7 @@ from cprlab.adapters import recbole
 from cprlab.data import BUILTIN, Sequences
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
-from cprlab.probes import Snapshot, copy_probability, from_recbole
+from cprlab.probes import NO_STATES, HeldOut, Snapshot, copy_probability, from_recbole
 from cprlab.probes.arrays import SUFFIXES
 from cprlab.reports.config import ReportConfig
 from cprlab.training import Run, train_all
@@ -26,7 +26,7 @@ class ModelsConfig(ReportConfig):
 
     Attributes:
         models: runs' folders, RecBole checkpoints and Snapshots, a semicolon between two; if empty, the heads of a
-            report on `data` are trained, or read back, but for those that only count: they have no hidden states.
+            report on `data` are trained, or read back.
         histories: a Parquet file of histories for Snapshots that hold none.
     """
 
@@ -54,8 +54,7 @@ class ModelsConfig(ReportConfig):
             sequences = self.sequences()
         if not sources:
             sequences = self.sequences()
-            configs = {head: config for head, config in self.run_configs().items() if not config.counts}
-            trained = train_all(sequences, configs, self.runs, self.device)
+            trained = train_all(sequences, self.run_configs(), self.runs, self.device)
             sources = [str(run.folder) for run in trained.values()]
         if len({Path(source).resolve() for source in sources}) < len(sources):
             raise ConfigError(f"{max(sources, key=sources.count)} is given twice; give each model once.")
@@ -73,8 +72,9 @@ class Subject:
 
     Attributes:
         name: what to call it.
-        snapshot: W and the states that score the vocabulary.
-        cases: a row for each case of the snapshot, what the whole head does there (see `copy_probability`).
+        held_out: the cases that it is looked at on: a Snapshot, with W and the states that score the vocabulary, unless
+            the model counts and has no states.
+        cases: a row for each of these, what the whole head does there (see `copy_probability`).
         own_state: the head scores the history otherwise than by the one state and W, so the copy dial does not apply.
         recommender: what gave the states, with the items in the same order, in RecBole's behind its padding; None for
             a Snapshot from a file.
@@ -84,13 +84,29 @@ class Subject:
     """
 
     name: str
-    snapshot: Snapshot
+    held_out: HeldOut
     cases: pd.DataFrame
     own_state: bool
     recommender: Recommender | None = None
     users: np.ndarray | None = None
     user_ids: np.ndarray | None = None
     fingerprint: str = ""
+
+    @property
+    def has_states(self) -> bool:
+        """Whether the model has hidden states, and item vectors that they score; a rival that counts has none."""
+        return isinstance(self.held_out, Snapshot)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The cases with the model's states.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if not isinstance(self.held_out, Snapshot):
+            raise ConfigError(NO_STATES.format(self.name))
+        return self.held_out
 
     def sample(self, cases: int, seed: int) -> "Subject":
         """Return the subject on `cases` of its cases, drawn at random; all if there are no more.
@@ -100,13 +116,13 @@ class Subject:
         Raises:
             DataError: there are no others.
         """
-        open_ = np.flatnonzero([len(history) < self.snapshot.n_items for history in self.snapshot.distinct])
+        open_ = np.flatnonzero([len(history) < self.held_out.n_items for history in self.held_out.distinct])
         if not len(open_):
             raise DataError(f"{self.name}: every history holds every item there is, so nothing can be excluded.")
         drawn = np.sort(np.random.default_rng(seed).choice(open_, min(cases, len(open_)), replace=False))
         return replace(
             self,
-            snapshot=self.snapshot.take(drawn),
+            held_out=self.held_out.take(drawn),
             cases=self.cases.iloc[drawn].reset_index(drop=True),
             users=None if self.users is None else self.users[drawn],
             user_ids=None if self.user_ids is None else self.user_ids[drawn],
@@ -150,14 +166,16 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
     run = Run.load(folder)
     if sequences is None:
         raise ConfigError(f"{folder} holds no histories; give the log that it was trained on as --data.")
-    if run.config.counts:
-        raise ConfigError(f"{folder} holds {run.config.name}, which counts and has no hidden state to look at.")
     run.check_data(sequences)
-    snapshot = Snapshot.from_sequences(run.recommender, sequences, facet=facet)
+    held_out = (
+        HeldOut.of_log(sequences)
+        if run.config.counts
+        else Snapshot.from_sequences(run.recommender, sequences, facet=facet)
+    )
     users = sequences.windows("test").user
     return Subject(
         run.config.name,
-        snapshot,
+        held_out,
         run.cases,
         not run.recommender.head.plain,
         run.recommender,

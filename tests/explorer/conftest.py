@@ -10,8 +10,9 @@ import torch
 from cprlab.evaluation import evaluate
 from cprlab.explorer import Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
-from cprlab.probes import Snapshot, copy_probability
+from cprlab.probes import HeldOut, Snapshot, copy_probability
 from cprlab.reports import Subject
+from cprlab.training.counting import fit_counting
 from tests.browser import open_browser
 
 HISTORY = (3, 3, 7, 1, 7)  # of the tests that edit one
@@ -58,6 +59,23 @@ def foreign(subject):
             bias=rng.normal(size=known.n_items) if bias else None,
         )
         return Subject(name, snapshot, copy_probability(snapshot), False)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def counting(sequences):
+    """Give a rival that counts, on the same cases."""
+
+    @cache
+    def build(head):
+        recommender = Recommender(
+            GRU4RecConfig(), parse_head(head), sequences.n_items, max_len=sequences.max_len
+        ).double()
+        fit_counting(recommender, sequences)
+        ids = sequences.user_ids[sequences.windows("test").user]
+        cases = evaluate(recommender, sequences)
+        return Subject(head, HeldOut.of_log(sequences), cases, True, recommender, user_ids=ids)
 
     return build
 

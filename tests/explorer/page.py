@@ -43,7 +43,7 @@ def base(titles: list[str], models: int = 2) -> dict:
         "type": "base",
         "titles": titles,
         "models": [
-            {"name": name, "encodes": True, "trained": trained, "options": options}
+            {"name": name, "encodes": True, "trained": trained, "options": options, "stateless": "", "ordered": ""}
             for name in MODELS[:models]
         ],
         "kinds": {
@@ -80,7 +80,8 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
     pinned = present["pinned"] is not None
     top = [
         {
-            "item": item, "p": 0.21 / (item + 1), "kind": kind, "partition": ("V", "C", "R:100")[item % 3],
+            "item": item, "place": item + 1, "p": 0.21 / (item + 1), "kind": kind,
+            "partition": ("V", "C", "R:100")[item % 3],
             "moved": (None, 0, 3, -2)[item % 4] if pinned else None,
             "was": 0.15 / (item + 1) if pinned and item % 4 else None,
         }

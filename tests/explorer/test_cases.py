@@ -19,7 +19,7 @@ NAMES = ["Straße", "<b>İzmir</b>", "ΑΘΗΝΑ", "Alien (1979)"]
 def models(subject):
     """Two models, of which a single state copies some histories."""
     titles = np.array([f"{NAMES[item % 4]} no. {item}." for item in range(subject().snapshot.n_items)])
-    named = replace(subject(d=11), snapshot=replace(subject(d=11).snapshot, titles=titles))
+    named = replace(subject(d=11), held_out=replace(subject(d=11).snapshot, titles=titles))
     return [Model(named), Model(subject("Softmax + C", d=13))]
 
 
@@ -133,7 +133,7 @@ def test_a_history_of_every_item_has_no_certificate(foreign):
     one = foreign()
     histories = [*one.snapshot.histories[:2], np.arange(one.snapshot.n_items)]
     snapshot = replace(one.snapshot.take(np.arange(3)), histories=histories)
-    cases = Cases([Model(replace(one, snapshot=snapshot, cases=copy_probability(snapshot)))], None)
+    cases = Cases([Model(replace(one, held_out=snapshot, cases=copy_probability(snapshot)))], None)
     assert list(cases.certify()) == [2]
     assert [bool(outcome) for outcome in cases.table["copyable"]] == [True, True, False]
     assert cases.table["user"].tolist() == [""] * 3
@@ -142,7 +142,7 @@ def test_a_history_of_every_item_has_no_certificate(foreign):
 def test_of_models_that_read_different_lengths_the_longest_history_is_shown(models, subject):
     one = subject()
     short = replace(one.snapshot, histories=[history[-3:] for history in one.snapshot.histories])
-    other = replace(one, snapshot=short, cases=copy_probability(short))
+    other = replace(one, held_out=short, cases=copy_probability(short))
     assert [h.tolist() for h in Cases([Model(other), Model(one)], None).histories] == [
         h.tolist() for h in one.snapshot.histories
     ]
@@ -152,13 +152,13 @@ def test_models_of_different_logs_are_refused(models, subject):
     one = subject()
     targets = one.snapshot.targets.copy()
     targets[4] = (targets[4] + 1) % one.snapshot.n_items
-    fewer = replace(one, snapshot=one.snapshot.take(np.arange(29)), cases=one.cases[:29])
+    fewer = replace(one, held_out=one.snapshot.take(np.arange(29)), cases=one.cases[:29])
     for other in (
-        replace(one, snapshot=replace(one.snapshot, targets=targets)),
-        replace(one, snapshot=replace(one.snapshot, item_ids=one.snapshot.item_ids[::-1])),
+        replace(one, held_out=replace(one.snapshot, targets=targets)),
+        replace(one, held_out=replace(one.snapshot, item_ids=one.snapshot.item_ids[::-1])),
         fewer,
     ):
         with pytest.raises(ConfigError, match=r"Softmax, seed 0 are not of one log.*with the same --users"):
             Cases([models[0], Model(other)], None)
     strings = replace(one.snapshot, item_ids=one.snapshot.item_ids.astype(str))
-    Cases([models[0], Model(replace(one, snapshot=strings))], None)
+    Cases([models[0], Model(replace(one, held_out=strings))], None)

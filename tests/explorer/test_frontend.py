@@ -335,3 +335,51 @@ def test_a_closed_widget_listens_no_more_and_can_be_opened_twice(page):
     assert page.locator(CHIPS).count() == 8
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((node) => node.id)")
     assert len(ids) == len(set(ids))
+
+
+@pytest.fixture
+def counting():
+    """What the page is told of two models, the first of which counts and only orders the items."""
+    told, shown = base(titles()), view()
+    told["models"][0] |= {"stateless": "It has no state.", "ordered": "It gives no probabilities."}
+    told["models"][0]["options"] = dict.fromkeys(("C", "P", "B", "F", "Mi"), False)
+    told["models"][0]["options"] |= {"R": [], "merges": [], "rerankMerges": []}
+    shown["heads"][0] = shown["heads"][0] | {"R": []}
+    bars = [bar | {"p": None} for bar in shown["predictions"][0]["top"]]
+    shown["predictions"][0] = shown["predictions"][0] | {"copy": None, "target": None, "top": bars}
+    return told, shown
+
+
+def test_of_a_model_that_counts_there_are_places_and_sentences(page, counting):
+    told, shown = counting
+    emit(page, told, shown)
+    ordered, other = page.locator(".cx-models article").all()
+    assert ordered.locator(".cx-copy").inner_text() == "It gives no probabilities."
+    assert ordered.locator(".cx-truth").inner_text() == "★ true next: rank 7"
+    assert ordered.locator(".cx-p").all_inner_texts() == [str(place) for place in range(1, 11)]
+    assert not ordered.locator(".cx-track").first.is_visible()
+    assert not ordered.locator("[role=meter]").count()
+    assert other.locator(".cx-track").first.is_visible()
+    assert other.locator("[role=meter]").is_visible()
+    panel = page.locator("[role=tabpanel]").locator("visible=true")
+    assert "It has no state. So there is nothing to move." in panel.inner_text()
+    assert panel.locator("input").count() == 1  # (post) alone
+    page.get_by_role("tab").nth(1).click()
+    assert panel.locator("input[type=range]").count() == 6
+    page.locator(COLOUR).select_option("partition")
+    emit(page, {**shown, "state": {**shown["state"], "colour": "partition"}})
+    assert set(ordered.locator(".cx-partition").all_inner_texts()) == {""}
+    assert "C" in other.locator(".cx-partition").all_inner_texts()
+
+
+def test_of_models_that_count_alone_there_is_no_map(page, counting):
+    told, shown = counting
+    space = page.locator(".cx-map select").nth(1)
+    emit(page, told, shown, marks())
+    assert [one.is_disabled() for one in space.locator("option").all()] == [True, False]
+    assert page.locator(".cx-map-stage").is_visible()
+    told["models"][1]["stateless"] = "None either."
+    emit(page, told, shown, {"type": "marks", "marks": [], "lines": [], "note": "There is no map."})
+    page.wait_for_function("document.querySelector('.cx-map-note').textContent === 'There is no map.'")
+    assert not page.locator(".cx-map-stage").is_visible()
+    assert not space.is_visible()

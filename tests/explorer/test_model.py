@@ -39,10 +39,10 @@ def test_what_is_not_moved_is_the_models_own_prediction(subject, head):
     model = Model(one)
     for case, history in [(0, EDITED), (4, one.snapshot.histories[4]), (5, list(range(25)))]:
         prediction = model.predict(case, history, Setting())
-        close(prediction.log_probs, one.recommender.log_probs([history])[0])
+        close(prediction.scores, one.recommender.log_probs([history])[0])
         read = set(list(history)[-20:])  # the last `max_len`
         assert prediction.history.tolist() == sorted(read)
-        assert prediction.copy == pytest.approx(sum(np.exp(prediction.log_probs[list(read)])), abs=1e-12)
+        assert prediction.copy == pytest.approx(sum(np.exp(prediction.scores[list(read)])), abs=1e-12)
 
 
 def test_an_encoder_that_learns_users_reads_the_cases_own(sequences):
@@ -54,7 +54,7 @@ def test_an_encoder_that_learns_users_reads_the_cases_own(sequences):
     snapshot = Snapshot.from_sequences(recommender, sequences)
     model = Model(Subject("MF", snapshot, copy_probability(snapshot), False, recommender, users))
     for case in (0, 17):
-        found = model.predict(case, EDITED, Setting()).log_probs
+        found = model.predict(case, EDITED, Setting()).scores
         close(found, recommender.log_probs([EDITED], users=[users[case]])[0])
         assert np.abs(found - recommender.log_probs([EDITED], users=[(users[case] + 1) % 30])[0]).max() > 0.01
 
@@ -123,7 +123,7 @@ def test_a_moved_state_is_the_softmax_of_the_formula(subject, setting):
         history = one.snapshot.histories[case].tolist()
         state = moved(weights, one.snapshot.states[case], history, own_axes(model, weights), setting)
         prediction = model.predict(case, history, setting)
-        close(prediction.log_probs, log_softmax(weights @ state / setting.temperature))
+        close(prediction.scores, log_softmax(weights @ state / setting.temperature))
         close(prediction.states["V"], state)
 
 
@@ -134,7 +134,7 @@ def test_of_a_mixture_the_first_facet_is_moved(subject):
     first = Snapshot.from_recommender(one.recommender, [EDITED], [0], facet="V").states[0]
     first = moved(weights, first, EDITED, own_axes(model, weights), setting)
     expected = logsumexp([log_softmax(weights @ first), log_softmax(weights @ second)], axis=0) - np.log(2)
-    close(model.predict(0, EDITED, setting).log_probs, expected)
+    close(model.predict(0, EDITED, setting).scores, expected)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 20])
@@ -144,7 +144,7 @@ def test_the_temperature_divides_all_log_probabilities(subject, head, temperatur
     own = one.recommender.log_probs([EDITED])[0]
     with np.errstate(divide="ignore"):
         expected = np.log(np.exp(own) ** (1 / temperature) / (np.exp(own) ** (1 / temperature)).sum())
-    found = Model(one).predict(0, EDITED, Setting(temperature=temperature)).log_probs
+    found = Model(one).predict(0, EDITED, Setting(temperature=temperature)).scores
     close(found[expected > -500], expected[expected > -500], 1e-8)
     assert (found[expected <= -500] < -499).all()
 
@@ -155,7 +155,7 @@ def test_where_nothing_is_left_all_probabilities_are_0_at_any_temperature(subjec
     one = Model(replace(subject("Softmax (post)"), recommender=_reads_all(model.recommender)))
     for temperature in (1, 2):
         prediction = one.predict(0, every, Setting(temperature=temperature))
-        assert (prediction.log_probs == -np.inf).all()
+        assert (prediction.scores == -np.inf).all()
         assert prediction.outcome(3) == {"copy": 0, "rank": len(every), "target": 0}
 
 
@@ -172,7 +172,7 @@ def test_a_switched_head_is_the_ablated_model(subject, name):
     one = subject("Softmax + CPR:10")
     model, other = Model(one), ablated(one.recommender, parse_head(name))
     assert str(model.head(name).head.config) == name
-    close(model.predict(0, EDITED, Setting(head=name)).log_probs, other.log_probs([EDITED])[0])
+    close(model.predict(0, EDITED, Setting(head=name)).scores, other.log_probs([EDITED])[0])
     assert np.abs(other.log_probs([EDITED])[0] - one.recommender.log_probs([EDITED])[0]).max() > 0.01
     with pytest.raises(ConfigError, match="Mi"):
         model.predict(0, EDITED, Setting(head="Softmax + Mi"))
@@ -193,8 +193,8 @@ def test_the_best_state_copies_better_and_stays_in_the_ball(subject):
     for case in range(0, len(one.snapshot), 5):
         history = one.snapshot.histories[case]
         own, best = (model.predict(case, history, Setting(best=value)) for value in (False, True))
-        reached = diluted(best.log_probs, best.history)
-        assert reached < diluted(own.log_probs, own.history)
+        reached = diluted(best.scores, best.history)
+        assert reached < diluted(own.scores, own.history)
         assert np.linalg.norm(best.states["V"]) <= radius * (1 + 1e-9)
         others = best.states["V"] + rng.normal(size=(300, 6)) * rng.choice([0.01, 0.3, 2], (300, 1))
         others *= np.minimum(1, radius / np.linalg.norm(others, axis=1, keepdims=True))
@@ -217,14 +217,14 @@ def test_recorded_states_do_not_follow_the_edits(foreign, bias, dtype):
         b = snapshot.bias if bias else 0
         scores = snapshot.item_embeddings @ snapshot.states[case].astype(float) + b
         own = model.predict(case, snapshot.histories[case], Setting())
-        close(own.log_probs, log_softmax(scores))
-        close(own.log_probs, next(snapshot.log_probs())[1][case].numpy())
+        close(own.scores, log_softmax(scores))
+        close(own.scores, next(snapshot.log_probs())[1][case].numpy())
         edited = model.predict(case, EDITED, Setting())
-        close(edited.log_probs, own.log_probs)
+        close(edited.scores, own.scores)
         assert edited.copy == pytest.approx(softmax(scores)[[1, 3, 7]].sum())
-        half = model.predict(case, EDITED, Setting(scale=0.5)).log_probs
+        half = model.predict(case, EDITED, Setting(scale=0.5)).scores
         close(half, log_softmax((scores + b) / 2))  # the bias stays whole
-    close(model.predict(0, EDITED, Setting(head="Softmax (post)")).log_probs[[1, 3, 7]], -np.inf)
+    close(model.predict(0, EDITED, Setting(head="Softmax (post)")).scores[[1, 3, 7]], -np.inf)
     with pytest.raises(ConfigError, match="C"):
         model.predict(0, EDITED, Setting(head="Softmax + C"))
 
@@ -233,7 +233,7 @@ def test_recorded_states_may_be_of_more_precision_than_the_items(foreign):
     one = foreign()
     weights = one.snapshot.item_embeddings.astype(np.float32)
     snapshot = replace(one.snapshot, item_embeddings=weights, bias=one.snapshot.bias.astype(np.float32))
-    found = Model(replace(one, snapshot=snapshot)).predict(3, EDITED, Setting()).log_probs
+    found = Model(replace(one, held_out=snapshot)).predict(3, EDITED, Setting()).scores
     close(found, log_softmax(weights @ snapshot.states[3] + snapshot.bias), 1e-4)
 
 
@@ -256,14 +256,14 @@ def test_codes_behind_recboles_padding_are_moved_by_one(padded):
     model, snapshot = Model(padded), padded.snapshot
     assert [history.tolist() for history in snapshot.histories] == [[0, 1, 1, 29], [4]]
     prediction = model.predict(0, [0, 1, 1, 29], Setting())
-    close(prediction.log_probs, padded.recommender.log_probs([[1, 2, 2, 30]])[0, 1:])
+    close(prediction.scores, padded.recommender.log_probs([[1, 2, 2, 30]])[0, 1:])
     assert (prediction.partitions[[0, 1, 29]] == "C").all()
     assert (np.delete(prediction.partitions, [0, 1, 29]) == "V").all()
     plain = model.predict(0, [0, 1, 1, 29], Setting(head="Softmax", toward=0.5))
     state = (snapshot.states[0] + snapshot.item_embeddings[[0, 1, 29]].mean(0)) / 2
-    close(plain.log_probs, log_softmax(snapshot.item_embeddings @ state + snapshot.bias))
+    close(plain.scores, log_softmax(snapshot.item_embeddings @ state + snapshot.bias))
     edited = model.predict(1, [28, 0], Setting())
-    close(edited.log_probs, padded.recommender.log_probs([[29, 1]])[0, 1:])
+    close(edited.scores, padded.recommender.log_probs([[29, 1]])[0, 1:])
     close(edited.copy, np.exp(padded.recommender.log_probs([[29, 1]])[0, [29, 1]]).sum())
 
 

@@ -81,7 +81,7 @@ def test_what_one_state_can_rank_is_what_a_linear_program_finds(foreign, bias):
 
 def test_losses_are_those_of_the_two_answers(subject):
     prediction = Model(subject()).predict(2, EDITED, Setting())
-    p = np.exp(prediction.log_probs)
+    p = np.exp(prediction.scores)
     on = sum(p[item] for item in {1, 3, 7})
     off = sum(p[item] for item in range(len(p)) if item not in {1, 3, 7})
     assert losses(prediction) == (pytest.approx(-math.log(on)), pytest.approx(-math.log(off)))

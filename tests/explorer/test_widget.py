@@ -364,7 +364,7 @@ def hostile(one):
     titles = [fake.HOSTILE[item % len(fake.HOSTILE)] + "W" * 10_000 for item in range(one.snapshot.n_items)]
     named = replace(one.snapshot, titles=np.array(titles, dtype=object))
     ids = np.array([fake.HOSTILE[user % len(fake.HOSTILE)] for user in range(len(one.snapshot))], dtype=object)
-    return replace(one, snapshot=named, user_ids=ids, name=f"<b>{one.name}</b>")
+    return replace(one, held_out=named, user_ids=ids, name=f"<b>{one.name}</b>")
 
 
 SITUATIONS = {

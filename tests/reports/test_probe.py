@@ -16,7 +16,8 @@ from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.explorer import ExplorerConfig, explore
 from cprlab.probes import Snapshot, copy_dial, copy_probability, copy_scores, judge, loss_parts, wanted_share
-from cprlab.reports import ProbeConfig, Subject, examine, open_subject, verdicts
+from cprlab.reports import ProbeConfig, Subject, examine, open_subject, origins, verdicts
+from cprlab.reports import probed as probed_subjects
 from cprlab.reports.run import run_probe
 from cprlab.training import Run
 from tests.probes.test_bottleneck import make
@@ -191,3 +192,29 @@ def test_models_that_cannot_be_probed_are_refused_in_a_sentence(probed, report, 
         config.but(models=f"{run}; {run}").subjects()
     with pytest.raises(ConfigError, match="'cases'"):
         config.but(cases=1)
+
+
+def test_rivals_that_count_are_opened_and_left_out_in_a_sentence(report, tmp_path):
+    of_report, _ = report
+    heads = "Recent; Counts; Softmax"
+    config = ProbeConfig(**dict(of_report.but(heads=heads, out="")), cases=5)
+    opened = config.subjects()
+    assert [subject.name for subject in opened] == ["Recent", "Counts", "GRU4Rec, Softmax"]
+    recent, _, softmax = opened
+    for own, known in zip(recent.held_out.histories, softmax.snapshot.histories, strict=True):
+        np.testing.assert_array_equal(own, known)
+    np.testing.assert_array_equal(recent.held_out.targets, softmax.snapshot.targets)
+    assert recent.held_out.fingerprint == softmax.snapshot.fingerprint
+    assert recent.sample(3, 0).held_out.take(np.array([1])).targets == [softmax.sample(3, 0).snapshot.targets[1]]
+    assert probed_subjects(opened) == [softmax]
+    assert origins(opened).endswith("Not probed, as what only counts has no hidden state: Recent, Counts.")
+    assert "Not probed" not in origins([softmax])
+    with pytest.raises(ConfigError, match=r"no hidden state: Recent, Counts\. Give a model that was trained"):
+        probed_subjects(opened[:2])
+    with pytest.raises(ConfigError, match="Recent has no hidden state and no item vectors"):
+        _ = recent.snapshot
+    with pytest.raises(ConfigError, match="Counts has no hidden state and no item vectors"):
+        Snapshot.from_sequences(opened[1].recommender, config.sequences())
+    run_probe(config, tmp_path / "page")
+    assert list(read(tmp_path / "page")["models"]) == ["GRU4Rec, Softmax"]
+    assert "Not probed, as what only counts" in (tmp_path / "page" / "index.html").read_text()

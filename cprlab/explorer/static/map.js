@@ -233,7 +233,7 @@ function mapView(root, app) {
     const others = found !== points;
     points = found;
     progress.hidden = !points.pending;
-    note.textContent = [view.map.note, points.note].filter(Boolean).join(" ");
+    note.textContent = [...new Set([view.map.note, points.note])].filter(Boolean).join(" ");
     onSelect(app.draft().selection, others);
   }
 
@@ -282,7 +282,9 @@ function mapView(root, app) {
       sets.clear();
       fitted = "";
       projection.replaceChildren(...base.projections.map(([name, label]) => el("option", { value: name }, label)));
-      space.replaceChildren(...base.models.map((model, code) => el("option", { value: String(code) }, model.name)));
+      const choices = base.models.map(({ name, stateless }, code) => el("option", { value: String(code), disabled: Boolean(stateless) }, name));
+      space.replaceChildren(...choices);
+      for (const part of root.children) if (part.matches(".cx-map-controls, .cx-map-stage")) part.hidden = base.models.every((model) => model.stateless);
     },
     onPoints(message, buffer) {
       sets.set(`${message.projection} ${message.model}`, mapPoints(message, buffer));

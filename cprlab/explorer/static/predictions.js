@@ -69,22 +69,25 @@ function predictionsView(root, app) {
 
 /** The largest probability that any bar shows, now or at the pin: all bars share its scale. */
 function scaleOf(view) {
-  const shown = view.predictions.flatMap(({ top }) => top.flatMap(({ p, was }) => [p, was ?? 0]));
+  const shown = view.predictions.flatMap(({ top }) => top.flatMap(({ p, was }) => [p ?? 0, was ?? 0]));
   return Math.max(...shown, Number.MIN_VALUE);
 }
 
 function partitionsOf(view) {
-  return [...new Set(view.predictions.flatMap(({ top }) => top.map(({ partition }) => partition)))].sort();
+  const bars = view.predictions.flatMap(({ top }) => top).filter(({ p }) => p !== null); // an ordering has none
+  return [...new Set(bars.map(({ partition }) => partition))].sort();
 }
 
 function modelColumn(app, index) {
   const name = el("h4");
   const head = el("p", { class: "cx-head-name" });
   const gauge = copyGauge();
+  const { ordered } = app.base.models[index]; // a sentence where the model gives no probabilities
   const truth = el("p", { class: "cx-truth" });
   const bars = el("ol", { class: "cx-bars" });
   const settled = el("p", { class: "cx-note" });
-  const node = el("article", {}, name, head, gauge.node, truth, bars, settled);
+  const copied = ordered ? el("p", { class: "cx-copy cx-note" }, clip(ordered, 600)) : gauge.node;
+  const node = el("article", {}, name, head, copied, truth, bars, settled);
 
   function makeRow() {
     const row = el(
@@ -106,16 +109,17 @@ function modelColumn(app, index) {
     const title = app.title(bar.item);
     setText(glyph, GLYPHS[bar.kind]);
     setText(text, clip(title));
-    setText(partition, view.state.colour === "partition" ? clip(bar.partition, 20) : "");
+    setText(partition, view.state.colour === "partition" && !ordered ? clip(bar.partition, 20) : "");
     setText(moved, view.state.pinned ? moveOf(bar) : "");
-    setText(p, percent(bar.p));
+    setText(p, ordered ? integer(bar.place) : percent(bar.p));
     setAttribute(row, "data-code", bar.item);
     const was = bar.was === null ? "" : `, ${percent(bar.was)} at the pin`;
     setAttribute(row, "title", clip(`${title}\n${KIND_LABELS[bar.kind]}, partition ${bar.partition}${was}`, 600));
     const [fill, outlineAtPin] = track.children;
     setAttribute(fill, "data-item", bar.item);
     setAttribute(fill, "data-p", bar.p);
-    fill.style.width = `${(100 * bar.p) / scale}%`;
+    track.hidden = Boolean(ordered);
+    fill.style.width = `${(100 * (bar.p ?? 0)) / scale}%`;
     fill.style.background = barColour(bar);
     outlineAtPin.hidden = bar.was === null;
     outlineAtPin.style.width = `${(100 * (bar.was ?? 0)) / scale}%`;
@@ -124,11 +128,13 @@ function modelColumn(app, index) {
   function render(prediction, view, drawn) {
     setTitle(name, app.base.models[index].name);
     setTitle(head, view.heads[index].name);
+    head.hidden = head.textContent === name.textContent;
     gauge.render(prediction, app.base.observed);
     const before = prediction.pinned ? ` (was ${integer(prediction.pinned.rank)})` : "";
-    setText(truth, `★ true next: rank ${integer(prediction.rank)}, ${percent(prediction.target)}${before}`);
+    const likely = ordered ? "" : `, ${percent(prediction.target)}`;
+    setText(truth, `★ true next: rank ${integer(prediction.rank)}${likely}${before}`);
     fillList(bars, prediction.top, makeRow, (item, bar) => fillRow(item, bar, drawn, view));
-    setAttribute(bars, "aria-label", clip(`Most probable items by ${app.base.models[index].name}`));
+    setAttribute(bars, "aria-label", clip(`${ordered ? "First" : "Most probable"} items by ${app.base.models[index].name}`));
     setText(settled, clip(prediction.settled, 600));
   }
 

@@ -59,6 +59,11 @@ function modelPanel(app, base, index) {
   const sliders = STATE_SLIDERS.map((spec) => slider(spec, (value, live) => change(patchOf(spec, value), live)));
   const reset = button("Reset the state", () => change(AS_GIVEN));
   const partitions = partitionControls(app, base, index);
+  const { stateless } = base.models[index]; // a sentence where the model has no hidden state
+  const moves = [
+    ...sliders.map((one) => one.node),
+    el("div", { class: "cx-buttons" }, el("label", { class: "cx-check" }, best, "where it best copies all alike"), reset),
+  ];
   const node = el(
     "div",
     { role: "tabpanel", id: uniqueId("panel") },
@@ -67,8 +72,7 @@ function modelPanel(app, base, index) {
       "fieldset",
       {},
       el("legend", {}, "Hidden state"),
-      ...sliders.map((one) => one.node),
-      el("div", { class: "cx-buttons" }, el("label", { class: "cx-check" }, best, "where it best copies all alike"), reset),
+      ...(stateless ? [el("p", { class: "cx-note" }, clip(`${stateless} So there is nothing to move.`, 600))] : moves),
     ),
     partitions.node,
   );
@@ -147,7 +151,8 @@ function partitionControls(app, base, index) {
   const { options } = model;
   const send = (value) => app.command("head", { model: index, ...value });
   const has = (key) => key === "post" || (key === "R" ? options.R.length > 0 : options[key]);
-  const boxes = base.parts.map(({ key, label, sentence }) => {
+  const parts = base.parts.filter(({ key }) => key === "post" || !model.stateless);
+  const boxes = parts.map(({ key, label, sentence }) => {
     const why = has(key) ? sentence : clip(`${model.trained} was trained without ${key}`);
     const box = el("input", { type: "checkbox", disabled: !has(key), "aria-label": `${key}: ${label}` });
     box.addEventListener("change", () => send({ [key]: key === "R" ? (box.checked ? options.R : []) : box.checked }));
