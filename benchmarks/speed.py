@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
 
 The two sides of a row take turns in one process; a ratio is the median over repeats, with the lowest and the highest.
-There is one thread, so that CPU time is work and never waiting; only training steps are timed by the clock, on one
-thread and on two. Memory is what a process of its own holds at its peak, above the inputs.
+There is one thread, so that CPU time is work and never waiting; only training is timed by the clock, on one thread
+and on two. Memory is what a process of its own holds at its peak, above the inputs.
 """
 
 import json
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -31,7 +32,7 @@ from cprlab.models import Context, GRU4RecConfig, Outputs, Recommender, SoftmaxC
 from cprlab.models.heads import PartitionedSoftmax
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 from cprlab.plots import COLOURS
-from cprlab.training import TrainingConfig
+from cprlab.training import RunConfig, TrainingConfig, train_all
 from cprlab.training.kernel import chunked
 from cprlab.training.loss import CrossEntropy
 
@@ -275,6 +276,25 @@ def training(sequences: Sequences, threads: int, repeats: int) -> dict:
     return row
 
 
+def abreast(sequences: Sequences, repeats: int) -> dict:
+    """Return the seconds that `train_all` takes to train both heads for an epoch, on one core and on two."""
+    seconds, cores = [], sorted(os.sched_getaffinity(0))
+    configs = {head: RunConfig(head=head, training=TrainingConfig(epochs=1)) for head in TRAINED}
+    for _ in range(repeats):
+        for used in (1, 2):
+            os.sched_setaffinity(0, cores[:used])
+            torch.set_num_threads(used)
+            with TemporaryDirectory() as runs:
+                seconds.append(_clock(partial(train_all, sequences, configs, runs, "cpu")))
+            print(used, seconds[-1], flush=True)
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(1)
+    one, two = seconds[::2], seconds[1::2]
+    ratios = [single / double for single, double in zip(one, two, strict=True)]
+    row = {"one": statistics.median(one), "two": statistics.median(two)}
+    return row | {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+
+
 def _steps(head: str, n_items: int, batches: list[Batch]) -> Callable[[], None]:
     """Return a function that trains one model on all batches."""
     torch.manual_seed(0)
@@ -293,7 +313,7 @@ def _steps(head: str, n_items: int, batches: list[Batch]) -> Callable[[], None]:
     return steps
 
 
-def _clock(once: Callable[[], None]) -> float:
+def _clock(once: Callable[[], object]) -> float:
     began = time.perf_counter()
     once()
     return time.perf_counter() - began
@@ -328,6 +348,10 @@ medians of {repeats_training} repeats. The last column is how much longer a step
 ratio, the lowest and the highest.
 
 {steps}
+What a report waits for: `train_all` of both heads, one epoch each, with validation and test, on one core and on two, in
+turns; medians of {repeats_abreast} repeats by the clock, and the median ratio, the lowest and the highest.
+
+{abreast}
 ## Evaluation, and a single prediction
 
 CPU milliseconds with {n_items:,} items: of ranking all of them for {n_users:,} users (`evaluate`), without the encoder;
@@ -366,6 +390,8 @@ def main(
     sequences = Sequences.from_log(load_log("complete-journey-types"))
     repeats_training = 15
     steps = [training(sequences, threads, repeats_training) for threads in (1, 2)]
+    repeats_abreast = 3
+    both = abreast(sequences, repeats_abreast)
     growth = ""
     if not quick:
         costs = scaling(repeats=3)
@@ -407,6 +433,11 @@ def main(
                 f"| {row['ratio']:.2f} × [{row['low']:.2f}, {row['high']:.2f}]"
                 for row in steps
             ],
+        ),
+        repeats_abreast=repeats_abreast,
+        abreast=table(
+            "one core | two cores | gain",
+            ["{one:.0f} s | {two:.0f} s | {ratio:.2f} × [{low:.2f}, {high:.2f}]".format(**both)],
         ),
         n_items=n_items,
         n_users=n_users,

@@ -18,6 +18,7 @@ Scored = tuple[torch.Tensor, torch.Tensor]  # the items that a partition owns (B
 
 GROUP = 8  # a wider group costs more to search, a narrower one more passes
 MANY = 4  # times k: fewer groups cost more than they save
+TAGGED = 2**17  # numbers of double precision, a megabyte
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,23 @@ def largest(z: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def _largest(z: torch.Tensor, k: int) -> torch.Tensor:
-    """Do what `largest` does, without groups; on a processor NumPy takes a quarter of the time that torch does."""
+    """Do what `largest` does, without groups; on a processor NumPy takes a fraction of the time that torch does.
+
+    A number of single precision leaves 29 bits free in one of double precision. Its index is put there, so that
+    numbers are partitioned and not the indices of numbers; a few rows at a time, which a core's cache holds.
+    """
     if z.device.type != "cpu" or z.dtype == torch.bfloat16:  # which NumPy has not
         return z.topk(k, sorted=False).indices
-    return torch.from_numpy(np.argpartition(z.numpy(), -k, axis=-1)[..., -k:].copy())
+    n = z.shape[-1]
+    if z.dtype == torch.float64:
+        return torch.from_numpy(np.argpartition(z.numpy(), n - k, axis=-1)[..., n - k :].copy())
+    least, places, found = torch.finfo(z.dtype).min, torch.arange(n), []
+    for rows in z.flatten(0, -2).split(max(1, TAGGED // n)):
+        tagged = rows.double().clamp_(min=least)  # −inf with an index would be no number
+        tagged.view(torch.int64).bitwise_or_(places)
+        tagged.numpy().partition(n - k, axis=-1)
+        found.append(tagged[:, n - k :].contiguous().view(torch.int64) & (2**29 - 1))
+    return torch.cat(found).view(*z.shape[:-1], k)
 
 
 Merge = Literal["replace", "add", "half"]

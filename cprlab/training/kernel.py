@@ -11,6 +11,7 @@ few items get, where g = ∂loss/∂norm; a mixture has this for each of its sof
 
 import math
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -35,6 +36,9 @@ ALIGNED = 16  # a row's length is a multiple of it: products with rows that begi
 # A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
 # Smaller numbers would not be normal ones in single precision, and slow to compute with.
 FLOOR = 70.0
+
+# Works on both halves of a batch; the map of a pool of threads, each operation in one thread, gives the same digits.
+in_turn: Callable[..., Iterable[Any]] = map
 
 Merged = list[tuple[torch.Tensor, torch.Tensor, Merge]]  # what each partition owned and scored, and how it was merged
 
@@ -88,18 +92,33 @@ class _Chunked(torch.autograd.Function):
         rows_at_once = min(max(positions, cached // logits), most // logits)
         step = max(1, rows_at_once // targets.shape[1])  # in windows
         width = -(-len(weight) // ALIGNED) * ALIGNED
-        buffers = [weight.new_empty(min(step, len(targets)), targets.shape[1], width) for _ in head.components]
-        shared = _Shared(weight, bias, low)
-        total, grads = weight.new_zeros(()), [torch.zeros_like(facet) for facet in facets]
-        with torch.autocast(device, enabled=False), torch.set_grad_enabled(differentiated):
-            for start in range(0, len(targets), step):
-                rows = slice(start, start + step)
-                leaves = [facet.detach()[rows].to(weight.dtype).requires_grad_(differentiated) for facet in facets]
-                chunk = _Chunk(head, dict(zip(names, leaves, strict=True)), shared, context.rows(rows))
-                total += chunk.total(loss, targets[rows], negatives[rows], [z[: len(targets[rows])] for z in buffers])
-                for grad, leaf in zip(grads, leaves, strict=True):
-                    if leaf.grad is not None:
-                        grad[rows] = leaf.grad
+        grads = [torch.zeros_like(facet) for facet in facets]
+
+        def sum_up(own: range) -> tuple[torch.Tensor, _Shared]:
+            """Enter the gradients of some windows' facets; return their loss, and the gradients of what all share."""
+            total, shared = weight.new_zeros(()), _Shared(weight, bias, low)
+            buffers = [weight.new_empty(min(step, len(own)), targets.shape[1], width) for _ in head.components]
+            with torch.autocast(device, enabled=False), torch.set_grad_enabled(differentiated):
+                for start in own[::step]:
+                    rows = slice(start, min(start + step, own.stop))
+                    leaves = [facet.detach()[rows].to(weight.dtype).requires_grad_(differentiated) for facet in facets]
+                    chunk = _Chunk(head, dict(zip(names, leaves, strict=True)), shared, context.rows(rows))
+                    spaces = [z[: len(targets[rows])] for z in buffers]
+                    total += chunk.total(loss, targets[rows], negatives[rows], spaces)
+                    for grad, leaf in zip(grads, leaves, strict=True):
+                        if leaf.grad is not None:
+                            grad[rows] = leaf.grad
+            return total, shared
+
+        # Halved where two buffers hold no more than one may; who is there to work on them has no say in it.
+        windows, halved = range(len(targets)), device == "cpu" and 2 * rows_at_once * logits <= most
+        middle = -(-len(targets) // 2)
+        (total, shared), *others = in_turn(sum_up, [windows[:middle], windows[middle:]] if halved else [windows])
+        for value, other in others:
+            total += value
+            shared.grad_weight += other.grad_weight
+            if shared.grad_bias is not None:
+                shared.grad_bias += other.grad_bias
         ctx.grads = (shared.grad_weight, shared.grad_bias, *grads)
         return total
 

@@ -37,7 +37,7 @@ TABLES = {
 }
 
 
-RECIPE = 2  # counts up when the same configuration begins to give other weights
+RECIPE = 3  # counts up when the same configuration begins to give other weights
 
 
 class RunConfig(Config):

@@ -7,6 +7,7 @@ JSON: how far training is (`done` of `total` targets, and the `state` after the 
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from threading import Thread
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from cprlab.data import Sequences
 from cprlab.errors import CprlabError
+from cprlab.training import kernel
 from cprlab.training.runs import RunConfig, train
 
 
@@ -38,6 +40,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not what is told
     job = json.loads(sys.stdin.readline())
     Thread(target=_end_with_parent, daemon=True).start()
+    if job["threads"] == 1:  # when another worker has ended, its core is of use to this one
+        kernel.in_turn = ThreadPoolExecutor(2).map
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             bar = partial(_Told, told=told, file=nowhere)

@@ -1,8 +1,10 @@
 """The kernel against the dense logits of the same head under plain autograd: random shapes, precisions, extremes."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from cprlab.models import Context, GRU4RecConfig, Recommender, parse_head
 from cprlab.models.partitions import GROUP, MANY, largest
-from cprlab.training import fused
+from cprlab.training import fused, kernel
 from cprlab.training.kernel import FLOOR, chunked, softmax_
 from cprlab.training.loss import CrossEntropy
 
@@ -227,3 +229,27 @@ def test_of_equal_numbers_as_many_are_the_largest_as_are_asked_for(n, dtype):
     found = largest(z, 7).sort().values
     assert (found.diff() > 0).all()  # each once
     assert (z.gather(1, found).sort(descending=True).values == z.sort(descending=True).values[:, :7]).all()
+
+
+def test_halves_of_a_batch_side_by_side_have_the_same_digits(sequences, monkeypatch):
+    recommender = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head("Softmax + CPR:5 + Mi"), sequences.n_items)
+    batch = sequences.batch(sequences.windows("train"), np.arange(7))
+    shares = []
+
+    def step(together):
+        def in_turn(work, halves):
+            shares.append([list(half) for half in halves])
+            return together(work, halves)
+
+        monkeypatch.setattr(kernel, "in_turn", in_turn)
+        facets, context = recommender(batch.items, batch.at), Context(batch.items, batch.at, sequences.n_items)
+        loss, outputs = CrossEntropy(), recommender.outputs
+        total = chunked(loss, recommender.head, facets, outputs, context, batch.targets, loss.draw(batch.targets))
+        return total, *torch.autograd.grad(total, list(recommender.parameters()))
+
+    with ThreadPoolExecutor(2) as pool:
+        for one, other in zip(step(map), step(pool.map), strict=True):
+            assert torch.equal(one, other)
+    monkeypatch.setitem(kernel.CHUNK, "cpu", (2**21, 256, 2**21))  # there is no room for two
+    step(map)
+    assert shares == [[[0, 1, 2, 3], [4, 5, 6]]] * 2 + [[[0, 1, 2, 3, 4, 5, 6]]]
