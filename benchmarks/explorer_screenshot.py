@@ -21,10 +21,11 @@ def main(picture: Annotated[Path, typer.Argument(help="Where the PNG file goes."
         notebook = Path(folder) / "explorer.ipynb"
         nbformat.write(parameterised(notebook.name, {"runs": str(Path("runs").absolute())}), notebook)
         with voila(notebook) as address, open_page() as (page, complaints):
-            page.set_viewport_size({"width": 1800, "height": 1500})
+            page.set_viewport_size({"width": 1800, "height": 2000})
             page.goto(address)
             page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=600_000)
             page.locator(".cx-map select").first.select_option("local")
+            page.get_by_role("tab").nth(2).click()  # the two before it count and have no state to move
             page.get_by_role("button", name="Pin", exact=True).click()
             page.locator(".cx-chips .cx-chip").last.focus()
             page.keyboard.press("Delete")
