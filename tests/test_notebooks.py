@@ -102,11 +102,14 @@ def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make
     parameters = {}
     exec(cells[0].source, parameters)
     config = ExplorerConfig(**{name: parameters[name] for name in ExplorerConfig.model_fields})
-    recipe = re.search(r"\ncprlab report (.*)", (ROOT / "Makefile").read_text().replace("\t$(BIN)/", "")).group(1)
-    epochs = int(re.search(r"--epochs (\d+)", recipe).group(1))
-    assert config == ExplorerConfig(epochs=epochs, split="next-basket", runs="../runs")  # all else as in any report
-    asked = {"--split", "next-basket", "--epochs", str(epochs), "--out", "reports/quickstart", "$(ARGS)"}
-    assert set(recipe.split()) == asked
+    makefile = (ROOT / "Makefile").read_text().replace("\t$(BIN)/", "")
+    recipe = re.search(r"\ncprlab report (.*)", makefile).group(1)
+    heads, epochs = re.search(r"\nHEADS := (.*)", makefile).group(1), re.search(r"--epochs (\d+)", recipe).group(1)
+    asked = {"heads": heads, "epochs": int(epochs), "split": "next-basket", "runs": "../runs"}
+    assert config == ExplorerConfig(**asked)  # all else as in any report
+    shared = f'--heads "$(HEADS)" --split next-basket --epochs {epochs}'
+    assert recipe == f"{shared} --out reports/quickstart $(ARGS)"
+    assert f"\ncprlab explore {shared} $(ARGS)\n" in makefile
 
 
 @pytest.fixture(scope="module")

@@ -68,8 +68,11 @@ def _without_names(sequences: Sequences) -> Sequences:
 
 
 def _train_abreast(asked: dict[str, dict[str, Any]], at_once: int) -> None:
-    """Let a `training.worker` train each that is asked for, so many at once."""
-    waiting = list(asked)
+    """Let a `training.worker` train each that is asked for, so many at once.
+
+    The longest names of heads come first: a part more is work more, and what takes longest should not start last.
+    """
+    waiting = sorted(asked, key=lambda name: -len(asked[name]["config"]["head"]))
     running: dict[str, subprocess.Popen[str]] = {}
     told: SimpleQueue[tuple[str, str]] = SimpleQueue()
     with _Bar(len(asked)) as bar:

@@ -115,7 +115,7 @@ def test_a_worker_that_is_killed_is_told_and_its_training_goes_on(sequences, tmp
 
     def killing(bar, name, **told):
         if name == "context" and told["state"].startswith("epoch=1"):
-            started[1].kill()
+            started[0].kill()  # the dearest head is the first
         kill(bar, name, **told)
 
     monkeypatch.setattr(abreast._Bar, "show", killing)
