@@ -1,4 +1,4 @@
-# make report   train three heads on real purchases, beside two rivals that count, and write reports/quickstart/index.html
+# make report   train four heads on real purchases, beside two rivals that count, and write reports/quickstart/index.html
 # make explore  open these models in the browser, to edit histories and see them disagree
 # make test     check style and types, run the tests, and see that they reach 90% of the branches
 # make fuzz     give all readers thousands of damaged files, and compare with plain readers
@@ -8,7 +8,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-HEADS := Recent; Counts; Softmax; Softmax + CPR:100 + Mi; Softmax + CPR:100 + F + Mi
+HEADS := Recent; Counts; Softmax; Softmax + F; Softmax + CPR:100 + Mi; Softmax + CPR:100 + F + Mi
 READY := .venv/.ready
 # Python keeps what it compiles of the modules it imports, also where the environment asks it not to: set-up compiles none.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,7 +19,7 @@ report: setup
 	$(BIN)/cprlab report --heads "$(HEADS)" --split next-basket --epochs 2 --out reports/quickstart $(ARGS)
 
 explore: setup
-	$(BIN)/cprlab explore --heads "$(HEADS)" --split next-basket --epochs 2 $(ARGS)
+	$(BIN)/cprlab explore --split next-basket --epochs 2 $(ARGS)
 
 test: setup
 	$(BIN)/ruff check .
