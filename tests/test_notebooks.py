@@ -104,8 +104,9 @@ def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make
     config = ExplorerConfig(**{name: parameters[name] for name in ExplorerConfig.model_fields})
     makefile = (ROOT / "Makefile").read_text().replace("\t$(BIN)/", "")
     recipe = re.search(r"\ncprlab report (.*)", makefile).group(1)
-    trained, epochs = re.search(r"\nHEADS := (.*)", makefile).group(1), re.search(r"--epochs (\d+)", recipe).group(1)
-    assert config == ExplorerConfig(epochs=int(epochs), split="next-basket", runs="../runs")  # all else as in any report
+    trained = re.search(r"\nHEADS := (.*)", makefile).group(1)
+    epochs = int(re.search(r"--epochs (\d+)", recipe).group(1))
+    assert config == ExplorerConfig(epochs=epochs, split="next-basket", runs="../runs")  # all else as in any report
     assert set(config.heads.split("; ")) < set(trained.split("; "))
     shared = f"--split next-basket --epochs {epochs}"
     assert recipe == f'--heads "$(HEADS)" {shared} --out reports/quickstart $(ARGS)'
