@@ -14,7 +14,8 @@ from cprlab.models.partitions import Partition, Reranker
 from cprlab.models.parts import SoftmaxConfig
 from cprlab.models.recommender import Recommender
 
-FIXED = ("kind", "facets", "mixture", "projection_bias", "tied")  # options that say which weights there are
+# Options that say which weights there are, or how they score.
+FIXED = ("kind", "facets", "mixture", "projection_bias", "tied", "similarity")
 
 
 def ablated(recommender: Recommender, head: HeadConfig) -> Recommender:
@@ -76,6 +77,8 @@ def _head(trained: Head, config: HeadConfig) -> Head:
         assert isinstance(layer, nn.Linear)
         head.maps[name] = _first_columns(layer, trained.width) if narrow else layer
     head.mix = trained.mix if config.inputs else None
+    if head.cosine:
+        head.log_scale = trained.log_scale
     if config.mixture == "static":
         head.weights = trained.weights
     head.training = trained.training

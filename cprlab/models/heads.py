@@ -27,6 +27,8 @@ from cprlab.models.partitions import (
 )
 from cprlab.models.parts import SoftmaxConfig
 
+SCALE = 16.0  # of cosines, before training; NISER's
+
 
 @dataclass(frozen=True)
 class Component:
@@ -55,9 +57,11 @@ class Head(nn.Module, ABC):
         components: the softmaxes that it mixes, one or several.
         width: size of the output embeddings.
         states: names of the facets that are hidden states at the positions scored, each once.
+        cosine: output embeddings are scored at length 1.
     """
 
     states: tuple[str, ...] = ("V",)
+    cosine = False
 
     def __init__(self, config: HeadConfig, components: list[Component], width: int) -> None:
         super().__init__()
@@ -192,6 +196,9 @@ class PartitionedSoftmax(Head):
             if facet.everywhere:
                 self.everywhere.add(facet.name)
         self.states = tuple(facet.name for facet in wanted if facet.width is None and not facet.everywhere)
+        self.cosine = config.similarity == "cosine"
+        if self.cosine:
+            self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE)))
         if config.mixture == "dynamic":
             self.maps["mixture"] = nn.Linear(read, config.facets)
         elif config.mixture == "static":
@@ -202,6 +209,9 @@ class PartitionedSoftmax(Head):
         read = self._query(states)
         chosen = _at(read, at)
         facets = {name: layer(read if name in self.everywhere else chosen) for name, layer in self.maps.items()}
+        if self.cosine:
+            for name in (*self.states, *self.everywhere):
+                facets[name] = F.normalize(facets[name], dim=-1) * (self.log_scale.exp() if name in self.states else 1)
         facets |= {name: numbers.expand(*at.shape, -1) for name, numbers in self.learned.items()}
         if self.config.mixture in ("static", "uniform"):
             weights = self.weights if self.config.mixture == "static" else chosen.new_zeros(self.config.facets)

@@ -175,6 +175,8 @@ class SoftmaxConfig(BaseHeadConfig):
         depth: Mi reads the top `depth` layers, or as many as there are.
         projection_bias: the linear maps to the facets have a bias.
         tied: output embeddings are the input embeddings.
+        similarity: a score is the dot product of a hidden state and an item's embedding, or their cosine times a number
+            that is learned (Gupta et al., NISER, 2019; Hou et al., CORE, SIGIR 2022): no item gains by its length.
     """
 
     kind: Literal["Softmax"] = "Softmax"
@@ -196,6 +198,7 @@ class SoftmaxConfig(BaseHeadConfig):
     depth: int = pydantic.Field(2, ge=1, le=1000)
     projection_bias: bool = True
     tied: bool = True
+    similarity: Literal["dot", "cosine"] = "dot"
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:

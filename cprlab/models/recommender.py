@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from cprlab.errors import ConfigError
 from cprlab.models.counting import Counting, Unread, empty_items
@@ -99,8 +100,9 @@ class Recommender(nn.Module):
 
     @property
     def outputs(self) -> Outputs:
-        """The output embeddings, tied or not, and the items' biases, if any."""
-        return Outputs((self.output_embedding or self.embedding).weight, self.item_bias)
+        """The output embeddings, tied or not, as they are scored, and the items' biases, if any."""
+        weight = (self.output_embedding or self.embedding).weight
+        return Outputs(F.normalize(weight, dim=1) if self.head.cosine else weight, self.item_bias)
 
     def freeze_items(self, embeddings: np.ndarray) -> None:
         """Put embeddings (n, d) in the place of the items', read and scored alike; training leaves them as they are.

@@ -52,9 +52,12 @@ def logits(recommender, history, user=None):
         attentions = {name: [linear(f"head.{name}.{role}") for role in ("query", "key", "value")] for name in names}
         return repeatnet(states, history, attentions, linear("head.choice"), output[:n])
     maps = {name: linear(f"head.maps.{name}") for name in recommender.head.maps}
+    if config.similarity == "cosine":
+        output = [one / np.linalg.norm(one) for one in output]
     mix = linear("head.mix") if config.inputs else None
     learned = {name: weights[f"head.learned.{name}"] for name in recommender.head.learned}
-    return partitioned(config, states, history, output[:n], maps, mix, weights.get("head.weights"), learned)
+    scale = np.exp(weights["head.log_scale"]) if config.similarity == "cosine" else None
+    return partitioned(config, states, history, output[:n], maps, mix, weights.get("head.weights"), learned, scale)
 
 
 def gru_layers(weights, pattern):
@@ -100,25 +103,36 @@ def sasrec(inputs, positions, norm, layers, heads, eps, activation=lambda x: x *
     return states
 
 
-def partitioned(config, states, history, weight, maps, mix, static, learned=None):
+def partitioned(config, states, history, weight, maps, mix, static, learned=None, scale=None):
     """docs/method.md: facets, logits, mixture, without (post); `weight` (n, d) is of what can be recommended."""
     reads = [query(config, states, t, mix) for t in range(len(history))]
     last, items = reads[-1], range(len(weight))
     all_logits = []
+
+    def state(name):
+        """A hidden state; of cosines, of length `scale`."""
+        x = apply(maps[name], last)
+        return x if scale is None else scale * x / np.linalg.norm(x)
+
+    def local(read):
+        """The embedding of an occurrence; of cosines, of length 1."""
+        x = apply(maps["L"], read)
+        return x if scale is None else x / np.linalg.norm(x)
+
     for k in range(config.facets):
         suffix = f"_{k + 1}" if k else ""
-        z = [apply(maps[f"V{suffix}"], last) @ weight[v] for v in items]
+        z = [state(f"V{suffix}") @ weight[v] for v in items]
         if k < (config.rerank_facets or config.facets):
             for size in sorted(config.rerank, reverse=True):
-                facet = apply(maps[f"R{size}{suffix}"], last)
+                facet = state(f"R{size}{suffix}")
                 for v in sorted(items, key=lambda v: -z[v])[:size]:
                     z[v] = facet @ weight[v] + (z[v] if config.rerank_merge == "add" else 0)
         if config.context and k < (config.context_facets or config.facets):
             for x in set(history):
-                score = apply(maps[f"C{suffix}"], last) @ weight[x]
+                score = state(f"C{suffix}") @ weight[x]
                 if config.pointer:
                     places = [j for j, item in enumerate(history) if item == x]
-                    pointers = [apply(maps["P"], last) @ apply(maps["L"], reads[j]) for j in places]
+                    pointers = [state("P") @ local(reads[j]) for j in places]
                     score += sum(pointers) / (len(places) if config.context_norm else 1)
                 z[x] = score + {"replace": 0, "add": z[x], "half": z[x] / 2}[config.context_merge]
         for x in set(history):

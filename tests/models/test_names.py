@@ -71,6 +71,7 @@ configs = st.fixed_dictionaries(
         "window": st.integers(0, 4),
         "projection_bias": st.booleans(),
         "tied": st.booleans(),
+        "similarity": st.sampled_from(["dot", "cosine"]),
     }
 )
 

@@ -44,6 +44,8 @@ HEADS = [
     "MoS:2 + CPR:10 + B",
     "MoS:3 static + B",
     "MoS:2 dynamic + C + F + Mi (context_facets=1, coefficients=linear)",
+    "Softmax (similarity=cosine)",
+    "MoS:2 dynamic + CPR:10 + F + Mi (tied=False, similarity=cosine)",
     "RepeatNet",
 ]
 ENCODERS: dict[str, EncoderConfig] = {

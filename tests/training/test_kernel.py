@@ -26,6 +26,7 @@ KINDS = (
     "MoS:3 + CPR:{0}",
     "MoS:2 dynamic + CPR:{0},{1} + Mi",
     "MoS:3 static + C (context_facets=2)",
+    "Softmax + CPR:{0} (similarity=cosine)",
     "Softmax + B",
     "Softmax + F",
     "Softmax + CPR:{0} + F + Mi (coefficients=linear)",
