@@ -45,7 +45,7 @@ class Prediction:
         return float(self.probabilities(self.history).sum())
 
     def probabilities(self, items: Codes) -> np.ndarray:
-        """Return the items' probabilities."""
+        """Return the probabilities of m items, (m,); NaN where the scores only order them."""
         return np.full(len(items), np.nan) if self.ordered else np.exp(self.scores[list(items)])
 
     def outcome(self, target: int) -> dict[str, float]:
