@@ -320,7 +320,8 @@ class Frequency:
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         b, by_count, by_age, decay = facets["F"].unsqueeze(2).unbind(3)  # (B, T, 1) each
-        visible, same, decay = context.visible.to(z.dtype), context.same.to(z.dtype), F.softplus(decay)
+        # From softplus's threshold on its input is its value: at the usual 20 float64 can still tell the two apart.
+        visible, same, decay = context.visible.to(z.dtype), context.same.to(z.dtype), F.softplus(decay, threshold=40)
         age = (context.at[:, :, None] - torch.arange(visible.shape[2], device=z.device) + 1).clamp(min=1)
         log_age = age.to(z.dtype).log()
         # Ages relative to the item's last occurrence: its own power is then 1, so that no sum is 0 for a large decay.

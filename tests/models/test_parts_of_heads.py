@@ -110,6 +110,15 @@ def test_in_single_precision_a_large_decay_is_not_lost(delta):
     assert facets["F"].grad.isfinite().all()
 
 
+@pytest.mark.parametrize("raw", [-30.0, 5.0, 19.0, 21.0, 30.0, 39.0, 41.0])
+def test_in_double_precision_delta_is_the_softplus_of_its_number(raw):
+    """An item read once, four positions before the last one, has the age 5 and the activation −δ log 5."""
+    seen = context([[2, 0, 1, 3, 4]])
+    facets = {"F": torch.tensor([0.0, 0.0, 1.0, raw], dtype=torch.float64).expand(1, 5, 4)}
+    _, scores = Frequency(True).score(torch.zeros(1, 5, N_ITEMS + 1, dtype=torch.float64), facets, None, seen)
+    assert scores[0, -1, 0].item() == pytest.approx(-np.logaddexp(0, raw) * math.log(5), rel=1e-14)
+
+
 def test_gradients_of_f_are_finite_differences():
     seen = context([HISTORY, [5, 2, 5, N_ITEMS, N_ITEMS, N_ITEMS]])
     z = torch.zeros(2, 6, N_ITEMS + 1, dtype=torch.float64)
