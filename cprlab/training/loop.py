@@ -13,6 +13,7 @@ import pandas as pd
 import pydantic
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from cprlab.config import Config
@@ -37,6 +38,8 @@ class TrainingConfig(Config):
         epochs: at most; an epoch scores every training position once.
         batch_size: windows a step; a full window has up to 50 targets.
         learning_rate: of Adam.
+        averaging: decay, a step, of the exponential moving average of the weights, which is what is validated and kept;
+            0 keeps the weights themselves.
         patience: stop after so many epochs without a better NDCG@10 on the validation items.
         loss: full cross-entropy over all items; BPR, BCE, gBCE or sampled softmax (see `training.loss`).
         negatives: m, items drawn for each target; for the losses that compare with a sample.
@@ -49,6 +52,7 @@ class TrainingConfig(Config):
     epochs: int = pydantic.Field(100, ge=1)
     batch_size: int = pydantic.Field(64, ge=1)
     learning_rate: float = pydantic.Field(4e-3, gt=0, le=1e30)
+    averaging: float = pydantic.Field(0.99, ge=0, lt=1)
     patience: int = pydantic.Field(10, ge=1)
     loss: LossName = "CE"
     negatives: int = pydantic.Field(256, ge=1)
@@ -83,7 +87,7 @@ def fit(
     checkpoint: Path | None = None,
     bar: Callable[..., tqdm] = tqdm,
 ) -> pd.DataFrame:
-    """Train in place; the recommender ends with the weights of its best epoch.
+    """Train in place; the recommender ends with the averaged weights of its best epoch.
 
     Where torchrun started several processes, each scores its part of every batch. Batches, negatives and gradients are
     those of one process, and so are the weights, but for rounding, and for dropout, which draws other numbers.
@@ -101,10 +105,12 @@ def fit(
         targets_per_second`.
     """
     training = Training(recommender, sequences, config, device)
-    fabric, optimizer = training.fabric, training.optimizer
+    fabric, averaged = training.fabric, training.average.module
+    assert isinstance(averaged, Recommender)
     state: _State = {"epochs": [], "best": -1.0, "weights": copy.deepcopy(recommender.state_dict())}
+    going_on = {"now": recommender, "average": training.average, "optimizer": training.optimizer}
     if checkpoint is not None and by_first(checkpoint.exists):
-        state = _resume(checkpoint, recommender, optimizer, fabric.device)
+        state = _resume(checkpoint, going_on, fabric.device)
     targets = int(training.windows.n_targets.sum())
     done = len(state["epochs"])
     with bar(
@@ -127,7 +133,7 @@ def fit(
                 shown.update(n_targets)
             summed = total(fabric, summed)
             seconds = time.perf_counter() - began
-            ndcg = by_first(partial(_validate, recommender, sequences)) if math.isfinite(summed) else math.nan
+            ndcg = by_first(partial(_validate, averaged, sequences)) if math.isfinite(summed) else math.nan
             if math.isnan(ndcg):
                 raise CprlabError(
                     f"Training diverged in epoch {epoch + 1}: the loss is {summed / targets:.4g}, "
@@ -144,9 +150,9 @@ def fit(
                 }
             )
             if ndcg > state["best"]:
-                state["best"], state["weights"] = ndcg, copy.deepcopy(recommender.state_dict())
+                state["best"], state["weights"] = ndcg, copy.deepcopy(averaged.state_dict())
             if checkpoint is not None:
-                now = {"now": recommender.state_dict(), "optimizer": optimizer.state_dict()}
+                now = {name: part.state_dict() for name, part in going_on.items()}
                 by_first(partial(_save, {**state, **now}, checkpoint))
     recommender.load_state_dict(state["weights"])
     recommender.eval()
@@ -160,6 +166,7 @@ class Training:
         windows: the training windows of the sequences; an epoch scores each once.
         fabric: the device and the precision, of this process and maybe of others.
         optimizer: Adam, as Fabric wraps it.
+        average: its `module` has the averaged weights.
     """
 
     def __init__(
@@ -173,11 +180,13 @@ class Training:
         accelerator = open_device(device).type
         if accelerator == "mps" and config.precision == "float64":
             raise ConfigError("The device mps has no float64; use the precision float32, or the device cpu.")
-        self.sequences, self.config, self.windows = sequences, config, sequences.windows("train")
+        self.recommender, self.sequences = recommender, sequences
+        self.config, self.windows = config, sequences.windows("train")
         self.fabric = open_fabric(accelerator, "bf16-mixed" if config.precision == "bfloat16" else None)
         self.loss = build_loss(config.loss, sequences.training_counts(), config.negatives, config.calibration)
         optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
         self.model, self.optimizer = self.fabric.setup(_Scored(recommender, self.loss), optimizer)
+        self.average = AveragedModel(recommender, avg_fn=partial(_averaged, config.averaging))
 
     def epoch(self, number: int) -> Iterator[tuple[int, float]]:
         """Train on every window once; yield after each step how many targets it had, and their loss.
@@ -199,6 +208,7 @@ class Training:
             self.optimizer.zero_grad()
             fabric.backward(fabric.world_size * value / mean)  # gradients are averaged over the processes
             self.optimizer.step()
+            self.average.update_parameters(self.recommender)
             yield int(self.windows.n_targets[chosen].sum()), float(value.detach())
 
 
@@ -229,6 +239,14 @@ class _Scored(nn.Module):
         facets = self.recommender(items, at, users)
         context = Context(items, at, self.recommender.n_items)
         return chunked(self.loss, self.recommender.head, facets, self.recommender.outputs, context, targets, negatives)
+
+
+def _averaged(decay: float, average: torch.Tensor, weight: torch.Tensor, steps: torch.Tensor | int) -> torch.Tensor:
+    """Return a moving average after one more step; the first steps count for more, so that what was drawn is forgotten.
+
+    The decay is min(decay, (1 + t) / (10 + t)) at step t, as in TensorFlow's ExponentialMovingAverage.
+    """
+    return average.lerp(weight, 1 - min(decay, (1 + float(steps)) / (10 + float(steps))))
 
 
 def _share(batch: Batch, negatives: torch.Tensor, rank: int, world: int) -> list[torch.Tensor]:
@@ -271,13 +289,11 @@ def _save(state: dict, checkpoint: Path) -> None:
         torch.save(state, file)  # which hides why it cannot write to a name, and not why it cannot write to a file
 
 
-def _resume(
-    checkpoint: Path, recommender: Recommender, optimizer: torch.optim.Optimizer, device: torch.device
-) -> _State:
+def _resume(checkpoint: Path, going_on: dict[str, nn.Module | torch.optim.Optimizer], device: torch.device) -> _State:
     try:
         state = torch.load(checkpoint, map_location=device, weights_only=True)
-        recommender.load_state_dict(state.pop("now"))
-        optimizer.load_state_dict(state.pop("optimizer"))
+        for name, part in going_on.items():
+            part.load_state_dict(state.pop(name))
     except Exception as error:  # torch's readers raise many kinds; whichever it is, the file is of no use
         raise DataError(f"{checkpoint} cannot be read as a checkpoint of this run; remove it to train anew.") from error
     return state

@@ -37,7 +37,7 @@ TABLES = {
 }
 
 
-RECIPE = 3  # counts up when the same configuration begins to give other weights
+RECIPE = 4  # counts up when the same configuration begins to give other weights
 
 
 class RunConfig(Config):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from cprlab.data.sequences import Split
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
-from cprlab.training.loop import TrainingConfig, fit
+from cprlab.training.loop import Training, TrainingConfig
 
 baskets = st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=7), min_size=1, max_size=9)
 ENOUGH = [[[1, 2], [3], [4, 5, 1], [2, 7]], [[0, 1], [2], [0, 1, 2], [0]]]
@@ -113,8 +114,11 @@ def test_training_scores_each_item_once_and_learns():
     users = [[[0, 1], [2, 3], [4, 5], [0, 1], [2, 3], [4, 5]]] * 30
     sequences = Sequences.from_log(a_log(users), split="next-basket")
     assert sequences.windows("train").n_targets.sum() == 30 * 6
+    torch.manual_seed(0)
     recommender = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head("Softmax"), sequences.n_items)
-    fit(recommender, sequences, TrainingConfig(epochs=60, batch_size=8, learning_rate=0.02), "cpu")
+    training = Training(recommender, sequences, TrainingConfig(batch_size=8, learning_rate=0.02), "cpu")
+    for epoch in range(20):
+        list(training.epoch(epoch))
     cases = evaluate(recommender, sequences)
     assert METRICS["HIT@10"](cases, "rank").mean() == 1
     assert cases["rank"].max() == 2

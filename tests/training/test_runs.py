@@ -55,13 +55,29 @@ def test_steps_taken_alone_are_those_of_fit(sequences, loss):
         torch.manual_seed(5)
         trained.append(Recommender(GRU4RecConfig(d=8, hidden=8, dropout=0.2), parse_head("Softmax + C"), 40))
     (row,) = fit(trained[0], sequences, config, "cpu").to_dict("records")
-    steps = list(Training(trained[1], sequences, config, "cpu").epoch(0))
+    training = Training(trained[1], sequences, config, "cpu")
+    steps = list(training.epoch(0))
     windows = sequences.windows("train")
     assert len(steps) == -(-len(windows) // 8)
     assert sum(targets for targets, _ in steps) == windows.n_targets.sum()
     assert row["loss"] == sum(loss for _, loss in steps) / windows.n_targets.sum()
-    for one, other in zip(*(model.parameters() for model in trained), strict=True):
+    for one, other in zip(trained[0].parameters(), training.average.module.parameters(), strict=True):
         np.testing.assert_array_equal(one.detach(), other.detach())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.15, 0.99])
+def test_the_average_is_the_moving_average_of_the_weights_after_each_step(sequences, decay):
+    torch.manual_seed(5)
+    recommender = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head("Softmax"), 40)
+    training = Training(recommender, sequences, TrainingConfig(batch_size=8, averaging=decay), "cpu")
+    seen = [recommender.embedding.weight.detach().clone() for _ in training.epoch(0)]
+    expected = seen[0]
+    for step, weight in enumerate(seen[1:], start=1):
+        kept = min(decay, (1 + step) / (10 + step))
+        expected = kept * expected + (1 - kept) * weight
+    averaged = training.average.module.embedding.weight
+    torch.testing.assert_close(averaged, expected, rtol=0, atol=1e-6)
+    assert torch.equal(averaged, seen[-1]) == (decay == 0)
 
 
 def test_a_run_read_back_gives_the_same_scores(sequences, tmp_path):
