@@ -22,7 +22,7 @@ def as_triples(log):
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(-(2**62), 2**62)), min_size=1, max_size=60))
 def test_rows_are_grouped_by_user_and_sorted_by_time_with_ties_in_file_order(rows):
-    log = InteractionLog.from_frame(pd.DataFrame(rows, columns=["user", "item", "time"]))
+    log = InteractionLog.from_frame(pd.DataFrame(rows, columns=["user", "item", "time"]), ties="file")
     expected = []
     for user in dict.fromkeys(row[0] for row in rows):
         own = [row for row in rows if row[0] == user]

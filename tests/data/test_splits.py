@@ -25,7 +25,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 3
 
 
 def log_of(rows):
-    return InteractionLog.from_frame(pd.DataFrame(rows, columns=["user", "item", "time"]))
+    return InteractionLog.from_frame(pd.DataFrame(rows, columns=["user", "item", "time"]), ties="file")
 
 
 def by_hand(rows, fewest=5):
