@@ -53,9 +53,13 @@ def test_a_wrong_kernel_is_found(head, wrong, monkeypatch, tmp_path):
     right = kernel.softmax_
 
     def planted(z):
-        norms = right(z)
-        z[..., 7] *= wrong  # one item's gradient
-        return norms
+        norms, weigh = right(z)
+
+        def weigh_wrongly(weights):
+            weigh(weights)
+            z[..., 7] *= wrong  # one item's gradient
+
+        return norms, weigh_wrongly
 
     monkeypatch.setattr(kernel, "softmax_", planted)
     rows = Rows(tmp_path)
@@ -108,7 +112,7 @@ def test_every_rival_gives_a_side_or_a_sentence(tmp_path):
 
 
 def test_a_kernel_that_loses_a_race_by_being_wrong_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(kernel, "softmax_", lambda z: z.softmax(-1).logsumexp(-1))
+    monkeypatch.setattr(kernel, "softmax_", lambda z: (z.softmax(-1).logsumexp(-1), lambda weights: None))
     rows = Rows(tmp_path)
     gpu.race(rows, small(), Clock(60), EAGER)
     assert rows.wrong
