@@ -57,7 +57,7 @@ CE, CPR, EAGER_CPR = "ours", "ours, CPR:100", "eager, CPR:100"
 TARGETS = {13_000: 16_384, 100_000: 8_192, 1_000_000: 2_048}  # by items; eager has some 50 GB of logits at the most
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EXACT = {"float32": 1e-4, "bfloat16": 2e-2}  # as WITHIN, of the sides of a race; what multiplies in TF32 is not float32
-CHUNKS = tuple(2**power for power in (23, 24, 25, 27, 28, 29))  # logits at once, beside `kernel.CHUNK`'s own
+CHUNKS = tuple(2**power for power in (23, 24, 26, 27, 29))  # logits at once, beside `kernel.CHUNK`'s own
 GOAL = 1.3  # times the fastest exact cross-entropy
 ROUNDS = 7
 PATIENCE = 60  # seconds until a side must have compiled and run
@@ -216,7 +216,7 @@ class Task:
     def of(self, loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], low: bool = False) -> Side:
         """Return a side from its summed loss; `low` gives it rows and weights that are of the precision themselves."""
         dtype = DTYPES[self.precision] if low else torch.float32
-        rows, weight = (tensor.to(dtype).requires_grad_() for tensor in (self.rows, self.weight))
+        rows, weight = (tensor.to(dtype, copy=True).requires_grad_() for tensor in (self.rows, self.weight))
 
         def once() -> tuple[torch.Tensor, ...]:
             with self.autocast() if not low else torch.autocast(self.rows.device.type, enabled=False):
@@ -455,6 +455,24 @@ def chunk_sizes(rows: Rows, task: Task, until: Clock, sizes: tuple[int, ...] = C
         rows.add("chunk", **about, side=name, logits=size, ms=ms, to_own=ms / sides.get((name, own[2]), ms))
 
 
+def anatomy(rows: Rows, task: Task, most: int = 12) -> None:
+    """Add a row for both heads: how many microseconds the device is busy, and with what the most."""
+    cuda = task.rows.device.type == "cuda"
+    activity = torch.profiler.ProfilerActivity.CUDA if cuda else torch.profiler.ProfilerActivity.CPU
+    for name, head in ((CE, "Softmax"), (CPR, "Softmax + CPR:100")):
+        side = task.head(head, _ours)
+        side()
+        with torch.profiler.profile(activities=[activity]) as found:
+            milliseconds(side, task.rows.device)
+        took = {
+            event.key[:80]: event.self_device_time_total if cuda else event.self_cpu_time_total
+            for event in found.key_averages()
+        }
+        largest = sorted(took.items(), key=lambda item: -item[1])[:most]
+        about = {"items": len(task.weight), "targets": len(task.rows), "precision": task.precision}
+        rows.add("anatomy", **about, side=name, busy=sum(took.values()), parts=dict(largest))
+
+
 # --- What do trainings come to? -------------------------------------------------------------------------------------
 
 
@@ -610,6 +628,7 @@ def measure(
                 task = Task.draw(n_items, n_targets, precision, device)
                 race(rows, task, races)
                 chunk_sizes(rows, task, races)
+                anatomy(rows, task)
             except RuntimeError as error:  # no room for the task itself, or a rival left the GPU in no state to go on
                 rows.add("speed", items=n_items, targets=n_targets, precision=precision, said=_sentence(error))
     if jobs:

@@ -86,7 +86,9 @@ def test_a_race_has_a_row_a_side_and_the_goal_is_about_the_fastest_that_is_exact
         return task.of(lambda rows, weight, targets: rows @ weight)
 
     rivals = EAGER | {"inexact": inexact, "broken": broken, "absent": lambda task: __import__("there_is_none")}
-    gpu.race(Rows(tmp_path), small(precision), Clock(60), rivals)
+    task = small(precision)
+    gpu.race(Rows(tmp_path), task, Clock(60), rivals)
+    assert not task.weight.requires_grad  # no side works on another's
     found = rows_of(tmp_path)
     sides = {row["side"]: row for row in found if row["part"] == "speed"}
     assert sides.keys() == {CE, CPR, EAGER_CPR, *rivals}
@@ -140,6 +142,16 @@ def test_sizes_of_chunks_are_tried_and_put_back(tmp_path):
     assert len(rows_of(tmp_path)) == 6
 
 
+def test_an_anatomy_names_what_takes_longest(tmp_path):
+    gpu.anatomy(Rows(tmp_path), small(), most=3)
+    for row in rows_of(tmp_path):
+        parts = list(row["parts"].values())
+        assert len(parts) == 3
+        assert parts == sorted(parts, reverse=True)
+        assert 0 < sum(parts) <= row["busy"]
+    assert [row["side"] for row in rows_of(tmp_path)] == [CE, CPR]
+
+
 @pytest.fixture
 def log(sequences, tmp_path):
     sequences.save(tmp_path / "log")
@@ -183,7 +195,7 @@ def test_all_parts_follow_each_other(log, tmp_path, monkeypatch):
     jobs = [gpu.Job(log=log, training={"epochs": 1})]
     gpu.measure(Rows(tmp_path), CPU, Clock(60), jobs, {150: 128}, ("Softmax",), parallel=1)
     parts = [row["part"] for row in rows_of(tmp_path)]
-    assert list(dict.fromkeys(parts)) == ["device", "correct", "speed", "goal", "chunk", "training"]
+    assert list(dict.fromkeys(parts)) == ["device", "correct", "speed", "goal", "chunk", "anatomy", "training"]
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 

@@ -29,8 +29,9 @@ from cprlab.training.loss import Loss, compared
 
 # How much is scored at once, but a window at the least. On a processor: as many logits as its caches hold, or so many
 # positions that a product with the item embeddings pays for reading them, up to so many logits as memory should hold.
-# On a GPU: so many positions that its cores are busy, up to so many logits.
-CHUNK = {"cpu": (2**21, 256, 20 * 2**20), "cuda": (0, 2**14, 2**26)}
+# On a GPU: so many positions that its cores are busy, up to so many logits (1 GB in single precision). Each chunk also
+# reads the item embeddings twice and adds to their gradient, which fewer positions would not pay for.
+CHUNK = {"cpu": (2**21, 256, 20 * 2**20), "cuda": (0, 2**14, 2**28)}
 ALIGNED = 16  # a row's length is a multiple of it: products with rows that begin anywhere take a third longer
 
 # A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
