@@ -60,12 +60,12 @@ if triton is not None:
         """A program a span of a row. Each of `block` lanes keeps its largest logit and a sum of exponentials to it."""
         row, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
         z += row * stride
-        place = part * span * block + tl.arange(0, block)
+        first, place = part * span * block, tl.arange(0, block)
         top = tl.full((block,), least, z.dtype.element_ty)  # in the place of −inf
         total = tl.zeros((block,), z.dtype.element_ty)
-        for step in range(span):
-            inside = place + step * block < n
-            x = tl.load(z + place + step * block, mask=inside, other=-float("inf"))
+        for start in range(first, tl.minimum(first + span * block, n), block):
+            inside = start + place < n
+            x = tl.load(z + start + place, mask=inside, other=-float("inf"))
             higher = tl.maximum(top, x, propagate_nan=tl.PropagateNan.ALL)
             here = tl.where(inside, tl.exp(tl.maximum(x - higher, -floor, propagate_nan=tl.PropagateNan.ALL)), 0.0)
             total = total * tl.exp(top - higher) + here
