@@ -85,7 +85,15 @@ def test_a_race_has_a_row_a_side_and_the_goal_is_about_the_fastest_that_is_exact
     def broken(task):
         return task.of(lambda rows, weight, targets: rows @ weight)
 
-    rivals = EAGER | {"inexact": inexact, "broken": broken, "absent": lambda task: __import__("there_is_none")}
+    def moody(task):
+        return task.of(lambda rows, weight, targets: gpu.dense(rows, weight, targets) * torch.rand(()))
+
+    rivals = EAGER | {
+        "inexact": inexact,
+        "moody": moody,
+        "broken": broken,
+        "absent": lambda task: __import__("there_is_none"),
+    }
     task = small(precision)
     gpu.race(Rows(tmp_path), task, Clock(60), rivals)
     assert not task.weight.requires_grad  # no side works on another's
@@ -99,6 +107,8 @@ def test_a_race_has_a_row_a_side_and_the_goal_is_about_the_fastest_that_is_exact
     assert not sides["inexact"]["exact"]
     assert sides[CE]["ours_to_it"] == 1
     assert sides[CPR]["loss_error"] >= 0
+    assert sides[CE]["repeatable"]
+    assert not sides["moody"]["repeatable"]
     (goal,) = [row for row in found if row["part"] == "goal"]
     assert goal["fastest"] == "eager"
     assert goal["ratio"] == sides["eager"]["ours_to_it"]
