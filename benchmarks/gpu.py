@@ -97,6 +97,14 @@ class Rows:
             file.write(line + "\n")
         print(line, flush=True)
 
+    @contextmanager
+    def going_on(self, part: str, **values: Any) -> Iterator[None]:
+        """Write a row of whatever goes wrong in the block, and go on behind it: a GPU's minutes are few."""
+        try:
+            yield
+        except Exception as error:
+            self.add(part, **values, said=_sentence(error), right=False)
+
 
 # --- Is it right? ---------------------------------------------------------------------------------------------------
 
@@ -620,21 +628,21 @@ def measure(
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "a processor"
     usable = fused.usable(device)
     rows.add("device", name=name, torch=torch.__version__, triton=usable, right=usable or device.type == "cpu")
-    rows.add("correct", head="softmax in place", **check_softmax(device))
+    with rows.going_on("correct", head="softmax in place"):
+        rows.add("correct", head="softmax in place", **check_softmax(device))
     for head in heads:
-        rows.add("correct", head=head, **check(head, device))
+        with rows.going_on("correct", head=head):
+            rows.add("correct", head=head, **check(head, device))
     races = Clock((clock.left() - SPARE) / (2 if jobs else 1))
     for n_items, n_targets in sizes.items():
         for precision in DTYPES:
             if not races.left():
                 break
-            try:
+            with rows.going_on("speed", items=n_items, targets=n_targets, precision=precision):
                 task = Task.draw(n_items, n_targets, precision, device)
                 race(rows, task, races)
                 chunk_sizes(rows, task, races)
                 anatomy(rows, task)
-            except RuntimeError as error:  # no room for the task itself, or a rival left the GPU in no state to go on
-                rows.add("speed", items=n_items, targets=n_targets, precision=precision, said=_sentence(error))
     if jobs:
         train_side_by_side(rows, jobs, rows.file.parent / "runs", Clock(clock.left() - SPARE), device.type, parallel)
 

@@ -209,6 +209,20 @@ def test_all_parts_follow_each_other(log, tmp_path, monkeypatch):
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
+def test_what_breaks_is_a_row_and_the_rest_goes_on(log, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the GPU is gone")
+
+    for name in ("check_softmax", "check", "race"):
+        monkeypatch.setattr(gpu, name, broken)
+    rows = Rows(tmp_path)
+    gpu.measure(rows, CPU, Clock(60), [gpu.Job(log=log, training={"epochs": 1})], {150: 128}, ("Softmax",))
+    found = rows_of(tmp_path)
+    assert rows.wrong
+    assert [row.get("said") for row in found[1:-1]] == ["the GPU is gone"] * 4
+    assert "folder" in found[-1]
+
+
 @pytest.mark.parametrize(
     "text", ["- 1", "{", "a: 1", "- {head: Softmax}", "- {log: a, head: Soft}", "- {log: a, seed: 1}"]
 )
