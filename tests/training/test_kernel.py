@@ -178,12 +178,17 @@ def rows_of_logits(dtype, n=9001):
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="no Triton on this machine")
+@pytest.mark.parametrize("span", [1, 2, fused.SPAN])  # a row in three spans, in two, and in one
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 2e-6), (torch.float64, 1e-14)])
-def test_tritons_softmax_is_the_eager_one(dtype, within):
+def test_tritons_softmax_is_the_eager_one(dtype, within, span, monkeypatch):
+    monkeypatch.setattr(fused, "SPAN", span)
     z = rows_of_logits(dtype)
     there = torch.cat([z, torch.full_like(z[..., :3], 5.0)], dim=-1)  # what stands behind a row stays as it is
-    norms = fused.softmax_(there[..., : z.shape[-1]], FLOOR)
-    expected = softmax_(z)
+    weights = torch.randn(z.shape[:-1], dtype=dtype, generator=torch.Generator().manual_seed(1))
+    norms, weigh = fused.softmax_(there[..., : z.shape[-1]], FLOOR)
+    weigh(weights)
+    expected, weigh = softmax_(z)
+    weigh(weights)
     assert expected[1, 3:].isnan().all()
     torch.testing.assert_close(norms, expected, rtol=within, atol=0, equal_nan=True)
     torch.testing.assert_close(there[..., : z.shape[-1]], z, rtol=100 * within, atol=0, equal_nan=True)
@@ -207,7 +212,8 @@ def test_without_a_gpu_triton_is_not_used():
 def test_the_softmax_in_place_holds_no_denormal_number():
     z = torch.tensor([[0.0, -60.0, -90.0, -1e4, -torch.inf], [-torch.inf] * 5, [1e4, -1e4, 1e4, 0.0, 9990.0]])
     expected = z.double()
-    norms = softmax_(z)
+    norms, weigh = softmax_(z)
+    weigh(torch.ones(3))
     torch.testing.assert_close(norms, expected.logsumexp(1).float())
     rows = torch.tensor([0, 2])
     torch.testing.assert_close(z[rows].double(), expected[rows].softmax(1), atol=2e-30, rtol=1e-6)
