@@ -143,7 +143,7 @@ class Run:
             DataError: it is another, or other users are drawn of it, or its histories are cut elsewhere.
         """
         own, given = self.record["data"], _described(sequences)
-        if any(own.get(fact) != value for fact, value in given.items() if fact != "name"):
+        if any(own.get(fact) != given[fact] for fact in ("fingerprint", "items", "users", "max_len")):
             raise DataError(
                 f"{self.folder} was trained on other data ({_in_words(own)}) than these ({_in_words(given)}); give "
                 "that log, with the same --users."
@@ -221,6 +221,7 @@ def _keep(
 ) -> None:
     cases = evaluate(recommender, sequences, "test")
     record = {
+        "recipe": RECIPE,
         "config": config.model_dump(),
         "data": _described(sequences),
         "trained_on": recommender.embedding.weight.device.type,
@@ -251,6 +252,8 @@ def _described(sequences: Sequences) -> dict[str, Any]:
         "items": sequences.n_items,
         "users": sequences.n_users,
         "max_len": sequences.max_len,
+        "split": sequences.split,
+        "notes": list(sequences.notes),
     }
 
 
