@@ -198,9 +198,13 @@ def train(
 
 def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
     """Return the folder in which `train` keeps the run, whether it is there or not."""
-    slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.name}".lower())
-    name = "-".join(part for part in slug.split("-") if part).encode()[:80].decode(errors="ignore")
-    return Path(runs) / f"{name}-{config.identity(sequences)}"
+    return Path(runs) / f"{slug(f'{sequences.name}-{config.name}')}-{config.identity(sequences)}"
+
+
+def slug(words: str) -> str:
+    """Return words as a name for files: small letters and digits, with hyphens between, of at most 80 bytes."""
+    letters = "".join(c if c.isalnum() else "-" for c in words.lower())
+    return "-".join(part for part in letters.split("-") if part).encode()[:80].decode(errors="ignore")
 
 
 def _train(
