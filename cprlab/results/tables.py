@@ -264,7 +264,8 @@ def _relative(row: Any) -> str:
     if np.isnan(value):
         return ""
     bounds = "" if np.isnan(low) else f" [{low:+.1%}, {high:+.1%}]"
-    return f"{value:+.1%}{bounds}".replace("-", "−") + (f", {row['n']:.0f} logs" if "n" in row else "")
+    logs = f", {row['n']} log{'s' if row['n'] > 1 else ''}" if "n" in row else ""
+    return f"{value:+.1%}{bounds}{logs}".replace("-", "−")
 
 
 def _p(p: float) -> str:
