@@ -14,7 +14,7 @@ from tests.conftest import random_log
 
 SMALL = {"GRU4Rec": GRU4RecConfig(d=8, hidden=8), "SASRec": SASRecConfig(d=8, inner=8)}
 # Of each head, its seeds with each encoder; those that count have neither.
-ASKED = {
+ASKED: dict[str, dict[str, tuple[int, ...]]] = {
     "Softmax": {"GRU4Rec": (0, 1), "SASRec": (0,)},
     "Softmax + B": {"GRU4Rec": (1,)},
     "Softmax + CPR:100 + Mi": {"GRU4Rec": (0, 1), "SASRec": (0,)},
