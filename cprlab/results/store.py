@@ -31,11 +31,13 @@ import pyarrow.parquet as pq
 
 from cprlab.errors import CprlabError, DataError
 from cprlab.files import read_parquet, whole
+from cprlab.reports.numbers import plain
 from cprlab.sweeps import means
 from cprlab.training import Run
 from cprlab.training.runs import RunConfig, slug
 
 KEY = b"cprlab"
+FILES = "*/*/*.parquet"
 LABELS = ("data", "split", "encoder", "head", "seed")
 STEPS = {"log_loss": 2.0**-12, "copy_probability": 2.0**-14}  # what they are rounded to
 METRICS = ("NDCG@10", "HIT@10", "MRR@10", "log-loss", "copy probability", "observed repeats", "copy excess")
@@ -125,11 +127,11 @@ def keep(run: Run, folder: Path | str = "results") -> Path:
             f"{run.folder} was trained by an earlier version and does not say how its log was split; train it anew."
         )
     about = {name: run.record.get(name) for name in ("data", "recipe", "trained_on", "processes", "versions")}
-    curve = {name: run.history[name].replace(np.nan, None).tolist() for name in ("loss", "ndcg", "seconds")}
+    curve = {name: run.history[name].tolist() for name in ("loss", "ndcg", "seconds")}
     record = about | {"config": run.config.model_dump(), "curve": curve, "metrics": []}
     new = Kept(Path(), run.config, record)
     place = Path(folder) / (slug(new.labels["data"]) or "log") / data["split"]
-    path = place / f"{slug(run.config.name)}-{run.folder.name.rpartition('-')[2]}.parquet"
+    path = place / f"{slug(run.config.name)}-{_identity(run.folder)}.parquet"
     if path.is_file():
         return path
     for other in map(Kept.open, sorted(place.glob("*.parquet"))):
@@ -153,7 +155,7 @@ def keep(run: Run, folder: Path | str = "results") -> Path:
         ) as writer,
     ):  # fmt: skip
         writer.write_table(table)
-        writer.add_key_value_metadata({KEY.decode(): json.dumps(record, allow_nan=False)})
+        writer.add_key_value_metadata({KEY.decode(): json.dumps(plain(record), allow_nan=False)})
     return path
 
 
@@ -168,10 +170,11 @@ def keep_all(runs: Path | str, folder: Path | str = "results") -> tuple[list[Pat
     """
     if not Path(runs).is_dir():
         raise DataError(f"{runs} is no folder of runs; cprlab train, report and sweep make one.")
+    files = {path.stem.rpartition("-")[2]: path for path in Path(folder).glob(FILES)}
     kept, refused = [], []
     for record in sorted(Path(runs).glob("[!.]*/run.json")):
         try:
-            kept.append(keep(Run.load(record.parent), folder))
+            kept.append(files.get(_identity(record.parent)) or keep(Run.load(record.parent), folder))
         except DataError as error:
             refused.append(str(error))
     return kept, refused
@@ -185,7 +188,7 @@ def read_results(folder: Path | str = "results") -> list[Kept]:
     Raises:
         DataError: a file is not a kept run.
     """
-    return sorted((Kept.open(path) for path in Path(folder).glob("*/*/*.parquet")), key=_place)
+    return sorted((Kept.open(path) for path in Path(folder).glob(FILES)), key=_place)
 
 
 def _place(run: Kept) -> tuple:
@@ -233,6 +236,11 @@ def rows(runs: Iterable[Kept]) -> list[dict[str, Any]]:
     """Return all metrics of all runs, a row each: `LABELS`, then `cases, ranking, metric, value, low, high, n`."""
     order = ("cases", "ranking", "metric", "value", "low", "high", "n")
     return [run.labels | {name: row[name] for name in order} for run in runs for row in run.record["metrics"]]
+
+
+def _identity(folder: Path) -> str:
+    """Return the hash at the end of a run folder's name."""
+    return folder.name.rpartition("-")[2]
 
 
 def _packed(cases: pd.DataFrame) -> pa.Table:

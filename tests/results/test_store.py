@@ -89,6 +89,16 @@ def test_means_of_rounded_numbers_have_the_same_four_digits_where_cases_are_many
         assert abs(rounded.mean() - values.mean()) < 5e-6
 
 
+def test_a_loss_that_is_infinite_is_kept(tiny, tmp_path):
+    run = tiny.runs[0]
+    cases = run.cases.assign(log_loss=np.where(np.arange(len(run.cases)) == 3, np.inf, run.cases["log_loss"]))
+    with np.errstate(invalid="ignore"):  # of its intervals
+        keep(Run(run.folder, run.config, run.recommender, run.history, run.record, cases), tmp_path)
+    (kept,) = read_results(tmp_path)
+    assert kept.metric("log-loss")["value"] is None
+    assert np.flatnonzero(np.isinf(read_cases([kept])["log_loss"])).tolist() == [3]
+
+
 def test_read_back_cases_are_those_of_evaluate_under_their_labels(tiny):
     cases = read_cases(tiny.kept)
     assert list(cases.columns[: len(LABELS)]) == list(LABELS)
@@ -126,8 +136,10 @@ def test_the_list_and_the_rows_say_what_the_files_hold(tiny):
     assert len({tuple(row[name] for name in (*LABELS, "cases", "ranking", "metric")) for row in found}) == len(found)
 
 
-def test_what_is_kept_is_not_kept_again(tiny):
+def test_what_is_kept_is_not_kept_again(tiny, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in tiny.files}
+    assert keep(tiny.runs[0], tiny.results) in before
+    monkeypatch.setattr(Run, "load", None)  # is not even read
     again, refused = keep_all(tiny.folder, tiny.results)
     assert not refused
     assert {path: path.stat().st_mtime_ns for path in again} == before
