@@ -299,6 +299,34 @@ def figures(
         print(visible(path))
 
 
+@app.command()
+def results(
+    folder: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("results"),
+    keep: Annotated[str, typer.Option(metavar="RUNS", help="Keep the finished runs of this folder too.")] = "",
+    json: Annotated[str, typer.Option(metavar="FILE", help="Write all metrics, a row each, to this file.")] = "",
+    write: Annotated[str, typer.Option(metavar="PAGE", help="Fill the marked tables of this Markdown file.")] = "",
+) -> None:
+    """List what was trained and kept, keep more, or write it as numbers or tables; 1 if a run cannot be kept."""
+    from cprlab.results import keep_all, listed, read_results
+    from cprlab.results.page import write_page, write_rows
+
+    refused: list[str] = []
+    if keep:
+        kept, refused = keep_all(keep, folder)
+        print(f"{len(kept):,} finished runs of {visible(keep)} are kept in {visible(folder)}.")
+    runs = read_results(folder)
+    for path in [*([write_rows(runs, json)] if json else []), *(write_page(runs, write) if write else [])]:
+        print(visible(path))
+    if not (keep or json or write):
+        print(
+            _aligned(listed(runs)) if runs else f"No runs are kept in {visible(folder)}; --keep adds those of a folder."
+        )
+    for sentence in refused:
+        print(f"cprlab: {visible(sentence)}", file=sys.stderr)
+    if refused:
+        raise typer.Exit(1)
+
+
 DataSetName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `cprlab data list` shows.")]
 
 

@@ -24,6 +24,7 @@ from cprlab.probes import Snapshot
 from cprlab.reports import ReportConfig
 from cprlab.reports.run import publish
 from cprlab.reports.sweep import _write
+from cprlab.results import keep
 from cprlab.sweeps.config import SweepConfig
 from cprlab.training import RunConfig, TrainingConfig, train
 
@@ -55,7 +56,17 @@ def snapshot(sequences, folder, which):
     Snapshot(arrays, arrays[:3], [[1], [2], [3, 4]], [1, 2, 3]).save(folder / "snapshot.safetensors")
 
 
-ACTIONS = {action.__name__: action for action in (run, prepared, report, sweep, snapshot)}
+def kept(sequences, folder, which):
+    trained = []
+    for seed in (FIRST, SECOND):  # elsewhere, and at once, while there is room
+        training = TrainingConfig(epochs=1, seed=seed)
+        trained.append(
+            train(sequences, RunConfig(encoder=MFConfig(d=8), training=training), folder.parent / "runs", "cpu")
+        )
+    keep(trained[which], folder)
+
+
+ACTIONS = {action.__name__: action for action in (run, prepared, report, sweep, snapshot, kept)}
 
 
 @pytest.fixture(params=ACTIONS)

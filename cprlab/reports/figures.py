@@ -25,10 +25,8 @@ def write_figures(report: Path | str, folder: Path | str) -> list[Path]:
         names = [_name(figure["layout"].get("meta", {}).get("name")) for figure in drawn]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{notebook} is not an executed report; make one with: cprlab report") from error
-    with ThreadPoolExecutor(1) as alone:  # a notebook's own thread has an event loop already
-        pictures = alone.submit(asyncio.run, _pictures(drawn, notebook)).result()
     written: list[Path] = []
-    for name, picture in zip(names, pictures, strict=True):
+    for name, picture in zip(names, pictures(drawn, f"of {notebook}"), strict=True):
         again = sum(path.stem.partition("-")[0] == name for path in written)
         path = Path(folder) / (f"{name}-{again + 1}.png" if again else f"{name}.png")
         with whole(path) as file:
@@ -37,13 +35,27 @@ def write_figures(report: Path | str, folder: Path | str) -> list[Path]:
     return written
 
 
+def pictures(figures: list[dict], origin: str) -> list[bytes]:
+    """Return figures, as plotly's JSON holds them, as PNG files, all drawn by one browser.
+
+    Args:
+        figures: what to draw.
+        origin: whose they are, for the sentence about one that cannot be drawn.
+
+    Raises:
+        DataError: one of them is no figure, or there is no browser to draw with.
+    """
+    with ThreadPoolExecutor(1) as alone:  # a notebook's own thread has an event loop already
+        return alone.submit(asyncio.run, _pictures(figures, origin)).result()
+
+
 def _name(told: object) -> str:
     """Return the name that a figure has, if it is a word: it becomes a file's, and the report may be a stranger's."""
     return told if isinstance(told, str) and re.fullmatch(r"\w{1,80}", told, re.ASCII) else "figure"
 
 
-async def _pictures(figures: list[dict], notebook: Path) -> list[bytes]:
-    """Return the figures as pictures, all drawn by one browser, since to start it takes longest."""
+async def _pictures(figures: list[dict], origin: str) -> list[bytes]:
+    """Return the figures as pictures; the browser is started once, which takes longest."""
     try:
         from kaleido import Kaleido
         from kaleido.errors import ChromeNotFoundError
@@ -59,4 +71,4 @@ async def _pictures(figures: list[dict], notebook: Path) -> list[bytes]:
         ) from error
     except Exception as error:  # its errors for what is no figure have no kind of their own
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"A figure of {notebook} cannot be drawn ({detail}); make the report anew.") from error
+        raise DataError(f"A figure {origin} cannot be drawn ({detail}); make it anew.") from error

@@ -28,7 +28,7 @@ def write_numbers(name: str, config: ReportConfig, content: Mapping[str, object]
         "versions": {name: metadata.version(name) for name in VERSIONS} | {"python": platform.python_version()},
     }
     with whole(Path(config.out) / name) as file:
-        file.write_text(json.dumps(_plain({**about, **content}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(plain({**about, **content}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_metrics(summary: pd.DataFrame, config: ReportConfig, sequences: Sequences) -> None:
@@ -55,12 +55,12 @@ def as_text(words: str) -> str:
     return MARKUP.sub(r"\\\1", html.escape(" ".join(words.split()), quote=False))
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Return what JSON can hold: a number that is not finite becomes null."""
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value

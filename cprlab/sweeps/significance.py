@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cprlab.sweeps.statistics import gains, paired
+from cprlab.sweeps.statistics import ALL_GROUPS, gains, paired
 
 FLIPS = 9999  # random signs that a test tries; all there are where these are fewer
 MANY = 1000  # users above which a sum of random signs is as good as normal
@@ -15,7 +15,11 @@ FEWEST_LOGS = 6  # data sets from which on the smallest two-sided p, 2 / 2ⁿ, i
 
 
 def significance(
-    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+    cases: pd.DataFrame,
+    base: dict[str, Any],
+    metrics: Sequence[str] = ("NDCG@10",),
+    seed: int = 0,
+    groups: Sequence[str] = ALL_GROUPS,
 ) -> pd.DataFrame:
     """Return `gains` with a test of each: are the two settings interchangeable for every user?
 
@@ -29,6 +33,7 @@ def significance(
         base: labels, as in `{"head": "Softmax"}`.
         metrics: names of `evaluation.METRICS`.
         seed: of the bootstrap and of the signs.
+        groups: as for `means`.
 
     Returns:
         Rows as of `gains`, with `p`, two-sided, and `holm`, adjusted for all tests of the table (Holm, 1979). Rows in
@@ -38,12 +43,14 @@ def significance(
     Raises:
         ConfigError: as `gains`.
     """
-    differences = [(values - of_base).mean(0) for _, _, values, of_base in paired(cases, base, metrics)]
+    differences = [(values - of_base).mean(0) for _, _, values, of_base in paired(cases, base, metrics, groups)]
     moved = [of_users[of_users != 0] for of_users in differences]  # the sign of 0 is nothing
     keys = [of_users.tobytes() for of_users in moved]
     p = {key: _exchangeable(of_users, seed) for key, of_users in dict(zip(keys, moved, strict=True)).items()}
-    holm = dict(zip(p, _holm(np.array(list(p.values()))), strict=True))
-    return gains(cases, base, metrics, seed).assign(p=[p[key] for key in keys], holm=[holm[key] for key in keys])
+    holm = dict(zip(p, holm_adjusted(np.array(list(p.values()))), strict=True))
+    return gains(cases, base, metrics, seed, groups).assign(
+        p=[p[key] for key in keys], holm=[holm[key] for key in keys]
+    )
 
 
 def signed_ranks(found: pd.DataFrame) -> pd.DataFrame:
@@ -66,7 +73,7 @@ def signed_ranks(found: pd.DataFrame) -> pd.DataFrame:
         rows.append(dict(zip([*labels, "ranking", "metric"], key, strict=True)) | counts | {"p": p})
     table = pd.DataFrame(rows)
     return table.assign(
-        p_holm=table.groupby(["ranking", "metric"], sort=False)["p"].transform(lambda p: _holm(p.to_numpy()))
+        p_holm=table.groupby(["ranking", "metric"], sort=False)["p"].transform(lambda p: holm_adjusted(p.to_numpy()))
     )
 
 
@@ -82,7 +89,7 @@ def _exchangeable(moved: np.ndarray, seed: int) -> float:
     return float(test.pvalue)
 
 
-def _holm(p: np.ndarray) -> np.ndarray:
+def holm_adjusted(p: np.ndarray) -> np.ndarray:
     """Return p-values (m,) adjusted for as many tests as are no nan."""
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan sorts last
     adjusted = np.full(len(p), np.nan)

@@ -11,18 +11,27 @@ import pandas as pd
 from cprlab.errors import ConfigError
 from cprlab.evaluation import METRICS, user_means
 from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES, quantile_bins
+from cprlab.models.names import COUNTING
 
 USERS_AT_ONCE = 2**14
+USERS_COUNTED = 2**17  # up to so many, it is kept how often each resample draws each user: a byte each
+ALL_GROUPS = tuple(GROUPS)
 OF_EVALUATE = "user"  # the first column behind the labels
 
 
-def means(cases: pd.DataFrame, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0) -> pd.DataFrame:
+def means(
+    cases: pd.DataFrame,
+    metrics: Sequence[str] = ("NDCG@10",),
+    seed: int = 0,
+    groups: Sequence[str] = ALL_GROUPS,
+) -> pd.DataFrame:
     """Return the mean of each metric over users and seeds, with its 95% interval.
 
     Args:
         cases: of `Results`.
         metrics: names of `evaluation.METRICS`.
         seed: of the bootstrap.
+        groups: which of "all", "repeat" and "new" are wanted.
 
     Returns:
         Rows: the labels but for `seed`, then `ranking ("raw" | "post"), cases ("all" | "repeat" | "new"), metric,
@@ -31,21 +40,28 @@ def means(cases: pd.DataFrame, metrics: Sequence[str] = ("NDCG@10",), seed: int 
     """
     rows = []
     for labels, of_run in _settings(cases):
-        for (ranking, group, metric), values in _matrices(of_run, metrics):
+        for (ranking, group, metric), values in _matrices(of_run, metrics, groups):
             rows.append(labels | _described(ranking, group, metric, values, resampled_means(values, seed)))
     return pd.DataFrame(rows)
 
 
 def gains(
-    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+    cases: pd.DataFrame,
+    base: dict[str, Any],
+    metrics: Sequence[str] = ("NDCG@10",),
+    seed: int = 0,
+    groups: Sequence[str] = ALL_GROUPS,
 ) -> pd.DataFrame:
     """Return what each setting gains over the one that has `base`'s labels and is alike in all others.
+
+    A head that counts has one run, which is paired with each seed of the other side.
 
     Args:
         cases: of `Results`.
         base: labels, as in `{"head": "Softmax"}`.
         metrics: names of `evaluation.METRICS`.
         seed: of the bootstrap.
+        groups: as for `means`.
 
     Returns:
         Rows as of `means`, where `value, low, high` are of the paired difference, and `ratio, ratio_low, ratio_high` of
@@ -55,7 +71,7 @@ def gains(
         ConfigError: a label is unknown, or a setting has no base.
     """
     rows = []
-    for labels, name, values, of_base in paired(cases, base, metrics):
+    for labels, name, values, of_base in paired(cases, base, metrics, groups):
         drawn, base_drawn = resampled_means(values, seed), resampled_means(of_base, seed)
         row = _described(*name, values - of_base, drawn - base_drawn)
         ratio = values.mean() / of_base.mean() if of_base.any() else np.nan
@@ -65,7 +81,11 @@ def gains(
 
 
 def geometric_mean_gains(
-    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+    cases: pd.DataFrame,
+    base: dict[str, Any],
+    metrics: Sequence[str] = ("NDCG@10",),
+    seed: int = 0,
+    over_logs: bool = False,
 ) -> pd.DataFrame:
     """Return by what share each setting is above its base in the geometric mean over data, as in the paper's tables.
 
@@ -74,6 +94,7 @@ def geometric_mean_gains(
         base: as for `gains`.
         metrics: names of `evaluation.METRICS`.
         seed: of the bootstrap.
+        over_logs: resample the logs too, so that the interval speaks of logs like these, and not of these alone.
 
     Returns:
         Rows: the labels but for `data` and `seed`, then `logs ("with repeats" | "without repeats" | "all"), ranking,
@@ -87,9 +108,7 @@ def geometric_mean_gains(
     repeats = cases.groupby("data", sort=False)["repeat"].any()
     places = {data: place for place, data in enumerate(repeats.index)}
     ratios: dict[tuple, dict[str, np.ndarray]] = {}
-    for labels, (ranking, group, metric), values, of_base in paired(cases, base, metrics):
-        if group != "all":
-            continue
+    for labels, (ranking, _, metric), values, of_base in paired(cases, base, metrics, ("all",)):
         data, draw = labels["data"], (seed, places[labels["data"]])
         key = (*((name, value) for name, value in labels.items() if name != "data"), ranking, metric)
         drawn, base_drawn = resampled_means(values, draw), resampled_means(of_base, draw)
@@ -104,7 +123,13 @@ def geometric_mean_gains(
             ("all", list(of_data)),
         ):
             if chosen:
-                *drawn, value = np.expm1(np.mean([of_data[data] for data in chosen], axis=0))
+                logarithms = np.array([of_data[data] for data in chosen])
+                value = np.expm1(logarithms[:, -1].mean())
+                if over_logs:
+                    shares = _shares(np.random.default_rng(seed), len(chosen))
+                    drawn = np.expm1(np.einsum("rn,nr->r", shares, logarithms[:, :-1]))
+                else:
+                    drawn = np.expm1(logarithms[:, :-1].mean(0))
                 low = high = value
                 if not np.isnan(value):
                     low, high = np.nanpercentile(drawn, (2.5, 97.5), method="inverted_cdf")  # never between infinities
@@ -188,12 +213,18 @@ def resampled_means(values: np.ndarray, seed: int | tuple[int, ...] = 0) -> np.n
     if n_users <= USERS_AT_ONCE:
         seeds, users = _drawn(n_seeds, n_users, seed)
         return np.einsum("rs,rs->r", seeds, users @ values.T)
-    rng = np.random.default_rng(seed)
-    seeds = _shares(rng, n_seeds)
     drawn = np.zeros((RESAMPLES, n_seeds))
-    for row in range(RESAMPLES):
-        counts = np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
-        drawn[row] = values @ counts / n_users
+    if n_users <= USERS_COUNTED:
+        seeds, counts = _counted(n_seeds, n_users, seed)
+        told = np.flatnonzero(values.any(axis=0))  # most ranks are no gain: a sum needs none of these users
+        for start in range(0, len(told), USERS_AT_ONCE // 4):
+            some = told[start : start + USERS_AT_ONCE // 4]
+            drawn += counts[some].T.astype(float) @ values[:, some].T / n_users
+    else:
+        rng = np.random.default_rng(seed)
+        seeds = _shares(rng, n_seeds)
+        for row, chosen in enumerate(_draws(rng, n_users)):
+            drawn[row] = values @ chosen / n_users
     return np.einsum("rs,rs->r", seeds, drawn)
 
 
@@ -204,12 +235,28 @@ def _drawn(n_seeds: int, n_users: int, seed: int | tuple[int, ...]) -> tuple[np.
     return _shares(rng, n_seeds), _shares(rng, n_users)
 
 
+@lru_cache(maxsize=len(GROUPS))
+def _counted(n_seeds: int, n_users: int, seed: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return in what shares each resample draws seeds (1000, S), and how often users (m, 1000)."""
+    rng = np.random.default_rng(seed)
+    seeds, counts = _shares(rng, n_seeds), np.empty((RESAMPLES, n_users), np.uint8)
+    for row, chosen in enumerate(_draws(rng, n_users)):
+        counts[row] = chosen  # that one of so many users is drawn 256 times does not happen
+    return seeds, np.ascontiguousarray(counts.T)
+
+
+def _draws(rng: np.random.Generator, n_users: int) -> Iterator[np.ndarray]:
+    """Yield for each resample how often it draws each user (m,)."""
+    for _ in range(RESAMPLES):
+        yield np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
+
+
 def _shares(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
 
 
 def paired(
-    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str]
+    cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str], groups: Sequence[str] = ALL_GROUPS
 ) -> Iterator[tuple[dict[str, Any], tuple[str, str, str], np.ndarray, np.ndarray]]:
     """Yield labels, (ranking, group, metric), and (seeds, users) values of each setting and of its base.
 
@@ -224,13 +271,18 @@ def paired(
             continue
         if against not in of_setting:
             raise ConfigError(f"There is no run {dict(against)} to compare {labels} with; run it too.")
-        bases = dict(_matrices(of_setting[against], metrics))
-        for name, values in _matrices(of_run, metrics):
+        bases = dict(_matrices(of_setting[against], metrics, groups))
+        for name, values in _matrices(of_run, metrics, groups):
             if name not in bases:
                 continue
-            if values.shape != bases[name].shape:
+            of_base = bases[name]
+            if dict(against).get("head") in COUNTING and len(of_base) == 1:
+                of_base = np.broadcast_to(of_base, (len(values), of_base.shape[1]))
+            elif labels.get("head") in COUNTING and len(values) == 1:
+                values = np.broadcast_to(values, (len(of_base), values.shape[1]))
+            if values.shape != of_base.shape:
                 raise ConfigError(f"{labels} has other seeds or users than {dict(against)}; run both alike.")
-            yield labels, name, values, bases[name]
+            yield labels, name, values, of_base
 
 
 def _settings(cases: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
@@ -240,7 +292,9 @@ def _settings(cases: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFram
         yield dict(zip(labels, values, strict=True)), of_run
 
 
-def _matrices(of_run: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
+def _matrices(
+    of_run: pd.DataFrame, metrics: Sequence[str], groups: Sequence[str]
+) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
     """Yield (seeds, users) for each ranking, group of cases and metric; a user's cases count as one."""
     seeds = of_run["seed"].nunique()
     first = of_run[of_run["seed"] == of_run["seed"].iloc[0]]
@@ -249,8 +303,8 @@ def _matrices(of_run: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[tu
             values = METRICS[metric](of_run, rank).to_numpy(dtype=float).reshape(seeds, -1)
             if np.isnan(values).any():  # a metric of probabilities, of a head that only orders the items
                 continue
-            for group, members in GROUPS.items():
-                chosen = members(first).to_numpy()
+            for group in groups:
+                chosen = GROUPS[group](first).to_numpy()
                 if chosen.any():
                     yield (ranking, group, metric), user_means(values[:, chosen], first[OF_EVALUATE].to_numpy()[chosen])
 

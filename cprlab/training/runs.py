@@ -143,7 +143,7 @@ class Run:
             DataError: it is another, or other users are drawn of it, or its histories are cut elsewhere.
         """
         own, given = self.record["data"], _described(sequences)
-        if any(own.get(fact) != value for fact, value in given.items() if fact != "name"):
+        if any(own.get(fact) != given[fact] for fact in ("fingerprint", "items", "users", "max_len")):
             raise DataError(
                 f"{self.folder} was trained on other data ({_in_words(own)}) than these ({_in_words(given)}); give "
                 "that log, with the same --users."
@@ -198,9 +198,13 @@ def train(
 
 def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
     """Return the folder in which `train` keeps the run, whether it is there or not."""
-    slug = "".join(c if c.isalnum() else "-" for c in f"{sequences.name}-{config.name}".lower())
-    name = "-".join(part for part in slug.split("-") if part).encode()[:80].decode(errors="ignore")
-    return Path(runs) / f"{name}-{config.identity(sequences)}"
+    return Path(runs) / f"{slug(f'{sequences.name}-{config.name}')}-{config.identity(sequences)}"
+
+
+def slug(words: str) -> str:
+    """Return words as a name for files: small letters and digits, with hyphens between, of at most 80 bytes."""
+    letters = "".join(c if c.isalnum() else "-" for c in words.lower())
+    return "-".join(part for part in letters.split("-") if part).encode()[:80].decode(errors="ignore")
 
 
 def _train(
@@ -221,6 +225,7 @@ def _keep(
 ) -> None:
     cases = evaluate(recommender, sequences, "test")
     record = {
+        "recipe": RECIPE,
         "config": config.model_dump(),
         "data": _described(sequences),
         "trained_on": recommender.embedding.weight.device.type,
@@ -251,6 +256,8 @@ def _described(sequences: Sequences) -> dict[str, Any]:
         "items": sequences.n_items,
         "users": sequences.n_users,
         "max_len": sequences.max_len,
+        "split": sequences.split,
+        "notes": list(sequences.notes),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from cprlab.sweeps import gains, significance
-from cprlab.sweeps.significance import _exchangeable, _holm
+from cprlab.sweeps.significance import _exchangeable, holm_adjusted
 
 
 def cases(losses):
@@ -65,15 +65,15 @@ def test_the_level_is_kept_with_many_zeros():
 
 def test_holms_adjustment_is_the_one_of_its_definition():
     p = np.array([0.01, np.nan, 0.04, 0.03, 0.005])
-    np.testing.assert_allclose(_holm(p), [0.03, np.nan, 0.06, 0.06, 0.02])
-    np.testing.assert_array_equal(_holm(np.array([0.6, 0.9])), [1, 1])
+    np.testing.assert_allclose(holm_adjusted(p), [0.03, np.nan, 0.06, 0.06, 0.02])
+    np.testing.assert_array_equal(holm_adjusted(np.array([0.6, 0.9])), [1, 1])
 
 
 def test_what_differs_alike_is_one_test():
     rng = np.random.default_rng(3)
     one, other = rng.normal(0.5, 1, size=(2, 8))
     found = p_of(one, other, one)
-    np.testing.assert_allclose(found["holm"], _holm(found["p"].to_numpy()[:2])[[0, 1, 0]])
+    np.testing.assert_allclose(found["holm"], holm_adjusted(found["p"].to_numpy()[:2])[[0, 1, 0]])
 
 
 def test_a_table_has_the_gains_and_averages_seeds_before_it_tests():

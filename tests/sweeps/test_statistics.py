@@ -207,3 +207,78 @@ def test_the_best_setting_is_chosen_by_validation_among_those_with_all_seeds():
     ]  # log "b" has no base, and d = 8 lacks a seed  # fmt: skip
     assert list(best.cases.columns) == ["data", "encoder", "head", "seed", "user", "rank"]
     assert best.cases["rank"].tolist() == [0, 1, 5, 6]
+
+
+def counted(cases):
+    """The cases with a rival that counts: no encoder, and one seed."""
+    rival = cases[(cases["head"] == "Softmax + CP") & (cases["seed"] == 0)].assign(encoder="", head="Counts")
+    return pd.concat([cases[cases["head"] != "Softmax + CP"], rival], ignore_index=True)
+
+
+def test_a_rival_that_counts_is_paired_with_each_seed():
+    cases = counted(made_up(seeds=3))
+    found = gains(cases, {"head": "Counts", "encoder": ""}, groups=("all",))
+    assert set(found["head"]) == {"Softmax", "Softmax + C"}
+    for row in found.query("ranking == 'raw'").itertuples():
+        of_head, of_rival = (mean_of(cases, "rank", "all", data=row.data, head=head) for head in (row.head, "Counts"))
+        assert row.value == pytest.approx(of_head - of_rival, abs=1e-12)
+        assert row.ratio == pytest.approx(of_head / of_rival, rel=1e-12)
+    alone = cases[cases["head"].isin(["Softmax", "Counts"])].assign(encoder="")
+    turned = gains(alone, {"head": "Softmax"}, groups=("all",))
+    there = gains(alone, {"head": "Counts"}, groups=("all",))
+    np.testing.assert_allclose(turned[["value", "low", "high"]], -there[["value", "high", "low"]], atol=1e-12)
+    with pytest.raises(ConfigError, match="has other seeds or users"):  # one that is trained has chance in it
+        gains(cases[(cases["head"] == "Softmax") | (cases["seed"] == 0)].query("encoder != ''"), BASE)
+
+
+def test_only_the_groups_that_are_asked_for_are_computed():
+    cases = made_up()
+    for table, chosen in (
+        (means(cases), means(cases, groups=("new",))),
+        (gains(cases, BASE), gains(cases, BASE, groups=("new",))),
+    ):
+        pd.testing.assert_frame_equal(table[table["cases"] == "new"].reset_index(drop=True), chosen)
+
+
+def test_the_interval_over_logs_holds_how_logs_differ():
+    """With many users the logs alone make it: the standard error of the mean of their logarithms."""
+    gained = {f"log {place}": 1 + share for place, share in enumerate((0.0, 0.1, 0.2, 0.4, 0.5))}
+    rows = []
+    for data, ratio in gained.items():
+        for head, hits in (("Softmax", 1000), ("Softmax + C", round(1000 * ratio))):
+            rank = np.where(np.arange(4000) < hits, 1, 100)
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "data": data,
+                        "encoder": "MF",
+                        "head": head,
+                        "seed": 0,
+                        "user": np.arange(4000),
+                        "repeat": False,
+                        "rank": rank,
+                        "rank_post": rank.astype(float),
+                    }
+                )
+            )
+    cases = pd.concat(rows, ignore_index=True)
+    logarithms = np.log(list(gained.values()))
+    (within,), (over,) = (
+        geometric_mean_gains(cases, BASE, over_logs=over).query("ranking == 'raw' and logs == 'all'").itertuples()
+        for over in (False, True)
+    )
+    assert within.value == over.value == pytest.approx(math.exp(logarithms.mean()) - 1, rel=1e-9)
+    width = math.log1p(over.high) - math.log1p(over.low)
+    of_users = (math.log1p(within.high) - math.log1p(within.low)) / 2 / 1.96
+    expected = math.hypot(np.std(logarithms) / math.sqrt(len(gained)), of_users)
+    assert width == pytest.approx(2 * 1.96 * expected, rel=0.15)
+    assert width > 3 * (math.log1p(within.high) - math.log1p(within.low))
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_counts_that_are_kept_give_the_means_of_a_loop(share, monkeypatch):
+    rng = np.random.default_rng(1)
+    values = np.where(rng.random((2, USERS_AT_ONCE + 5)) < share, rng.random((2, USERS_AT_ONCE + 5)), 0.0)
+    quick = resampled_means(values, 3)
+    monkeypatch.setattr("cprlab.sweeps.statistics.USERS_COUNTED", 0)
+    np.testing.assert_allclose(quick, resampled_means(values, 3), rtol=1e-12)

@@ -13,6 +13,7 @@ from cprlab.evaluation import METRICS, evaluate
 from cprlab.models import EncoderConfig, GRU4RecConfig, MFConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import Run, RunConfig, Training, TrainingConfig, fit, loop, run_folder, train
 from cprlab.training.loss import build_loss
+from cprlab.training.runs import RECIPE
 
 CONFIG = RunConfig(
     encoder=GRU4RecConfig(d=8, hidden=8, dropout=0.2),
@@ -223,6 +224,18 @@ def test_a_record_may_lack_a_metric_but_not_have_another_number(sequences, tmp_p
         (folder / "run.json").write_text(json.dumps(record | {"test": test}))
         with pytest.raises(DataError, match="other metrics than its cases"):
             Run.load(folder)
+
+
+def test_a_record_says_how_the_log_was_split_and_an_older_one_need_not(sequences, tmp_path):
+    noted = replace(sequences, notes=("Such ties are shuffled.",))
+    folder = train(noted, CONFIG, tmp_path, "cpu").folder
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["data"]["split"], record["data"]["notes"]) == ("leave-one-out", ["Such ties are shuffled."])
+    assert record["recipe"] == RECIPE
+    train(sequences, CONFIG, tmp_path, "cpu")  # is read back: what notes say has no part in what was trained on
+    del record["data"]["split"], record["data"]["notes"], record["recipe"]
+    (folder / "run.json").write_text(json.dumps(record))
+    assert train(noted, CONFIG, tmp_path, "cpu").record == record
 
 
 def test_a_run_of_other_data_in_the_place_of_the_one_asked_for_is_refused(sequences, tmp_path):

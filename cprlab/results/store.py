@@ -1,0 +1,277 @@
+"""keep, read_results, read_cases: each finished run as one small Parquet file, with all that is known of it inside.
+
+A file is `FOLDER/LOG/SPLIT/ENCODER-HEAD-IDENTITY.parquet`. pandas alone reads it: a row a test case, in the order of
+`evaluate`, with these columns.
+
+- `user` (code), only where users have several cases; elsewhere row i is the i-th user who has a case.
+- `repeat`: the target is among the items read.
+- `rank`: of the target among all items, 1 being best.
+- `above`: how many items of the history rank above it, so that `rank − above` is the rank once the history is removed;
+  null for a repeat, which goes with the history.
+- `log_loss` (nats), rounded to multiples of 2⁻¹²: off by at most 0.00013 a case.
+- `copy_probability` of the items read, rounded to multiples of 2⁻¹⁴: off by at most 0.000031 a case, as is
+  any mean.
+
+Both are null for a head that only orders the items. The errors of rounding have no direction, so in a mean over m cases
+that of the log-loss is about 0.00007 / √m: below 5 · 10⁻⁶, where a table has four digits, from some 200 cases on.
+All else is JSON under the key `cprlab` of the file's metadata, as in `pyarrow.parquet.read_metadata(path).metadata`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cprlab.errors import CprlabError, DataError
+from cprlab.files import read_parquet, whole
+from cprlab.reports.numbers import plain
+from cprlab.sweeps import means
+from cprlab.training import Run
+from cprlab.training.runs import RunConfig, slug
+
+KEY = b"cprlab"
+FILES = "*/*/*.parquet"
+LABELS = ("data", "split", "encoder", "head", "seed")
+STEPS = {"log_loss": 2.0**-12, "copy_probability": 2.0**-14}  # what they are rounded to
+METRICS = ("NDCG@10", "HIT@10", "MRR@10", "log-loss", "copy probability", "observed repeats", "copy excess")
+PROTOCOL = ("fingerprint", "items", "users", "max_len")  # of one log and split, the same for all runs
+ENDINGS = re.compile(r"(\.(parquet|csv|tsv|inter|gz|zst))+$")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A kept run, without its cases.
+
+    Attributes:
+        path: of its file.
+        config: what was asked for.
+        record: `data` (`name, fingerprint, items, users, max_len, split, notes`), `config`, `recipe`, `trained_on`,
+            `processes`, `versions`, `curve` (`loss, ndcg, seconds`, a number an epoch) and `metrics` (rows `cases,
+            ranking, metric, value, low, high, n`, as of `sweeps.means`, of this run alone).
+    """
+
+    path: Path
+    config: RunConfig
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read all of a file but its cases.
+
+        Raises:
+            DataError: it is not a kept run.
+        """
+        try:
+            record = json.loads(pq.read_metadata(path).metadata[KEY])
+            kept = cls(path, RunConfig(**record["config"]), record)
+            kept.metric("NDCG@10")
+            if not all(isinstance(record["data"][fact], str) for fact in ("name", "split", "fingerprint")):
+                raise ValueError("its data have no name, no split or no fingerprint")
+            if len({len(record["curve"][name]) for name in ("loss", "ndcg", "seconds")}) != 1:
+                raise ValueError("its curve is not whole")
+        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException, CprlabError) as error:
+            detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{path} is not a kept run ({detail}); remove it, and keep the run again.") from error
+        return kept
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """`data, split, encoder, head, seed`, which tell kept runs from one another; "" is no encoder."""
+        data, config = self.record["data"], self.config
+        return {
+            "data": ENDINGS.sub("", data["name"]),
+            "split": data["split"],
+            "encoder": "" if config.counts else config.encoder.name,
+            "head": config.head,
+            "seed": config.training.seed,
+        }
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights were kept, 1 being the first."""
+        return int(np.argmax(self.record["curve"]["ndcg"])) + 1
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained."""
+        return len(self.record["curve"]["loss"])
+
+    @property
+    def minutes(self) -> float:
+        """How long the training took."""
+        return sum(self.record["curve"]["seconds"]) / 60
+
+    def metric(self, metric: str, ranking: str = "raw", cases: str = "all") -> dict[str, Any] | None:
+        """Return the row of `record["metrics"]` with these labels, if there is one."""
+        wanted = {"metric": metric, "ranking": ranking, "cases": cases}
+        return next((row for row in self.record["metrics"] if wanted.items() <= row.items()), None)
+
+
+def keep(run: Run, folder: Path | str = "results") -> Path:
+    """Keep a run, unless it is kept, and return its file, which is written whole or not at all.
+
+    Raises:
+        DataError: its record does not say how the log was split, or another run of the same log, split, encoder, head
+            and seed is kept, or of another form of the log.
+    """
+    data = run.record["data"]
+    if not isinstance(data.get("split"), str) or not isinstance(data.get("notes"), list):
+        raise DataError(
+            f"{run.folder} was trained by an earlier version and does not say how its log was split; train it anew."
+        )
+    about = {name: run.record.get(name) for name in ("data", "recipe", "trained_on", "processes", "versions")}
+    curve = {name: run.history[name].tolist() for name in ("loss", "ndcg", "seconds")}
+    record = about | {"config": run.config.model_dump(), "curve": curve, "metrics": []}
+    new = Kept(Path(), run.config, record)
+    place = Path(folder) / (slug(new.labels["data"]) or "log") / data["split"]
+    path = place / f"{slug(run.config.name)}-{_identity(run.folder)}.parquet"
+    if path.is_file():
+        return path
+    for other in map(Kept.open, sorted(place.glob("*.parquet"))):
+        if other.labels == new.labels:
+            raise DataError(f"{other.path} holds another run of the same head and seed as {run.folder}; remove one.")
+        if wrong := [fact for fact in PROTOCOL if other.record["data"][fact] != data[fact]]:
+            raise DataError(
+                f"{run.folder} was trained on other data than {other.path} (another {wrong[0]}), and a log has one "
+                "form for each split; give the log another name."
+            )
+    table = _packed(run.cases)
+    cases = _unpacked(table.to_pandas()).assign(**new.labels)
+    measured = means(cases[[*LABELS, *cases.columns.drop(list(LABELS))]], METRICS)
+    record["metrics"] = measured.drop(columns=[name for name in LABELS if name in measured]).to_dict("records")
+    numbers = [name for name in table.column_names if name != "repeat"]
+    with (
+        whole(path) as file,
+        pq.ParquetWriter(
+            file, table.schema, compression="zstd", compression_level=19, use_dictionary=False, store_schema=False,
+            column_encoding=dict.fromkeys(numbers, "BYTE_STREAM_SPLIT"),
+        ) as writer,
+    ):  # fmt: skip
+        writer.write_table(table)
+        writer.add_key_value_metadata({KEY.decode(): json.dumps(plain(record), allow_nan=False)})
+    return path
+
+
+def keep_all(runs: Path | str, folder: Path | str = "results") -> tuple[list[Path], list[str]]:
+    """Keep the finished runs in a folder that are not kept yet.
+
+    Returns:
+        The files of all runs that are kept now, and a sentence for each that is not.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not Path(runs).is_dir():
+        raise DataError(f"{runs} is no folder of runs; cprlab train, report and sweep make one.")
+    files = {path.stem.rpartition("-")[2]: path for path in Path(folder).glob(FILES)}
+    kept, refused = [], []
+    for record in sorted(Path(runs).glob("[!.]*/run.json")):
+        try:
+            kept.append(files.get(_identity(record.parent)) or keep(Run.load(record.parent), folder))
+        except DataError as error:
+            refused.append(str(error))
+    return kept, refused
+
+
+def read_results(folder: Path | str = "results") -> list[Kept]:
+    """Return all kept runs, without their cases; none where there is no such folder.
+
+    They come log by log, their encoders, and the heads from the softmax on; rivals that count are last.
+
+    Raises:
+        DataError: a file is not a kept run.
+    """
+    return sorted((Kept.open(path) for path in Path(folder).glob(FILES)), key=_place)
+
+
+def _place(run: Kept) -> tuple:
+    data, split, encoder, head, seed = run.labels.values()
+    return data, split, run.config.counts, encoder, not head.startswith("Softmax"), len(head), head, seed
+
+
+def read_cases(runs: Sequence[Kept]) -> pd.DataFrame:
+    """Return the test cases of kept runs: `LABELS`, then the columns of `evaluate` that are kept, as it gave them.
+
+    Raises:
+        DataError: a file's table is damaged.
+    """
+    if not runs:
+        return pd.DataFrame(columns=[*LABELS, "user"])
+    tables = []
+    for run in runs:
+        try:
+            tables.append(_unpacked(read_parquet(run.path)))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{run.path} is damaged ({error}); remove it, and keep the run again.") from error
+    of_run = np.repeat(np.arange(len(runs)), [len(table) for table in tables])
+    labels = pd.DataFrame([run.labels for run in runs])
+    columns = {}
+    for name in LABELS:  # a few words for millions of rows
+        codes, words = pd.factorize(labels[name])
+        columns[name] = words[codes[of_run]] if name == "seed" else pd.Categorical.from_codes(codes[of_run], words)
+    return pd.concat([pd.DataFrame(columns), pd.concat(tables, ignore_index=True)], axis=1)
+
+
+def listed(runs: Iterable[Kept]) -> pd.DataFrame:
+    """Return a row a run, as text: labels, users, NDCG@10 raw and with the history removed, epochs and minutes."""
+    table = []
+    for run in runs:
+        of_ranking = [run.metric("NDCG@10", ranking) for ranking in ("raw", "post")]
+        raw, post = ("{value:.4f} [{low:.4f}, {high:.4f}]".format(**row) if row else "" for row in of_ranking)
+        users = f"{of_ranking[0]['n']:,}" if of_ranking[0] else ""
+        trained = {"best epoch": str(run.best_epoch), "epochs": str(run.epochs), "minutes": f"{run.minutes:.1f}"}
+        numbers = {"users": users, "NDCG@10": raw, "history removed": post} | trained
+        table.append({name: str(value) for name, value in run.labels.items()} | numbers)
+    return pd.DataFrame(table)
+
+
+def rows(runs: Iterable[Kept]) -> list[dict[str, Any]]:
+    """Return all metrics of all runs, a row each: `LABELS`, then `cases, ranking, metric, value, low, high, n`."""
+    order = ("cases", "ranking", "metric", "value", "low", "high", "n")
+    return [run.labels | {name: row[name] for name in order} for run in runs for row in run.record["metrics"]]
+
+
+def _identity(folder: Path) -> str:
+    """Return the hash at the end of a run folder's name."""
+    return folder.name.rpartition("-")[2]
+
+
+def _packed(cases: pd.DataFrame) -> pa.Table:
+    """Return the columns of `evaluate` that are kept, each in the smallest type."""
+    columns = {} if cases["user"].is_unique else {"user": _smallest(cases["user"].to_numpy())}
+    columns |= {"repeat": pa.array(cases["repeat"].to_numpy()), "rank": _smallest(cases["rank"].to_numpy())}
+    columns["above"] = _smallest((cases["rank"] - cases["rank_post"]).to_numpy())
+    for name, step in STEPS.items():
+        rounded = np.round(cases[name].to_numpy(dtype=float) / step) * step
+        columns[name] = pa.array(rounded.astype(np.float32), from_pandas=True)
+    return pa.table(columns)
+
+
+def _smallest(values: np.ndarray) -> pa.Array:
+    """Return whole numbers, nan where one is missing, as the smallest unsigned integers that hold them."""
+    missing = np.isnan(values)
+    held = np.where(missing, 0, values)
+    return pa.array(held.astype(np.min_scalar_type(int(held.max(initial=0)))), mask=missing)
+
+
+def _unpacked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of `evaluate` from those of a file."""
+    user = table["user"].to_numpy(dtype=np.int64) if "user" in table else np.arange(len(table))
+    rank = table["rank"].to_numpy(dtype=np.int64)
+    numbers = {name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("above", *STEPS)}
+    return pd.DataFrame(
+        {
+            "user": user,
+            "repeat": table["repeat"].to_numpy(dtype=bool),
+            "rank": rank,
+            "rank_post": rank - numbers["above"],
+        }
+        | {name: numbers[name] for name in STEPS}
+    )
