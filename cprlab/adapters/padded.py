@@ -47,8 +47,8 @@ class Padded(Sequences):
             at_end=at_end,
         )
 
-    def windows(self, split: Split) -> Windows:
-        """See `Sequences`; for training, each has one target."""
+    def windows(self, split: Split, shift: np.ndarray | int = 0) -> Windows:
+        """See `Sequences`; for training, each has one target, and there are no borders to shift."""
         if split != "train":
             return super().windows(split)
         begin = self.offsets[:-1]

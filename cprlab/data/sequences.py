@@ -347,15 +347,21 @@ class Sequences:
             counts -= np.bincount(self.items[places], minlength=self.n_items)
         return counts
 
-    def windows(self, split: Split) -> Windows:
+    def windows(self, split: Split, shift: np.ndarray | int = 0) -> Windows:
         """Return what is read and scored in a split.
 
         Training: a user's first window reads up to `max_len` items and has a target at every position; each later one
         moves on by half of `max_len`, and has targets at the positions that are new. So every position is a target
         exactly once, with between max_len / 2 and max_len items of context (fewer only at the start of a sequence).
+        The borders of windows may be shifted, so that a position is not always read with the same items before it.
         In the next-basket split a window has the targets that are predicted from these positions: each item of the
         second basket and of later ones exactly once. Validation and test: a window with one target for each user who
         has such a case, or for each item of the user's basket, in order.
+
+        Args:
+            split: which.
+            shift: by how much less than `max_len` a first window in training reads if others follow, (n_users,) or one
+                number, from 0 to `largest_shift`.
         """
         begin, end = self.offsets[:-1], self.offsets[1:]
         validation, test = self.held_out
@@ -367,27 +373,34 @@ class Sequences:
             user = np.repeat(user, of_user)
             stop = stop[user]
             return Windows(user, np.maximum(begin[user], stop - self.max_len), stop, first, np.ones_like(stop))
-        if self.basket_start is not None:
-            return self._windows_of_baskets(self.basket_start)
-        stride = max(1, self.max_len // 2)
         n_targets = np.maximum(0, validation - begin - 1)  # all but the first item and those held out
-        n_windows = (n_targets > 0) + np.maximum(0, -(-(n_targets - self.max_len) // stride))
+        longest_first = np.where(n_targets > self.max_len, self.max_len - shift, self.max_len)
+        if self.basket_start is not None:
+            return self._windows_of_baskets(self.basket_start, longest_first)
+        stride = max(1, self.max_len // 2)
+        n_windows = (n_targets > 0) + np.maximum(0, -(-(n_targets - longest_first) // stride))
         user = np.repeat(np.arange(self.n_users), n_windows)
         index = np.arange(len(user)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
         first, total = begin[user], n_targets[user]
-        before = np.where(index == 0, 0, self.max_len + (index - 1) * stride)  # targets in earlier windows
-        upto = np.minimum(self.max_len + index * stride, total)
+        before = np.where(index == 0, 0, longest_first[user] + (index - 1) * stride)  # targets in earlier windows
+        upto = np.minimum(longest_first[user] + index * stride, total)
         start = first + np.maximum(0, upto - self.max_len)
         return Windows(user, start, first + upto, first + before + 1, upto - before)
 
-    def _windows_of_baskets(self, basket_start: np.ndarray) -> Windows:
+    @property
+    def largest_shift(self) -> int:
+        """By how much the borders of training windows can be shifted; one more would be the same borders again."""
+        return max(1, self.max_len // 2) - 1
+
+    def _windows_of_baskets(self, basket_start: np.ndarray, longest_first: np.ndarray) -> Windows:
         """Return what is read and scored in training, where a target is predicted from the item before its basket."""
         of_item = np.repeat(np.arange(self.n_users), np.diff(self.offsets))
         place = np.arange(len(self.items))
         targets = place[(basket_start > self.offsets[of_item]) & (place < self.held_out[0][of_item])]
         user, at = of_item[targets], basket_start[targets] - 1
         index = at - self.offsets[user]  # which window scores it: the first one, or which of the later ones
-        window = np.where(index < self.max_len, 0, 1 + (index - self.max_len) // max(1, self.max_len // 2))
+        later = index - longest_first[user]
+        window = np.where(later < 0, 0, 1 + later // max(1, self.max_len // 2))
         new = np.flatnonzero((np.diff(user, prepend=-1) != 0) | (np.diff(window, prepend=-1) != 0))
         n_targets = np.diff(new, append=len(targets))
         stop = at[new + n_targets - 1] + 1

@@ -163,7 +163,7 @@ class Training:
     """A training, step by step: what `fit` runs between validations, and benchmarks alone.
 
     Attributes:
-        windows: the training windows of the sequences; an epoch scores each once.
+        windows: the training windows of the epoch; their borders move from one epoch to the next.
         fabric: the device and the precision, of this process and maybe of others.
         optimizer: Adam, as Fabric wraps it.
         average: its `module` has the averaged weights.
@@ -189,7 +189,7 @@ class Training:
         self.average = AveragedModel(recommender, avg_fn=partial(_averaged, config.averaging))
 
     def epoch(self, number: int) -> Iterator[tuple[int, float]]:
-        """Train on every window once; yield after each step how many targets it had, and their loss.
+        """Train on every position once; yield after each step how many targets it had, and their loss.
 
         Where several processes train, the targets are those of all, and the loss is the sum over this one's share.
 
@@ -199,7 +199,10 @@ class Training:
         fabric, loss = self.fabric, self.loss
         torch.manual_seed(self.config.seed + 1_000_003 * (number + 1))  # the same after a restart
         self.model.train()
-        batches = _batches(self.windows, self.config.batch_size, np.random.default_rng((self.config.seed, number)))
+        rng = np.random.default_rng((self.config.seed, number))
+        shift = rng.integers(self.sequences.largest_shift + 1, size=self.sequences.n_users)
+        self.windows = self.sequences.windows("train", shift)
+        batches = _batches(self.windows, self.config.batch_size, rng)
         mean = self.windows.n_targets.sum() / len(batches)  # one divisor for all, so that every target weighs the same
         for chosen in batches:
             batch = self.sequences.batch(self.windows, chosen)

@@ -16,6 +16,7 @@ from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training.loop import Training, TrainingConfig
+from tests.data.test_sequences import some_shift
 
 baskets = st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=7), min_size=1, max_size=9)
 ENOUGH = [[[1, 2], [3], [4, 5, 1], [2, 7]], [[0, 1], [2], [0, 1, 2], [0]]]
@@ -38,8 +39,13 @@ def once(basket):
     return list(dict.fromkeys(basket))
 
 
-@given(st.lists(baskets, max_size=4), st.sampled_from([1, 2, 3, 8, 50]), st.sampled_from(["basket", "time"]))
-def test_windows_are_those_of_plain_loops(users, max_len, column):
+@given(
+    st.lists(baskets, max_size=4),
+    st.sampled_from([1, 2, 3, 8, 50]),
+    st.sampled_from(["basket", "time"]),
+    st.integers(0, 9),
+)
+def test_windows_are_those_of_plain_loops(users, max_len, column, seed):
     users = [*users, *ENOUGH]
     sequences = Sequences.from_log(a_log(users, column), max_len=max_len, split="next-basket")
     kept = [[once(basket) for basket in of_user] for of_user in users]
@@ -55,7 +61,7 @@ def test_windows_are_those_of_plain_loops(users, max_len, column):
             for nth, item in enumerate(basket if before else ()):
                 expected[split][user, len(before) + nth] = (item, before)
     for split, cases in expected.items():
-        windows = sequences.windows(split)
+        windows = sequences.windows(split, some_shift(sequences, seed))
         batch = sequences.batch(windows, np.arange(len(windows)))
         found = {}
         for row in range(len(windows)):

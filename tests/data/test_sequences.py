@@ -27,9 +27,13 @@ def assert_same_sequences(one, other):
     np.testing.assert_array_equal(one.before, other.before)
 
 
-def read_back(sequences, split):
+def some_shift(sequences, seed):
+    return np.random.default_rng(seed).integers(sequences.largest_shift + 1, size=sequences.n_users)
+
+
+def read_back(sequences, split, shift=0):
     """Every (user, what is read up to and with the position, target) of a split, through padded batches."""
-    windows = sequences.windows(split)
+    windows = sequences.windows(split, shift)
     for chosen in np.array_split(np.arange(len(windows)), max(1, len(windows) // 3)):
         batch = sequences.batch(windows, chosen)
         for row, window in enumerate(chosen):
@@ -39,8 +43,12 @@ def read_back(sequences, split):
                     yield int(windows.user[window]), batch.items[row, : at + 1].tolist(), target
 
 
-@given(st.lists(st.lists(st.integers(0, 9), min_size=5, max_size=40), min_size=1, max_size=5), st.integers(1, 9))
-def test_every_split_is_the_protocol(lists, max_len):
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=5, max_size=40), min_size=1, max_size=5),
+    st.integers(1, 9),
+    st.integers(0, 9),
+)
+def test_every_split_is_the_protocol(lists, max_len, seed):
     sequences = sequences_of(lists, max_len)
     own = [[int(np.flatnonzero(sequences.item_ids == item)[0]) for item in items] for items in lists]
     for split, place in (("test", -1), ("validation", -2)):
@@ -48,7 +56,8 @@ def test_every_split_is_the_protocol(lists, max_len):
         assert list(read_back(sequences, split)) == expected
     counts = [sum(items[:-2].count(v) for items in own) for v in range(sequences.n_items)]
     assert sequences.training_counts().tolist() == counts
-    trained = list(read_back(sequences, "train"))
+    shift = some_shift(sequences, seed)
+    trained = list(read_back(sequences, "train", shift))
     assert sorted((user, target) for user, _, target in trained) == sorted(
         (user, target) for user, items in enumerate(own) for target in items[1:-2]
     )
@@ -58,6 +67,9 @@ def test_every_split_is_the_protocol(lists, max_len):
             assert target == items[place]
             assert read == items[place - len(read) : place]
             assert min(place, max_len - max(1, max_len // 2) + 1) <= len(read) <= max_len
+        first = sequences.windows("train", shift).lengths[sequences.windows("train", shift).user == user]
+        if len(items) - 3 > max_len:
+            assert first[0] == max_len - shift[user]
 
 
 def test_padding_is_the_code_behind_the_last_item():

@@ -58,12 +58,23 @@ def test_steps_taken_alone_are_those_of_fit(sequences, loss):
     (row,) = fit(trained[0], sequences, config, "cpu").to_dict("records")
     training = Training(trained[1], sequences, config, "cpu")
     steps = list(training.epoch(0))
-    windows = sequences.windows("train")
-    assert len(steps) == -(-len(windows) // 8)
-    assert sum(targets for targets, _ in steps) == windows.n_targets.sum()
-    assert row["loss"] == sum(loss for _, loss in steps) / windows.n_targets.sum()
+    n_targets = sequences.windows("train").n_targets.sum()
+    assert len(steps) == -(-len(training.windows) // 8)
+    assert sum(targets for targets, _ in steps) == training.windows.n_targets.sum() == n_targets
+    assert row["loss"] == sum(loss for _, loss in steps) / n_targets
     for one, other in zip(trained[0].parameters(), training.average.module.parameters(), strict=True):
         np.testing.assert_array_equal(one.detach(), other.detach())
+
+
+def test_each_epoch_draws_other_borders_of_windows(sequences):
+    recommender = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head("Softmax"), 40)
+    training, seen = Training(recommender, sequences, TrainingConfig(batch_size=8), "cpu"), []
+    for epoch in (0, 1, 0):
+        list(training.epoch(epoch))
+        seen.append((training.windows.stop.tolist(), training.windows.n_targets.sum()))
+    assert seen[0] == seen[2]
+    assert seen[0][0] != seen[1][0]
+    assert seen[0][1] == seen[1][1]
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.15, 0.99])
@@ -76,7 +87,7 @@ def test_the_average_is_the_moving_average_of_the_weights_after_each_step(sequen
     for step, weight in enumerate(seen[1:], start=1):
         kept = min(decay, (1 + step) / (10 + step))
         expected = kept * expected + (1 - kept) * weight
-    averaged = training.average.module.embedding.weight
+    averaged = training.average.module.get_parameter("embedding.weight")
     torch.testing.assert_close(averaged, expected, rtol=0, atol=1e-6)
     assert torch.equal(averaged, seen[-1]) == (decay == 0)
 
@@ -289,8 +300,9 @@ def test_every_target_weighs_the_same_whatever_else_is_in_its_batch(sequences, m
     recommender = Recommender(
         GRU4RecConfig(d=8, hidden=8, dropout=0), parse_head("Softmax + C"), sequences.n_items
     ).double()
-    windows = sequences.windows("train")
-    loop.fit(recommender, sequences, TrainingConfig(epochs=1, batch_size=7, precision="float64"), "cpu")
+    training = Training(recommender, sequences, TrainingConfig(batch_size=7, precision="float64"), "cpu")
+    list(training.epoch(0))
+    windows = training.windows
     assert len(steps) == -(-len(windows) // 7) > 2
     recommender.zero_grad()
     batch = sequences.batch(windows, np.arange(len(windows)))
