@@ -1,6 +1,6 @@
 """Which recipe trains an encoder best? One change after another to a base recipe, on several logs, with several seeds.
 
-    python benchmarks/recipes.py --data ml-100k.inter --encoder SASRec --recipe "" --recipe "prenorm init=0.02 root"
+    python benchmarks/recipes.py --data ml-100k.inter --encoder SASRec --recipe "" --recipe "postnorm rate=1e-3"
 
 A recipe is a list of settings that differ from the base (`Recipe`). A row a training is added to the JSON lines; what
 is there already is not trained again, so the command can be stopped and repeated, and several may write to one file.
@@ -10,19 +10,20 @@ import itertools
 import json
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import typer
 from torch import nn
 
-from cprlab.data import Sequences, Windows, load_sequences
+from cprlab.data import Sequences, load_sequences
 from cprlab.evaluation import evaluate, mean
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
-from cprlab.models.encoders import SASRec
 from cprlab.training import TrainingConfig
 from cprlab.training.loop import Training
 
@@ -48,10 +49,11 @@ class Recipe:
         warmup: steps over which the rate rises to its value.
         falling: the rate falls with 1/√step after the warm-up.
         init: standard deviation of the item embeddings; 0 is Xavier's.
-        root: embeddings are multiplied by √d at the input.
-        prenorm: layers normalise what they read; a last LayerNorm what each gives (SASRec).
+        root: GRU4Rec's inputs are multiplied by √d too.
+        plain: SASRec's are not.
+        postnorm: SASRec's sublayers normalise their sums, as RecBole's do, and not what they read.
         norm: a LayerNorm on the states (GRU4Rec).
-        moving: the borders of windows move from epoch to epoch.
+        fixed: the borders of windows stand still from epoch to epoch.
         max_len: items read.
     """
 
@@ -61,7 +63,7 @@ class Recipe:
     activation: str = "gelu"
     dropout: float = 0.3
     attention: float = -1.0
-    rate: float = 2e-3
+    rate: float = 4e-3
     beta: float = 0.999
     decay: float = 0.0
     batch: int = 64
@@ -70,9 +72,10 @@ class Recipe:
     falling: bool = False
     init: float = 0.0
     root: bool = False
-    prenorm: bool = False
+    plain: bool = False
+    postnorm: bool = False
     norm: bool = False
-    moving: bool = False
+    fixed: bool = False
     max_len: int = 50
 
 
@@ -86,27 +89,12 @@ def read_recipe(text: str) -> Recipe:
     return Recipe(**given)
 
 
-class PreNorm(SASRec):
-    """SASRec whose layers normalise what they read; one more LayerNorm normalises what each layer gives."""
-
-    def __init__(self, config: SASRecConfig, max_len: int) -> None:
-        super().__init__(config, max_len)
-        self.add_module("norm", nn.Identity())
-        self.last = nn.LayerNorm(config.d, eps=config.norm_eps)
-        for layer in self.layers:
-            layer.norm_first = True  # type: ignore[assignment]
-
-    def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
-        """Return states (B, L, layers, d)."""
-        return self.last(super().forward(embedded, valid, users))
-
-
 class Changed(nn.Module):
-    """An encoder with √d before it and a LayerNorm behind it, or either."""
+    """An encoder whose inputs are multiplied by a number, with a LayerNorm behind it or none."""
 
-    def __init__(self, encoder: nn.Module, d: int, root: bool, norm: bool) -> None:
+    def __init__(self, encoder: nn.Module, d: int, scale: float, norm: bool) -> None:
         super().__init__()
-        self.encoder, self.scale = encoder, math.sqrt(d) if root else 1.0
+        self.encoder, self.scale = encoder, scale
         self.norm = nn.LayerNorm(d) if norm else nn.Identity()
 
     def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
@@ -125,29 +113,14 @@ def build(recipe: Recipe, encoder: str, head: str, sequences: Sequences) -> Reco
             activation=recipe.activation,
             dropout=recipe.dropout,
             attention_dropout=attention,
+            norm_first=not recipe.postnorm,
         )
     recommender = Recommender(config, parse_head(head), sequences.n_items, max_len=sequences.max_len)
-    if recipe.prenorm:
-        assert isinstance(config, SASRecConfig)
-        recommender.encoder = PreNorm(config, sequences.max_len)
-    if recipe.root or recipe.norm:
-        recommender.encoder = Changed(recommender.encoder, config.d, recipe.root, recipe.norm)
+    scale = math.sqrt(config.d) ** (recipe.root - recipe.plain)
+    recommender.encoder = Changed(recommender.encoder, config.d, scale, recipe.norm)
     if recipe.init:
         nn.init.normal_(recommender.embedding.weight, std=recipe.init)
     return recommender
-
-
-def moved(sequences: Sequences, rng: np.random.Generator) -> Windows:
-    """Return training windows of `max_len` whose borders lie elsewhere each time; every position is a target once."""
-    begin, stop = sequences.offsets[:-1], sequences.held_out[0]
-    length, stride = sequences.max_len, max(1, sequences.max_len // 2)
-    rows = []
-    for user, (first, last) in enumerate(zip(begin, stop - 1, strict=True)):  # targets are first + 1 … last
-        done, upto = first, min(last, first + int(rng.integers(stride, length + 1)))
-        while done < last:
-            rows.append((user, max(first, upto - length), upto, done + 1, upto - done))
-            done, upto = upto, min(last, upto + stride)
-    return Windows(*np.array(rows, dtype=np.int64).T)
 
 
 def train(recipe: Recipe, encoder: str, head: str, sequences: Sequences, seed: int, epochs: int, patience: int) -> dict:
@@ -165,9 +138,6 @@ def train(recipe: Recipe, encoder: str, head: str, sequences: Sequences, seed: i
     best: dict[str, torch.Tensor] = {}
     step, began = 0, time.perf_counter()
     for epoch in range(epochs):
-        rng = np.random.default_rng((seed, epoch, 1))
-        if recipe.moving:
-            training.windows = moved(sequences, rng)
         loss = 0.0
         for _, value in training.epoch(epoch):
             step += 1
@@ -220,7 +190,8 @@ def main(
             continue
         taken = read_recipe(text)
         sequences = load_sequences(source, max_len=taken.max_len)
-        row = {"asked": asked} | train(taken, kind, name, sequences, number, epochs, patience)
+        with patch.object(Sequences, "largest_shift", 0) if taken.fixed else nullcontext():
+            row = {"asked": asked} | train(taken, kind, name, sequences, number, epochs, patience)
         with out.open("a", encoding="utf-8") as file:
             print(json.dumps(row), file=file, flush=True)
 

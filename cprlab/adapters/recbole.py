@@ -241,6 +241,7 @@ def _sasrec(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig, W
         dropout=config["hidden_dropout_prob"],
         attention_dropout=config["attn_dropout_prob"],
         activation=config["hidden_act"],
+        norm_first=False,
         norm_eps=config["layer_norm_eps"],
     )
     weights = {

@@ -1,5 +1,6 @@
 """Encoders: embedded items in, the states of every layer at every position out."""
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -24,9 +25,9 @@ class GRU4RecConfig(Config):
 
     name: Literal["GRU4Rec"] = "GRU4Rec"
     d: int = pydantic.Field(64, ge=1)
-    hidden: int = pydantic.Field(64, ge=1)
+    hidden: int = pydantic.Field(128, ge=1)
     layers: int = pydantic.Field(1, ge=1, le=100)
-    dropout: float = pydantic.Field(0.0, ge=0, lt=1)
+    dropout: float = pydantic.Field(0.3, ge=0, lt=1)
     recurrent_bias: bool = False
 
 
@@ -41,6 +42,8 @@ class SASRecConfig(Config):
         dropout: share of the embedded inputs and of each sublayer's output that is dropped in training.
         attention_dropout: share of the attention weights that is dropped in training.
         activation: of the feed-forward networks.
+        norm_first: the layers normalise what they read, and their states are normalised (pre-norm); otherwise the
+            embedded inputs are normalised, and after each sublayer its sum with its input (post-norm), as RecBole does.
         norm_eps: added to variances in LayerNorm.
     """
 
@@ -49,9 +52,10 @@ class SASRecConfig(Config):
     layers: int = pydantic.Field(2, ge=1, le=100)
     heads: int = pydantic.Field(2, ge=1)
     inner: int = pydantic.Field(256, ge=1)
-    dropout: float = pydantic.Field(0.0, ge=0, lt=1)
-    attention_dropout: float = pydantic.Field(0.1, ge=0, lt=1)
+    dropout: float = pydantic.Field(0.3, ge=0, lt=1)
+    attention_dropout: float = pydantic.Field(0.3, ge=0, lt=1)
     activation: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = "gelu"
+    norm_first: bool = True
     norm_eps: float = pydantic.Field(1e-12, gt=0)
 
     @pydantic.model_validator(mode="after")
@@ -112,13 +116,15 @@ class GRU4Rec(nn.Module):
 
 
 class SASRec(nn.Module):
-    """Item and position embeddings, LayerNorm, dropout, causal transformer layers (Kang & McAuley, ICDM 2018).
+    """Item and position embeddings, dropout, causal transformer layers, LayerNorm (Kang & McAuley, ICDM 2018).
 
-    The layers normalise after each sublayer, as RecBole's do.
+    In the pre-norm form the item embeddings are multiplied by √d (Vaswani et al., NeurIPS 2017), as in the paper's own
+    code, and the LayerNorm is of each layer's states; in the post-norm form it is of the embedded inputs.
     """
 
     def __init__(self, config: SASRecConfig, max_len: int) -> None:
         super().__init__()
+        self.norm_first, self.scale = config.norm_first, math.sqrt(config.d) if config.norm_first else 1.0
         self.positions = nn.Embedding(max_len, config.d)
         self.norm = nn.LayerNorm(config.d, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
@@ -136,6 +142,7 @@ class SASRec(nn.Module):
                 activation=others.get(config.activation, config.activation),
                 layer_norm_eps=config.norm_eps,
                 batch_first=True,
+                norm_first=config.norm_first,
             )
             for _ in range(config.layers)
         ]
@@ -159,12 +166,13 @@ class SASRec(nn.Module):
                 f"SASRec has {len(self.positions.weight)} positions and cannot read {length} items; "
                 "set the recommender's max_len to the longest history that is read."
             )
-        x = self.dropout(self.norm(embedded + self.positions.weight[:length]))
+        x = self.scale * embedded + self.positions.weight[:length]
+        x = self.dropout(x if self.norm_first else self.norm(x))
         later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
         states = []
         for layer in self.layers:
             x = layer(x, src_mask=later, src_key_padding_mask=~valid)
-            states.append(x)
+            states.append(self.norm(x) if self.norm_first else x)
         return torch.stack(states, dim=2)
 
 

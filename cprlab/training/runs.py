@@ -114,7 +114,7 @@ class Run:
         folder = Path(folder)
         try:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            config = RunConfig(**record["config"])
+            config = RunConfig(**_with_earlier_defaults(record["config"]))
             data = record["data"]
             if not all(type(data[name]) is int and data[name] > 0 for name in ("items", "users", "max_len")):
                 raise ValueError("its data have no items, no users or no histories")
@@ -148,6 +148,15 @@ class Run:
                 f"{self.folder} was trained on other data ({_in_words(own)}) than these ({_in_words(given)}); give "
                 "that log, with the same --users."
             )
+
+
+def _with_earlier_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration with what later versions added to it, as earlier ones had it."""
+    norm = {"norm_first": False} if config["encoder"]["name"] == "SASRec" else {}
+    return config | {
+        "encoder": norm | config["encoder"],
+        "training": {"averaging": 0.0} | config["training"],
+    }
 
 
 def train(

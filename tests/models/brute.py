@@ -43,7 +43,8 @@ def logits(recommender, history, user=None):
                 rest = ("self_attn.out_proj", "norm1", "linear1", "linear2", "norm2")
                 layers.append(read + [linear(f"{name}.{part}") for part in rest])
             positions, norm = weights["encoder.positions.weight"], linear("encoder.norm")
-            states = sasrec(inputs, positions, norm, layers, first.self_attn.num_heads, eps=first.norm1.eps)
+            eps, form = first.norm1.eps, prenorm_sasrec if first.norm_first else sasrec
+            states = form(inputs, positions, norm, layers, first.self_attn.num_heads, eps=eps)
         case "MF":
             states = [[weights["encoder.users.weight"][user]] for _ in history]
     config, n = recommender.head.config, recommender.n_items
@@ -84,23 +85,43 @@ def gru(inputs, layers, dense):
     return states
 
 
-def sasrec(inputs, positions, norm, layers, heads, eps, activation=lambda x: x * (1 + erf(x / math.sqrt(2))) / 2):
-    """Post-norm transformer layers; each position attends to itself and earlier ones."""
-    xs = [layer_norm(x + positions[t], norm, eps) for t, x in enumerate(inputs)]
-    states = [[] for _ in xs]
-    for query, key, value, out, norm1, linear1, linear2, norm2 in layers:
-        queries, keys, values = ([apply(role, x) for x in xs] for role in (query, key, value))
-        after = []
-        for t, x in enumerate(xs):
-            mixed = []
-            for part in np.split(np.arange(len(x)), heads):
-                weights = softmax([queries[t][part] @ keys[j][part] / math.sqrt(len(part)) for j in range(t + 1)])
-                mixed.append(sum(weight * values[j][part] for j, weight in enumerate(weights)))
-            x = layer_norm(x + apply(out, np.concatenate(mixed)), norm1, eps)
-            after.append(layer_norm(x + apply(linear2, activation(apply(linear1, x))), norm2, eps))
-            states[t].append(after[-1])
-        xs = after
-    return states
+def gelu(x):
+    return x * (1 + erf(x / math.sqrt(2))) / 2
+
+
+def attended(xs, layer, heads):
+    """What each position gets of itself and earlier ones."""
+    query, key, value, out = layer[:4]
+    queries, keys, values = ([apply(role, x) for x in xs] for role in (query, key, value))
+    for t, x in enumerate(xs):
+        mixed = []
+        for part in np.split(np.arange(len(x)), heads):
+            weights = softmax([queries[t][part] @ keys[j][part] / math.sqrt(len(part)) for j in range(t + 1)])
+            mixed.append(sum(weight * values[j][part] for j, weight in enumerate(weights)))
+        yield apply(out, np.concatenate(mixed))
+
+
+def sasrec(inputs, positions, norm, layers, heads, eps, activation=gelu):
+    """Post-norm transformer layers."""
+    xs, states = [layer_norm(x + positions[t], norm, eps) for t, x in enumerate(inputs)], []
+    for layer in layers:
+        norm1, linear1, linear2, norm2 = layer[4:]
+        xs = [layer_norm(x + got, norm1, eps) for x, got in zip(xs, attended(xs, layer, heads), strict=True)]
+        xs = [layer_norm(x + apply(linear2, activation(apply(linear1, x))), norm2, eps) for x in xs]
+        states.append(xs)
+    return [list(of_position) for of_position in zip(*states, strict=True)]
+
+
+def prenorm_sasrec(inputs, positions, norm, layers, heads, eps):
+    """Pre-norm transformer layers; a layer's states are normalised."""
+    xs, states = [math.sqrt(len(x)) * x + positions[t] for t, x in enumerate(inputs)], []
+    for layer in layers:
+        norm1, linear1, linear2, norm2 = layer[4:]
+        read = [layer_norm(x, norm1, eps) for x in xs]
+        xs = [x + got for x, got in zip(xs, attended(read, layer, heads), strict=True)]
+        xs = [x + apply(linear2, gelu(apply(linear1, layer_norm(x, norm2, eps)))) for x in xs]
+        states.append([layer_norm(x, norm, eps) for x in xs])
+    return [list(of_position) for of_position in zip(*states, strict=True)]
 
 
 def partitioned(config, states, history, weight, maps, mix, static, learned=None, scale=None):

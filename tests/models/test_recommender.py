@@ -52,6 +52,7 @@ ENCODERS: dict[str, EncoderConfig] = {
     "GRU4Rec": GRU4RecConfig(d=6, hidden=5),
     "GRU4Rec, 3 layers": GRU4RecConfig(d=6, hidden=5, layers=3, recurrent_bias=True),
     "SASRec": SASRecConfig(d=6, inner=7, heads=3, layers=3),
+    "SASRec, post-norm": SASRecConfig(d=6, inner=7, heads=3, layers=2, norm_first=False),
     "MF": MFConfig(d=6),
 }
 

@@ -54,8 +54,8 @@ def test_a_sample_keeps_cases_whole_and_in_order():
 @pytest.mark.parametrize(
     ("encoder", "head"),
     [
-        (GRU4RecConfig(d=6, hidden=5), "Softmax"),
-        (SASRecConfig(d=6, layers=1, heads=2, inner=8), "Softmax (tied=False)"),
+        (GRU4RecConfig(d=6, hidden=5, dropout=0), "Softmax"),
+        (SASRecConfig(d=6, layers=1, heads=2, inner=8, dropout=0, attention_dropout=0), "Softmax (tied=False)"),
         (MFConfig(d=6), "Softmax"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_recommenders_own_probabilities_come_back(sequences, encoder, head):
 
 def test_items_that_can_never_come_are_left_out_and_the_others_renumbered(sequences):
     torch.manual_seed(0)
-    model = Recommender(GRU4RecConfig(d=6, hidden=5), parse_head("Softmax"), sequences.n_items).double()
+    model = Recommender(GRU4RecConfig(d=6, hidden=5, dropout=0), parse_head("Softmax"), sequences.n_items).double()
     model.item_bias = nn.Parameter(torch.randn(sequences.n_items + 1, dtype=torch.float64))
     never = [0, 3, sequences.n_items - 1]
     with torch.no_grad():
@@ -101,7 +101,9 @@ def test_items_that_can_never_come_are_left_out_and_the_others_renumbered(sequen
 
 def test_the_states_of_a_cpr_head_are_taken_by_name(sequences):
     torch.manual_seed(0)
-    model = Recommender(GRU4RecConfig(d=6, hidden=5), parse_head("Softmax + CPR:4"), sequences.n_items).double()
+    model = Recommender(
+        GRU4RecConfig(d=6, hidden=5, dropout=0), parse_head("Softmax + CPR:4"), sequences.n_items
+    ).double()
     histories, targets = [[1, 2], [3]], [4, 5]
     items, at, _ = model.collate(histories)
     for facet in ("V", "C", "R4", "P"):
@@ -109,7 +111,7 @@ def test_the_states_of_a_cpr_head_are_taken_by_name(sequences):
         assert snapshot.states.tolist() == model(items, at)[facet][:, 0].tolist()
     with pytest.raises(ConfigError, match="no hidden state 'R5'; it has: V, R4, C, P"):
         Snapshot.from_recommender(model, histories, targets, facet="R5")
-    other = Recommender(GRU4RecConfig(d=6, hidden=5), parse_head("Softmax + CP + F"), sequences.n_items)
+    other = Recommender(GRU4RecConfig(d=6, hidden=5, dropout=0), parse_head("Softmax + CP + F"), sequences.n_items)
     for facet in ("F", "L"):
         with pytest.raises(ConfigError, match=f"no hidden state '{facet}'; it has: V, C, P\\.$"):
             Snapshot.from_recommender(other, histories, targets, facet=facet)
@@ -117,7 +119,9 @@ def test_the_states_of_a_cpr_head_are_taken_by_name(sequences):
 
 def test_one_state_of_a_mixture_is_taken_by_name(sequences):
     torch.manual_seed(0)
-    model = Recommender(GRU4RecConfig(d=6, hidden=5), parse_head("MoS:2 dynamic"), sequences.n_items).double()
+    model = Recommender(
+        GRU4RecConfig(d=6, hidden=5, dropout=0), parse_head("MoS:2 dynamic"), sequences.n_items
+    ).double()
     items, at, _ = model.collate([[1, 2], [3]])
     for facet in ("V", "V_2"):
         snapshot = Snapshot.from_recommender(model, [[1, 2], [3]], [4, 5], facet=facet)
@@ -129,7 +133,7 @@ def test_one_state_of_a_mixture_is_taken_by_name(sequences):
 
 def test_what_a_recommender_cannot_give_is_refused(sequences):
     def model(head):
-        return Recommender(GRU4RecConfig(d=6, hidden=5), parse_head(head), sequences.n_items)
+        return Recommender(GRU4RecConfig(d=6, hidden=5, dropout=0), parse_head(head), sequences.n_items)
 
     with pytest.raises(ConfigError, match="mixture of softmaxes has several hidden states"):
         Snapshot.from_recommender(model("MoS:2"), [[1]], [2])

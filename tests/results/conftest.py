@@ -12,7 +12,10 @@ from cprlab.results import keep_all, read_results
 from cprlab.training import RunConfig, TrainingConfig, train
 from tests.conftest import random_log
 
-SMALL = {"GRU4Rec": GRU4RecConfig(d=8, hidden=8), "SASRec": SASRecConfig(d=8, inner=8)}
+SMALL = {
+    "GRU4Rec": GRU4RecConfig(d=8, hidden=8, dropout=0),
+    "SASRec": SASRecConfig(d=8, inner=8, dropout=0, attention_dropout=0),
+}
 # Of each head, its seeds with each encoder; those that count have neither.
 ASKED: dict[str, dict[str, tuple[int, ...]]] = {
     "Softmax": {"GRU4Rec": (0, 1), "SASRec": (0,)},
@@ -56,7 +59,7 @@ def tiny(tmp_path_factory):
         for head, encoders in ASKED.items():
             for encoder, seeds in encoders.items():
                 for seed in seeds:
-                    training = TrainingConfig(epochs=2, batch_size=16, seed=seed)
+                    training = TrainingConfig(epochs=2, batch_size=16, learning_rate=0.02, seed=seed)
                     config = RunConfig(encoder=SMALL[encoder], head=head, training=training)
                     runs.append(train(sequences, config, folder / "runs", "cpu"))
     kept, refused = keep_all(folder / "runs", folder / "results")

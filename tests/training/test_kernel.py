@@ -39,7 +39,7 @@ KINDS = (
 
 def build(head, n_items, biased, dtype=torch.float64, spread=0.5):
     torch.manual_seed(n_items)
-    recommender = Recommender(GRU4RecConfig(d=8, hidden=6), parse_head(head), n_items).to(dtype)
+    recommender = Recommender(GRU4RecConfig(d=8, hidden=6, dropout=0), parse_head(head), n_items).to(dtype)
     if biased:
         recommender.item_bias = torch.nn.Parameter(torch.zeros(n_items + 1, dtype=dtype))
     with torch.no_grad():
@@ -239,7 +239,9 @@ def test_of_equal_numbers_as_many_are_the_largest_as_are_asked_for(n, dtype):
 
 
 def test_halves_of_a_batch_side_by_side_have_the_same_digits(sequences, monkeypatch):
-    recommender = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head("Softmax + CPR:5 + Mi"), sequences.n_items)
+    recommender = Recommender(
+        GRU4RecConfig(d=8, hidden=8, dropout=0), parse_head("Softmax + CPR:5 + Mi"), sequences.n_items
+    )
     batch = sequences.batch(sequences.windows("train"), np.arange(7))
     shares = []
 

@@ -27,9 +27,12 @@ def weights(run):
 
 
 EVERY: list[tuple[EncoderConfig, str, str]] = [
-    (GRU4RecConfig(d=8, hidden=8), "Softmax", loss) for loss in ("BPR", "BCE", "gBCE", "sampled")
+    (GRU4RecConfig(d=8, hidden=8, dropout=0), "Softmax", loss) for loss in ("BPR", "BCE", "gBCE", "sampled")
 ]
-EVERY += [(SASRecConfig(d=8, inner=8), head, "CE") for head in ("Softmax (post)", "MoS:2 static + C", "RepeatNet")]
+EVERY += [
+    (SASRecConfig(d=8, inner=8, dropout=0, attention_dropout=0), head, "CE")
+    for head in ("Softmax (post)", "MoS:2 static + C", "RepeatNet")
+]
 EVERY += [(MFConfig(d=8), "MoS:3 + R:5", "CE"), (MFConfig(d=8), "Softmax + CP (tied=False)", "gBCE")]
 
 
@@ -67,7 +70,7 @@ def test_steps_taken_alone_are_those_of_fit(sequences, loss):
 
 
 def test_each_epoch_draws_other_borders_of_windows(sequences):
-    recommender = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head("Softmax"), 40)
+    recommender = Recommender(GRU4RecConfig(d=8, hidden=8, dropout=0), parse_head("Softmax"), 40)
     training, seen = Training(recommender, sequences, TrainingConfig(batch_size=8), "cpu"), []
     for epoch in (0, 1, 0):
         list(training.epoch(epoch))
@@ -80,7 +83,7 @@ def test_each_epoch_draws_other_borders_of_windows(sequences):
 @pytest.mark.parametrize("decay", [0.0, 0.15, 0.99])
 def test_the_average_is_the_moving_average_of_the_weights_after_each_step(sequences, decay):
     torch.manual_seed(5)
-    recommender = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head("Softmax"), 40)
+    recommender = Recommender(GRU4RecConfig(d=8, hidden=8, dropout=0), parse_head("Softmax"), 40)
     training = Training(recommender, sequences, TrainingConfig(batch_size=8, averaging=decay), "cpu")
     seen = [recommender.embedding.weight.detach().clone() for _ in training.epoch(0)]
     expected = seen[0]

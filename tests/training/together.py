@@ -13,7 +13,7 @@ from cprlab.training import RunConfig, TrainingConfig, loop, train
 
 BATCH = 4
 TRAINING = TrainingConfig(epochs=3, batch_size=BATCH, negatives=5, precision="float64")
-GRU, SAS = GRU4RecConfig(d=8, hidden=8), SASRecConfig(d=8, inner=8, attention_dropout=0)
+GRU, SAS = GRU4RecConfig(d=8, hidden=8, dropout=0), SASRecConfig(d=8, inner=8, attention_dropout=0, dropout=0)
 CONFIGS = [
     RunConfig(encoder=GRU, head="Softmax", training=TRAINING),
     RunConfig(encoder=SAS, head="Softmax + CPR:5 + Mi", training=TRAINING),
