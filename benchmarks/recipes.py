@@ -2,8 +2,10 @@
 
     python benchmarks/recipes.py --data ml-100k.inter --encoder SASRec --recipe "" --recipe "postnorm rate=1e-3"
 
-A recipe is a list of settings that differ from the base (`Recipe`). A row a training is added to the JSON lines; what
-is there already is not trained again, so the command can be stopped and repeated, and several may write to one file.
+A recipe is a list of settings that differ from the base (`Recipe`), which is what cprlab does by default. A row a
+training is added to the JSON lines; what is there already is not trained again, so the command can be stopped and
+repeated, and several may write to one file. With --write PAGE and no --data nothing is trained: the rows become the
+table between `<!-- recipes -->` and `<!-- end -->` of a Markdown page.
 """
 
 import itertools
@@ -17,12 +19,14 @@ from typing import Annotated, Any
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import torch
 import typer
 from torch import nn
 
 from cprlab.data import Sequences, load_sequences
 from cprlab.evaluation import evaluate, mean
+from cprlab.files import whole
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import TrainingConfig
 from cprlab.training.loop import Training
@@ -173,14 +177,15 @@ def train(recipe: Recipe, encoder: str, head: str, sequences: Sequences, seed: i
 
 
 def main(
-    data: Annotated[list[str], typer.Option(help="A built-in log, a file or a prepared folder; repeat for more.")],
+    data: Annotated[list[str], typer.Option(help="A built-in log, a file or a prepared folder; repeat for more.")] = [],  # noqa: B006
     recipe: Annotated[list[str], typer.Option(help="What differs from the base; repeat for more.")] = [""],  # noqa: B006
     encoder: Annotated[list[str], typer.Option(help="Repeat for more.")] = ["GRU4Rec", "SASRec"],  # noqa: B006
     head: Annotated[list[str], typer.Option(help="Repeat for more.")] = ["Softmax"],  # noqa: B006
     seed: Annotated[list[int], typer.Option(help="Repeat for more.")] = [0],  # noqa: B006
     epochs: Annotated[int, typer.Option(help="At most.")] = 200,
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without gain.")] = 10,
-    out: Annotated[Path, typer.Option(help="JSON lines.")] = Path("recipes.jsonl"),
+    out: Annotated[Path, typer.Option(help="JSON lines.")] = Path("results/recipes.jsonl"),
+    write: Annotated[Path | None, typer.Option(help="A page whose table is made of the rows.")] = None,
 ) -> None:
     """Train every head on every encoder and log with every recipe and seed."""
     for source, number, text, kind, name in itertools.product(data, seed, recipe, encoder, head):
@@ -194,6 +199,33 @@ def main(
             row = {"asked": asked} | train(taken, kind, name, sequences, number, epochs, patience)
         with out.open("a", encoding="utf-8") as file:
             print(json.dumps(row), file=file, flush=True)
+    if write is not None:
+        page = write.read_text(encoding="utf-8")
+        with whole(write) as file:
+            file.write_text(filled(page, out), encoding="utf-8")
+
+
+def filled(page: str, rows: Path) -> str:
+    """Return a Markdown page whose block of recipes holds the table made of the JSON lines."""
+    start, rest = page.split("<!-- recipes -->\n", 1)
+    return f"{start}<!-- recipes -->\n\n{table(rows)}\n\n{rest[rest.index('<!-- end -->') :]}"
+
+
+def table(rows: Path) -> str:
+    """Return Markdown: a row an encoder and recipe, a column a log: means over seeds."""
+    found = pd.json_normalize([json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()])
+    found.columns = found.columns.str.removeprefix("asked.")
+    logs = found["data"].unique()
+    lines = [f"| encoder | differs in | {' | '.join(logs)} |", f"| --- | --- |{' --- |' * len(logs)}"]
+    for (encoder, recipe), of_recipe in found.groupby(["encoder", "recipe"], sort=True):
+        cells = []
+        for name in logs:
+            of_log = of_recipe[of_recipe["data"] == name]
+            value = of_log[["validation raw", "test raw", "test post", "best_epoch"]].mean()
+            said = "{:.4f}; {:.4f}, {:.4f}; {:.0f}; {}".format(*value, len(of_log))
+            cells.append(said if len(of_log) else "")
+        lines.append(f"| {encoder} | {recipe or 'nothing'} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
