@@ -16,6 +16,7 @@ from cprlab.reports.numbers import as_text
 from cprlab.results import read_results
 from cprlab.results.page import filled, write_page
 from cprlab.results.tables import CPR, PAPER, TARGETS, compared, forest, headline, logs, targets
+from cprlab.sweeps.config import read_sweep
 from tests.browser import needs_browser
 
 ROOT = Path(__file__).parent.parent.parent
@@ -294,6 +295,19 @@ def test_what_the_command_cannot_keep_is_said_and_the_exit_code_is_1(tiny, tmp_p
     assert code == 1
     assert "does not say how its log was split; train it anew" in said
     assert called(monkeypatch, capsys, "--keep", tmp_path / "nowhere")[0] == 2
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results" / "grids").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_grids_of_the_page_can_be_swept_where_the_logs_lie(path, tmp_path, monkeypatch):
+    names = {name for name in re.findall(r"[\w-]+\.(?:inter|parquet)", path.read_text(encoding="utf-8"))}
+    for name in names:
+        (tmp_path / name).write_text("something")
+    monkeypatch.chdir(tmp_path)
+    sweep = read_sweep(path)
+    assert sweep.size == "full"
+    assert sweep.head[0] == "Softmax"
+    assert names <= {Path(data).name for data in sweep.data}
+    assert {trial.config.encoder.name for trial in sweep.grid.trials()} == {"GRU4Rec", "SASRec"}
 
 
 def test_the_page_of_accuracy_is_what_the_results_say():
