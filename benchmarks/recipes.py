@@ -46,7 +46,6 @@ class Recipe:
         dropout: of inputs and sublayers.
         attention: dropout of attention weights; below 0 as `dropout`.
         rate: of Adam.
-        beta: β₂ of Adam.
         decay: decoupled weight decay (AdamW).
         batch: windows a step.
         averaging: decay of the moving average of the weights, a step; 0 is none.
@@ -68,7 +67,6 @@ class Recipe:
     dropout: float = 0.3
     attention: float = -1.0
     rate: float = 4e-3
-    beta: float = 0.999
     decay: float = 0.0
     batch: int = 64
     averaging: float = 0.99
@@ -134,8 +132,6 @@ def train(recipe: Recipe, encoder: str, head: str, sequences: Sequences, seed: i
     config = TrainingConfig(batch_size=recipe.batch, learning_rate=recipe.rate, averaging=recipe.averaging, seed=seed)
     training = Training(recommender, sequences, config, "cpu")
     optimizer = training.optimizer
-    for group in optimizer.param_groups:
-        group["betas"] = (0.9, recipe.beta)
     judged = training.average.module
     assert isinstance(judged, Recommender)
     curve: list[dict[str, float]] = []

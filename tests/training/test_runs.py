@@ -227,6 +227,17 @@ def test_a_damaged_run_is_refused_in_a_sentence(sequences, tmp_path, harm):
         Run.load(folder)
 
 
+def test_a_run_of_an_earlier_version_keeps_its_form_of_sasrec(sequences, tmp_path):
+    encoder = SASRecConfig(d=8, inner=8, norm_first=False)
+    config = RunConfig(encoder=encoder, training=TrainingConfig(epochs=1, batch_size=8, averaging=0))
+    run = train(sequences, config, tmp_path, "cpu")
+    path = run.folder / "run.json"
+    record = json.loads(path.read_text())
+    del record["config"]["encoder"]["norm_first"], record["config"]["training"]["averaging"]
+    path.write_text(json.dumps(record))
+    assert Run.load(run.folder).config == config
+
+
 def test_a_record_may_lack_a_metric_but_not_have_another_number(sequences, tmp_path):
     """As that of an earlier version, which measured less."""
     folder = train(sequences, CONFIG, tmp_path, "cpu").folder
