@@ -32,7 +32,7 @@ import pandas as pd
 import yaml
 
 from cprlab import cli
-from cprlab.data import Sequences, catalogue
+from cprlab.data import catalogue, load_prepared
 from cprlab.data.imported import FOLDER
 from cprlab.training import Run
 from tests.data.server import Answer, serving
@@ -78,7 +78,7 @@ def runs(folder: Path) -> Iterator[tuple[str, str]]:
 def prepared(folder: Path) -> Iterator[tuple[str, str]]:
     """Read the prepared log."""
     for path in folder.glob("prepared"):
-        read = Sequences.load(path)
+        read = load_prepared(path)
         yield "data", digest(*(np.asarray(array).tobytes() for array in (read.items, read.offsets)), read.fingerprint)
 
 

@@ -8,6 +8,7 @@ from cprlab.data.large import prepare
 from cprlab.data.load import load_log, load_sequences
 from cprlab.data.log import InteractionLog
 from cprlab.data.overview import beside_paper, describe, describe_sizes, list_catalogue
+from cprlab.data.prepared import load_prepared, save_prepared
 from cprlab.data.repeats import RepeatCounts, count_repeats, repeat_curve, repeat_gaps, repeat_statistics, thin_repeats
 from cprlab.data.sequences import Batch, Sequences, Windows
 from cprlab.data.synthetic import CopyingPlan, ExcludingPlan, Plan
@@ -33,10 +34,12 @@ __all__ = [
     "import_data",
     "list_catalogue",
     "load_log",
+    "load_prepared",
     "load_sequences",
     "prepare",
     "repeat_curve",
     "repeat_gaps",
     "repeat_statistics",
+    "save_prepared",
     "thin_repeats",
 ]

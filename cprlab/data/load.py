@@ -15,6 +15,7 @@ from cprlab.data.builtin import BUILTIN
 from cprlab.data.catalogue import CATALOGUE
 from cprlab.data.imported import filtered, located, read_about
 from cprlab.data.log import GUESSES, InteractionLog
+from cprlab.data.prepared import load_prepared
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import SplitBy
 from cprlab.data.ties import Ties
@@ -96,7 +97,7 @@ def load_sequences(
     split: SplitBy = "leave-one-out",
     max_len: int = 0,
 ) -> Sequences:
-    """Open a folder that `prepare` or `Sequences.save` wrote, or read what `load_log` reads into sequences.
+    """Open a folder that `prepare` or `save_prepared` wrote, or read what `load_log` reads into sequences.
 
     Args:
         name_or_path: as for `load_log`, or a folder.
@@ -120,7 +121,7 @@ def load_sequences(
             f"{name_or_path} is a prepared log and has its columns already, and its order; leave the column names and "
             "ties out."
         )
-    sequences = Sequences.load(name_or_path)
+    sequences = load_prepared(name_or_path)
     if sequences.split != split:
         raise DataError(
             f"{name_or_path} was prepared with the {sequences.split} split, not the {split} one; "

@@ -2,14 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import torch
 
 from cprlab.data.log import InteractionLog
-from cprlab.data.prepared import read_prepared, write_prepared
 from cprlab.data.splits import (
     SplitBy,
     check_cases,
@@ -289,23 +287,6 @@ class Sequences:
             before=before,
             basket_start=starts,
         )
-
-    def save(self, folder: Path | str) -> None:
-        """Write a folder that `load` reads, in place of an earlier one.
-
-        Raises:
-            DataError: the place cannot be written or holds other files, or ids are of several kinds.
-        """
-        write_prepared(self, Path(folder))
-
-    @classmethod
-    def load(cls, folder: Path | str) -> Self:
-        """Open a folder that `save` wrote; `items` and `offsets` stay on disk until they are read.
-
-        Raises:
-            DataError: the folder is not whole, or its files do not belong together.
-        """
-        return cls(**read_prepared(Path(folder)))
 
     @property
     def n_items(self) -> int:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import Sequences, load, load_log, load_sequences, prepare
+from cprlab.data import Sequences, load, load_log, load_prepared, load_sequences, prepare
 from cprlab.data.splits import SplitBy
 from cprlab.errors import DataError
 from tests.data.test_log import BAD, write
@@ -241,7 +241,7 @@ def test_an_interruption_leaves_the_earlier_folder(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         prepare(path, tmp_path / "prepared")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "prepared"]
-    assert_same_sequences(Sequences.load(tmp_path / "prepared"), before)
+    assert_same_sequences(load_prepared(tmp_path / "prepared"), before)
 
 
 def test_chunks_of_parquet_are_not_kept_in_memory(tmp_path, monkeypatch):

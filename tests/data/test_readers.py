@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import InteractionLog, Sequences, load_log, prepare
+from cprlab.data import InteractionLog, Sequences, load_log, load_prepared, prepare
 from cprlab.data.log import candidates
 from cprlab.data.times import show_time
 from cprlab.errors import DataError
@@ -231,7 +231,7 @@ def test_a_folder_may_be_called_like_the_home_folder(tmp_path, monkeypatch, endi
     frame.to_parquet(path.absolute()) if ending == ".parquet" else frame.to_csv(path.absolute(), index=False)
     assert len(load_log(path)) == 6
     assert prepare(path, "~/prepared").titles.tolist() == ["x", "y", "z"]
-    assert len(Sequences.load("~/prepared").items) == 6
+    assert len(load_prepared("~/prepared").items) == 6
 
 
 def test_names_are_known_however_they_are_spelled():
