@@ -10,8 +10,9 @@ from cprlab.data.log import InteractionLog
 from cprlab.data.overview import beside_paper, describe, describe_sizes, list_catalogue
 from cprlab.data.prepared import load_prepared, save_prepared
 from cprlab.data.repeats import RepeatCounts, count_repeats, repeat_curve, repeat_gaps, repeat_statistics, thin_repeats
-from cprlab.data.sequences import Batch, Sequences, Windows
+from cprlab.data.sequences import Sequences
 from cprlab.data.synthetic import CopyingPlan, ExcludingPlan, Plan
+from cprlab.data.windows import Batch, Windows
 
 __all__ = [
     "BUILTIN",
