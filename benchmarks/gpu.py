@@ -38,10 +38,11 @@ import yaml
 from torch.nn import functional as F
 
 from cprlab.config import Config
-from cprlab.data import load_sequences, save_prepared
+from cprlab.data import save_prepared
 from cprlab.data.splits import SplitBy
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.files import make_folder, whole
+from cprlab.loading import load_sequences
 from cprlab.models import Context, EncoderConfig, GRU4RecConfig, Outputs, Recommender, SoftmaxConfig, parse_head
 from cprlab.models.heads import PartitionedSoftmax
 from cprlab.training import RunConfig, TrainingConfig, fused, kernel, train

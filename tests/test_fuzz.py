@@ -20,9 +20,10 @@ import cprlab
 from cprlab import cli
 from cprlab.adapters import recbole
 from cprlab.adapters.checkpoint import read_checkpoint
-from cprlab.data import load_log, load_prepared, prepare, save_prepared
+from cprlab.data import load_prepared, save_prepared
 from cprlab.errors import ConfigError, DataError, visible
 from cprlab.explorer import ExplorerState
+from cprlab.loading import load_log, prepare
 from cprlab.probes import Snapshot
 from cprlab.sweeps.config import read_sweep
 from cprlab.training import Run

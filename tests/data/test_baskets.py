@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cprlab.adapters.padded import Padded
-from cprlab.data import InteractionLog, Sequences, load_prepared, load_sequences, prepare, save_prepared, thin_repeats
+from cprlab.data import InteractionLog, Sequences, load_prepared, save_prepared, thin_repeats
 from cprlab.data.sequences import Split
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
+from cprlab.loading import load_sequences, prepare
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training.loop import Training, TrainingConfig
 from tests.data.test_sequences import some_shift

@@ -8,20 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cprlab.adapters.padded import Padded
-from cprlab.data import (
-    InteractionLog,
-    Sequences,
-    count_repeats,
-    load_prepared,
-    load_sequences,
-    prepare,
-    save_prepared,
-    thin_repeats,
-)
-from cprlab.data.check import leakage
+from cprlab.data import InteractionLog, Sequences, count_repeats, load_prepared, save_prepared, thin_repeats
 from cprlab.errors import DataError
 from cprlab.evaluation import choose_examples, describe_cases, evaluate
 from cprlab.evaluation.diversity import recommended, takers
+from cprlab.loading import load_sequences, prepare
+from cprlab.loading.check import leakage
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.reports.config import TrainConfig
 from cprlab.sweeps import Grid

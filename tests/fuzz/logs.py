@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cprlab.data import Sequences, load_log, load_prepared, prepare, save_prepared
+from cprlab.data import Sequences, load_prepared, save_prepared
 from cprlab.errors import CprlabError
+from cprlab.loading import load_log, prepare
 from tests.fuzz.damage import VALUES, as_json, changed, damaged, damaged_file, one_of, pick, word
 from tests.fuzz.judge import Case, differ
 
