@@ -167,8 +167,8 @@ class Sequences:
         Raises:
             DataError: the split leaves nothing to train on, to validate or to test.
         """
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
         if before is not None:
-            offsets = np.concatenate([[0], np.cumsum(lengths)])
             check_cases(lengths, before, name, None if basket_start is None else first_baskets(offsets, basket_start))
         parts = [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
         present = np.full(len(item_ids), not only_consumed)
@@ -177,10 +177,18 @@ class Sequences:
         codes = np.cumsum(present, dtype=np.int32) - 1
         for part in parts:
             part[:] = codes[part]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
         item_ids = item_ids[present]
-        fingerprint = _fingerprint(items, offsets, user_ids, item_ids, before, basket_start)
-        titles = titles[present]
+        digest = hashlib.sha256()
+        for array in (items, offsets):
+            digest.update(array.data)
+        for ids in (user_ids, item_ids):
+            for start in range(0, len(ids), AT_ONCE):
+                digest.update("".join(f"{one}\0" for one in ids[start : start + AT_ONCE]).encode())
+        if before is not None:
+            digest.update(before.tobytes())
+        if basket_start is not None:
+            digest.update(basket_start.tobytes())
+        fingerprint, titles = digest.hexdigest()[:16], titles[present]
         return cls(items, offsets, user_ids, item_ids, titles, max_len, name, fingerprint, notes, before, basket_start)
 
     def sample(self, n_users: int, seed: int = 0) -> Self:
@@ -324,24 +332,3 @@ class Sequences:
         return Batch(
             *(torch.from_numpy(array.astype(np.int64)) for array in (items, at, targets, windows.user[chosen]))
         )
-
-
-def _fingerprint(
-    items: np.ndarray,
-    offsets: np.ndarray,
-    user_ids: np.ndarray,
-    item_ids: np.ndarray,
-    before: np.ndarray | None,
-    basket_start: np.ndarray | None,
-) -> str:
-    digest = hashlib.sha256()
-    for array in (items, offsets):
-        digest.update(array.data)
-    for ids in (user_ids, item_ids):
-        for start in range(0, len(ids), AT_ONCE):
-            digest.update("".join(f"{one}\0" for one in ids[start : start + AT_ONCE]).encode())
-    if before is not None:
-        digest.update(before.tobytes())
-    if basket_start is not None:
-        digest.update(basket_start.tobytes())
-    return digest.hexdigest()[:16]
