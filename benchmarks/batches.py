@@ -17,8 +17,9 @@ import numpy as np
 import torch
 import typer
 
-from cprlab.data import Sequences, Windows, load_sequences
+from cprlab.data import Sequences, Windows
 from cprlab.evaluation import METRICS, evaluate
+from cprlab.loading import load_sequences
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import TrainingConfig, fit, loop
 from cprlab.training.kernel import chunked

@@ -32,10 +32,11 @@ import pandas as pd
 import yaml
 
 from cprlab import cli
-from cprlab.data import Sequences, catalogue
-from cprlab.data.imported import FOLDER
+from cprlab.catalogue import data_sets
+from cprlab.catalogue.local import FOLDER
+from cprlab.data import load_prepared
 from cprlab.training import Run
-from tests.data.server import Answer, serving
+from tests.catalogue.server import Answer, serving
 
 Pieces = dict[str, str]  # what is finished, and a digest of all in it that is to be the same each time
 FORKS = multiprocessing.get_context("forkserver")
@@ -78,7 +79,7 @@ def runs(folder: Path) -> Iterator[tuple[str, str]]:
 def prepared(folder: Path) -> Iterator[tuple[str, str]]:
     """Read the prepared log."""
     for path in folder.glob("prepared"):
-        read = Sequences.load(path)
+        read = load_prepared(path)
         yield "data", digest(*(np.asarray(array).tobytes() for array in (read.items, read.offsets)), read.fingerprint)
 
 
@@ -158,10 +159,10 @@ def check_ins() -> bytes:
     return gzip.compress("\n".join(lines).encode(), mtime=0)
 
 
-def call(words: list[str], folder: Path, published: catalogue.File) -> None:
+def call(words: list[str], folder: Path, published: data_sets.File) -> None:
     """Be `cprlab` with these words, in a folder and in a process group of its own."""
     os.setsid()
-    catalogue.CATALOGUE = (catalogue.find(FETCHED)._replace(files=(published,)),)
+    data_sets.CATALOGUE = (data_sets.find(FETCHED)._replace(files=(published,)),)
     os.chdir(folder)
     said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1)
@@ -170,7 +171,7 @@ def call(words: list[str], folder: Path, published: catalogue.File) -> None:
     cli.main()
 
 
-def start(command: Command, folder: Path, published: catalogue.File) -> BaseProcess:
+def start(command: Command, folder: Path, published: data_sets.File) -> BaseProcess:
     """Start a command in a process that has imported cprlab already, for that takes longest, and writes nothing."""
     process = FORKS.Process(target=call, args=(command.words, folder, published))
     process.start()
@@ -226,7 +227,7 @@ def kill(process: BaseProcess, folder: Path, seconds: float, writes: int, rng: r
     return "while working" if begun or before or list(folder.glob("runs/.*.checkpoint")) else "before"
 
 
-def compare(name: str, kills: int, seed: int, work: Path, published: catalogue.File) -> str:
+def compare(name: str, kills: int, seed: int, work: Path, published: data_sets.File) -> str:
     """Kill a command so many times, and return its row of the table."""
     command, rng = COMMANDS[name], random.Random(seed)
     whole, killed = work / name / "whole", work / name / "killed"
@@ -281,7 +282,7 @@ def main() -> None:
     for name in asked.commands:
         with tempfile.TemporaryDirectory() as work, serving(Answer(body, slow=SENDING * 2**14 / len(body))) as server:
             address = server.address.replace("log.zip", "check-ins.txt.gz")
-            published = catalogue.File(address, hashlib.md5(body, usedforsecurity=False).hexdigest())
+            published = data_sets.File(address, hashlib.md5(body, usedforsecurity=False).hexdigest())
             print(compare(name, asked.kills, asked.seed, Path(work), published), flush=True)
 
 

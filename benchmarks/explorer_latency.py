@@ -26,7 +26,7 @@ from tests.jupyter import jupyterlab, run_all, voila
 KERNEL = """
 import torch
 
-from cprlab.data import load_sequences
+from cprlab.loading import load_sequences
 from cprlab.evaluation import evaluate
 from cprlab.explorer import Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head

@@ -38,10 +38,11 @@ import yaml
 from torch.nn import functional as F
 
 from cprlab.config import Config
-from cprlab.data import load_sequences
+from cprlab.data import save_prepared
 from cprlab.data.splits import SplitBy
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.files import make_folder, whole
+from cprlab.loading import load_sequences
 from cprlab.models import Context, EncoderConfig, GRU4RecConfig, Outputs, Recommender, SoftmaxConfig, parse_head
 from cprlab.models.heads import PartitionedSoftmax
 from cprlab.training import RunConfig, TrainingConfig, fused, kernel, train
@@ -592,7 +593,7 @@ def pack(folder: Path, data: list[str], split: SplitBy, python: str) -> None:
         DataError: a log is not there, or the folder cannot be written.
     """
     for source in data:
-        load_sequences(source, split=split).save(folder / "logs" / Path(source).stem)
+        save_prepared(load_sequences(source, split=split), folder / "logs" / Path(source).stem)
     wheels = folder / "wheels"
     make_folder(wheels)
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]

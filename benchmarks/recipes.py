@@ -24,9 +24,10 @@ import torch
 import typer
 from torch import nn
 
-from cprlab.data import Sequences, load_sequences
+from cprlab.data import Sequences
 from cprlab.evaluation import evaluate, mean
 from cprlab.files import whole
+from cprlab.loading import load_sequences
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import TrainingConfig
 from cprlab.training.loop import Training

@@ -20,8 +20,9 @@ import pandas as pd
 import typer
 
 from benchmarks.memory import peak
-from cprlab.data import InteractionLog, Sequences, Windows, load_sequences, prepare
+from cprlab.data import InteractionLog, Sequences, Windows
 from cprlab.files import whole
+from cprlab.loading import load_sequences, prepare
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import TrainingConfig, _batches, fit
 

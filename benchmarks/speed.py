@@ -25,9 +25,10 @@ from plotly.subplots import make_subplots
 from torch.nn import functional as F
 
 from benchmarks.memory import forget_peak, peak
-from cprlab.data import Batch, Sequences, load_log
+from cprlab.data import Batch, Sequences
 from cprlab.evaluation import evaluate
 from cprlab.files import whole
+from cprlab.loading import load_log
 from cprlab.models import Context, GRU4RecConfig, Outputs, Recommender, SoftmaxConfig, parse_head
 from cprlab.models.heads import PartitionedSoftmax
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference

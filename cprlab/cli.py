@@ -231,9 +231,9 @@ def prepare(
     memory: Annotated[str, typer.Option(help="What sorting may take of it; it goes on on disk.")] = "2GB",
 ) -> None:
     """Sort a log that does not fit in memory into a folder, which can be given as --data."""
-    from cprlab.data import prepare
     from cprlab.data.splits import parse_split
     from cprlab.data.ties import parse_ties
+    from cprlab.loading import prepare
 
     sequences = prepare(
         file, folder, user=user, item=item, time=time, title=title, basket=basket, ties=parse_ties(ties),
@@ -256,8 +256,8 @@ def check(
     ties: Ties = "auto",
 ) -> None:
     """Print what cprlab understands of a log, its first rows, and every doubt about it."""
-    from cprlab.data.check import check
     from cprlab.data.ties import parse_ties
+    from cprlab.loading.check import check
 
     found = check(file, user=user, item=item, time=time, title=title, basket=basket, ties=parse_ties(ties))
     tables = {"Columns": found.columns, "First rows": found.rows, "Log": found.facts, "Splits": found.splits}
@@ -333,7 +333,7 @@ DataSetName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `c
 @data_app.command("list")
 def list_data() -> None:
     """List the catalogue: which data sets repeat (as the paper says), their licence, and which are imported here."""
-    from cprlab.data import list_catalogue
+    from cprlab.catalogue import list_catalogue
 
     print(list_catalogue().rename_axis(None).to_string())
 
@@ -341,7 +341,7 @@ def list_data() -> None:
 @data_app.command("show")
 def show_data(name: DataSetName) -> None:
     """Show what a data set is, its licence, where to get it, and its size, as published and as measured here."""
-    from cprlab.data import describe
+    from cprlab.catalogue import describe
 
     print(describe(name))
 
@@ -352,7 +352,7 @@ def import_(
     path: Annotated[Path, typer.Argument(help="RecBole's or the publisher's file, packed or not, or its folder.")],
 ) -> None:
     """Import a data set from a file into data/NAME.parquet; then --data NAME finds it."""
-    from cprlab.data import describe_sizes, import_data
+    from cprlab.catalogue import describe_sizes, import_data
 
     import_data(name, path)
     print(describe_sizes(name))
@@ -361,7 +361,7 @@ def import_(
 @data_app.command("fetch")
 def fetch_(name: DataSetName) -> None:
     """Download a data set from its publisher, where its licence allows, and import it; cut off, it goes on."""
-    from cprlab.data import describe_sizes, fetch_data
+    from cprlab.catalogue import describe_sizes, fetch_data
 
     fetch_data(name)
     print(describe_sizes(name))

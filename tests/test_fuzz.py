@@ -20,9 +20,10 @@ import cprlab
 from cprlab import cli
 from cprlab.adapters import recbole
 from cprlab.adapters.checkpoint import read_checkpoint
-from cprlab.data import Sequences, load_log, prepare
+from cprlab.data import load_prepared, save_prepared
 from cprlab.errors import ConfigError, DataError, visible
 from cprlab.explorer import ExplorerState
+from cprlab.loading import load_log, prepare
 from cprlab.probes import Snapshot
 from cprlab.sweeps.config import read_sweep
 from cprlab.training import Run
@@ -112,11 +113,11 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"max_len": 0.5}, {"max_len": 10**30}, {"notes": {"a": 1}}, {"name": []}])
 def test_a_prepared_folder_with_other_facts_is_refused(tmp_path, changes, sequences):
-    sequences.save(tmp_path / "log")
+    save_prepared(sequences, tmp_path / "log")
     facts = tmp_path / "log" / "sequences.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | changes))
     with pytest.raises(DataError, match="no whole prepared log"):
-        Sequences.load(tmp_path / "log")
+        load_prepared(tmp_path / "log")
 
 
 def test_archives_that_unpack_to_much_more_are_refused_unread(tmp_path):

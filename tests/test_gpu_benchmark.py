@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from benchmarks import gpu
 from benchmarks.gpu import CE, CPR, EAGER_CPR, HEADS, Clock, Rows, Task
-from cprlab.data import Sequences
+from cprlab.data import load_prepared, save_prepared
 from cprlab.errors import ConfigError
 from cprlab.training import Run, fused, kernel
 
@@ -164,7 +164,7 @@ def test_an_anatomy_names_what_takes_longest(tmp_path):
 
 @pytest.fixture
 def log(sequences, tmp_path):
-    sequences.save(tmp_path / "log")
+    save_prepared(sequences, tmp_path / "log")
     return str(tmp_path / "log")
 
 
@@ -243,7 +243,7 @@ def test_without_a_gpu_it_says_so(tmp_path):
 
 
 def test_what_is_packed_can_be_read_there(sequences, tmp_path, monkeypatch):
-    sequences.save(tmp_path / "log")
+    save_prepared(sequences, tmp_path / "log")
     asked = []
 
     def install(command, **_):
@@ -252,6 +252,6 @@ def test_what_is_packed_can_be_read_there(sequences, tmp_path, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", install)
     gpu.pack(tmp_path / "packed", [str(tmp_path / "log")], "leave-one-out", "3.12")
-    assert Sequences.load(tmp_path / "packed" / "logs" / "log").fingerprint == sequences.fingerprint
+    assert load_prepared(tmp_path / "packed" / "logs" / "log").fingerprint == sequences.fingerprint
     assert {command[-1].split("==")[0] for command in asked} == {*gpu.WHEELS, *gpu.NEEDED}
     assert list((tmp_path / "packed" / "site").glob("cprlab-*.dist-info/METADATA"))

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cprlab.data import prepare
 from cprlab.errors import DataError
+from cprlab.loading import prepare
 from cprlab.models import MFConfig
 from cprlab.probes import Snapshot
 from cprlab.reports import ReportConfig

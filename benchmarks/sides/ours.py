@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.memory import forget_peak, peak
 from benchmarks.sides.turns import endless, serve
-from cprlab.data import Sequences, load_log
+from cprlab.data import Sequences
+from cprlab.loading import load_log
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import Training, TrainingConfig
 

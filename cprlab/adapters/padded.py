@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from cprlab.adapters.recbole import PADDING
 from cprlab.data import Batch, Sequences, Windows
+from cprlab.data.baskets import refuse_baskets
 from cprlab.data.sequences import Split
-from cprlab.data.splits import refuse_baskets
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,10 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data.log import check_ids
+from cprlab.data.sequences import Sequences
 from cprlab.data.splits import FEWEST, SplitBy
 from cprlab.errors import DataError
 from cprlab.files import read_parquet, refuse_other_files, whole
-
-if TYPE_CHECKING:
-    from cprlab.data.sequences import Sequences
 
 FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2, "next-basket": 3}  # an older cprlab reads fewer
 BASKETS = "basket_start.npy"  # of the next-basket split
@@ -39,8 +37,13 @@ class _Facts(Config):
     notes: list[str]
 
 
-def write_prepared(sequences: "Sequences", folder: Path) -> None:
-    """See `Sequences.save`."""
+def save_prepared(sequences: Sequences, folder: Path | str) -> None:
+    """Write a folder that `load_prepared` reads, in place of an earlier one.
+
+    Raises:
+        DataError: the place cannot be written or holds other files, or ids are of several kinds.
+    """
+    folder = Path(folder)
     refuse_all_but_prepared(folder)
     facts = {
         "format": FORMATS[sequences.split],
@@ -68,8 +71,13 @@ def write_prepared(sequences: "Sequences", folder: Path) -> None:
         (new / "sequences.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def read_prepared(folder: Path) -> dict[str, Any]:
-    """Return the fields of the `Sequences` in a folder; see `Sequences.load`."""
+def load_prepared(folder: Path | str) -> Sequences:
+    """Open a folder that `save_prepared` wrote; `items` and `offsets` stay on disk until they are read.
+
+    Raises:
+        DataError: the folder is not whole, or its files do not belong together.
+    """
+    folder = Path(folder)
     try:
         facts = _Facts(**json.loads((folder / "sequences.json").read_text(encoding="utf-8")))
         if facts.format not in FORMATS.values():
@@ -92,19 +100,19 @@ def read_prepared(folder: Path) -> dict[str, Any]:
             before = np.stack([users[name].to_numpy(dtype=np.int64) for name in POINTS])
             if (np.diff(np.stack([0 * before[0], *before, np.diff(offsets)]), axis=0) < 0).any():
                 raise ValueError("users.parquet holds points of the split that are not in a user's sequence")
-        return {
-            "items": items,
-            "offsets": offsets,
-            "user_ids": user_ids,
-            "item_ids": item_ids,
-            "titles": catalogue["title"].to_numpy(dtype=object),
-            "max_len": facts.max_len,
-            "name": facts.name,
-            "fingerprint": facts.fingerprint,
-            "notes": tuple(facts.notes),
-            "before": before,
-            "basket_start": basket_start,
-        }
+        return Sequences(
+            items,
+            offsets,
+            user_ids,
+            item_ids,
+            catalogue["title"].to_numpy(dtype=object),
+            facts.max_len,
+            facts.name,
+            facts.fingerprint,
+            tuple(facts.notes),
+            before,
+            basket_start,
+        )
     except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{folder} holds no whole prepared log ({detail}); prepare it anew.") from error

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from cprlab.data.baskets import refuse_baskets
 from cprlab.data.sequences import AT_ONCE, Sequences
-from cprlab.data.splits import FEWEST, keep_users, refuse_baskets
+from cprlab.data.splits import FEWEST, keep_users
 from cprlab.errors import ConfigError
 
 

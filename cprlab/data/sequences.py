@@ -2,83 +2,33 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import torch
 
+from cprlab.data.baskets import (
+    first_baskets,
+    group_baskets,
+    last_baskets,
+    note_baskets_held_out,
+    training_windows_of_baskets,
+)
 from cprlab.data.log import InteractionLog
-from cprlab.data.prepared import read_prepared, write_prepared
 from cprlab.data.splits import (
     SplitBy,
     check_cases,
     check_protocol,
-    first_baskets,
-    group_baskets,
     held_out_places,
     keep_users,
-    last_baskets,
-    note_baskets_held_out,
     note_temporal,
     refuse_no_times,
 )
+from cprlab.data.windows import Batch, Windows, training_windows
 
 Split = Literal["train", "validation", "test"]
 USERS_AT_ONCE = 2**16
 AT_ONCE = 2**20  # packed items that are worked on at once, where all could be more than memory holds
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Stretches of the packed items that a model reads, each with targets behind its last positions.
-
-    Window i reads `items[start[i]:stop[i]]` and has the targets `items[first[i]:first[i] + n_targets[i]]`. A target is
-    predicted from the item before it, or, in the next-basket split, from the last item before its basket. Training
-    windows have many targets; a validation or test case has one.
-
-    Attributes:
-        user: (m,) int64, code of the user.
-        start: (m,) int64, first packed position read.
-        stop: (m,) int64, one past the last packed position read.
-        first: (m,) int64, packed position of the first target.
-        n_targets: (m,) int64, how many targets there are.
-    """
-
-    user: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-    first: np.ndarray
-    n_targets: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.start)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(m,) how many items each window reads."""
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows as tensors, padded on the right with the code `n_items`.
-
-    Attributes:
-        items: (B, L) int64, what is read.
-        at: (B, T) int64, the positions that are scored.
-        targets: (B, T) int64, the item that came next, −1 where there is none (a window with fewer targets).
-        users: (B,) int64, code of each window's user.
-    """
-
-    items: torch.Tensor
-    at: torch.Tensor
-    targets: torch.Tensor
-    users: torch.Tensor
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the batch on another device."""
-        return type(self)(*(tensor.to(device) for tensor in (self.items, self.at, self.targets, self.users)))
 
 
 @dataclass(frozen=True)
@@ -217,8 +167,8 @@ class Sequences:
         Raises:
             DataError: the split leaves nothing to train on, to validate or to test.
         """
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
         if before is not None:
-            offsets = np.concatenate([[0], np.cumsum(lengths)])
             check_cases(lengths, before, name, None if basket_start is None else first_baskets(offsets, basket_start))
         parts = [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
         present = np.full(len(item_ids), not only_consumed)
@@ -227,7 +177,6 @@ class Sequences:
         codes = np.cumsum(present, dtype=np.int32) - 1
         for part in parts:
             part[:] = codes[part]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
         item_ids = item_ids[present]
         digest = hashlib.sha256()
         for array in (items, offsets):
@@ -289,23 +238,6 @@ class Sequences:
             before=before,
             basket_start=starts,
         )
-
-    def save(self, folder: Path | str) -> None:
-        """Write a folder that `load` reads, in place of an earlier one.
-
-        Raises:
-            DataError: the place cannot be written or holds other files, or ids are of several kinds.
-        """
-        write_prepared(self, Path(folder))
-
-    @classmethod
-    def load(cls, folder: Path | str) -> Self:
-        """Open a folder that `save` wrote; `items` and `offsets` stay on disk until they are read.
-
-        Raises:
-            DataError: the folder is not whole, or its files do not belong together.
-        """
-        return cls(**read_prepared(Path(folder)))
 
     @property
     def n_items(self) -> int:
@@ -376,37 +308,13 @@ class Sequences:
         n_targets = np.maximum(0, validation - begin - 1)  # all but the first item and those held out
         longest_first = np.where(n_targets > self.max_len, self.max_len - shift, self.max_len)
         if self.basket_start is not None:
-            return self._windows_of_baskets(self.basket_start, longest_first)
-        stride = max(1, self.max_len // 2)
-        n_windows = (n_targets > 0) + np.maximum(0, -(-(n_targets - longest_first) // stride))
-        user = np.repeat(np.arange(self.n_users), n_windows)
-        index = np.arange(len(user)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
-        first, total = begin[user], n_targets[user]
-        before = np.where(index == 0, 0, longest_first[user] + (index - 1) * stride)  # targets in earlier windows
-        upto = np.minimum(longest_first[user] + index * stride, total)
-        start = first + np.maximum(0, upto - self.max_len)
-        return Windows(user, start, first + upto, first + before + 1, upto - before)
+            return training_windows_of_baskets(self.offsets, self.basket_start, validation, longest_first, self.max_len)
+        return training_windows(begin, n_targets, longest_first, self.max_len)
 
     @property
     def largest_shift(self) -> int:
         """By how much the borders of training windows can be shifted; one more would be the same borders again."""
         return max(1, self.max_len // 2) - 1
-
-    def _windows_of_baskets(self, basket_start: np.ndarray, longest_first: np.ndarray) -> Windows:
-        """Return what is read and scored in training, where a target is predicted from the item before its basket."""
-        of_item = np.repeat(np.arange(self.n_users), np.diff(self.offsets))
-        place = np.arange(len(self.items))
-        targets = place[(basket_start > self.offsets[of_item]) & (place < self.held_out[0][of_item])]
-        user, at = of_item[targets], basket_start[targets] - 1
-        index = at - self.offsets[user]  # which window scores it: the first one, or which of the later ones
-        later = index - longest_first[user]
-        window = np.where(later < 0, 0, 1 + later // max(1, self.max_len // 2))
-        new = np.flatnonzero((np.diff(user, prepend=-1) != 0) | (np.diff(window, prepend=-1) != 0))
-        n_targets = np.diff(new, append=len(targets))
-        stop = at[new + n_targets - 1] + 1
-        return Windows(
-            user[new], np.maximum(self.offsets[user[new]], stop - self.max_len), stop, targets[new], n_targets
-        )
 
     def batch(self, windows: Windows, chosen: np.ndarray) -> Batch:
         """Return the windows with the indices `chosen` (B,) as padded tensors."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import nbformat
 
-from cprlab.data import BUILTIN
-from cprlab.data.imported import located
+from cprlab.catalogue import BUILTIN
+from cprlab.catalogue.local import located
 from cprlab.errors import DataError
 from cprlab.explorer.app import ExplorerConfig, explore
 from cprlab.explorer.serve import address, check_port, serve

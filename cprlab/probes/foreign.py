@@ -12,10 +12,11 @@ import torch
 
 from cprlab.adapters.recbole import PADDING
 from cprlab.data import InteractionLog
-from cprlab.data.load import as_log, check_file, first_line, item_titles, read_table
 from cprlab.data.log import find_columns
+from cprlab.data.readers import first_line, item_titles, read_table
 from cprlab.data.times import read_times
 from cprlab.errors import ConfigError, DataError
+from cprlab.loading.load import as_log, check_file
 from cprlab.models import Recommender
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 from cprlab.probes.snapshot import Snapshot
@@ -45,7 +46,7 @@ def from_recbole(
         recommender: of `cprlab.adapters.recbole.load`.
         path: the log with the rows that RecBole kept. Rows that it was told to drop (`user_inter_num_interval` and
             the like) must be gone.
-        user: column of the users, as for `cprlab.data.load_log`; likewise `item`, `time` and `title`.
+        user: column of the users, as for `cprlab.loading.load_log`; likewise `item`, `time` and `title`.
         item: column of the items.
         time: column of the times.
         title: column of the items' titles.
@@ -81,7 +82,7 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
 
     Args:
         model: fitted without the users' last interactions.
-        interactions: with columns as for `cprlab.data.load_log`, such as RecTools' own `user_id`, `item_id` and
+        interactions: with columns as for `cprlab.loading.load_log`, such as RecTools' own `user_id`, `item_id` and
             `datetime`; each user's last one is held out.
         title: column of the items' titles.
 

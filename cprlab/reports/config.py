@@ -6,9 +6,10 @@ from typing import Any
 
 import pydantic
 
-from cprlab.data import Sequences, load_sequences
+from cprlab.data import Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.errors import visible
+from cprlab.loading import load_sequences
 from cprlab.models import CountingConfig, parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.training import Run, RunConfig, TrainingConfig, train

@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from cprlab.adapters import recbole
-from cprlab.data import BUILTIN, Sequences
+from cprlab.catalogue import BUILTIN
+from cprlab.data import Sequences
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
 from cprlab.probes import NO_STATES, HeldOut, Snapshot, copy_probability, from_recbole

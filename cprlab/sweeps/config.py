@@ -7,10 +7,10 @@ from typing import Any
 import pydantic
 import yaml
 
-from cprlab.data import BUILTIN
-from cprlab.data.imported import located
-from cprlab.data.load import check_file
+from cprlab.catalogue import BUILTIN
+from cprlab.catalogue.local import located
 from cprlab.errors import ConfigError, CprlabError
+from cprlab.loading.load import check_file
 from cprlab.sweeps.grid import Grid
 from cprlab.training.loop import Device
 

@@ -8,9 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 import pydantic
 
-from cprlab.data import BUILTIN, Sequences, load_sequences
+from cprlab.catalogue import BUILTIN
+from cprlab.data import Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.errors import ConfigError, suggestion
+from cprlab.loading import load_sequences
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.training import RunConfig, TrainingConfig

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import cprlab
 from cprlab import errors
-from cprlab.data import Sequences
+from cprlab.data import Sequences, save_prepared
 from cprlab.errors import CprlabError
 from cprlab.files import scratch
 from cprlab.training.loop import Device, open_device
@@ -55,7 +55,7 @@ def train_all(
     if missing and at_once > 1 and open_device(device).type == "cpu" and not several():
         first = run_folder(sequences, next(iter(missing.values())), runs)
         with scratch(first.with_name(f"{first.name}.log")) as folder:
-            _without_names(sequences).save(folder / "log")
+            save_prepared(_without_names(sequences), folder / "log")
             common = {"log": str(folder / "log"), "runs": str(runs), "threads": threads // at_once}
             _train_abreast({name: common | {"config": missing[name].model_dump()} for name in missing}, at_once)
     return {name: train(sequences, config, runs, device) for name, config in configs.items()}

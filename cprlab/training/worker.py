@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from cprlab.data import Sequences
+from cprlab.data import load_prepared
 from cprlab.errors import CprlabError
 from cprlab.training import kernel
 from cprlab.training.runs import RunConfig, train
@@ -45,7 +45,7 @@ def main() -> None:
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             bar = partial(_Told, told=told, file=nowhere)
-            train(Sequences.load(job["log"]), RunConfig(**job["config"]), job["runs"], "cpu", bar)
+            train(load_prepared(job["log"]), RunConfig(**job["config"]), job["runs"], "cpu", bar)
     except CprlabError as error:
         print(json.dumps({"error": type(error).__name__, "sentence": str(error)}), file=told)
 

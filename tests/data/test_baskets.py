@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cprlab.adapters.padded import Padded
-from cprlab.data import InteractionLog, Sequences, load_sequences, prepare, thin_repeats
+from cprlab.data import InteractionLog, Sequences, load_prepared, save_prepared, thin_repeats
 from cprlab.data.sequences import Split
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
+from cprlab.loading import load_sequences, prepare
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training.loop import Training, TrainingConfig
 from tests.data.test_sequences import some_shift
@@ -133,8 +134,8 @@ def test_training_scores_each_item_once_and_learns():
 def test_the_split_is_kept_and_drawn_from(tmp_path):
     users = [[[(u * b + i) % 11 for i in range(1 + (u + b) % 3)] for b in range(5)] for u in range(12)]
     sequences = Sequences.from_log(a_log(users), split="next-basket")
-    sequences.save(tmp_path / "kept")
-    again = Sequences.load(tmp_path / "kept")
+    save_prepared(sequences, tmp_path / "kept")
+    again = load_prepared(tmp_path / "kept")
     assert (again.split, again.fingerprint) == ("next-basket", sequences.fingerprint)
     np.testing.assert_array_equal(again.basket_start, sequences.basket_start)
     drawn = sequences.sample(5, seed=3)
@@ -152,7 +153,7 @@ def test_the_split_is_kept_and_drawn_from(tmp_path):
         np.testing.assert_array_equal(recent.basket_start[part] - recent.offsets[user + 1], np.maximum(whole, -length))
     (tmp_path / "kept" / "basket_start.npy").write_bytes((tmp_path / "kept" / "offsets.npy").read_bytes())
     with pytest.raises(DataError, match="no whole prepared log"):
-        Sequences.load(tmp_path / "kept")
+        load_prepared(tmp_path / "kept")
 
 
 def test_a_prepared_file_is_the_log_in_memory(tmp_path):

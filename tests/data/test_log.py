@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cprlab.data import InteractionLog, load_log
+from cprlab.data import InteractionLog
 from cprlab.errors import DataError
+from cprlab.loading import load_log
 
 ROWS = "user_id,item_id,timestamp\n"
 

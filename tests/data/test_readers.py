@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import InteractionLog, Sequences, load_log, prepare
+from cprlab.data import InteractionLog, Sequences, load_prepared
 from cprlab.data.log import candidates
 from cprlab.data.times import show_time
 from cprlab.errors import DataError
+from cprlab.loading import load_log, prepare
 from tests.data.test_log import as_triples, write
 from tests.data.test_sequences import assert_same_sequences
 
@@ -145,8 +146,8 @@ COLUMNS = {
 
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_ids_of_every_type_are_kept_in_memory_and_on_disk(tmp_path, monkeypatch, kind):
-    for module in ("load", "large"):
-        monkeypatch.setattr(f"cprlab.data.{module}.CHUNK", 7)
+    for module in ("data.readers", "loading.large"):
+        monkeypatch.setattr(f"cprlab.{module}.CHUNK", 7)
     path = tmp_path / "log.parquet"
     pq.write_table(pa.table({"user_id": [1] * 24, "item_id": COLUMNS[kind], "name": COLUMNS[kind]}), path)
     own = COLUMNS[kind].to_pylist() if kind != "nanoseconds" else COLUMNS[kind].to_pandas().tolist()
@@ -196,7 +197,7 @@ def test_dates_count_microseconds_and_small_numbers_nothing():
 
 
 def test_times_in_several_units_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("cprlab.data.load.CHUNK", 10)
+    monkeypatch.setattr("cprlab.data.readers.CHUNK", 10)
     rows = [f"a,{n},{1_500_000_000 + n}" for n in range(30)]
     rows[25] += "000"
     path = write(tmp_path, "\n".join(["user_id,item_id,timestamp", *rows]))
@@ -231,7 +232,7 @@ def test_a_folder_may_be_called_like_the_home_folder(tmp_path, monkeypatch, endi
     frame.to_parquet(path.absolute()) if ending == ".parquet" else frame.to_csv(path.absolute(), index=False)
     assert len(load_log(path)) == 6
     assert prepare(path, "~/prepared").titles.tolist() == ["x", "y", "z"]
-    assert len(Sequences.load("~/prepared").items) == 6
+    assert len(load_prepared("~/prepared").items) == 6
 
 
 def test_names_are_known_however_they_are_spelled():

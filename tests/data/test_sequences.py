@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import InteractionLog, Sequences, repeat_curve, repeat_statistics
+from cprlab.data import InteractionLog, Sequences, load_prepared, repeat_curve, repeat_statistics, save_prepared
 from cprlab.data.prepared import BASKETS, FILES
 from cprlab.errors import DataError
 
@@ -95,8 +95,8 @@ def test_a_catalogue_can_keep_what_nobody_consumed(tmp_path):
     only = pack(np.array(codes, np.int32), np.array([5]), np.array([7]), ids, ids)
     assert only.item_ids.tolist() == ["b", "d", "e"]
     assert only.fingerprint != kept.fingerprint
-    kept.save(tmp_path / "log")
-    assert_same_sequences(Sequences.load(tmp_path / "log"), kept)
+    save_prepared(kept, tmp_path / "log")
+    assert_same_sequences(load_prepared(tmp_path / "log"), kept)
 
 
 def test_a_log_of_short_histories_is_refused():
@@ -133,8 +133,8 @@ def test_a_sample_holds_whole_users_and_their_items_only():
 def test_a_folder_gives_back_what_was_saved_without_reading_it(tmp_path, ids):
     lists = [[ids(item) for item in items] for items in ([1, 2, 3, 4, 5, 1], [5, 4, 3, 2, 1, 9, 2])]
     sequences = sequences_of(lists, 4)
-    sequences.save(tmp_path / "new" / "log")
-    loaded = Sequences.load(tmp_path / "new" / "log")
+    save_prepared(sequences, tmp_path / "new" / "log")
+    loaded = load_prepared(tmp_path / "new" / "log")
     assert_same_sequences(loaded, sequences)
     assert isinstance(loaded.items, np.memmap)
     assert isinstance(loaded.offsets, np.memmap)
@@ -144,8 +144,8 @@ def test_a_folder_gives_back_what_was_saved_without_reading_it(tmp_path, ids):
     assert loaded.training_counts().tolist() == sequences.training_counts().tolist()
     pd.testing.assert_frame_equal(repeat_statistics(loaded), repeat_statistics(sequences))
     pd.testing.assert_frame_equal(repeat_curve(loaded), repeat_curve(sequences))
-    loaded.sample(1).save(tmp_path / "new" / "log")  # in place of the one that is open
-    assert Sequences.load(tmp_path / "new" / "log").n_users == 1
+    save_prepared(loaded.sample(1), tmp_path / "new" / "log")  # in place of the one that is open
+    assert load_prepared(tmp_path / "new" / "log").n_users == 1
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["log"]
 
 
@@ -205,10 +205,10 @@ def rewrite(old, new):
     ],
 )
 def test_a_damaged_folder_is_refused_in_a_sentence(tmp_path, file, harm, said):
-    sequences_of([[1, 2, 3, 4, 5, 1], [5, 4, 3, 2, 1]], 4).save(tmp_path / "log")
+    save_prepared(sequences_of([[1, 2, 3, 4, 5, 1], [5, 4, 3, 2, 1]], 4), tmp_path / "log")
     harm(tmp_path / "log" / file)
     with pytest.raises(DataError, match=f"log holds no whole prepared log .*{said}.*prepare it anew"):
-        Sequences.load(tmp_path / "log")
+        load_prepared(tmp_path / "log")
 
 
 def test_nothing_but_a_prepared_log_is_replaced(tmp_path):
@@ -216,14 +216,14 @@ def test_nothing_but_a_prepared_log_is_replaced(tmp_path):
     (tmp_path / "keep.txt").write_text("mine")
     for place, said in ((tmp_path, "other files"), (tmp_path / "keep.txt", "is a file")):
         with pytest.raises(DataError, match=said):
-            sequences.save(place)
+            save_prepared(sequences, place)
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "items.parquet").write_text("a log of that name")
     with pytest.raises(DataError, match="other files"):
-        sequences.save(tmp_path / "raw")
+        save_prepared(sequences, tmp_path / "raw")
     mixed = Sequences.from_log(InteractionLog.from_frame(pd.DataFrame({"user": [1] * 5, "item": [1, "a", 2, 3, 4]})))
     with pytest.raises(DataError, match="ids are of several kinds"):
-        mixed.save(tmp_path / "log")
+        save_prepared(mixed, tmp_path / "log")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["items.parquet", "keep.txt", "raw"]
 
 
@@ -255,7 +255,7 @@ def test_a_disk_that_is_full_halfway_is_said_in_a_sentence(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(DataError, match="log cannot be written"):
-            sequences.save(tmp_path / "log")
+            save_prepared(sequences, tmp_path / "log")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)

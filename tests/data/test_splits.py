@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cprlab.adapters.padded import Padded
-from cprlab.data import InteractionLog, Sequences, count_repeats, load_sequences, prepare, thin_repeats
-from cprlab.data.check import leakage
+from cprlab.data import InteractionLog, Sequences, count_repeats, load_prepared, save_prepared, thin_repeats
 from cprlab.errors import DataError
 from cprlab.evaluation import choose_examples, describe_cases, evaluate
 from cprlab.evaluation.diversity import recommended, takers
+from cprlab.loading import load_sequences, prepare
+from cprlab.loading.check import leakage
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.reports.config import TrainConfig
 from cprlab.sweeps import Grid
@@ -143,8 +144,8 @@ def test_parts_of_a_log_keep_the_points_in_time(tmp_path):
     for place, user in enumerate(fewer.user_ids):
         first = {item: time for item, time in reversed(kept[user])}  # the time of its first consumption
         assert fewer.before[:, place].tolist() == [sum(time < point for time in first.values()) for point in points]
-    sample.save(tmp_path / "log")
-    assert_same_sequences(Sequences.load(tmp_path / "log"), sample)
+    save_prepared(sample, tmp_path / "log")
+    assert_same_sequences(load_prepared(tmp_path / "log"), sample)
 
 
 def columns(log):
@@ -159,7 +160,7 @@ def test_the_split_is_part_of_what_a_run_is_found_by_and_the_default_is_what_it_
     splits = [Sequences.from_log(log, split=split) for split in ("leave-one-out", "temporal")]
     assert len({RunConfig().identity(sequences) for sequences in splits}) == 2
     for sequences in splits:
-        sequences.save(tmp_path / sequences.split)
+        save_prepared(sequences, tmp_path / sequences.split)
         assert load_sequences(tmp_path / sequences.split, split=sequences.split).split == sequences.split
     with pytest.raises(DataError, match="prepared with the temporal split, not the leave-one-out one"):
         load_sequences(tmp_path / "temporal")
@@ -221,12 +222,12 @@ def test_the_split_reaches_grids_and_trainings(tmp_path, capsys):
 def test_a_folder_whose_points_are_not_those_of_its_users_is_refused(tmp_path):
     sequences = Sequences.from_log(timed_log(), split="temporal")
     for row, change in ((0, 1000), (0, -1000), (1, -1000), (1, 1000)):
-        sequences.save(tmp_path / "log")
+        save_prepared(sequences, tmp_path / "log")
         users = pd.read_parquet(tmp_path / "log" / "users.parquet")
         users.iloc[3, 1 + row] += change
         users.to_parquet(tmp_path / "log" / "users.parquet")
         with pytest.raises(DataError, match="points of the split that are not in a user's sequence"):
-            Sequences.load(tmp_path / "log")
+            load_prepared(tmp_path / "log")
 
 
 def test_without_times_there_is_no_temporal_split(tmp_path):

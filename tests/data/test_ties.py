@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import BUILTIN, InteractionLog, Sequences, load_log, load_sequences, prepare
-from cprlab.data.check import check
+from cprlab.catalogue import BUILTIN
+from cprlab.data import InteractionLog, Sequences
 from cprlab.data.ties import BACKWARDS, SORTED, keys, one_way, ranked
 from cprlab.errors import ConfigError, DataError
+from cprlab.loading import load_log, load_sequences, prepare
+from cprlab.loading.check import check
 from cprlab.reports import ReportConfig
 from cprlab.sweeps import Grid
 from tests.data.test_log import as_triples, write
@@ -202,8 +204,8 @@ def test_a_prepared_log_has_the_same_order(tmp_path_factory, rows, ties, baskets
 
 
 def test_words_late_in_a_column_of_positions_are_found_by_both_ways(tmp_path, monkeypatch):
-    for module in ("load", "large"):
-        monkeypatch.setattr(f"cprlab.data.{module}.CHUNK", 50)
+    for module in ("data.readers", "loading.large"):
+        monkeypatch.setattr(f"cprlab.{module}.CHUNK", 50)
     frame = daily().assign(position=range(480, 0, -1)).astype({"position": object})
     for columns in ([], ["timestamp"]):
         for late in (None, "last"):

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cprlab.data import Sequences, load_log, prepare
+from cprlab.data import Sequences, load_prepared, save_prepared
 from cprlab.errors import CprlabError
+from cprlab.loading import load_log, prepare
 from tests.fuzz.damage import VALUES, as_json, changed, damaged, damaged_file, one_of, pick, word
 from tests.fuzz.judge import Case, differ
 
@@ -328,7 +329,7 @@ def _column(rng: np.random.Generator, texts: list[str], odd: bool) -> pa.Array:
 def prepared_log(rng: np.random.Generator, folder: Path) -> Case:
     """The folder that `prepare` and `Sequences.save` write."""
     place = folder / "prepared"
-    _sound(folder).save(place)
+    save_prepared(_sound(folder), place)
     for _ in range(int(rng.integers(0, 3))):
         file = place / pick(rng, ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json"))
         if not file.is_file():
@@ -339,7 +340,7 @@ def prepared_log(rng: np.random.Generator, folder: Path) -> Case:
             one_of(rng, [lambda file=file: _other(rng, file)], None)
 
     def read() -> dict[str, Any]:
-        sequences = Sequences.load(place)
+        sequences = load_prepared(place)
         values = {name: getattr(sequences, name) for name in ("max_len", "name", "fingerprint", "notes")}
         windows = sequences.windows("test")
         sequences.batch(windows, np.arange(min(3, len(windows))))

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from cprlab.adapters import recbole
-from cprlab.data import Sequences, load_log
+from cprlab.data import Sequences
+from cprlab.loading import load_log
 from cprlab.models import GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.reports.subjects import open_subject
 from cprlab.sweeps.results import described

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cprlab.data import BUILTIN
+from cprlab.catalogue import BUILTIN
 from cprlab.explorer import Explorer, ExplorerState, payload
 from cprlab.explorer.run import read_state
 from cprlab.reports.subjects import open_subject

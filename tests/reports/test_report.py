@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 
+from cprlab.data import save_prepared
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.reports import ReportConfig
@@ -192,7 +193,7 @@ def test_a_folder_with_an_unreadable_report_is_left_alone(report, tmp_path):
 
 
 def test_a_report_takes_a_prepared_folder_and_draws_its_users(sequences, tmp_path):
-    sequences.save(tmp_path / "prepared")
+    save_prepared(sequences, tmp_path / "prepared")
     config = ReportConfig(data=str(tmp_path / "prepared"), users=7)
     assert config.sequences().n_users == 7
     assert config.but(users=0).sequences().fingerprint == sequences.fingerprint

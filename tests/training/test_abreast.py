@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 
 import cprlab
-from cprlab.data import Sequences
+from cprlab.data import Sequences, save_prepared
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.models import GRU4RecConfig, MFConfig
 from cprlab.training import RunConfig, TrainingConfig, abreast, run_folder, train, train_all
@@ -143,19 +143,19 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(sequences, tmp_path, 
 HEADS = ["Softmax", "Softmax + C"]
 SCRIPT = f"""
 import torch
-from cprlab.data import Sequences
+from cprlab.data import load_prepared
 from cprlab.training import RunConfig, TrainingConfig, train_all
 
 training = TrainingConfig(epochs={ENDLESS.epochs}, patience={ENDLESS.patience}, batch_size={ENDLESS.batch_size})
 torch.set_num_threads(2)
 configs = {{head: RunConfig(head=head, training=training) for head in {HEADS}}}
-train_all(Sequences.load("log"), configs, "runs", "cpu")
+train_all(load_prepared("log"), configs, "runs", "cpu")
 """
 
 
 def test_a_plain_script_may_ask_and_its_workers_end_with_it(sequences, tmp_path):
     """Killed, the script can do nothing itself; what is killed leaves its lock, and the living hold theirs."""
-    sequences.save(tmp_path / "log")
+    save_prepared(sequences, tmp_path / "log")
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "script.py").write_text(SCRIPT)
     (tmp_path / "queue.py").write_text("raise ImportError('the working folder is no place of modules')")

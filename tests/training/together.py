@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from cprlab import cli
-from cprlab.data import Sequences, load_log
+from cprlab.data import Sequences
+from cprlab.loading import load_log
 from cprlab.models import GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.training import RunConfig, TrainingConfig, loop, train
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from cprlab.data.catalogue import SHORTEST, DataSet, find
+from cprlab.catalogue.data_sets import SHORTEST, DataSet, find
 from cprlab.errors import ConfigError, DataError
 
 FOLDER = Path("data")  # in the folder that a command stands in

@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from cprlab.data.builtin import BUILTIN
-from cprlab.data.catalogue import CATALOGUE, PAPER, SHORTEST, DataSet, find
-from cprlab.data.imported import Sizes, file_of, how_to_get, measure, read_about
-from cprlab.data.load import load_log
+from cprlab.catalogue.builtin import BUILTIN
+from cprlab.catalogue.data_sets import CATALOGUE, PAPER, SHORTEST, DataSet, find
+from cprlab.catalogue.local import Sizes, file_of, how_to_get, measure, read_about
 from cprlab.data.log import InteractionLog
 from cprlab.data.repeats import count_repeats
 from cprlab.data.sequences import Sequences
@@ -65,7 +64,7 @@ def describe_sizes(name: str) -> str:
         text = f"{published.users:,} users, {published.items:,} items, {published.interactions:,} interactions"
         lines.append(("published", f"{text} ({published.by})"))
     if data_set.name in BUILTIN:
-        log = load_log(data_set.name)
+        log = BUILTIN[data_set.name]("auto")
         lines.append(("measured", f"{_of_log(log)}: built in"))
         lines += [("note", note) for note in log.notes]
     elif (about := read_about(file_of(data_set))) is not None:

@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cprlab.data.builtin import BUILTIN
-from cprlab.data.imported import located
-from cprlab.data.load import as_log, check_file, kind_of, read_table
+from cprlab.catalogue.builtin import BUILTIN
+from cprlab.catalogue.local import located
+from cprlab.data.baskets import group_baskets
 from cprlab.data.log import InteractionLog, as_text, candidates, plain
+from cprlab.data.readers import kind_of, read_table
 from cprlab.data.repeats import count_repeats
 from cprlab.data.sequences import Sequences
-from cprlab.data.splits import SplitBy, group_baskets
+from cprlab.data.splits import SplitBy
 from cprlab.data.ties import Ties, ranked
 from cprlab.data.times import UNITS, show_time
 from cprlab.errors import DataError
+from cprlab.loading.load import as_log, check_file
 
 ROLES = ("user", "item", "time", "title", "basket")
 LIKE_BASKETS = ("basketid", "basket", "orderid", "invoiceno", "invoice", "transactionid", "cartid")  # as `plain` gives

@@ -7,23 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cprlab.data import (
-    CATALOGUE,
-    describe,
-    describe_sizes,
-    import_data,
-    list_catalogue,
-    load_log,
-    load_sequences,
-    prepare,
-)
-from cprlab.data.imported import located, measure, read_about
+from cprlab.catalogue import CATALOGUE, describe, describe_sizes, import_data, list_catalogue
+from cprlab.catalogue.local import located, measure, read_about
 from cprlab.errors import CprlabError, DataError
 from cprlab.explorer import ExplorerConfig
 from cprlab.explorer.run import _anywhere
+from cprlab.loading import load_log, load_sequences, prepare
 from cprlab.sweeps.config import SweepConfig
-from tests.data import publishers
-from tests.data.publishers import FILES, FILMS, LATIN, ROWS, folder_of, gz_of, seconds, tar_of, zip_of
+from tests.catalogue import publishers
+from tests.catalogue.publishers import FILES, FILMS, LATIN, ROWS, folder_of, gz_of, seconds, tar_of, zip_of
 
 TITLES = {
     "ml-100k": LATIN,
@@ -159,7 +151,7 @@ def test_sizes_are_counted_before_any_filter_and_stand_beside_the_published_ones
 
 
 def test_times_that_are_fractions_only_later_are_read_anew_as_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("cprlab.data.layouts.BLOCK", 64)  # a few rows a chunk
+    monkeypatch.setattr("cprlab.catalogue.layouts.BLOCK", 64)  # a few rows a chunk
     rows = "".join(f"a\ti{n}\t{n}{'.5' if n > 20 else ''}\n" for n in range(40))
     (tmp_path / "ml-1m.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + rows)
     frame = pd.read_parquet(import_data("ml-1m", "ml-1m.inter"))

@@ -10,8 +10,8 @@ import zlib
 
 import pytest
 
-from cprlab.data import archives, import_data
-from cprlab.data.archives import members
+from cprlab.catalogue import import_data, unpack
+from cprlab.catalogue.unpack import members
 from cprlab.errors import DataError
 
 GOOD = b"1::2::5::3\n" * 9
@@ -101,7 +101,7 @@ def test_a_hostile_or_damaged_archive_ends_in_a_sentence(tmp_path, monkeypatch, 
     make, said = HOSTILE[case]
     (tmp_path / "inside").mkdir()
     monkeypatch.chdir(tmp_path / "inside")
-    monkeypatch.setattr(archives, "SMALL", 100_000)
+    monkeypatch.setattr(unpack, "SMALL", 100_000)
     make(tmp_path / "packed")
     with pytest.raises(DataError) as caught:
         import_data("ml-1m", tmp_path / "packed")

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cprlab import cli
-from cprlab.data.check import check
 from cprlab.errors import DataError, visible
+from cprlab.loading.check import check
 from tests.data.test_log import write
 
 SECOND = 1_500_000_000

@@ -5,8 +5,8 @@ import re
 import pandas as pd
 import pytest
 
-from cprlab.data import BUILTIN, CATALOGUE, PAPER, beside_paper
-from cprlab.data.catalogue import find
+from cprlab.catalogue import BUILTIN, CATALOGUE, PAPER, beside_paper
+from cprlab.catalogue.data_sets import find
 from cprlab.data.log import GUESSES
 from cprlab.errors import ConfigError
 from tests.data.test_sequences import sequences_of

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from cprlab.data.archives import Member, members
-from cprlab.data.catalogue import CATALOGUE, DataSet, find
-from cprlab.data.imported import About, file_of, read_about
-from cprlab.data.layouts import ATOMIC, Layout, Table, read
+from cprlab.catalogue.data_sets import CATALOGUE, DataSet, find
+from cprlab.catalogue.layouts import ATOMIC, Layout, Table, read
+from cprlab.catalogue.local import About, file_of, read_about
+from cprlab.catalogue.unpack import Member, members
 from cprlab.data.log import check_ids, find_columns
 from cprlab.data.times import read_times
 from cprlab.errors import DataError

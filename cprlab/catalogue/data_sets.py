@@ -7,7 +7,7 @@ published of users, items and interactions stands as in RecBole's list of data s
 
 from typing import NamedTuple
 
-from cprlab.data.layouts import Layout, Table
+from cprlab.catalogue.layouts import Layout, Table
 from cprlab.errors import ConfigError, suggestion
 
 SHORTEST = 5  # interactions; the paper leaves out users with fewer, of all its data sets

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import Sequences, load, load_log, load_sequences, prepare
+from cprlab.data import Sequences, load_prepared, readers
 from cprlab.data.splits import SplitBy
 from cprlab.errors import DataError
+from cprlab.loading import load_log, load_sequences, prepare
 from tests.data.test_log import BAD, write
 from tests.data.test_sequences import assert_same_sequences
 
@@ -32,8 +33,8 @@ TIMES = {
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    for module in ("load", "large"):
-        monkeypatch.setattr(f"cprlab.data.{module}.CHUNK", 20)
+    for module in ("data.readers", "loading.large"):
+        monkeypatch.setattr(f"cprlab.{module}.CHUNK", 20)
 
 
 @st.composite
@@ -87,7 +88,7 @@ def test_a_prepared_log_is_the_one_made_in_memory(tmp_path_factory, table, endin
 
 
 def test_a_real_log_with_ties_titles_and_short_users(tmp_path, monkeypatch):
-    monkeypatch.setattr("cprlab.data.load.CHUNK", 30_000)
+    monkeypatch.setattr("cprlab.data.readers.CHUNK", 30_000)
     log = load_log("complete-journey-types")
     frame = pd.DataFrame(
         {
@@ -220,7 +221,7 @@ def test_what_cannot_be_prepared_is_refused_in_a_sentence(tmp_path):
 
 
 def test_decimals_may_be_longer_than_those_of_the_first_chunk(tmp_path, monkeypatch):
-    monkeypatch.setattr("cprlab.data.load.CHUNK", 5)
+    monkeypatch.setattr("cprlab.data.readers.CHUNK", 5)
     ids = [Decimal(number) for number in [1, 2, 3, 4, 5, 600, 700]]
     pd.DataFrame({"user_id": [1] * 7, "item_id": ids}).to_parquet(tmp_path / "decimals.parquet")
     expected = Sequences.from_log(load_log(tmp_path / "decimals.parquet"))
@@ -229,7 +230,7 @@ def test_decimals_may_be_longer_than_those_of_the_first_chunk(tmp_path, monkeypa
 
 def test_a_folder_in_use_is_refused_before_any_time_is_spent(tmp_path, monkeypatch):
     path = write(tmp_path, "user_id,item_id\n" + "a,1\n" * 9)
-    monkeypatch.setattr("cprlab.data.large._fill", None)
+    monkeypatch.setattr("cprlab.loading.large._fill", None)
     with pytest.raises(DataError, match="holds other files"):
         prepare(path, tmp_path)
 
@@ -237,19 +238,19 @@ def test_a_folder_in_use_is_refused_before_any_time_is_spent(tmp_path, monkeypat
 def test_an_interruption_leaves_the_earlier_folder(tmp_path, monkeypatch):
     path = write(tmp_path, "user_id,item_id\n" + "a,1\n" * 9)
     before = prepare(path, tmp_path / "prepared")
-    monkeypatch.setattr("cprlab.data.large._sort", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("cprlab.loading.large._sort", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         prepare(path, tmp_path / "prepared")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "prepared"]
-    assert_same_sequences(Sequences.load(tmp_path / "prepared"), before)
+    assert_same_sequences(load_prepared(tmp_path / "prepared"), before)
 
 
 def test_chunks_of_parquet_are_not_kept_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(load, "CHUNK", 1_000)
+    monkeypatch.setattr(readers, "CHUNK", 1_000)
     table = pd.DataFrame(np.random.default_rng(0).random((200_000, 3)), columns=["a", "b", "c"])
     table.to_parquet(tmp_path / "log.parquet", row_group_size=1_000)
     before = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() - before for _ in load.read_chunks(tmp_path / "log.parquet", ["a", "b", "c"])]
+    held = [pa.total_allocated_bytes() - before for _ in readers.read_chunks(tmp_path / "log.parquet", ["a", "b", "c"])]
     assert len(held) == 200
     assert max(held) < 1_000_000  # of 4,800,000 bytes
 

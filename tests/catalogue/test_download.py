@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cprlab.data import catalogue
-from cprlab.data.catalogue import File, find
-from cprlab.data.fetching import download, fetch_data
+from cprlab.catalogue import data_sets
+from cprlab.catalogue.data_sets import File, find
+from cprlab.catalogue.download import download, fetch_data
 from cprlab.errors import DataError
-from tests.data.publishers import FILES, ratings, zip_of
-from tests.data.server import WHOLE, Answer, serving
+from tests.catalogue.publishers import FILES, ratings, zip_of
+from tests.catalogue.server import WHOLE, Answer, serving
 
 BEAUTY = ratings(",").encode()
 OTHER = np.random.default_rng(1).bytes(300_000)
@@ -28,14 +28,14 @@ MD5 = hashlib.md5(WHOLE).hexdigest()
 @pytest.fixture(autouse=True)
 def _quick(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cprlab.data.fetching.PAUSE", 0.001)
+    monkeypatch.setattr("cprlab.catalogue.download.PAUSE", 0.001)
 
 
 @pytest.fixture
 def _impatient(request, monkeypatch):
     """Wait for a server that stalls for less than one that is only slow."""
     if "stalls" in request.node.name:
-        monkeypatch.setattr("cprlab.data.fetching.STALLED", 0.3)
+        monkeypatch.setattr("cprlab.catalogue.download.STALLED", 0.3)
 
 
 HALF = len(WHOLE) // 2
@@ -101,7 +101,7 @@ ENDS_BADLY = {
 def test_a_download_that_cannot_be_had_is_a_sentence_and_no_file(tmp_path, monkeypatch, case):
     answers, said, kept = ENDS_BADLY[case]
     if case == "never ends":
-        monkeypatch.setattr("cprlab.data.fetching.LARGEST", len(WHOLE) - 1)
+        monkeypatch.setattr("cprlab.catalogue.download.LARGEST", len(WHOLE) - 1)
     with serving(*answers) as server, pytest.raises(DataError) as caught:
         download(File(server.address, MD5), tmp_path / "log.zip")
     assert said in str(caught.value)
@@ -176,9 +176,9 @@ def publishing(monkeypatch, name, body, md5=""):
     with serving(Answer(body)) as server:
         entries = tuple(
             entry._replace(files=(File(server.address, md5),)) if entry.name == name else entry
-            for entry in catalogue.CATALOGUE
+            for entry in data_sets.CATALOGUE
         )
-        monkeypatch.setattr(catalogue, "CATALOGUE", entries)
+        monkeypatch.setattr(data_sets, "CATALOGUE", entries)
         yield server
 
 

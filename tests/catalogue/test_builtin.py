@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cprlab.data import Sequences, load_log
+from cprlab.data import Sequences
+from cprlab.loading import load_log
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import pyarrow as pa
 from duckdb.func import PythonUDFType
 from tqdm import tqdm
 
-from cprlab.data.builtin import BUILTIN
-from cprlab.data.catalogue import SHORTEST, find
-from cprlab.data.imported import About, located, note_filter, read_about
-from cprlab.data.load import CHUNK, check_file, first_line, item_titles, load_log, read_chunks, read_head
+from cprlab.catalogue.builtin import BUILTIN
+from cprlab.catalogue.data_sets import SHORTEST, find
+from cprlab.catalogue.local import About, located, note_filter, read_about
 from cprlab.data.log import check_ids, find_columns, first_titles, name_items, refuse_no_rows
-from cprlab.data.prepared import open_npy, refuse_all_but_prepared
+from cprlab.data.prepared import load_prepared, open_npy, refuse_all_but_prepared, save_prepared
+from cprlab.data.readers import CHUNK, first_line, item_titles, read_chunks, read_head
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import (
     SplitBy,
@@ -42,6 +42,7 @@ from cprlab.data.times import (
 )
 from cprlab.errors import DataError, visible
 from cprlab.files import scratch
+from cprlab.loading.load import check_file, load_log
 
 # `log` holds place (of the row in the file), user_id, item_id, moment (its time), rank (in a tie) and maybe basket.
 # `placed` holds these rows with `start`, the place of the first row of their basket, and the basket's moment. Codes go
@@ -135,8 +136,9 @@ def prepare(
     refuse_all_but_prepared(folder)
     if split == "next-basket":  # where baskets begin is worked out in memory
         log = load_log(path, user=user, item=item, time=time, title=title, basket=basket, ties=ties)
-        Sequences.from_log(log, max_len=max_len, min_interactions=min_interactions, split=split).save(folder)
-        return Sequences.load(folder)
+        sequences = Sequences.from_log(log, max_len=max_len, min_interactions=min_interactions, split=split)
+        save_prepared(sequences, folder)
+        return load_prepared(folder)
     names = read_head(path).columns
     given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     columns = find_columns(names, path.name, given)
@@ -189,7 +191,7 @@ def prepare(
                 before = np.stack(list(query(BEFORE, [*points, min_interactions]).fetchnumpy().values()))
                 cases = check_cases(lengths[kept], before, path.name)
                 notes += note_temporal(points, unit_of(rows.units), cases, before.shape[1])
-        Sequences.pack(
+        sequences = Sequences.pack(
             np.load(work / "items.npy", mmap_mode="r+"),
             lengths[kept],
             user_ids,
@@ -199,8 +201,9 @@ def prepare(
             name=name,
             notes=notes,
             before=before,
-        ).save(folder)
-    return Sequences.load(folder)
+        )
+        save_prepared(sequences, folder)
+    return load_prepared(folder)
 
 
 @contextmanager
@@ -310,7 +313,7 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
 
 
 def _filter(db: duckdb.DuckDBPyConnection, n_rows: int, about: About) -> tuple[int, tuple[str, ...]]:
-    """Leave out the rows that `imported.filtered` leaves out; return how many are left, and the note on it."""
+    """Leave out the rows that `local.filtered` leaves out; return how many are left, and the note on it."""
     fewest = find(about.name).min_interactions
     if fewest == 1:
         return n_rows, ()

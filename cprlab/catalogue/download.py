@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 from tqdm import tqdm
 
-from cprlab.data.archives import LARGEST
-from cprlab.data.catalogue import File, find
-from cprlab.data.imported import FOLDER, file_of, how_to_get, read_about
-from cprlab.data.importing import import_data
+from cprlab.catalogue.data_sets import File, find
+from cprlab.catalogue.local import FOLDER, file_of, how_to_get, read_about
+from cprlab.catalogue.to_parquet import import_data
+from cprlab.catalogue.unpack import LARGEST
 from cprlab.errors import DataError
 from cprlab.files import locked, make_folder, whole
 
