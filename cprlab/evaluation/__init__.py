@@ -3,26 +3,29 @@
 from cprlab.evaluation.cases import describe_cases, evaluate
 from cprlab.evaluation.diversity import Lists, diversity, recommended, taken
 from cprlab.evaluation.examples import RULE, Example, choose_examples
+from cprlab.evaluation.metrics import LOWER_IS_BETTER, MAIN, METRICS, RANKING, SUMMARY, Metric, mean, user_means
 from cprlab.evaluation.scaling import Scaling, fit_shift, fit_temperature
 from cprlab.evaluation.tables import (
-    METRICS,
     by_length,
     calibration,
     compare,
     interval,
-    mean,
     readable,
     side_by_side,
     summarise,
-    user_means,
 )
 from cprlab.evaluation.whether import knows_when
 
 __all__ = [
+    "LOWER_IS_BETTER",
+    "MAIN",
     "METRICS",
+    "RANKING",
     "RULE",
+    "SUMMARY",
     "Example",
     "Lists",
+    "Metric",
     "Scaling",
     "by_length",
     "calibration",

@@ -6,46 +6,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cprlab.evaluation.cases import TOP
+from cprlab.evaluation.metrics import MAIN, METRICS, RANKING, SUMMARY, user_means, users_of
 
 RESAMPLES = 1000
 
 
-def _at_rank(gain: Callable[[pd.Series], pd.Series]) -> Callable[[pd.DataFrame, str], pd.Series]:
-    return lambda cases, rank: gain(cases[rank]).where(cases[rank] <= TOP, 0.0)
-
-
-def _loss_on_whether(cases: pd.DataFrame, rank: str) -> pd.Series:
-    """Return −log of the probability of the side that the target is on: the history, or all else.
-
-    It is no more than the loss on the target, and that bound keeps a side that rounds to nothing from costing too much.
-    """
-    copied = cases["copy_probability"].astype(float).clip(0, 1)
-    with np.errstate(divide="ignore"):
-        return np.minimum(-np.log(copied.where(cases["repeat"], 1 - copied)), cases["log_loss"])
-
-
-METRICS: dict[str, Callable[[pd.DataFrame, str], pd.Series]] = {
-    "NDCG@10": _at_rank(lambda rank: 1 / np.log2(1 + rank)),
-    "HIT@10": _at_rank(lambda rank: rank * 0.0 + 1.0),
-    "MRR@10": _at_rank(lambda rank: 1 / rank),
-    "log-loss": lambda cases, rank: cases["log_loss"],
-    "copy probability": lambda cases, rank: cases["copy_probability"],
-    "observed repeats": lambda cases, rank: cases["repeat"].astype(float),
-    "copy excess": lambda cases, rank: cases["copy_probability"] - cases["repeat"],
-    "copied in top 10": lambda cases, rank: cases["copied"],
-    "Brier score": lambda cases, rank: (cases["copy_probability"] - cases["repeat"]) ** 2,
-    "loss on whether": _loss_on_whether,  # of the log-loss; the rest is that on which item of that side
-    "loss on which": lambda cases, rank: cases["log_loss"] - _loss_on_whether(cases, rank),
-}
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "all": lambda cases: cases["repeat"] | True,
     "repeat": lambda cases: cases["repeat"],
     "new": lambda cases: ~cases["repeat"],
 }
-RANKING = ("NDCG@10", "HIT@10", "MRR@10")
-SUMMARY = (*RANKING, "log-loss", "copy probability", "observed repeats", "copy excess", "copied in top 10")
-BY_LENGTH = ("NDCG@10", "copy probability", "observed repeats")
+BY_LENGTH = (MAIN, "copy probability", "observed repeats")
 
 
 def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
@@ -145,7 +116,7 @@ def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     """
     if cases["copy_probability"].isna().any():
         return pd.DataFrame(columns=["predicted", "observed", "low", "high", "n"])
-    users = cases[["copy_probability", "repeat"]].groupby(_users(cases)).mean()
+    users = cases[["copy_probability", "repeat"]].groupby(users_of(cases)).mean()
     edges = pd.qcut(users["copy_probability"].rank(method="first"), min(bins, len(users)), labels=False)
     rows = []
     for _, group in users.groupby(edges):
@@ -171,7 +142,7 @@ def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> p
                 per_case = METRICS[metric](group, "rank")
                 if per_case.isna().any():  # of a head that only orders the items
                     continue
-                values = user_means(per_case.to_numpy(dtype=float), _users(group))
+                values = user_means(per_case.to_numpy(dtype=float), users_of(group))
                 low, high = interval(values, seed)
                 rows.append((head, group["length"].median(), metric, values.mean(), low, high, len(values)))
     return pd.DataFrame(rows, columns=["head", "length", "metric", "value", "low", "high", "n"])
@@ -194,42 +165,11 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
-    """Return the mean of each user's values (…, u), so that a user with many cases weighs as one with a single case.
-
-    Args:
-        values: (…, m) numbers of cases.
-        users: (m,) whose they are. The means are in the order of these, and the values themselves if each has one.
-    """
-    found, place, counts = np.unique(users, return_inverse=True, return_counts=True)
-    if len(found) == len(users):
-        return values
-    rows = values.reshape(-1, len(users))
-    sums = np.stack([np.bincount(place, weights=row, minlength=len(found)) for row in rows])
-    return (sums / counts).reshape(*values.shape[:-1], len(found))
-
-
-def mean(cases: pd.DataFrame, metric: str, rank: str = "rank") -> float:
-    """Return a metric's mean over each user's cases, and then over users.
-
-    Args:
-        cases: what `evaluate` gave.
-        metric: a name in `METRICS`.
-        rank: the column of ranks, "rank" or "rank_post".
-    """
-    return float(user_means(METRICS[metric](cases, rank).to_numpy(float), _users(cases)).mean())
-
-
-def _users(cases: pd.DataFrame) -> np.ndarray:
-    """Return (m,) whose the cases are; of a Snapshot's cases nobody knows, and each counts alone."""
-    return cases["user"].to_numpy() if "user" in cases else np.arange(len(cases))
-
-
 def _by_group(cases: pd.DataFrame, per_case: pd.Series, seed: int) -> list[dict]:
     rows = []
     for name, members in GROUPS.items():
         chosen = members(cases)
-        values = user_means(per_case[chosen].to_numpy(dtype=float), _users(cases)[chosen.to_numpy()])
+        values = user_means(per_case[chosen].to_numpy(dtype=float), users_of(cases)[chosen.to_numpy()])
         if len(values) and not np.isnan(values).any():
             low, high = interval(values, seed)
             rows.append({"cases": name, "value": values.mean(), "low": low, "high": high, "n": len(values)})

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr
 
-from cprlab.evaluation.tables import METRICS, RESAMPLES
+from cprlab.evaluation.metrics import METRICS
+from cprlab.evaluation.tables import RESAMPLES
 
 
 def knows_when(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:

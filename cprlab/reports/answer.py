@@ -6,12 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from cprlab.evaluation import compare, mean
+from cprlab.evaluation import LOWER_IS_BETTER, MAIN, compare, mean
 
 FEW = 20  # users below which an interval covers its mean too rarely for a verdict
 SMALL = 300  # users below which only large gains can be seen
 ROUNDED = 0.0005  # a difference that is 0.0 percentage points as printed
-LOWER_IS_BETTER = {"log-loss"}
 
 
 class Row(Protocol):
@@ -33,11 +32,11 @@ def against_rivals(cases: dict[str, pd.DataFrame], trained: Sequence[str], seed:
     Returns:
         Rows of `evaluation.compare`, for NDCG@10 of all cases; none for a rival that is not among the heads.
     """
-    best = max(trained, key=lambda head: mean(cases[head], "NDCG@10"))
+    best = max(trained, key=lambda head: mean(cases[head], MAIN))
     pairs = [(rival, head) for rival, head in (("Recent", trained[0]), ("Counts", best)) if rival in cases]
     rows = [compare({name: cases[name] for name in pair}, seed) for pair in pairs]
     table = pd.concat(rows or [compare({best: cases[best]})], ignore_index=True)
-    return table[(table["metric"] == "NDCG@10") & (table["ranking"] == "raw") & (table["cases"] == "all")]
+    return table[(table["metric"] == MAIN) & (table["ranking"] == "raw") & (table["cases"] == "all")]
 
 
 def answer(summary: pd.DataFrame, differences: pd.DataFrame, rivals: pd.DataFrame | None = None) -> str:
@@ -58,7 +57,7 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame, rivals: pd.DataFram
             f"history: {excess_in_words(excess)} ({_points(excess.value)} "
             f"[{_points(excess.low)}, {_points(excess.high)}] percentage points against what users did)."
         )
-    gains = differences[differences["metric"] == "NDCG@10"]
+    gains = differences[differences["metric"] == MAIN]
     for (head, against), rows in gains.groupby(["head", "against"], sort=False):
         raw = "; ".join(gain_in_words(row) for row in telling(rows[rows["ranking"] == "raw"]).itertuples())
         post = next(rows[(rows["ranking"] == "post") & (rows["cases"] == "all")].itertuples())

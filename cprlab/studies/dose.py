@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from cprlab.data import CopyingPlan, Sequences, count_repeats, thin_repeats
 from cprlab.errors import DataError
-from cprlab.evaluation import METRICS
+from cprlab.evaluation import MAIN, METRICS
 from cprlab.reports.answer import Row, caution, gain_in_words, relative_in_words
 from cprlab.sweeps.statistics import resampled_means
 from cprlab.training import fit_plan, planted_losses
@@ -60,7 +60,7 @@ def by_dose(cases: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     return labels.drop(columns="data").rename(columns={"log": "data"})
 
 
-def changes(cases: pd.DataFrame, base: str, metric: str = "NDCG@10", seed: int = 0) -> pd.DataFrame:
+def changes(cases: pd.DataFrame, base: str, metric: str = MAIN, seed: int = 0) -> pd.DataFrame:
     """Return how much the gain over a head changes from the least dose to the largest, paired user by user.
 
     Args:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
-from cprlab.evaluation import METRICS, user_means
-from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES, quantile_bins
+from cprlab.evaluation import MAIN, METRICS, user_means
+from cprlab.evaluation.tables import GROUPS, RESAMPLES, quantile_bins
 from cprlab.models.names import COUNTING
 
 USERS_AT_ONCE = 2**14
@@ -21,7 +21,7 @@ OF_EVALUATE = "user"  # the first column behind the labels
 
 def means(
     cases: pd.DataFrame,
-    metrics: Sequence[str] = ("NDCG@10",),
+    metrics: Sequence[str] = (MAIN,),
     seed: int = 0,
     groups: Sequence[str] = ALL_GROUPS,
 ) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def means(
 def gains(
     cases: pd.DataFrame,
     base: dict[str, Any],
-    metrics: Sequence[str] = ("NDCG@10",),
+    metrics: Sequence[str] = (MAIN,),
     seed: int = 0,
     groups: Sequence[str] = ALL_GROUPS,
 ) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def gains(
 def geometric_mean_gains(
     cases: pd.DataFrame,
     base: dict[str, Any],
-    metrics: Sequence[str] = ("NDCG@10",),
+    metrics: Sequence[str] = (MAIN,),
     seed: int = 0,
     over_logs: bool = False,
 ) -> pd.DataFrame:
@@ -139,7 +139,7 @@ def geometric_mean_gains(
 
 
 def trends(
-    cases: pd.DataFrame, base: dict[str, Any], over: str, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+    cases: pd.DataFrame, base: dict[str, Any], over: str, metrics: Sequence[str] = (MAIN,), seed: int = 0
 ) -> pd.DataFrame:
     """Return how much the gain over `base` changes each time the setting `over` doubles.
 
@@ -175,7 +175,7 @@ def trends(
 
 
 def by_bins(
-    cases: pd.DataFrame, key: str, metrics: Sequence[str] = ("NDCG@10",), bins: int = 5, seed: int = 0
+    cases: pd.DataFrame, key: str, metrics: Sequence[str] = (MAIN,), bins: int = 5, seed: int = 0
 ) -> pd.DataFrame:
     """Return the mean of each metric over cases that are alike in a column, in bins of about equally many users.
 
@@ -299,7 +299,7 @@ def _matrices(
     seeds = of_run["seed"].nunique()
     first = of_run[of_run["seed"] == of_run["seed"].iloc[0]]
     for metric in metrics:
-        for ranking, rank in (("raw", "rank"), ("post", "rank_post"))[: 2 if metric in RANKING else 1]:
+        for ranking, rank in (("raw", "rank"), ("post", "rank_post"))[: 2 if METRICS[metric].k else 1]:
             values = METRICS[metric](of_run, rank).to_numpy(dtype=float).reshape(seeds, -1)
             if np.isnan(values).any():  # a metric of probabilities, of a head that only orders the items
                 continue
