@@ -64,10 +64,16 @@ METRICS = {
         Metric("loss on which", lambda cases, rank: cases["log_loss"] - _loss_on_whether(cases, rank), better="lower"),
     )
 }
+GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "all": lambda cases: cases["repeat"] | True,
+    "repeat": lambda cases: cases["repeat"],
+    "new": lambda cases: ~cases["repeat"],
+}
 MAIN = "NDCG@10"  # by which training is validated, and which tables are of unless another is asked for
 RANKING = tuple(metric.name for metric in METRICS.values() if metric.k)
 COPYING = ("log-loss", "copy probability", "observed repeats", "copy excess")
 SUMMARY = (*RANKING, *COPYING, "copied in top 10")
+BY_LENGTH = (MAIN, "copy probability", "observed repeats")
 LOWER_IS_BETTER = {metric.name for metric in METRICS.values() if metric.better == "lower"}
 
 

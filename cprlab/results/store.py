@@ -30,10 +30,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cprlab.errors import CprlabError, DataError
+from cprlab.evaluation import means
 from cprlab.evaluation.metrics import COPYING, MAIN, RANKING
 from cprlab.files import read_parquet, whole
 from cprlab.reports.numbers import plain
-from cprlab.sweeps import means
 from cprlab.training import Run
 from cprlab.training.runs import RunConfig, slug
 
@@ -54,7 +54,7 @@ class Kept:
         config: what was asked for.
         record: `data` (`name, fingerprint, items, users, max_len, split, notes`), `config`, `recipe`, `trained_on`,
             `processes`, `versions`, `curve` (`loss, ndcg, seconds`, a number an epoch) and `metrics` (rows `cases,
-            ranking, metric, value, low, high, n`, as of `sweeps.means`, of this run alone).
+            ranking, metric, value, low, high, n`, as of `evaluation.means`, of this run alone).
     """
 
     path: Path

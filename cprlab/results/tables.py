@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cprlab.evaluation import MAIN
+from cprlab.evaluation import MAIN, gains, geometric_mean_gains, means
 from cprlab.models.names import COUNTING
 from cprlab.reports.numbers import as_text
 from cprlab.results.store import Kept, read_cases
-from cprlab.sweeps import gains, geometric_mean_gains, means, significance
+from cprlab.sweeps import significance
 from cprlab.sweeps.significance import holm_adjusted
 
 SOFTMAX, REMOVED, BIAS, CPR, BOTH = (

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 
 from cprlab.data import Sequences
-from cprlab.evaluation import MAIN, METRICS, Lists, diversity, recommended, side_by_side, taken
+from cprlab.evaluation import MAIN, METRICS, Lists, diversity, estimate, recommended, side_by_side, taken
 from cprlab.models import ablated, parse_head
 from cprlab.reports.answer import Row, caution, judgement
 from cprlab.reports.numbers import as_text
 from cprlab.sweeps import Results
-from cprlab.sweeps.statistics import resampled_means
 
 TAKEN = "taken by users"
 UNITS = {
@@ -67,10 +66,8 @@ def _accuracies(accuracy: dict[str, np.ndarray], against: tuple[str, ...], seed:
     rows = []
     for base, name in itertools.product(against, accuracy):
         if name != base:
-            values, drawn = accuracy[name], resampled_means(accuracy[name], seed)
-            if base:
-                values, drawn = values - accuracy[base], drawn - resampled_means(accuracy[base], seed)
-            rows.append((base, name, MAIN, values.mean(), *np.percentile(drawn, (2.5, 97.5)), values.shape[1]))
+            values = accuracy[name] - (accuracy[base] if base else 0)
+            rows.append((base, name, MAIN, *estimate(values, seed)))
     return pd.DataFrame(rows, columns=["against", "lists", "metric", "value", "low", "high", "n"])
 
 

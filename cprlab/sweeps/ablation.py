@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cprlab.evaluation import MAIN
+from cprlab.evaluation import MAIN, gains
 from cprlab.models import PARTS, HeadConfig, parse_head
-from cprlab.sweeps.statistics import gains
 
 LETTERS = [part.letter for part in PARTS]
 

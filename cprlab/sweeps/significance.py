@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cprlab.evaluation import MAIN
-from cprlab.sweeps.statistics import ALL_GROUPS, gains, paired
+from cprlab.evaluation import MAIN, gains
+from cprlab.evaluation.statistics import ALL_GROUPS, paired
 
 FLIPS = 9999  # random signs that a test tries; all there are where these are fewer
 MANY = 1000  # users above which a sum of random signs is as good as normal

@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 
 from cprlab.errors import ConfigError, suggestion
-from cprlab.evaluation import MAIN
+from cprlab.evaluation import MAIN, gains
 from cprlab.sweeps.results import Results
-from cprlab.sweeps.statistics import gains
 
 
 def tuned(results: Results, over: Sequence[str]) -> Results:
