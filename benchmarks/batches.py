@@ -18,7 +18,7 @@ import torch
 import typer
 
 from cprlab.data import Sequences, Windows
-from cprlab.evaluation import METRICS, evaluate
+from cprlab.evaluation import MAIN, METRICS, evaluate
 from cprlab.loading import load_sequences
 from cprlab.models import EncoderConfig, GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import TrainingConfig, fit, loop
@@ -78,7 +78,7 @@ def one(
         with patch.object(loop, "chunked", divided_by_own(mean) if divisor == "own" else chunked):
             history = fit(recommender, sequences, training, device)
     cases = evaluate(recommender, sequences, "test")
-    scores = {name: float(METRICS["NDCG@10"](cases, rank).mean()) for name, rank in RANKINGS.items()}
+    scores = {name: float(METRICS[MAIN](cases, rank).mean()) for name, rank in RANKINGS.items()}
     curves = {name: history[name].round(5).tolist() for name in ("loss", "ndcg", "seconds")}
     rate = float(history["targets_per_second"].median())
     return {"test": scores, "targets_per_second": rate, "padding": padding(windows, batches)} | curves

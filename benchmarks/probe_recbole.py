@@ -21,7 +21,7 @@ import typer
 
 from benchmarks.against_recbole import CPR, ROOT, THREADS, environment
 from cprlab.adapters.recbole import Fidelity, load
-from cprlab.evaluation import METRICS
+from cprlab.evaluation import MAIN, METRICS
 from cprlab.models import Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
 
@@ -73,7 +73,7 @@ def main(
             theirs = train(python, folder, {"model": model} | COMMON | sizes)
             reference, corrected = (load(folder / theirs["file"], fidelity) for fidelity in fidelities)
             snapshot = from_recbole(corrected, log)
-            ours = METRICS["NDCG@10"](copy_probability(snapshot), "rank").mean()
+            ours = METRICS[MAIN](copy_probability(snapshot), "rank").mean()
             cells = (theirs["ndcg"], ours, ndcg(reference, snapshot), ndcg(corrected, snapshot))
             print(f"| {model} | {' | '.join(f'{cell:.6f}' for cell in cells)} |", flush=True)
 

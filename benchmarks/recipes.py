@@ -25,7 +25,7 @@ import typer
 from torch import nn
 
 from cprlab.data import Sequences
-from cprlab.evaluation import evaluate, mean
+from cprlab.evaluation import MAIN, evaluate, mean
 from cprlab.files import whole
 from cprlab.loading import load_sequences
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
@@ -151,8 +151,8 @@ def train(recipe: Recipe, encoder: str, head: str, sequences: Sequences, seed: i
                     for weight in recommender.parameters():
                         weight.mul_(1 - recipe.rate * recipe.decay)
         cases = evaluate(judged, sequences, "validation")
-        curve.append({"loss": loss / int(training.windows.n_targets.sum()), "ndcg": mean(cases, "NDCG@10")})
-        curve[-1] |= {"post": mean(cases, "NDCG@10", "rank_post")}
+        curve.append({"loss": loss / int(training.windows.n_targets.sum()), "ndcg": mean(cases, MAIN)})
+        curve[-1] |= {"post": mean(cases, MAIN, "rank_post")}
         scores = [one["ndcg"] for one in curve]
         if scores[-1] == max(scores):
             best = {name: weight.clone() for name, weight in judged.state_dict().items()}
@@ -162,7 +162,7 @@ def train(recipe: Recipe, encoder: str, head: str, sequences: Sequences, seed: i
     judged.load_state_dict(best)
     found = {"validation": validation, "test": evaluate(judged, sequences, "test")}
     scores_of = {
-        f"{split} {name}": round(mean(cases, "NDCG@10", rank), 5)
+        f"{split} {name}": round(mean(cases, MAIN, rank), 5)
         for split, cases in found.items()
         for name, rank in RANKINGS.items()
     }

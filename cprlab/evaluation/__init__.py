@@ -1,45 +1,57 @@
 """Ranking over all items, split into repeats and new items, with intervals; and what a head copies."""
 
+from cprlab.evaluation.bootstrap import estimate
 from cprlab.evaluation.cases import describe_cases, evaluate
 from cprlab.evaluation.diversity import Lists, diversity, recommended, taken
 from cprlab.evaluation.examples import RULE, Example, choose_examples
-from cprlab.evaluation.scaling import Scaling, fit_shift, fit_temperature
-from cprlab.evaluation.tables import (
+from cprlab.evaluation.metrics import (
+    BY_LENGTH,
+    LOWER_IS_BETTER,
+    MAIN,
     METRICS,
-    by_length,
-    calibration,
-    compare,
-    interval,
+    RANKING,
+    SUMMARY,
+    Metric,
     mean,
-    readable,
-    side_by_side,
-    summarise,
     user_means,
 )
+from cprlab.evaluation.scaling import Scaling, fit_shift, fit_temperature
+from cprlab.evaluation.statistics import by_bins, gains, geometric_mean_gains, labelled, means, stacked, trends
+from cprlab.evaluation.tables import calibration, readable, side_by_side
 from cprlab.evaluation.whether import knows_when
 
 __all__ = [
+    "BY_LENGTH",
+    "LOWER_IS_BETTER",
+    "MAIN",
     "METRICS",
+    "RANKING",
     "RULE",
+    "SUMMARY",
     "Example",
     "Lists",
+    "Metric",
     "Scaling",
-    "by_length",
+    "by_bins",
     "calibration",
     "choose_examples",
-    "compare",
     "describe_cases",
     "diversity",
+    "estimate",
     "evaluate",
     "fit_shift",
     "fit_temperature",
-    "interval",
+    "gains",
+    "geometric_mean_gains",
     "knows_when",
+    "labelled",
     "mean",
+    "means",
     "readable",
     "recommended",
     "side_by_side",
-    "summarise",
+    "stacked",
     "taken",
+    "trends",
     "user_means",
 ]

@@ -10,8 +10,8 @@ from scipy import sparse, stats
 
 from cprlab.data import Sequences
 from cprlab.errors import DataError
+from cprlab.evaluation.bootstrap import estimate
 from cprlab.evaluation.cases import TOP
-from cprlab.evaluation.tables import interval
 from cprlab.models import Recommender
 
 LEFT_OUT = 50  # groups of users, at most, each of which the jackknife leaves out once
@@ -156,7 +156,7 @@ def diversity(
             values = each[name][metric] - (each[base][metric] if base else 0)
             values = values[~np.isnan(values)]
             if len(values):
-                rows.append((base, name, metric, values.mean(), *interval(values, seed), len(values)))
+                rows.append((base, name, metric, *estimate(values, seed)))
         for metric in OF_ALL:
             values = every[name][metric] - (every[base][metric] if base else 0)
             rows.append((base, name, metric, *_jackknife(values), sequences.n_users))

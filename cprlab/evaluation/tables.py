@@ -1,78 +1,17 @@
-"""Tables over evaluated cases: metrics with intervals, paired differences, calibration of the copy probability."""
+"""Tables to read: statistics as text, and the calibration of the copy probability."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cprlab.evaluation.cases import TOP
-
-RESAMPLES = 1000
-
-
-def _at_rank(gain: Callable[[pd.Series], pd.Series]) -> Callable[[pd.DataFrame, str], pd.Series]:
-    return lambda cases, rank: gain(cases[rank]).where(cases[rank] <= TOP, 0.0)
-
-
-def _loss_on_whether(cases: pd.DataFrame, rank: str) -> pd.Series:
-    """Return −log of the probability of the side that the target is on: the history, or all else.
-
-    It is no more than the loss on the target, and that bound keeps a side that rounds to nothing from costing too much.
-    """
-    copied = cases["copy_probability"].astype(float).clip(0, 1)
-    with np.errstate(divide="ignore"):
-        return np.minimum(-np.log(copied.where(cases["repeat"], 1 - copied)), cases["log_loss"])
-
-
-METRICS: dict[str, Callable[[pd.DataFrame, str], pd.Series]] = {
-    "NDCG@10": _at_rank(lambda rank: 1 / np.log2(1 + rank)),
-    "HIT@10": _at_rank(lambda rank: rank * 0.0 + 1.0),
-    "MRR@10": _at_rank(lambda rank: 1 / rank),
-    "log-loss": lambda cases, rank: cases["log_loss"],
-    "copy probability": lambda cases, rank: cases["copy_probability"],
-    "observed repeats": lambda cases, rank: cases["repeat"].astype(float),
-    "copy excess": lambda cases, rank: cases["copy_probability"] - cases["repeat"],
-    "copied in top 10": lambda cases, rank: cases["copied"],
-    "Brier score": lambda cases, rank: (cases["copy_probability"] - cases["repeat"]) ** 2,
-    "loss on whether": _loss_on_whether,  # of the log-loss; the rest is that on which item of that side
-    "loss on which": lambda cases, rank: cases["log_loss"] - _loss_on_whether(cases, rank),
-}
-GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "all": lambda cases: cases["repeat"] | True,
-    "repeat": lambda cases: cases["repeat"],
-    "new": lambda cases: ~cases["repeat"],
-}
-RANKING = ("NDCG@10", "HIT@10", "MRR@10")
-SUMMARY = (*RANKING, "log-loss", "copy probability", "observed repeats", "copy excess", "copied in top 10")
-BY_LENGTH = ("NDCG@10", "copy probability", "observed repeats")
-
-
-def summarise(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
-    """Return the mean of each metric in `SUMMARY` over each user's cases, and then over users, with its 95% interval.
-
-    Args:
-        cases: by head, what `evaluate` gave.
-        seed: of the bootstrap.
-
-    Returns:
-        Rows `head, cases ("all" | "repeat" | "new"), metric, value, low, high, n`. The "copy excess" is the copy
-        probability minus the observed repeat (1 or 0), case by case: zero on average if the head is calibrated in
-        the large. Beside each head stands the same
-        head "(post)": its ranking metrics once the history's items are removed at inference. A group without cases
-        has no rows, nor has a metric of probabilities of a head that only orders the items.
-    """
-    rows = []
-    for head, of_head in cases.items():
-        for label, rank, metrics in ((head, "rank", SUMMARY), (f"{head} (post)", "rank_post", RANKING)):
-            for metric in metrics:
-                per_case = METRICS[metric](of_head, rank)
-                rows += [{"head": label, "metric": metric} | row for row in _by_group(of_head, per_case, seed)]
-    return pd.DataFrame(rows)[["head", "cases", "metric", "value", "low", "high", "n"]]
+from cprlab.evaluation.bootstrap import estimate
+from cprlab.evaluation.metrics import GROUPS, users_of
 
 
 def readable(table: pd.DataFrame, digits: int = 3, keys: Sequence[str] = ("metric", "head", "ranking")) -> pd.DataFrame:
-    """Return rows of `summarise`, `compare`, `sweeps.means` or `sweeps.gains` as text, `value [low, high]`.
+    """Return rows of `means` or `gains` as text, `value [low, high]`.
 
     Args:
         table: the rows, with a column `cases`.
@@ -107,34 +46,6 @@ def _text(table: pd.DataFrame, digits: int) -> list[str]:
     ]
 
 
-def compare(cases: dict[str, pd.DataFrame], seed: int = 0, base: str = "") -> pd.DataFrame:
-    """Return the paired difference of every other head to one, user by user, with its 95% interval.
-
-    Args:
-        cases: by head, what `evaluate` gave for the same users.
-        seed: of the bootstrap.
-        base: the head that others are compared with; the first if empty.
-
-    Returns:
-        Rows `head, against, ranking ("raw" | "post"), cases, metric, value, low, high, n`; `value` is head − against.
-    """
-    base = base or next(iter(cases))
-    of_base, rows = cases[base], []
-    for head, of_head in cases.items():
-        if head == base:
-            continue
-        for ranking, rank, metrics in (
-            ("raw", "rank", (*RANKING, "log-loss")),
-            ("post", "rank_post", RANKING),
-        ):
-            for metric in metrics:
-                difference = METRICS[metric](of_head, rank) - METRICS[metric](of_base, rank)
-                labels = {"head": head, "against": base, "ranking": ranking, "metric": metric}
-                rows += [labels | row for row in _by_group(of_head, difference, seed)]
-    columns = ["head", "against", "ranking", "cases", "metric", "value", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=columns)
-
-
 def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     """Return the predicted copy probability beside the observed share of repeats, in bins of equally many users.
 
@@ -145,92 +56,13 @@ def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     """
     if cases["copy_probability"].isna().any():
         return pd.DataFrame(columns=["predicted", "observed", "low", "high", "n"])
-    users = cases[["copy_probability", "repeat"]].groupby(_users(cases)).mean()
+    users = cases[["copy_probability", "repeat"]].groupby(users_of(cases)).mean()
     edges = pd.qcut(users["copy_probability"].rank(method="first"), min(bins, len(users)), labels=False)
     rows = []
     for _, group in users.groupby(edges):
         if len(users) == len(cases):
             bounds = stats.binomtest(int(group["repeat"].sum()), len(group)).proportion_ci(method="wilson")
         else:
-            bounds = interval(group["repeat"].to_numpy())
+            _, *bounds, _ = estimate(group["repeat"].to_numpy(float))
         rows.append((group["copy_probability"].mean(), group["repeat"].mean(), *bounds, len(group)))
     return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "n"])
-
-
-def by_length(cases: dict[str, pd.DataFrame], bins: int = 8, seed: int = 0) -> pd.DataFrame:
-    """Return how each head does on short and on long histories, in bins of about equally many users.
-
-    Returns:
-        Rows `head, length` (median number of items before the target), `metric` ("NDCG@10", "copy probability" or
-        "observed repeats"), `value, low, high, n`.
-    """
-    rows = []
-    for head, of_head in cases.items():
-        for _, group in of_head.groupby(quantile_bins(of_head["length"].to_numpy(), bins)):
-            for metric in BY_LENGTH:
-                per_case = METRICS[metric](group, "rank")
-                if per_case.isna().any():  # of a head that only orders the items
-                    continue
-                values = user_means(per_case.to_numpy(dtype=float), _users(group))
-                low, high = interval(values, seed)
-                rows.append((head, group["length"].median(), metric, values.mean(), low, high, len(values)))
-    return pd.DataFrame(rows, columns=["head", "length", "metric", "value", "low", "high", "n"])
-
-
-def quantile_bins(values: np.ndarray, bins: int) -> np.ndarray:
-    """Return the bin (m,) of each value, of at most `bins` with about equally many; equal values share one."""
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
-    return np.searchsorted(edges[1:-1], values)
-
-
-def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the 95% percentile-bootstrap interval of the mean of `values` (m,), users being resampled."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        mean = float(np.mean(values))
-        return mean, mean
-    result = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, batch=50, method="percentile", vectorized=True, rng=seed
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
-
-
-def user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
-    """Return the mean of each user's values (…, u), so that a user with many cases weighs as one with a single case.
-
-    Args:
-        values: (…, m) numbers of cases.
-        users: (m,) whose they are. The means are in the order of these, and the values themselves if each has one.
-    """
-    found, place, counts = np.unique(users, return_inverse=True, return_counts=True)
-    if len(found) == len(users):
-        return values
-    rows = values.reshape(-1, len(users))
-    sums = np.stack([np.bincount(place, weights=row, minlength=len(found)) for row in rows])
-    return (sums / counts).reshape(*values.shape[:-1], len(found))
-
-
-def mean(cases: pd.DataFrame, metric: str, rank: str = "rank") -> float:
-    """Return a metric's mean over each user's cases, and then over users.
-
-    Args:
-        cases: what `evaluate` gave.
-        metric: a name in `METRICS`.
-        rank: the column of ranks, "rank" or "rank_post".
-    """
-    return float(user_means(METRICS[metric](cases, rank).to_numpy(float), _users(cases)).mean())
-
-
-def _users(cases: pd.DataFrame) -> np.ndarray:
-    """Return (m,) whose the cases are; of a Snapshot's cases nobody knows, and each counts alone."""
-    return cases["user"].to_numpy() if "user" in cases else np.arange(len(cases))
-
-
-def _by_group(cases: pd.DataFrame, per_case: pd.Series, seed: int) -> list[dict]:
-    rows = []
-    for name, members in GROUPS.items():
-        chosen = members(cases)
-        values = user_means(per_case[chosen].to_numpy(dtype=float), _users(cases)[chosen.to_numpy()])
-        if len(values) and not np.isnan(values).any():
-            low, high = interval(values, seed)
-            rows.append({"cases": name, "value": values.mean(), "low": low, "high": high, "n": len(values)})
-    return rows

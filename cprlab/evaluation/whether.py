@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr
 
-from cprlab.evaluation.tables import METRICS, RESAMPLES
+from cprlab.evaluation.bootstrap import bounds, shares
+from cprlab.evaluation.metrics import METRICS
 
 
 def knows_when(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
@@ -27,9 +28,9 @@ def knows_when(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
         if of_head["copy_probability"].isna().any():
             continue
         users, user = np.unique(of_head["user"].to_numpy(), return_inverse=True)
-        rng = np.random.default_rng(seed)
-        drawn = rng.multinomial(len(users), np.full(len(users), 1 / len(users)), size=RESAMPLES)
-        weights = (np.vstack([np.ones(len(users)), drawn]) / np.bincount(user))[:, user]  # the first row is the sample
+        drawn = shares(np.random.default_rng(seed), len(users))
+        sample = np.full(len(users), 1 / len(users))
+        weights = (np.vstack([sample, drawn]) / np.bincount(user))[:, user]
         repeat = of_head["repeat"].to_numpy(float)
         loss = weights @ METRICS["loss on whether"](of_head, "rank").to_numpy(float) / weights.sum(1)
         share = np.clip(weights @ repeat / weights.sum(1), 0, 1)
@@ -38,8 +39,8 @@ def knows_when(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
         if 0 < repeat.mean() < 1:
             measured = {"AUC": area(of_head["copy_probability"].to_numpy(float), repeat, weights)} | measured
         for metric, values in measured.items():
-            low, high = np.nanpercentile(values[1:], (2.5, 97.5))
-            rows.append((head, metric, values[0], low, high, len(users)))
+            known = values[1:][~np.isnan(values[1:])]
+            rows.append((head, metric, values[0], *bounds(known), len(users)))
     return pd.DataFrame(rows, columns=["head", "metric", "value", "low", "high", "n"])
 
 

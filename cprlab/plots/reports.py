@@ -6,12 +6,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from cprlab.evaluation import MAIN, RANKING
 from cprlab.plots.style import COLOURS, TRUTH, short, styled, whiskers
 
 
 def training(history: dict[str, pd.DataFrame]) -> go.Figure:
     """Draw each head's loss and validation NDCG@10 by epoch."""
-    figure = make_subplots(1, 2, subplot_titles=("training loss (nats a target)", "validation NDCG@10"))
+    figure = make_subplots(1, 2, subplot_titles=("training loss (nats a target)", f"validation {MAIN}"))
     for colour, (head, epochs) in zip(cycle(COLOURS), history.items(), strict=False):
         for column, measure in ((1, "loss"), (2, "ndcg")):
             figure.add_scatter(
@@ -24,20 +25,21 @@ def training(history: dict[str, pd.DataFrame]) -> go.Figure:
 
 
 def metrics(summary: pd.DataFrame) -> go.Figure:
-    """Draw `evaluation.summarise`'s ranking metrics with their intervals, for all, repeat and new cases."""
-    shown = ("NDCG@10", "HIT@10", "MRR@10")
-    figure = make_subplots(1, len(shown), subplot_titles=shown, shared_yaxes=True)
+    """Draw the ranking metrics of `evaluation.means` with their intervals, for all, repeat and new cases."""
+    figure = make_subplots(1, len(RANKING), subplot_titles=RANKING, shared_yaxes=True)
     heads = list(dict.fromkeys(summary["head"]))
-    bare = [head for head in heads if not head.endswith(" (post)")]
-    for column, metric in enumerate(shown, start=1):
-        for place, head in enumerate(heads):
-            rows = summary[(summary["head"] == head) & (summary["metric"] == metric)]
-            colour = COLOURS[bare.index(head.removesuffix(" (post)")) % len(COLOURS)]
-            offset = ((len(heads) - 1) / 2 - place) * 0.7 / len(heads)
+    settings = [(head, ranking) for head in heads for ranking in ("raw", "post")]
+    for column, metric in enumerate(RANKING, start=1):
+        of_metric = summary[summary["metric"] == metric]
+        for place, (head, ranking) in enumerate(settings):
+            rows = of_metric[(of_metric["head"] == head) & (of_metric["ranking"] == ranking)]
+            name = head + " (post)" * (ranking == "post")
+            colour = COLOURS[heads.index(head) % len(COLOURS)]
+            offset = ((len(settings) - 1) / 2 - place) * 0.7 / len(settings)
             y = rows["cases"].map({"new": 0, "repeat": 1, "all": 2}) + offset
             figure.add_scatter(
-                x=rows["value"], y=y, name=head, legendgroup=head, showlegend=column == 1, mode="markers",
-                marker={"color": colour, "size": 9, "symbol": "circle" if head in bare else "circle-open"},
+                x=rows["value"], y=y, name=name, legendgroup=name, showlegend=column == 1, mode="markers",
+                marker={"color": colour, "size": 9, "symbol": "circle" if ranking == "raw" else "circle-open"},
                 error_x=whiskers(rows, colour), customdata=rows["n"],
                 hovertemplate="%{x:.3f}, %{customdata:,} users", row=1, col=column,
             )  # fmt: skip
@@ -69,11 +71,11 @@ def calibration(tables: dict[str, pd.DataFrame], title: str = "Does the head kno
 
 
 def by_length(table: pd.DataFrame) -> go.Figure:
-    """Draw `evaluation.by_length`: ranking, and predicted against observed copying, by length of history."""
-    figure = make_subplots(1, 2, subplot_titles=("NDCG@10", "probability on the history, and observed repeats"))
+    """Draw `evaluation.by_bins` by `length`: ranking, and predicted against observed copying, by length of history."""
+    figure = make_subplots(1, 2, subplot_titles=(MAIN, "probability on the history, and observed repeats"))
     heads = list(dict.fromkeys(table["head"]))
     observed = table[(table["metric"] == "observed repeats") & (table["head"] == heads[0])]
-    panels = [(head, metric, column) for head in heads for metric, column in (("NDCG@10", 1), ("copy probability", 2))]
+    panels = [(head, metric, column) for head in heads for metric, column in ((MAIN, 1), ("copy probability", 2))]
     for head, metric, column in panels:
         rows = table[(table["head"] == head) & (table["metric"] == metric)]
         colour = COLOURS[heads.index(head) % len(COLOURS)]

@@ -15,7 +15,7 @@ def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, pan
     """Draw values with their intervals, one below the other, and a line at zero.
 
     Args:
-        table: rows with `value, low, high`, as `sweeps.gains` gives them.
+        table: rows with `value, low, high`, as `evaluation.gains` gives them.
         row: the column that names the rows.
         colour: the column that is told apart by colour.
         title: of the figure.
@@ -59,7 +59,7 @@ def curves(
     """Draw values with their intervals over a setting, a line for each `colour`.
 
     Args:
-        table: rows with `value, low, high`, as `sweeps.means` and `sweeps.gains` give them.
+        table: rows with `value, low, high`, as `evaluation.means` and `evaluation.gains` give them.
         x: the column of the setting.
         colour: the column with a line for each value.
         title: of the figure.

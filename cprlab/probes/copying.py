@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics
 
 from cprlab.errors import DataError
-from cprlab.evaluation import calibration, interval
+from cprlab.evaluation import calibration, estimate
 from cprlab.evaluation.cases import measure
 from cprlab.probes.snapshot import Snapshot
 
@@ -18,8 +18,8 @@ BINS = 10  # of the calibration error
 def copy_probability(snapshot: Snapshot, scores: Iterable[tuple[slice, torch.Tensor]] | None = None) -> pd.DataFrame:
     """Return how much probability each prediction puts on its history, and how well it ranks.
 
-    The columns are those of `evaluation.evaluate`, so its tables (`summarise`, `compare`, `calibration`, `by_length`)
-    take these cases too.
+    The columns are those of `evaluation.evaluate`, so its statistics (of `stacked` cases) and `calibration` take
+    these cases too.
 
     Returns:
         A row a case: `case`, `length` (of the history), `target`, `repeat` (the target is in the history), `rank` (1 is
@@ -85,4 +85,4 @@ def _mean(values: np.ndarray, seed: int) -> tuple[float, float, float, int]:
         return np.nan, np.nan, np.nan, 0
     if not np.isfinite(values).all():
         return float(values.mean()), np.nan, np.nan, len(values)
-    return float(values.mean()), *interval(values, seed), len(values)
+    return estimate(values, seed)

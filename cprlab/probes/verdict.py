@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import logit, xlogy
 from sklearn.linear_model import LogisticRegression
 
-from cprlab.evaluation import interval
+from cprlab.evaluation import estimate
 
 FEW = 10  # cases of either kind below which the wanted share is the same for all
 MATTERS = 0.01  # nats a case; less is not worth a new head
@@ -76,8 +76,7 @@ def loss_parts(cases: pd.DataFrame, wanted: np.ndarray, dial: pd.DataFrame | Non
     rows = []
     for part, values in parts.items():
         known = len(values) > 1 and np.isfinite(values).all()
-        bounds = interval(values, seed) if known else (np.nan, np.nan)
-        rows.append((part, values.mean(), *bounds, len(values)))
+        rows.append((part, *(estimate(values, seed) if known else (values.mean(), np.nan, np.nan, len(values)))))
     return pd.DataFrame(rows, columns=["part", "value", "low", "high", "n"])
 
 

@@ -6,12 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from cprlab.evaluation import compare, mean
+from cprlab.evaluation import LOWER_IS_BETTER, MAIN, gains, mean, stacked
 
 FEW = 20  # users below which an interval covers its mean too rarely for a verdict
 SMALL = 300  # users below which only large gains can be seen
 ROUNDED = 0.0005  # a difference that is 0.0 percentage points as printed
-LOWER_IS_BETTER = {"log-loss"}
 
 
 class Row(Protocol):
@@ -31,26 +30,30 @@ def against_rivals(cases: dict[str, pd.DataFrame], trained: Sequence[str], seed:
         seed: of the bootstrap.
 
     Returns:
-        Rows of `evaluation.compare`, for NDCG@10 of all cases; none for a rival that is not among the heads.
+        Rows of `evaluation.gains` with the label `against`, of all cases as they rank raw; none for a rival that is
+        not among the heads.
     """
-    best = max(trained, key=lambda head: mean(cases[head], "NDCG@10"))
+    best = max(trained, key=lambda head: mean(cases[head], MAIN))
     pairs = [(rival, head) for rival, head in (("Recent", trained[0]), ("Counts", best)) if rival in cases]
-    rows = [compare({name: cases[name] for name in pair}, seed) for pair in pairs]
-    table = pd.concat(rows or [compare({best: cases[best]})], ignore_index=True)
-    return table[(table["metric"] == "NDCG@10") & (table["ranking"] == "raw") & (table["cases"] == "all")]
+    rows = [
+        gains(stacked({name: cases[name] for name in pair}), {"head": pair[0]}, seed=seed).assign(against=pair[0])
+        for pair in pairs
+    ]
+    return overall(pd.concat(rows)) if rows else pd.DataFrame()
 
 
-def answer(summary: pd.DataFrame, differences: pd.DataFrame, rivals: pd.DataFrame | None = None) -> str:
+def answer(summary: pd.DataFrame, differences: pd.DataFrame, base: str, rivals: pd.DataFrame | None = None) -> str:
     """Return Markdown: how often each head copies against how often it should, and what each gains over the first.
 
     Args:
-        summary: of `evaluation.summarise`.
-        differences: of `evaluation.compare`.
+        summary: of `evaluation.means`.
+        differences: of `evaluation.gains` over `base`.
+        base: the first head.
         rivals: of `against_rivals`.
     """
-    observed = summary[(summary["metric"] == "observed repeats") & (summary["cases"] == "all")].iloc[0]
+    everyone = overall(summary).set_index(["head", "metric"])
+    observed = everyone.xs("observed repeats", level="metric").iloc[0]
     lines = [f"Of what {observed.n:,} test users took next, {observed.value:.1%} was in their history.", ""]
-    everyone = summary[summary["cases"] == "all"].set_index(["head", "metric"])
     for head in everyone.xs("copy excess", level="metric").index:
         copying, excess = everyone.loc[(head, "copy probability")], everyone.loc[(head, "copy excess")]
         lines.append(
@@ -58,11 +61,10 @@ def answer(summary: pd.DataFrame, differences: pd.DataFrame, rivals: pd.DataFram
             f"history: {excess_in_words(excess)} ({_points(excess.value)} "
             f"[{_points(excess.low)}, {_points(excess.high)}] percentage points against what users did)."
         )
-    gains = differences[differences["metric"] == "NDCG@10"]
-    for (head, against), rows in gains.groupby(["head", "against"], sort=False):
+    for head, rows in differences[differences["metric"] == MAIN].groupby("head", sort=False):
         raw = "; ".join(gain_in_words(row) for row in telling(rows[rows["ranking"] == "raw"]).itertuples())
         post = next(rows[(rows["ranking"] == "post") & (rows["cases"] == "all")].itertuples())
-        lines.append(f"- NDCG@10 of **{head}** against {against}: {raw}.")
+        lines.append(f"- NDCG@10 of **{head}** against {base}: {raw}.")
         lines.append(f"- The same once both leave the history out at inference: {gain_in_words(post)}.")
     for row in () if rivals is None else rivals.itertuples():
         lines.append(f"- NDCG@10 of **{row.head}** against {row.against}, which only counts: {gain_in_words(row)}.")
@@ -86,7 +88,7 @@ def _points(share: float) -> str:
 
 
 def gain_in_words(row: Row) -> str:
-    """Say one row of `evaluation.compare` or `sweeps.gains` in words."""
+    """Say one row of `evaluation.gains` in words."""
     value, low, high = (round(number, 4) + 0.0 for number in (row.value, row.low, row.high))  # which turns −0 into 0
     return f"{row.cases} {value:+.4f} [{low:+.4f}, {high:+.4f}], {judgement(row)}"
 
@@ -101,17 +103,17 @@ def judgement(row: Row) -> str:
 
 
 def telling(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one log's rows of `evaluation.compare` or `sweeps.gains`: of all cases alone if all of them are new."""
+    """Return one log's rows of `evaluation.gains`: of all cases alone if all of them are new."""
     return rows if (rows["cases"] == "repeat").any() else rows[rows["cases"] == "all"]
 
 
 def overall(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `sweeps.means` or `sweeps.gains` that are of all cases, ranked with the history left in."""
+    """Return the rows of `means` or `gains` that are of all cases, ranked with the history left in."""
     return table[(table["cases"] == "all") & (table["ranking"] == "raw")]
 
 
 def relative_in_words(row: Row) -> str:
-    """Say the relative gain of one row of `sweeps.gains`; nothing where the base may be 0."""
+    """Say the relative gain of one row of `evaluation.gains`; nothing where the base may be 0."""
     ratios = (row.ratio, row.ratio_low, row.ratio_high)
     if not np.isfinite(ratios).all():
         return ""

@@ -5,11 +5,12 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from cprlab.evaluation import MAIN
 from cprlab.sweeps.config import SweepConfig
 from cprlab.sweeps.work import Outcome
 
-SHOWN = {"validation": "validation NDCG@10", "NDCG@10": "test NDCG@10", "HIT@10": "test HIT@10", "log-loss": "log-loss"}
-SHOWN |= {"epochs": "epochs", "seconds": "seconds"}
+SHOWN = {"validation": f"validation {MAIN}", MAIN: f"test {MAIN}", "HIT@10": "test HIT@10"}
+SHOWN |= {name: name for name in ("log-loss", "epochs", "seconds")}
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px }

@@ -32,11 +32,11 @@ def write_numbers(name: str, config: ReportConfig, content: Mapping[str, object]
 
 
 def write_metrics(summary: pd.DataFrame, config: ReportConfig, sequences: Sequences) -> None:
-    """Write `evaluation.summarise`'s rows, with the data and the encoder, to `metrics.json` in `config.out`, if any."""
+    """Write rows of `evaluation.means`, with the data and the encoder, to `metrics.json` in `config.out`, if any."""
     if not config.out:
         return
     rows = summary.assign(data=Path(config.data).name, fingerprint=sequences.fingerprint, encoder=config.encoder)
-    columns = ["data", "fingerprint", "encoder", "head", "cases", "metric", "value", "low", "high", "n"]
+    columns = ["data", "fingerprint", "encoder", "head", "ranking", "cases", "metric", "value", "low", "high", "n"]
     with whole(Path(config.out) / "metrics.json") as file:
         file.write_text(
             json.dumps(rows[columns].to_dict("records"), indent=1, allow_nan=False) + "\n", encoding="utf-8"

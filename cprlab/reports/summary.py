@@ -59,7 +59,7 @@ def summary_answer(averaged: pd.DataFrame, tests: pd.DataFrame, users: int) -> s
     """Return Markdown: what each head gains over the first in the geometric mean over logs, and whether that is shown.
 
     Args:
-        averaged: of `sweeps.geometric_mean_gains`.
+        averaged: of `evaluation.geometric_mean_gains`.
         tests: of `sweeps.signed_ranks`.
         users: of the smallest log.
     """

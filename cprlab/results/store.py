@@ -30,9 +30,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cprlab.errors import CprlabError, DataError
+from cprlab.evaluation import means
+from cprlab.evaluation.metrics import COPYING, MAIN, RANKING
 from cprlab.files import read_parquet, whole
 from cprlab.reports.numbers import plain
-from cprlab.sweeps import means
 from cprlab.training import Run
 from cprlab.training.runs import RunConfig, slug
 
@@ -40,7 +41,6 @@ KEY = b"cprlab"
 FILES = "*/*/*.parquet"
 LABELS = ("data", "split", "encoder", "head", "seed")
 STEPS = {"log_loss": 2.0**-12, "copy_probability": 2.0**-14}  # what they are rounded to
-METRICS = ("NDCG@10", "HIT@10", "MRR@10", "log-loss", "copy probability", "observed repeats", "copy excess")
 PROTOCOL = ("fingerprint", "items", "users", "max_len")  # of one log and split, the same for all runs
 ENDINGS = re.compile(r"(\.(parquet|csv|tsv|inter|gz|zst))+$")
 
@@ -54,7 +54,7 @@ class Kept:
         config: what was asked for.
         record: `data` (`name, fingerprint, items, users, max_len, split, notes`), `config`, `recipe`, `trained_on`,
             `processes`, `versions`, `curve` (`loss, ndcg, seconds`, a number an epoch) and `metrics` (rows `cases,
-            ranking, metric, value, low, high, n`, as of `sweeps.means`, of this run alone).
+            ranking, metric, value, low, high, n`, as of `evaluation.means`, of this run alone).
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Kept:
         try:
             record = json.loads(pq.read_metadata(path).metadata[KEY])
             kept = cls(path, RunConfig(**record["config"]), record)
-            kept.metric("NDCG@10")
+            kept.metric(MAIN)
             if not all(isinstance(record["data"][fact], str) for fact in ("name", "split", "fingerprint")):
                 raise ValueError("its data have no name, no split or no fingerprint")
             if len({len(record["curve"][name]) for name in ("loss", "ndcg", "seconds")}) != 1:
@@ -144,7 +144,7 @@ def keep(run: Run, folder: Path | str = "results") -> Path:
             )
     table = _packed(run.cases)
     cases = _unpacked(table.to_pandas()).assign(**new.labels)
-    measured = means(cases[[*LABELS, *cases.columns.drop(list(LABELS))]], METRICS)
+    measured = means(cases[[*LABELS, *cases.columns.drop(list(LABELS))]], (*RANKING, *COPYING))
     record["metrics"] = measured.drop(columns=[name for name in LABELS if name in measured]).to_dict("records")
     numbers = [name for name in table.column_names if name != "repeat"]
     with (
@@ -223,11 +223,11 @@ def listed(runs: Iterable[Kept]) -> pd.DataFrame:
     """Return a row a run, as text: labels, users, NDCG@10 raw and with the history removed, epochs and minutes."""
     table = []
     for run in runs:
-        of_ranking = [run.metric("NDCG@10", ranking) for ranking in ("raw", "post")]
+        of_ranking = [run.metric(MAIN, ranking) for ranking in ("raw", "post")]
         raw, post = ("{value:.4f} [{low:.4f}, {high:.4f}]".format(**row) if row else "" for row in of_ranking)
         users = f"{of_ranking[0]['n']:,}" if of_ranking[0] else ""
         trained = {"best epoch": str(run.best_epoch), "epochs": str(run.epochs), "minutes": f"{run.minutes:.1f}"}
-        numbers = {"users": users, "NDCG@10": raw, "history removed": post} | trained
+        numbers = {"users": users, MAIN: raw, "history removed": post} | trained
         table.append({name: str(value) for name, value in run.labels.items()} | numbers)
     return pd.DataFrame(table)
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from cprlab.evaluation import MAIN, gains, geometric_mean_gains, means
 from cprlab.models.names import COUNTING
 from cprlab.reports.numbers import as_text
 from cprlab.results.store import Kept, read_cases
-from cprlab.sweeps import gains, geometric_mean_gains, means, significance
+from cprlab.sweeps import significance
 from cprlab.sweeps.significance import holm_adjusted
 
 SOFTMAX, REMOVED, BIAS, CPR, BOTH = (
@@ -71,7 +72,7 @@ def logs(runs: Sequence[Kept]) -> str:
     for _, group in groupby(runs, lambda run: (run.labels["data"], run.labels["split"])):
         of_log = list(group)
         cases, data = read_cases(of_log), of_log[0].record["data"]
-        found = means(cases, ("NDCG@10", "log-loss", "copy probability", "observed repeats"), groups=("all",))
+        found = means(cases, (MAIN, "log-loss", "copy probability", "observed repeats"), groups=("all",))
         repeats = found.loc[found["metric"] == "observed repeats"].iloc[0]
         parts += [
             f"### {as_text(of_log[0].labels['data'])}, {data['split']}\n",
@@ -108,8 +109,8 @@ def _of_log(runs: list[Kept], cases: pd.DataFrame, found: pd.DataFrame) -> list[
             {
                 "encoder": setting[0],
                 "head": as_text(setting[1]),
-                "NDCG@10": told("NDCG@10", "raw", _with_interval),
-                "history removed": told("NDCG@10", "post", _with_interval),
+                MAIN: told(MAIN, "raw", _with_interval),
+                "history removed": told(MAIN, "post", _with_interval),
                 "gain over Softmax": "" if gain is None else _with_interval(gain, "+"),
                 "p (Holm)": "" if gain is None or np.isnan(p[setting]) else _p(p[setting]),
                 "log-loss": told("log-loss", "raw", lambda row: f"{row['value']:.3f}"),

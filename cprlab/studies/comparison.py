@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cprlab.evaluation import Example
+from cprlab.evaluation import MAIN, Example
 from cprlab.plots import GLYPHS
 from cprlab.reports.answer import Row, caution, gain_in_words, judgement, relative_in_words, telling
 from cprlab.reports.numbers import as_text
@@ -51,7 +51,7 @@ def comparison_answer(tests: pd.DataFrame, base: str) -> str:
     for data, of_data in tests.groupby("data", sort=False):
         lines += _about(data, of_data)
         for head, of_head in of_data.groupby("head", sort=False):
-            ranked, left_out = _by_ranking(of_head, "NDCG@10")
+            ranked, left_out = _by_ranking(of_head, MAIN)
             losses, _ = _by_ranking(of_head, "log-loss")
             lines += [
                 f"- **{head}** against {base}: {_verdict(ranked, left_out)}",
@@ -73,12 +73,12 @@ def ablation_answer(parts: pd.DataFrame) -> str:
     if parts.empty:
         return "No two of these heads differ in one part alone, so no part can be told from the others."
     lines = []
-    for data, of_data in parts[parts["metric"] == "NDCG@10"].groupby("data", sort=False):
+    for data, of_data in parts[parts["metric"] == MAIN].groupby("data", sort=False):
         lines += _about(data, of_data)
         verdicts: dict[str, list[str]] = {}
         for (part, over), of_part in of_data.groupby(["part", "over"], sort=False):
             said = []
-            for rows, where in zip(_by_ranking(of_part, "NDCG@10"), ("", ", history left out"), strict=True):
+            for rows, where in zip(_by_ranking(of_part, MAIN), ("", ", history left out"), strict=True):
                 said.append("; ".join(map(gain_in_words, rows.itertuples())) or "no such targets")
                 for row in rows.itertuples():
                     verdicts.setdefault(judgement(row), []).append(f"{part} over {over} ({row.cases}{where})")

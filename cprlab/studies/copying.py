@@ -5,10 +5,10 @@ from dataclasses import replace
 import pandas as pd
 
 from cprlab.data import Sequences
-from cprlab.evaluation import describe_cases, evaluate, fit_shift, fit_temperature
+from cprlab.evaluation import describe_cases, evaluate, fit_shift, fit_temperature, gains, labelled, means
 from cprlab.probes import copy_scores
 from cprlab.reports.answer import FEW, ROUNDED, excess_in_words
-from cprlab.sweeps import Results, gains, means
+from cprlab.sweeps import Results
 from cprlab.training import Run
 from cprlab.training.loop import Device, open_device
 
@@ -39,10 +39,7 @@ def scale_runs(results: Results, logs: dict[str, Sequences], device: Device = "a
         rows.append(row | {"temperature": fitted[TEMPERATURE].temperature, "shift": fitted[SHIFT].shift})
         for scaling, scale in {AS_TRAINED: None, **fitted}.items():
             of_run = evaluate(recommender, sequences, scale=scale).merge(traits[row["data"]], on="user")
-            of_run.insert(0, "scaling", scaling)
-            for label in reversed(labels):
-                of_run.insert(0, label, row[label])
-            cases.append(of_run)
+            cases.append(labelled(of_run, {label: row[label] for label in labels} | {"scaling": scaling}))
     return replace(results, table=pd.DataFrame(rows), cases=pd.concat(cases, ignore_index=True))
 
 

@@ -6,15 +6,13 @@ import numpy as np
 import pandas as pd
 
 from cprlab.data import Sequences
-from cprlab.evaluation import METRICS, Lists, diversity, recommended, side_by_side, taken
+from cprlab.evaluation import MAIN, METRICS, Lists, diversity, estimate, recommended, side_by_side, taken
 from cprlab.models import ablated, parse_head
 from cprlab.reports.answer import Row, caution, judgement
 from cprlab.reports.numbers import as_text
 from cprlab.sweeps import Results
-from cprlab.sweeps.statistics import resampled_means
 
 TAKEN = "taken by users"
-ACCURACY = "NDCG@10"
 UNITS = {
     "repeats": "share of a list",
     "intra-list distance": "1 − cosine",
@@ -60,7 +58,7 @@ def _heads(results: Results, data: str, sequences: Sequences) -> tuple[dict[str,
             variants[str(post)] = "rank_post", [ablated(run.recommender, post) for run in runs]
         for name, (rank, recommenders) in variants.items():
             lists[name] = recommended(recommenders, sequences)
-            accuracy[name] = np.stack([METRICS[ACCURACY](run.cases, rank) for run in runs])
+            accuracy[name] = np.stack([METRICS[MAIN](run.cases, rank) for run in runs])
     return lists, accuracy
 
 
@@ -68,10 +66,8 @@ def _accuracies(accuracy: dict[str, np.ndarray], against: tuple[str, ...], seed:
     rows = []
     for base, name in itertools.product(against, accuracy):
         if name != base:
-            values, drawn = accuracy[name], resampled_means(accuracy[name], seed)
-            if base:
-                values, drawn = values - accuracy[base], drawn - resampled_means(accuracy[base], seed)
-            rows.append((base, name, ACCURACY, values.mean(), *np.percentile(drawn, (2.5, 97.5)), values.shape[1]))
+            values = accuracy[name] - (accuracy[base] if base else 0)
+            rows.append((base, name, MAIN, *estimate(values, seed)))
     return pd.DataFrame(rows, columns=["against", "lists", "metric", "value", "low", "high", "n"])
 
 
@@ -104,7 +100,7 @@ def diversity_answer(found: pd.DataFrame) -> str:
         for head in dict.fromkeys(gains["lists"]):
             if head == TAKEN:
                 continue
-            accuracy, changes = _row(gains, first, head, ACCURACY), _changes(gains[gains["lists"] == head])
+            accuracy, changes = _row(gains, first, head, MAIN), _changes(gains[gains["lists"] == head])
             verdict, said = judgement(accuracy), "; ".join(f"{how} {', '.join(of)}" for how, of in changes.items())
             lines += [
                 f"- **{head}** recommends {_repeats(of_data, head)}.",

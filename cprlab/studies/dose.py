@@ -10,9 +10,8 @@ from tqdm import tqdm
 
 from cprlab.data import CopyingPlan, Sequences, count_repeats, thin_repeats
 from cprlab.errors import DataError
-from cprlab.evaluation import METRICS
+from cprlab.evaluation import MAIN, METRICS, estimate
 from cprlab.reports.answer import Row, caution, gain_in_words, relative_in_words
-from cprlab.sweeps.statistics import resampled_means
 from cprlab.training import fit_plan, planted_losses
 
 REMOVED: dict[str, Literal["repeats", "all"]] = {"repeats": "repeats", "any": "all"}  # what goes, and drawn among what
@@ -60,7 +59,7 @@ def by_dose(cases: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     return labels.drop(columns="data").rename(columns={"log": "data"})
 
 
-def changes(cases: pd.DataFrame, base: str, metric: str = "NDCG@10", seed: int = 0) -> pd.DataFrame:
+def changes(cases: pd.DataFrame, base: str, metric: str = MAIN, seed: int = 0) -> pd.DataFrame:
     """Return how much the gain over a head changes from the least dose to the largest, paired user by user.
 
     Args:
@@ -85,13 +84,9 @@ def changes(cases: pd.DataFrame, base: str, metric: str = "NDCG@10", seed: int =
             change[BEYOND] = change["repeats"] - change["any"]
             for (data, of_data), removed in product(change.groupby("data", sort=False), (*REMOVED, BEYOND)):
                 values = of_data[removed].unstack("user").to_numpy()  # (S, m)
-                low, high = np.percentile(resampled_means(values, seed), (2.5, 97.5))
-                rows.append(
-                    {
-                        "data": data, "head": head, "removed": removed, "ranking": ranking, "cases": "all",
-                        "metric": metric, "value": values.mean(), "low": low, "high": high, "n": values.shape[1],
-                    }
-                )  # fmt: skip
+                labels = {"data": data, "head": head, "removed": removed}
+                name = {"ranking": ranking, "cases": "all", "metric": metric}
+                rows.append(labels | name | estimate(values, seed)._asdict())
     return pd.DataFrame(rows)
 
 
@@ -121,11 +116,10 @@ def planted_gains(
         }
         first, second = (np.stack([of_seed["loss"] for of_seed in losses[head]]) for head in heads)  # (S, m)
         known = losses[heads[0]][0][["best", "floor"]].mean()
-        low, high = np.percentile(resampled_means(first - second, seed), (2.5, 97.5))
         rows.append(
             {"plan": "conflict" if bottleneck else "no conflict", "share": share, **known}
             | {head: loss.mean() - known["best"] for head, loss in zip(heads, (first, second), strict=True)}
-            | {"value": (first - second).mean(), "low": low, "high": high, "n": first.shape[1]}
+            | estimate(first - second, seed)._asdict()
         )
     return pd.DataFrame(rows)
 
@@ -137,7 +131,7 @@ def dose_answer(
 
     Args:
         facts: of `thinned`.
-        gained: of `sweeps.gains` of NDCG@10, from the cases of `by_dose`.
+        gained: of `evaluation.gains` of NDCG@10, from the cases of `by_dose`.
         changed: of `changes`.
         planted: of `planted_gains`.
         base: the head that the others are compared with.

@@ -13,14 +13,13 @@ from cprlab.adapters.padded import Padded
 from cprlab.adapters.recbole import PADDING
 from cprlab.data import InteractionLog, Sequences, Windows
 from cprlab.errors import DataError
-from cprlab.evaluation import evaluate
-from cprlab.evaluation.tables import interval
+from cprlab.evaluation import estimate, evaluate, gains, labelled, means
 from cprlab.models import Recommender, SoftmaxConfig, parse_head
 from cprlab.models.recommender import Histories
 from cprlab.reports.answer import gain_in_words
 from cprlab.reports.numbers import as_text
 from cprlab.studies.faulty import Models, skip_history, without_padding
-from cprlab.sweeps import Results, gains, means
+from cprlab.sweeps import Results
 
 EPSILON = 1e-8  # what the reference adds to a probability before it takes the logarithm
 MANY = 1000  # users from which a log is more than a trial run
@@ -65,8 +64,7 @@ def history_reranked_in_ndcg(results: Results, skipping: Models, log: Sequences)
 
 
 def _labelled(cases: pd.DataFrame, fault: str, measured: str, head: str, faulty: bool, seed: int) -> pd.DataFrame:
-    labels = {"fault": fault, "measured": measured, "head": head, "faulty": faulty, "seed": seed}
-    return pd.concat([pd.DataFrame(labels, index=cases.index), cases], axis=1)
+    return labelled(cases, {"fault": fault, "measured": measured, "head": head, "faulty": faulty, "seed": seed})
 
 
 def _gains(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -82,9 +80,8 @@ def _gains(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 def row(fault: str, measured: str, head: str, faulty: np.ndarray, mended: np.ndarray) -> dict:
     """Return one row from a number a user with the fault, and without it."""
-    low, high = interval(mended - faulty)
-    means = (faulty.mean(), mended.mean(), (mended - faulty).mean())
-    return dict(zip(COLUMNS, (fault, measured, head, *means, low, high, len(faulty)), strict=True))
+    numbers = (faulty.mean(), mended.mean(), *estimate(mended - faulty))
+    return dict(zip(COLUMNS, (fault, measured, head, *numbers), strict=True))
 
 
 def counted(fault: str, measured: str, faulty: float, mended: float, n: int) -> dict:

@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError
+from cprlab.evaluation import estimate
 from cprlab.files import locked, make_folder, whole
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS
@@ -18,7 +19,6 @@ from cprlab.reports.answer import Row, gain_in_words
 from cprlab.simulation import Population, learner, oracle, popular, simulate
 from cprlab.studies.config import HeadsConfig, names_in
 from cprlab.sweeps.grid import SIZES
-from cprlab.sweeps.statistics import resampled_means
 from cprlab.training import TrainingConfig
 
 YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
@@ -115,7 +115,7 @@ def averages(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (world, head, measure, round_), values in _matrices(table).items():
-        rows.append((world, head, measure, round_, *_described(values, resampled_means(values))))
+        rows.append((world, head, measure, round_, *estimate(values)))
     return pd.DataFrame(rows, columns=[*KEYS, "round", "value", "low", "high", "n"])
 
 
@@ -140,17 +140,11 @@ def lasting(table: pd.DataFrame, base: str) -> pd.DataFrame:
     for world, head, measure in dict.fromkeys(key[:3] for key in matrices):
         if head == base:
             continue
-        gains = []
-        for round_ in (1, last):
-            one, other = matrices[world, head, measure, round_], matrices[world, base, measure, round_]
-            gains.append((one - other, resampled_means(one) - resampled_means(other)))
-        (first, drawn_first), (final, drawn_final) = gains
-        for when, values, drawn in (
-            ("first round", first, drawn_first),
-            ("last round", final, drawn_final),
-            ("change", final - first, drawn_final - drawn_first),
-        ):
-            rows.append((world, head, measure, when, *_described(values, drawn)))
+        first, final = (
+            matrices[world, head, measure, round_] - matrices[world, base, measure, round_] for round_ in (1, last)
+        )
+        for when, values in ("first round", first), ("last round", final), ("change", final - first):
+            rows.append((world, head, measure, when, *estimate(values)))
     return pd.DataFrame(rows, columns=[*KEYS, "when", "value", "low", "high", "n"])
 
 
@@ -160,10 +154,6 @@ def _matrices(table: pd.DataFrame) -> dict[tuple, np.ndarray]:
         key: rows.pivot(index="seed", columns="user", values="value").to_numpy()
         for key, rows in table.groupby([*KEYS, "round"], sort=False)
     }
-
-
-def _described(values: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float, int]:
-    return (values.mean(), *np.percentile(drawn, (2.5, 97.5)), values.shape[1])
 
 
 def readable_rounds(rows: pd.DataFrame, column: str, digits: int = 3) -> pd.DataFrame:

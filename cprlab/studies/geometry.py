@@ -7,14 +7,13 @@ import pandas as pd
 import pydantic
 
 from cprlab.data import Sequences
-from cprlab.evaluation import interval
-from cprlab.evaluation.tables import quantile_bins
+from cprlab.evaluation import estimate
+from cprlab.evaluation.statistics import quantile_bins
 from cprlab.probes import bottleneck_gap, copyable, geometry, interference, space
 from cprlab.reports.answer import FEW
 from cprlab.reports.subjects import Subject, open_subject
 from cprlab.studies.config import StudyConfig
 from cprlab.sweeps import SIZES, Results
-from cprlab.sweeps.statistics import resampled_means
 
 LABELS = ["data", "head", "epochs"]
 MEASURES = {  # columns of `Geometry.cases`: what they are called in tables and figures
@@ -112,8 +111,7 @@ def over_epochs(found: Geometry, base: str = "") -> pd.DataFrame:
         data, head, epochs = key
         if head != base:
             of_case = of_head - (values[(data, base, epochs), measure] if base else 0)
-            low, high = np.percentile(resampled_means(of_case), (2.5, 97.5))
-            rows.append((*key, MEASURES[measure], of_case.mean(), low, high, of_case.shape[1]))
+            rows.append((*key, MEASURES[measure], *estimate(of_case)))
     return pd.DataFrame(rows, columns=[*LABELS, "metric", "value", "low", "high", "n"])
 
 
@@ -131,7 +129,7 @@ def norms_by_popularity(found: Geometry, logs: dict[str, Sequences], bins: int =
         for place in np.unique(places):
             chosen = norms[places == place] / norms.mean()
             median = np.median(counts[places == place])
-            rows.append((data, head, median, chosen.mean(), *interval(chosen), len(chosen)))
+            rows.append((data, head, median, *estimate(chosen)))
     return pd.DataFrame(rows, columns=["data", "head", "popularity", "value", "low", "high", "n"])
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pandas as pd
 
+from cprlab.evaluation import gains, trends
 from cprlab.models import SoftmaxConfig, parse_head
 from cprlab.reports.answer import caution, gain_in_words, judgement, overall, relative_in_words, unfinished
 from cprlab.reports.numbers import as_text
-from cprlab.sweeps import Results, gains, trends, tuned
+from cprlab.sweeps import Results, tuned
 
 ONE_STATE = {"window": 0, "depth": 0}  # what `by_inputs` calls a head without Mi
 SAME_STATE = {"window": 0, "depth": 1}  # Mi that reads h_t alone: a second, nonlinear map of it

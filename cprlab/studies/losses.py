@@ -10,7 +10,7 @@ def losses_answer(found: pd.DataFrame, runs: pd.DataFrame, base: str) -> str:
     """Return Markdown: what each head gains over `base` with each encoder and loss, and what validation likes best.
 
     Args:
-        found: of `sweeps.gains` against `base`, with the labels `data, encoder, head, loss`, of NDCG@10.
+        found: of `evaluation.gains` against `base`, with the labels `data, encoder, head, loss`, of NDCG@10.
         runs: the `table` of the `Results` that were compared.
         base: the head compared with.
     """

@@ -4,9 +4,10 @@ from typing import Any
 
 import pandas as pd
 
+from cprlab.evaluation import gains, means
 from cprlab.reports.answer import Row, caution, gain_in_words, judgement, overall, unfinished
 from cprlab.reports.numbers import as_text
-from cprlab.sweeps import Results, gains, means, tuned, tuning_gains
+from cprlab.sweeps import Results, tuned, tuning_gains
 
 
 def sensitivity_answer(results: Results, head: str, usual: dict[str, Any]) -> str:

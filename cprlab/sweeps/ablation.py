@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cprlab.evaluation import MAIN, gains
 from cprlab.models import PARTS, HeadConfig, parse_head
-from cprlab.sweeps.statistics import gains
 
 LETTERS = [part.letter for part in PARTS]
 
 
-def contributions(cases: pd.DataFrame, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0) -> pd.DataFrame:
+def contributions(cases: pd.DataFrame, metrics: Sequence[str] = (MAIN,), seed: int = 0) -> pd.DataFrame:
     """Return what each part of the heads gains where it alone is added to another of the heads.
 
     Args:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from cprlab.data import Sequences
 from cprlab.errors import ConfigError
+from cprlab.evaluation import labelled
 from cprlab.sweeps.grid import Trial
 from cprlab.training import Run, run_folder, train
 from cprlab.training.loop import Device
@@ -66,7 +67,7 @@ def run_trials(
     for trial in tqdm(trials, desc="runs", unit=" runs"):
         run = train(logs[trial.labels["data"]], trial.config, runs, device)
         rows.append(trial.labels | described(run) | trial.labels)  # a setting may be called `epochs`
-        cases.append(pd.concat([pd.DataFrame(trial.labels, index=run.cases.index), run.cases], axis=1))
+        cases.append(labelled(run.cases, trial.labels))
     return Results(pd.DataFrame(rows), pd.concat(cases, ignore_index=True))
 
 

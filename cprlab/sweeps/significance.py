@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cprlab.sweeps.statistics import ALL_GROUPS, gains, paired
+from cprlab.evaluation import MAIN, gains
+from cprlab.evaluation.statistics import ALL_GROUPS, paired
 
 FLIPS = 9999  # random signs that a test tries; all there are where these are fewer
 MANY = 1000  # users above which a sum of random signs is as good as normal
@@ -17,7 +18,7 @@ FEWEST_LOGS = 6  # data sets from which on the smallest two-sided p, 2 / 2ⁿ, i
 def significance(
     cases: pd.DataFrame,
     base: dict[str, Any],
-    metrics: Sequence[str] = ("NDCG@10",),
+    metrics: Sequence[str] = (MAIN,),
     seed: int = 0,
     groups: Sequence[str] = ALL_GROUPS,
 ) -> pd.DataFrame:

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from cprlab.errors import ConfigError, suggestion
+from cprlab.evaluation import MAIN, gains
 from cprlab.sweeps.results import Results
-from cprlab.sweeps.statistics import gains
 
 
 def tuned(results: Results, over: Sequence[str]) -> Results:
@@ -51,7 +51,7 @@ def comparable(results: Results, base: dict[str, Any]) -> Results:
 
 
 def tuning_gains(
-    results: Results, head: str, usual: dict[str, Any], metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+    results: Results, head: str, usual: dict[str, Any], metrics: Sequence[str] = (MAIN,), seed: int = 0
 ) -> pd.DataFrame:
     """Return what heads gain over one head when neither, one of the two, or both are tuned.
 

@@ -10,7 +10,7 @@ import torch
 from scipy import optimize, sparse
 
 from cprlab.data import Sequences
-from cprlab.evaluation import evaluate, mean
+from cprlab.evaluation import MAIN, evaluate, mean
 from cprlab.models import Recommender
 from cprlab.models.counting import MIXTURES, Counting
 
@@ -82,7 +82,7 @@ def fit_counting(recommender: Recommender, sequences: Sequences) -> pd.DataFrame
     head.popularity = torch.from_numpy(sequences.training_counts().astype(np.float64))
     loss = -_fit_mixture(head, sequences) if head.config.probabilities else math.nan
     seconds = time.perf_counter() - began
-    ndcg = mean(evaluate(recommender, sequences, "validation"), "NDCG@10")
+    ndcg = mean(evaluate(recommender, sequences, "validation"), MAIN)
     rate = float(head.popularity.sum()) / seconds
     row = {"epoch": 1, "loss": loss, "ndcg": ndcg, "seconds": seconds, "targets_per_second": rate}
     return pd.DataFrame([row])

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cprlab.config import Config
 from cprlab.data import Batch, Sequences, Windows
 from cprlab.errors import ConfigError, CprlabError, DataError
-from cprlab.evaluation import evaluate, mean
+from cprlab.evaluation import MAIN, evaluate, mean
 from cprlab.files import whole
 from cprlab.models import Context, Recommender
 from cprlab.training.kernel import chunked
@@ -284,7 +284,7 @@ def _stale(epochs: list[dict[str, float]], patience: int) -> bool:
 def _validate(recommender: Recommender, sequences: Sequences) -> float:
     """Return the validation NDCG@10; NaN where a score is not a number."""
     cases = evaluate(recommender, sequences, "validation")
-    return math.nan if cases["log_loss"].isna().any() else mean(cases, "NDCG@10")
+    return math.nan if cases["log_loss"].isna().any() else mean(cases, MAIN)
 
 
 def _save(state: dict, checkpoint: Path) -> None:

@@ -10,23 +10,27 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve as sklearn_calibration
 
 from cprlab.evaluation import (
+    BY_LENGTH,
     METRICS,
-    by_length,
+    RANKING,
+    SUMMARY,
+    by_bins,
     calibration,
     choose_examples,
-    compare,
     describe_cases,
+    estimate,
     evaluate,
+    gains,
     mean,
+    means,
     readable,
     side_by_side,
-    summarise,
+    stacked,
 )
 from cprlab.evaluation.cases import measure
-from cprlab.evaluation.tables import interval, quantile_bins
+from cprlab.evaluation.statistics import quantile_bins
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, parse_head
 from cprlab.models.recommender import SCORES_AT_ONCE
-from cprlab.sweeps import means
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +113,18 @@ def frame(rank, repeat, **more):
         "copy_probability": 0.5,
         "copied": 0.1,
     }
-    return pd.DataFrame(base | {"user": np.arange(len(rank)), "length": np.arange(len(rank))} | more)
+    return pd.DataFrame({"user": np.arange(len(rank)), "length": np.arange(len(rank))} | base | more)
 
 
 def test_metrics_by_hand():
-    table = summarise({"A": frame([1, 2, 10, 11], [True, True, False, False])})
-    value = table.set_index(["head", "cases", "metric"])["value"]
+    table = means(stacked({"A": frame([1, 2, 10, 11], [True, True, False, False])}), SUMMARY)
+    value = table[table["ranking"] == "raw"].set_index(["head", "cases", "metric"])["value"]
     assert value["A", "all", "HIT@10"] == pytest.approx(3 / 4)
     assert value["A", "repeat", "MRR@10"] == pytest.approx((1 + 1 / 2) / 2)
     assert value["A", "all", "NDCG@10"] == pytest.approx((1 + 1 / math.log2(3) + 1 / math.log2(11)) / 4)
     assert value["A", "new", "NDCG@10"] == pytest.approx(1 / math.log2(11) / 2)
     assert set(table["n"]) == {2, 4}
-    assert "log-loss" not in set(table[table["head"] == "A (post)"]["metric"])  # infinite for repeats
+    assert "log-loss" not in set(table[table["ranking"] == "post"]["metric"])  # infinite for repeats
 
 
 @pytest.mark.parametrize("head", ["Softmax", "Softmax + CP"])
@@ -167,18 +171,18 @@ def test_metrics_are_those_of_scikit_learn(recommenders, sequences, cases, head)
 
 def test_post_scores_a_repeat_as_missed():
     ranks = frame([1, 1], [True, False], rank_post=[math.nan, 1])
-    value = summarise({"A": ranks}).set_index(["head", "cases", "metric"])["value"]
-    assert value["A (post)", "all", "HIT@10"] == 0.5
-    assert value["A (post)", "repeat", "HIT@10"] == 0
+    value = means(stacked({"A": ranks}), SUMMARY).set_index(["ranking", "cases", "metric"])["value"]
+    assert value["post", "all", "HIT@10"] == 0.5
+    assert value["post", "repeat", "HIT@10"] == 0
 
 
 def test_a_group_without_cases_has_no_rows():
-    assert set(summarise({"A": frame([1, 2, 3], [False] * 3)})["cases"]) == {"all", "new"}
+    assert set(means(stacked({"A": frame([1, 2, 3], [False] * 3)}), SUMMARY)["cases"]) == {"all", "new"}
 
 
 def test_intervals_are_those_of_the_normal_law_for_many_users():
     values = np.random.default_rng(0).normal(2, 3, 4000)
-    low, high = interval(values)
+    _, low, high, _ = estimate(values)
     half = 1.96 * values.std() / math.sqrt(4000)
     assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
@@ -186,7 +190,7 @@ def test_intervals_are_those_of_the_normal_law_for_many_users():
 
 def test_intervals_hold_the_mean_nineteen_times_in_twenty():
     rng = np.random.default_rng(1)
-    held = sum(low <= 0.3 <= high for low, high in (interval(rng.binomial(1, 0.3, 300) * 1.0) for _ in range(200)))
+    held = sum(found.low <= 0.3 <= found.high for found in (estimate(rng.binomial(1, 0.3, 300)) for _ in range(200)))
     assert 180 <= held <= 198
 
 
@@ -194,15 +198,18 @@ def test_the_difference_is_paired():
     rng = np.random.default_rng(0)
     rank = rng.integers(1, 9, 500)
     one, other = frame(rank, rank > 4), frame(rank + 1, rank > 4)
-    table = compare({"A": one, "B": other})
+    cases, metrics = stacked({"A": one, "B": other}), (*RANKING, "log-loss")
+    table = gains(cases, {"head": "A"}, metrics)
     row = table[(table["ranking"] == "raw") & (table["cases"] == "all") & (table["metric"] == "MRR@10")].iloc[0]
     assert row["value"] == pytest.approx(np.mean(1 / (rank + 1) - 1 / rank))
-    alone = summarise({"A": one}).query("metric == 'MRR@10' and cases == 'all' and head == 'A'").iloc[0]
+    alone = (
+        means(stacked({"A": one}), SUMMARY).query("metric == 'MRR@10' and cases == 'all' and ranking == 'raw'").iloc[0]
+    )
     shift = 1 / rank - 1 / (rank + 1)
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * shift.std() / math.sqrt(500), rel=0.15)
     assert row["high"] - row["low"] < alone["high"] - alone["low"]
-    assert (row["head"], row["against"]) == ("B", "A")
-    pd.testing.assert_frame_equal(compare({"A": one, "B": other}), table)  # nothing is drawn anew
+    assert row["head"] == "B"
+    pd.testing.assert_frame_equal(gains(cases, {"head": "A"}, metrics), table)  # nothing is drawn anew
     assert table.groupby(["ranking", "metric"])["n"].first().unique().tolist() == [500]
     assert table["ranking"].unique().tolist() == ["raw", "post"]
 
@@ -219,7 +226,7 @@ def test_calibration_of_a_forecaster_who_knows():
 
 
 def test_lengths_are_cut_into_bins_that_hold_everyone(cases, sequences):
-    table = by_length(cases, bins=4)
+    table = by_bins(stacked(cases), "length", BY_LENGTH, bins=4)
     assert set(table["metric"]) == {"NDCG@10", "copy probability", "observed repeats"}
     for _, rows in table.groupby(["head", "metric"]):
         assert rows["n"].sum() == sequences.n_users
@@ -232,7 +239,7 @@ def test_lengths_are_cut_into_bins_that_hold_everyone(cases, sequences):
 
 
 def test_users_of_one_length_are_one_bin():
-    table = by_length({"A": frame([1, 2, 3], [True, False, False], length=7)})
+    table = by_bins(stacked({"A": frame([1, 2, 3], [True, False, False], length=7)}), "length", BY_LENGTH)
     assert table["n"].tolist() == [3, 3, 3]
     assert set(table["length"]) == {7}
 
@@ -279,10 +286,13 @@ def test_examples_follow_the_rule(recommenders, sequences, heads):
 
 
 def test_the_readable_table_says_every_number(cases):
-    summary = summarise(cases)
+    summary = means(stacked(cases), SUMMARY)
     text = readable(summary, digits=2)
-    row = summary.query("head == 'Softmax + CP' and metric == 'HIT@10' and cases == 'new'").iloc[0]
-    assert text.loc[("HIT@10", "Softmax + CP"), "new"] == f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    row = summary.query("head == 'Softmax + CP' and metric == 'HIT@10' and cases == 'new' and ranking == 'raw'").iloc[0]
+    assert (
+        text.loc[("HIT@10", "Softmax + CP", "raw"), "new"]
+        == f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    )
     assert list(text.columns) == ["all", "repeat", "new"]
     assert readable(summary).equals(readable(summary, digits=3))
 
@@ -360,7 +370,8 @@ def several_cases(seed=0):
 
 def test_a_metric_is_a_mean_over_a_users_cases_and_then_over_users():
     cases = several_cases()
-    table = summarise({"a": cases}).set_index(["head", "cases", "metric"])
+    table = means(stacked({"a": cases}), SUMMARY).query("ranking == 'raw'")
+    table = table.set_index(["head", "cases", "metric"])
     for group, rows in (("all", cases), ("repeat", cases[cases["repeat"]]), ("new", cases[~cases["repeat"]])):
         of_user = [
             np.mean([1 / np.log2(1 + rank) if rank <= 10 else 0 for rank in rows.loc[rows["user"] == user, "rank"]])
@@ -369,15 +380,12 @@ def test_a_metric_is_a_mean_over_a_users_cases_and_then_over_users():
         found = table.loc[("a", group, "NDCG@10")]
         assert found["value"] == pytest.approx(np.mean(of_user), abs=1e-12)
         assert found["n"] == len(of_user)
-        assert (found["low"], found["high"]) == pytest.approx(interval(np.array(of_user)), abs=1e-12)
+        assert found[["low", "high"]].tolist() == pytest.approx(estimate(np.array(of_user))[1:3], abs=1e-12)
     other = cases.assign(rank=cases["rank"] + 1)
-    gain = compare({"a": cases, "b": other}).query("metric == 'log-loss' and cases == 'all'")
+    gain = gains(stacked({"a": cases, "b": other}), {"head": "a"}, ("log-loss",), groups=("all",))
     assert gain["n"].item() == 30
     assert mean(cases, "HIT@10") == pytest.approx(
         np.mean([(rows["rank"] <= 10).mean() for _, rows in cases.groupby("user")])
     )
     assert calibration(cases)["n"].sum() == 30
-    assert by_length({"a": cases}).query("metric == 'NDCG@10'")["n"].sum() == 30
-    labelled = cases.assign(head="a", seed=0)[["head", "seed", *cases]]
-    of_sweep = means(labelled).query("ranking == 'raw' and cases == 'all'")
-    assert of_sweep["value"].item() == pytest.approx(table.loc[("a", "all", "NDCG@10"), "value"], abs=1e-12)
+    assert by_bins(stacked({"a": cases}), "length")["n"].sum() == 30

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import softmax
 
 from cprlab.errors import DataError
-from cprlab.evaluation import by_length, calibration, compare, evaluate, summarise
+from cprlab.evaluation import SUMMARY, by_bins, calibration, evaluate, gains, means, stacked
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.probes import Snapshot, copy_probability, copy_scores
 
@@ -73,9 +73,9 @@ def test_it_agrees_with_evaluate_case_by_case(sequences, encoder, head):
         np.testing.assert_allclose(cases[column], expected[column], rtol=1e-10, err_msg=column)
     assert cases["length"].tolist() == np.minimum(expected["length"], 20).tolist()  # what is read
     assert list(cases.columns[1:]) == list(expected.columns[1:])
-    pd.testing.assert_frame_equal(summarise({"a": cases}), summarise({"a": expected}))
-    assert compare({"a": cases, "b": cases})["value"].eq(0).all()
-    assert len(by_length({"a": cases}))
+    pd.testing.assert_frame_equal(means(stacked({"a": cases}), SUMMARY), means(stacked({"a": expected}), SUMMARY))
+    assert gains(stacked({"a": cases, "b": cases}), {"head": "a"}, SUMMARY)["value"].eq(0).all()
+    assert len(by_bins(stacked({"a": cases}), "length"))
     assert len(calibration(cases))
 
 

@@ -10,26 +10,26 @@ def rows(columns, *values):
 
 def test_the_answer_says_who_copies_too_little_and_what_is_gained():
     summary = rows(
-        ["head", "cases", "metric", "value", "low", "high", "n"],
-        ("A", "all", "NDCG@10", 0.1, 0.0, 0.2, 200),
-        ("A", "repeat", "NDCG@10", 0.1, 0.0, 0.2, 50),
-        ("A", "all", "observed repeats", 0.25, 0.2, 0.3, 200),
-        ("A", "all", "copy probability", 0.1, 0.08, 0.12, 200),
-        ("B", "all", "copy probability", 0.24, 0.2, 0.28, 200),
-        ("C", "all", "copy probability", 0.5, 0.4, 0.6, 200),
-        ("A", "all", "copy excess", -0.15, -0.2, -0.1, 200),
-        ("B", "all", "copy excess", -0.01, -0.05, 0.03, 200),
-        ("C", "all", "copy excess", 0.25, 0.15, 0.35, 200),
+        ["head", "ranking", "cases", "metric", "value", "low", "high", "n"],
+        ("A", "raw", "all", "NDCG@10", 0.1, 0.0, 0.2, 200),
+        ("A", "raw", "repeat", "NDCG@10", 0.1, 0.0, 0.2, 50),
+        ("A", "raw", "all", "observed repeats", 0.25, 0.2, 0.3, 200),
+        ("A", "raw", "all", "copy probability", 0.1, 0.08, 0.12, 200),
+        ("B", "raw", "all", "copy probability", 0.24, 0.2, 0.28, 200),
+        ("C", "raw", "all", "copy probability", 0.5, 0.4, 0.6, 200),
+        ("A", "raw", "all", "copy excess", -0.15, -0.2, -0.1, 200),
+        ("B", "raw", "all", "copy excess", -0.01, -0.05, 0.03, 200),
+        ("C", "raw", "all", "copy excess", 0.25, 0.15, 0.35, 200),
     )
-    columns = ["head", "against", "ranking", "cases", "metric", "value", "low", "high", "n"]
+    columns = ["head", "ranking", "cases", "metric", "value", "low", "high", "n"]
     differences = rows(
         columns,
-        ("B", "A", "raw", "all", "NDCG@10", 0.02, 0.01, 0.03, 200),
-        ("B", "A", "raw", "repeat", "NDCG@10", 0.5, 0.5, 0.5, 3),
-        ("B", "A", "raw", "new", "NDCG@10", -0.02, -0.03, -0.01, 150),
-        ("B", "A", "post", "all", "NDCG@10", 0.001, -0.01, 0.01, 200),
+        ("B", "raw", "all", "NDCG@10", 0.02, 0.01, 0.03, 200),
+        ("B", "raw", "repeat", "NDCG@10", 0.5, 0.5, 0.5, 3),
+        ("B", "raw", "new", "NDCG@10", -0.02, -0.03, -0.01, 150),
+        ("B", "post", "all", "NDCG@10", 0.001, -0.01, 0.01, 200),
     )
-    lines = answer(summary, differences).splitlines()
+    lines = answer(summary, differences, "A").splitlines()
     assert lines[0] == "Of what 200 test users took next, 25.0% was in their history."
     said = [line.split("history: ")[1].split(" (")[0] for line in lines[2:5]]
     assert said == ["too little", "not shown to differ from how often users repeat", "too much"]
@@ -40,8 +40,8 @@ def test_the_answer_says_who_copies_too_little_and_what_is_gained():
         "repeat +0.5000 [+0.5000, +0.5000], too few users to tell; new -0.0200 [-0.0300, -0.0100], worse."
     )
     assert lines[6].endswith("no difference shown.")
-    new = [table[table["cases"] != "repeat"] for table in (summary, differences)]
-    assert answer(*new).splitlines()[5].endswith("all +0.0200 [+0.0100, +0.0300], better.")
+    summary, differences = (table[table["cases"] != "repeat"] for table in (summary, differences))
+    assert answer(summary, differences, "A").splitlines()[5].endswith("all +0.0200 [+0.0100, +0.0300], better.")
 
 
 GAIN = {"cases": "all", "metric": "NDCG@10", "value": 0.02, "low": 0.01, "high": 0.03, "n": 200}

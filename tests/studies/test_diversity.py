@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from cprlab.evaluation import recommended
+from cprlab.evaluation import gains, means, recommended
 from cprlab.models import GRU4RecConfig
 from cprlab.studies.diversity import TAKEN, diversity_answer, measured, survey
-from cprlab.sweeps import Trial, gains, means, run_trials
+from cprlab.sweeps import Trial, run_trials
 from cprlab.training import RunConfig, TrainingConfig
 
 HEADS = ("Softmax", "Softmax + C")

@@ -6,9 +6,8 @@ import pytest
 
 from cprlab.data import count_repeats
 from cprlab.errors import DataError
-from cprlab.evaluation import METRICS
+from cprlab.evaluation import METRICS, gains
 from cprlab.studies.dose import by_dose, changes, dose_answer, planted_gains, thinned
-from cprlab.sweeps import gains
 from tests.data.test_sequences import sequences_of
 
 HEADS = ("Softmax", "CPR")

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from cprlab.errors import ConfigError
+from cprlab.evaluation.bootstrap import resampled_means
 from cprlab.simulation import EVERYBODY
 from cprlab.studies import feedback
-from cprlab.sweeps.statistics import resampled_means
 
 
 @pytest.fixture

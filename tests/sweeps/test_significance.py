@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cprlab.sweeps import gains, significance
+from cprlab.evaluation import gains
+from cprlab.sweeps import significance
 from cprlab.sweeps.significance import _exchangeable, holm_adjusted
 
 

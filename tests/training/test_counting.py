@@ -9,10 +9,10 @@ from scipy import optimize
 
 from cprlab.data import Sequences
 from cprlab.errors import DataError
-from cprlab.evaluation import compare, summarise
+from cprlab.evaluation import BY_LENGTH, MAIN, RANKING, SUMMARY, by_bins, gains, means, stacked
 from cprlab.models import SASRecConfig
 from cprlab.models.counting import Counting
-from cprlab.sweeps import gains, run_trials
+from cprlab.sweeps import run_trials
 from cprlab.sweeps.grid import Trial
 from cprlab.training import Run, RunConfig, TrainingConfig, run_folder, train
 from cprlab.training.counting import em, transitions
@@ -123,10 +123,12 @@ def test_an_ordering_has_no_log_loss_in_any_table(sequences, tmp_path):
     cases = {head: train(sequences, RunConfig(head=head), tmp_path, "cpu").cases for head in ("Counts", "Recent")}
     assert cases["Recent"]["log_loss"].isna().all()
     assert cases["Recent"]["copy_probability"].isna().all()
-    shown = summarise(cases).groupby("head")["metric"].unique()
+    table = means(stacked(cases), SUMMARY)
+    shown = table.groupby("head")["metric"].unique()
     assert set(shown["Counts"]) - set(shown["Recent"]) == {"log-loss", "copy probability", "copy excess"}
-    assert "log-loss" not in set(compare(cases)["metric"])
-    assert not summarise(cases)["value"].isna().any()
+    assert "log-loss" not in set(gains(stacked(cases), {"head": "Counts"}, (*RANKING, "log-loss"))["metric"])
+    assert not table["value"].isna().any()
+    assert set(by_bins(stacked(cases), "length", BY_LENGTH).query("head == 'Recent'")["metric"]) == {MAIN, BY_LENGTH[2]}
 
 
 def test_a_sweep_shows_the_one_run_for_each_seed(sequences, tmp_path):

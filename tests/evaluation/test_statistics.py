@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from cprlab.errors import ConfigError
-from cprlab.sweeps import comparable, gains, geometric_mean_gains, means, signed_ranks, tuned
+from cprlab.evaluation import gains, geometric_mean_gains, means
+from cprlab.evaluation.bootstrap import USERS_AT_ONCE, resampled_means
+from cprlab.sweeps import comparable, signed_ranks, tuned
 from cprlab.sweeps.results import Results
-from cprlab.sweeps.statistics import USERS_AT_ONCE, resampled_means
 
 HEADS = ("Softmax", "Softmax + C", "Softmax + CP")
 BASE = {"head": "Softmax"}
@@ -280,5 +281,5 @@ def test_counts_that_are_kept_give_the_means_of_a_loop(share, monkeypatch):
     rng = np.random.default_rng(1)
     values = np.where(rng.random((2, USERS_AT_ONCE + 5)) < share, rng.random((2, USERS_AT_ONCE + 5)), 0.0)
     quick = resampled_means(values, 3)
-    monkeypatch.setattr("cprlab.sweeps.statistics.USERS_COUNTED", 0)
+    monkeypatch.setattr("cprlab.evaluation.bootstrap.USERS_COUNTED", 0)
     np.testing.assert_allclose(quick, resampled_means(values, 3), rtol=1e-12)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cprlab.sweeps import by_bins
+from cprlab.evaluation import by_bins
 
 
 def test_each_bin_has_the_mean_of_its_users_over_all_seeds():

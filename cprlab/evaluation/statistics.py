@@ -1,27 +1,41 @@
 """means, gains, trends, by_bins: metrics of many runs and paired differences, with intervals over seeds and users."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
-from cprlab.evaluation import METRICS, user_means
-from cprlab.evaluation.tables import GROUPS, RANKING, RESAMPLES, quantile_bins
+from cprlab.evaluation.bootstrap import Estimate, bounds, estimate, resampled_means, shares
+from cprlab.evaluation.metrics import GROUPS, MAIN, METRICS, user_means
 from cprlab.models.names import COUNTING
 
-USERS_AT_ONCE = 2**14
-USERS_COUNTED = 2**17  # up to so many, it is kept how often each resample draws each user: a byte each
 ALL_GROUPS = tuple(GROUPS)
 OF_EVALUATE = "user"  # the first column behind the labels
 
 
+def labelled(cases: pd.DataFrame, labels: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the cases of one run behind columns that say what tells it from others."""
+    return pd.concat([pd.DataFrame(labels, index=cases.index), cases], axis=1)
+
+
+def stacked(cases: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return heads' cases one below the other, with the labels `head` and `seed`: as of a sweep with one seed.
+
+    Args:
+        cases: by head, what `evaluate` gave, or a Snapshot's, whose users nobody knows: each of these counts alone.
+    """
+    tables = [
+        labelled(of_head.rename(columns={"case": "user"}), {"head": head, "seed": 0}) for head, of_head in cases.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
 def means(
     cases: pd.DataFrame,
-    metrics: Sequence[str] = ("NDCG@10",),
+    metrics: Sequence[str] = (MAIN,),
     seed: int = 0,
     groups: Sequence[str] = ALL_GROUPS,
 ) -> pd.DataFrame:
@@ -40,15 +54,15 @@ def means(
     """
     rows = []
     for labels, of_run in _settings(cases):
-        for (ranking, group, metric), values in _matrices(of_run, metrics, groups):
-            rows.append(labels | _described(ranking, group, metric, values, resampled_means(values, seed)))
+        for name, values in _matrices(of_run, metrics, groups):
+            rows.append(labels | _row(name, estimate(values, seed)))
     return pd.DataFrame(rows)
 
 
 def gains(
     cases: pd.DataFrame,
     base: dict[str, Any],
-    metrics: Sequence[str] = ("NDCG@10",),
+    metrics: Sequence[str] = (MAIN,),
     seed: int = 0,
     groups: Sequence[str] = ALL_GROUPS,
 ) -> pd.DataFrame:
@@ -73,9 +87,9 @@ def gains(
     rows = []
     for labels, name, values, of_base in paired(cases, base, metrics, groups):
         drawn, base_drawn = resampled_means(values, seed), resampled_means(of_base, seed)
-        row = _described(*name, values - of_base, drawn - base_drawn)
+        row = _row(name, Estimate((values - of_base).mean(), *bounds(drawn - base_drawn), values.shape[1]))
         ratio = values.mean() / of_base.mean() if of_base.any() else np.nan
-        low, high = np.percentile(drawn / base_drawn, (2.5, 97.5)) if base_drawn.all() else (np.nan, np.nan)
+        low, high = bounds(drawn / base_drawn) if base_drawn.all() else (np.nan, np.nan)
         rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
     return pd.DataFrame(rows)
 
@@ -83,7 +97,7 @@ def gains(
 def geometric_mean_gains(
     cases: pd.DataFrame,
     base: dict[str, Any],
-    metrics: Sequence[str] = ("NDCG@10",),
+    metrics: Sequence[str] = (MAIN,),
     seed: int = 0,
     over_logs: bool = False,
 ) -> pd.DataFrame:
@@ -126,8 +140,8 @@ def geometric_mean_gains(
                 logarithms = np.array([of_data[data] for data in chosen])
                 value = np.expm1(logarithms[:, -1].mean())
                 if over_logs:
-                    shares = _shares(np.random.default_rng(seed), len(chosen))
-                    drawn = np.expm1(np.einsum("rn,nr->r", shares, logarithms[:, :-1]))
+                    weights = shares(np.random.default_rng(seed), len(chosen))
+                    drawn = np.expm1(np.einsum("rn,nr->r", weights, logarithms[:, :-1]))
                 else:
                     drawn = np.expm1(logarithms[:, :-1].mean(0))
                 low = high = value
@@ -139,7 +153,7 @@ def geometric_mean_gains(
 
 
 def trends(
-    cases: pd.DataFrame, base: dict[str, Any], over: str, metrics: Sequence[str] = ("NDCG@10",), seed: int = 0
+    cases: pd.DataFrame, base: dict[str, Any], over: str, metrics: Sequence[str] = (MAIN,), seed: int = 0
 ) -> pd.DataFrame:
     """Return how much the gain over `base` changes each time the setting `over` doubles.
 
@@ -164,18 +178,18 @@ def trends(
         rest = tuple((label, value) for label, value in labels.items() if label != over)
         of_line.setdefault((rest, *name), {})[labels[over]] = values - of_base
     rows = []
-    for (rest, ranking, group, metric), differences in of_line.items():
+    for (rest, *place), differences in of_line.items():
         if len(differences) < 2:
             raise ConfigError(f"A trend takes two values of {over!r} at least; there is {list(differences)} only.")
         x = np.log2(list(differences))
         x -= x.mean()
         slopes = np.tensordot(x / (x @ x), list(differences.values()), axes=1)  # (S, m)
-        rows.append(dict(rest) | _described(ranking, group, metric, slopes, resampled_means(slopes, seed)))
+        rows.append(dict(rest) | _row(place, estimate(slopes, seed)))
     return pd.DataFrame(rows)
 
 
 def by_bins(
-    cases: pd.DataFrame, key: str, metrics: Sequence[str] = ("NDCG@10",), bins: int = 5, seed: int = 0
+    cases: pd.DataFrame, key: str, metrics: Sequence[str] = (MAIN,), bins: int = 5, seed: int = 0
 ) -> pd.DataFrame:
     """Return the mean of each metric over cases that are alike in a column, in bins of about equally many users.
 
@@ -198,61 +212,10 @@ def by_bins(
         places, users = quantile_bins(of_user, bins), of_run[OF_EVALUATE].to_numpy()[: len(of_user)]
         for place, name in itertools.product(np.unique(places), metrics):
             chosen = user_means(values[name][:, places == place], users[places == place])
-            label = {key: np.median(of_user[places == place])}
-            rows.append(labels | label | _described("raw", "all", name, chosen, resampled_means(chosen, seed)))
+            if not np.isnan(chosen).any():  # a metric of probabilities, of a head that only orders the items
+                label = {key: np.median(of_user[places == place])}
+                rows.append(labels | label | _row(("raw", "all", name), estimate(chosen, seed)))
     return pd.DataFrame(rows)
-
-
-def resampled_means(values: np.ndarray, seed: int | tuple[int, ...] = 0) -> np.ndarray:
-    """Return (1000,) means of `values` (S seeds, m users), both drawn with replacement; for one shape the same draw.
-
-    Where S = 1 only users are drawn. Seeds and users are crossed, so this is Owen's pigeonhole bootstrap (Annals of
-    Applied Statistics 1, 2007), which is conservative.
-    """
-    n_seeds, n_users = values.shape
-    if n_users <= USERS_AT_ONCE:
-        seeds, users = _drawn(n_seeds, n_users, seed)
-        return np.einsum("rs,rs->r", seeds, users @ values.T)
-    drawn = np.zeros((RESAMPLES, n_seeds))
-    if n_users <= USERS_COUNTED:
-        seeds, counts = _counted(n_seeds, n_users, seed)
-        told = np.flatnonzero(values.any(axis=0))  # most ranks are no gain: a sum needs none of these users
-        for start in range(0, len(told), USERS_AT_ONCE // 4):
-            some = told[start : start + USERS_AT_ONCE // 4]
-            drawn += counts[some].T.astype(float) @ values[:, some].T / n_users
-    else:
-        rng = np.random.default_rng(seed)
-        seeds = _shares(rng, n_seeds)
-        for row, chosen in enumerate(_draws(rng, n_users)):
-            drawn[row] = values @ chosen / n_users
-    return np.einsum("rs,rs->r", seeds, drawn)
-
-
-@lru_cache(maxsize=len(GROUPS))  # the matrices of one log have as many shapes, again and again
-def _drawn(n_seeds: int, n_users: int, seed: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return in what shares each resample draws seeds (1000, S) and users (1000, m)."""
-    rng = np.random.default_rng(seed)
-    return _shares(rng, n_seeds), _shares(rng, n_users)
-
-
-@lru_cache(maxsize=len(GROUPS))
-def _counted(n_seeds: int, n_users: int, seed: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return in what shares each resample draws seeds (1000, S), and how often users (m, 1000)."""
-    rng = np.random.default_rng(seed)
-    seeds, counts = _shares(rng, n_seeds), np.empty((RESAMPLES, n_users), np.uint8)
-    for row, chosen in enumerate(_draws(rng, n_users)):
-        counts[row] = chosen  # that one of so many users is drawn 256 times does not happen
-    return seeds, np.ascontiguousarray(counts.T)
-
-
-def _draws(rng: np.random.Generator, n_users: int) -> Iterator[np.ndarray]:
-    """Yield for each resample how often it draws each user (m,)."""
-    for _ in range(RESAMPLES):
-        yield np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
-
-
-def _shares(rng: np.random.Generator, n: int) -> np.ndarray:
-    return rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
 
 
 def paired(
@@ -299,7 +262,7 @@ def _matrices(
     seeds = of_run["seed"].nunique()
     first = of_run[of_run["seed"] == of_run["seed"].iloc[0]]
     for metric in metrics:
-        for ranking, rank in (("raw", "rank"), ("post", "rank_post"))[: 2 if metric in RANKING else 1]:
+        for ranking, rank in (("raw", "rank"), ("post", "rank_post"))[: 2 if METRICS[metric].k else 1]:
             values = METRICS[metric](of_run, rank).to_numpy(dtype=float).reshape(seeds, -1)
             if np.isnan(values).any():  # a metric of probabilities, of a head that only orders the items
                 continue
@@ -309,9 +272,11 @@ def _matrices(
                     yield (ranking, group, metric), user_means(values[:, chosen], first[OF_EVALUATE].to_numpy()[chosen])
 
 
-def _described(ranking: str, group: str, metric: str, values: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return {
-        "ranking": ranking, "cases": group, "metric": metric,
-        "value": values.mean(), "low": low, "high": high, "n": values.shape[1],
-    }  # fmt: skip
+def _row(name: Sequence[str], found: Estimate) -> dict[str, Any]:
+    return dict(zip(("ranking", "cases", "metric"), name, strict=True)) | found._asdict()
+
+
+def quantile_bins(values: np.ndarray, bins: int) -> np.ndarray:
+    """Return the bin (m,) of each value, of at most `bins` with about equally many; equal values share one."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
+    return np.searchsorted(edges[1:-1], values)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cprlab.errors import ConfigError
-from cprlab.sweeps import gains, trends
+from cprlab.evaluation import gains, trends
 
 WIDTHS, USERS = (16, 32, 128), 40
 
