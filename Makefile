@@ -51,7 +51,7 @@ figures: report
 NOTEBOOKS ?= $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
 notebooks: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-	  --NotebookExporter.preprocessors=cprlab.reports.page.WithoutProgress $(NOTEBOOKS)
+	  --NotebookExporter.preprocessors=cprlab.pages.html.WithoutProgress $(NOTEBOOKS)
 	rm -rf notebooks/runs
 
 setup: $(READY)

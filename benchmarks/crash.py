@@ -40,7 +40,7 @@ from tests.catalogue.server import Answer, serving
 
 Pieces = dict[str, str]  # what is finished, and a digest of all in it that is to be the same each time
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["cprlab.cli", "cprlab.reports.run", "cprlab.reports.sweep"])
+FORKS.set_forkserver_preload(["cprlab.cli", "cprlab.pages.run", "cprlab.pages.sweep"])
 PATIENCE = 900  # seconds for a command
 SENDING = 1.5  # seconds in which the server sends what is fetched
 FETCHED = "gowalla"  # the data set that is fetched

@@ -31,7 +31,7 @@ from cprlab.evaluation import evaluate
 from cprlab.explorer import Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot
-from cprlab.reports import Subject
+from cprlab.subjects import Subject
 
 torch.manual_seed(0)
 sequences = load_sequences("complete-journey")

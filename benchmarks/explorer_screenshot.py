@@ -10,7 +10,7 @@ from typing import Annotated
 import nbformat
 import typer
 
-from cprlab.reports.run import parameterised
+from cprlab.pages.run import parameterised
 from tests.browser import open_page
 from tests.jupyter import voila
 

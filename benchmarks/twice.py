@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cprlab.reports import ReportConfig
-from cprlab.reports.run import execute, run_report
+from cprlab.pages.run import execute, run_report
+from cprlab.settings import ReportConfig
 
 ROOT = Path(__file__).parent.parent
 IGNORED = "nbval-ignore-output"

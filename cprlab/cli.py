@@ -83,7 +83,7 @@ def train(
     runs: Runs = "runs",
 ) -> None:
     """Train one head on a log, or read it back, and print the run's folder; torchrun makes it several processes."""
-    from cprlab.reports.config import TrainConfig
+    from cprlab.settings import TrainConfig
     from cprlab.training.processes import is_first
 
     run = _filled(TrainConfig, locals()).run()
@@ -113,8 +113,8 @@ def report(
     out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
 ) -> None:
     """Train heads on a log and write a page that shows where each copies and where it fails to."""
-    from cprlab.reports import ReportConfig
-    from cprlab.reports.run import run_report
+    from cprlab.pages.run import run_report
+    from cprlab.settings import ReportConfig
 
     config = _filled(ReportConfig, locals())
     print(visible(run_report(config, out or config.folder)))
@@ -145,8 +145,8 @@ def probe(
     out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
 ) -> None:
     """Say whether a trained model fails to copy or to exclude, by how much, and what would help."""
-    from cprlab.reports import ProbeConfig
-    from cprlab.reports.run import run_probe
+    from cprlab.pages.run import run_probe
+    from cprlab.studies.probe import ProbeConfig
 
     config = _filled(ProbeConfig, locals())
     print(visible(run_probe(config, out or config.folder)))
@@ -277,7 +277,7 @@ def sweep(
     slurm: Annotated[str, typer.Option(help="A YAML file with the arguments of dask_jobqueue.SLURMCluster.")] = "",
 ) -> None:
     """Train a grid of runs on many processes or machines, and write a report on all; 1 if something in it failed."""
-    from cprlab.reports.sweep import run_sweep
+    from cprlab.pages.sweep import run_sweep
     from cprlab.sweeps.config import read_sweep
 
     page, failed = run_sweep(read_sweep(grid), workers, scheduler, slurm)
@@ -293,7 +293,7 @@ def figures(
     folder: Annotated[Path, typer.Argument(help="Where the PNG files go.")] = Path("figures"),
 ) -> None:
     """Write a report's figures as PNG files."""
-    from cprlab.reports.figures import write_figures
+    from cprlab.pages.figures import write_figures
 
     for path in write_figures(report, folder):
         print(visible(path))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cprlab import cli
-from cprlab.reports import figures
-from cprlab.reports.page import PLOTLY
+from cprlab.pages import figures
+from cprlab.pages.html import PLOTLY
 from cprlab.training import Run
 
 GOOD = "user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(90))
@@ -118,7 +118,7 @@ def test_train_prints_where_the_run_is_and_reads_it_back(tmp_path, monkeypatch, 
 def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "good.csv").write_text(GOOD)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cprlab.reports.run.execute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("cprlab.pages.run.execute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, printed = run(monkeypatch, capsys, "report", "--data", "good.csv", "--heads", "Softmax; Softmax + C")
     assert code == 130
     assert "No column looks like a time" in printed

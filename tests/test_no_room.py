@@ -20,11 +20,11 @@ import pytest
 from cprlab.errors import DataError
 from cprlab.loading import prepare
 from cprlab.models import MFConfig
+from cprlab.pages.run import publish
+from cprlab.pages.sweep import _write
 from cprlab.probes import Snapshot
-from cprlab.reports import ReportConfig
-from cprlab.reports.run import publish
-from cprlab.reports.sweep import _write
 from cprlab.results import keep
+from cprlab.settings import ReportConfig
 from cprlab.sweeps.config import SweepConfig
 from cprlab.training import RunConfig, TrainingConfig, train
 
@@ -73,7 +73,7 @@ ACTIONS = {action.__name__: action for action in (run, prepared, report, sweep, 
 def act(request, sequences, tmp_path, monkeypatch):
     """Something that writes a result into a folder."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("words " * 500)])
-    monkeypatch.setattr("cprlab.reports.run.execute", lambda *_: notebook)
+    monkeypatch.setattr("cprlab.pages.run.execute", lambda *_: notebook)
     users, items = np.repeat(sequences.user_ids, np.diff(sequences.offsets)), sequences.item_ids[sequences.items]
     pd.DataFrame({"user_id": users, "item_id": items}).to_csv(tmp_path / "log.csv", index=False)
     return partial(ACTIONS[request.param], sequences)

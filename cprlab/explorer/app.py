@@ -17,7 +17,7 @@ from cprlab.explorer.state import ExplorerState, Query, Setting
 from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
 from cprlab.models import PARTS, HeadConfig
 from cprlab.probes import NO_STATES
-from cprlab.reports import ModelsConfig, Subject
+from cprlab.subjects import ModelsConfig, Subject
 
 if TYPE_CHECKING:
     from cprlab.explorer.widget import ExplorerWidget

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from cprlab.errors import ConfigError
 from cprlab.explorer.app import Explorer, ExplorerConfig
 from cprlab.explorer.state import UNCOPYABLE
-from cprlab.reports.numbers import as_text, write_numbers
+from cprlab.numbers import as_text, write_numbers
 
 SHOWN = 10  # cases
 OTHERS = 10_000  # items of a map's background; a browser draws more of them slowly

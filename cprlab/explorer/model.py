@@ -15,7 +15,7 @@ from cprlab.models.encoders import MFConfig
 from cprlab.models.partitions import Facets
 from cprlab.models.recommender import Codes, Parts, inference
 from cprlab.probes import Snapshot, copying_states
-from cprlab.reports import Subject
+from cprlab.subjects import Subject
 
 AXES = 3
 KEPT = 64  # predictions, and copying states

@@ -12,7 +12,7 @@ from cprlab.errors import DataError
 from cprlab.explorer.app import ExplorerConfig, explore
 from cprlab.explorer.serve import address, check_port, serve
 from cprlab.explorer.state import ExplorerState
-from cprlab.reports.run import parameterised, publish, refuse_to_overwrite
+from cprlab.pages.run import parameterised, publish, refuse_to_overwrite
 
 NOTEBOOK = "explorer.ipynb"
 

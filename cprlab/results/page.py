@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from cprlab import plots
 from cprlab.errors import ConfigError, DataError, suggestion
 from cprlab.files import whole
-from cprlab.reports.figures import pictures
+from cprlab.pages.figures import pictures
 from cprlab.results.store import Kept, rows
 from cprlab.results.tables import NONE, compared, forest, headline, logs, targets
 

@@ -33,7 +33,7 @@ from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import means
 from cprlab.evaluation.metrics import COPYING, MAIN, RANKING
 from cprlab.files import read_parquet, whole
-from cprlab.reports.numbers import plain
+from cprlab.numbers import plain
 from cprlab.training import Run
 from cprlab.training.runs import RunConfig, slug
 

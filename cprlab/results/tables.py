@@ -9,7 +9,7 @@ import pandas as pd
 
 from cprlab.evaluation import MAIN, gains, geometric_mean_gains, means
 from cprlab.models.names import COUNTING
-from cprlab.reports.numbers import as_text
+from cprlab.numbers import as_text
 from cprlab.results.store import Kept, read_cases
 from cprlab.sweeps import significance
 from cprlab.sweeps.significance import holm_adjusted

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from cprlab.evaluation import MAIN, Example
+from cprlab.numbers import as_text
 from cprlab.plots import GLYPHS
-from cprlab.reports.answer import Row, caution, gain_in_words, judgement, relative_in_words, telling
-from cprlab.reports.numbers import as_text
+from cprlab.studies.words import Row, caution, gain_in_words, judgement, relative_in_words, telling
 
 LEVEL = 0.05  # of p, after Holm's correction, above which a difference is not shown
 

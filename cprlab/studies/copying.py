@@ -7,7 +7,7 @@ import pandas as pd
 from cprlab.data import Sequences
 from cprlab.evaluation import describe_cases, evaluate, fit_shift, fit_temperature, gains, labelled, means
 from cprlab.probes import copy_scores
-from cprlab.reports.answer import FEW, ROUNDED, excess_in_words
+from cprlab.studies.words import FEW, ROUNDED, excess_in_words
 from cprlab.sweeps import Results
 from cprlab.training import Run
 from cprlab.training.loop import Device, open_device

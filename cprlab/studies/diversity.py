@@ -8,8 +8,8 @@ import pandas as pd
 from cprlab.data import Sequences
 from cprlab.evaluation import MAIN, METRICS, Lists, diversity, estimate, recommended, side_by_side, taken
 from cprlab.models import ablated, parse_head
-from cprlab.reports.answer import Row, caution, judgement
-from cprlab.reports.numbers import as_text
+from cprlab.numbers import as_text
+from cprlab.studies.words import Row, caution, judgement
 from cprlab.sweeps import Results
 
 TAKEN = "taken by users"

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from cprlab.data import CopyingPlan, Sequences, count_repeats, thin_repeats
 from cprlab.errors import DataError
 from cprlab.evaluation import MAIN, METRICS, estimate
-from cprlab.reports.answer import Row, caution, gain_in_words, relative_in_words
+from cprlab.studies.words import Row, caution, gain_in_words, relative_in_words
 from cprlab.training import fit_plan, planted_losses
 
 REMOVED: dict[str, Literal["repeats", "all"]] = {"repeats": "repeats", "any": "all"}  # what goes, and drawn among what

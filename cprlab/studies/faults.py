@@ -16,9 +16,9 @@ from cprlab.errors import DataError
 from cprlab.evaluation import estimate, evaluate, gains, labelled, means
 from cprlab.models import Recommender, SoftmaxConfig, parse_head
 from cprlab.models.recommender import Histories
-from cprlab.reports.answer import gain_in_words
-from cprlab.reports.numbers import as_text
+from cprlab.numbers import as_text
 from cprlab.studies.faulty import Models, skip_history, without_padding
+from cprlab.studies.words import gain_in_words
 from cprlab.sweeps import Results
 
 EPSILON = 1e-8  # what the reference adds to a probability before it takes the logarithm

@@ -15,9 +15,9 @@ from cprlab.evaluation import estimate
 from cprlab.files import locked, make_folder, whole
 from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS
-from cprlab.reports.answer import Row, gain_in_words
 from cprlab.simulation import Population, learner, oracle, popular, simulate
 from cprlab.studies.config import HeadsConfig, names_in
+from cprlab.studies.words import Row, gain_in_words
 from cprlab.sweeps.grid import SIZES
 from cprlab.training import TrainingConfig
 

@@ -10,9 +10,9 @@ from cprlab.data import Sequences
 from cprlab.evaluation import estimate
 from cprlab.evaluation.statistics import quantile_bins
 from cprlab.probes import bottleneck_gap, copyable, geometry, interference, space
-from cprlab.reports.answer import FEW
-from cprlab.reports.subjects import Subject, open_subject
 from cprlab.studies.config import StudyConfig
+from cprlab.studies.words import FEW
+from cprlab.subjects import Subject, open_subject
 from cprlab.sweeps import SIZES, Results
 
 LABELS = ["data", "head", "epochs"]

@@ -7,8 +7,8 @@ import pandas as pd
 
 from cprlab.evaluation import gains, trends
 from cprlab.models import SoftmaxConfig, parse_head
-from cprlab.reports.answer import caution, gain_in_words, judgement, overall, relative_in_words, unfinished
-from cprlab.reports.numbers import as_text
+from cprlab.numbers import as_text
+from cprlab.studies.words import caution, gain_in_words, judgement, overall, relative_in_words, unfinished
 from cprlab.sweeps import Results, tuned
 
 ONE_STATE = {"window": 0, "depth": 0}  # what `by_inputs` calls a head without Mi

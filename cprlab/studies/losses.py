@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from cprlab.reports.answer import caution, gain_in_words, judgement, telling
-from cprlab.reports.numbers import as_text
+from cprlab.numbers import as_text
+from cprlab.studies.words import caution, gain_in_words, judgement, telling
 
 
 def losses_answer(found: pd.DataFrame, runs: pd.DataFrame, base: str) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from cprlab.data import RepeatCounts
 from cprlab.data.repeats import wilson
-from cprlab.reports.answer import FEW, caution
+from cprlab.studies.words import FEW, caution
 
 
 def repeats_answer(counts: dict[str, RepeatCounts], curve: pd.DataFrame, gaps: pd.DataFrame, max_len: int) -> str:

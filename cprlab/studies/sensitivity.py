@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 
 from cprlab.evaluation import gains, means
-from cprlab.reports.answer import Row, caution, gain_in_words, judgement, overall, unfinished
-from cprlab.reports.numbers import as_text
+from cprlab.numbers import as_text
+from cprlab.studies.words import Row, caution, gain_in_words, judgement, overall, unfinished
 from cprlab.sweeps import Results, tuned, tuning_gains
 
 

@@ -15,7 +15,7 @@ from cprlab.evaluation.diversity import recommended, takers
 from cprlab.loading import load_sequences, prepare
 from cprlab.loading.check import leakage
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
-from cprlab.reports.config import TrainConfig
+from cprlab.settings import TrainConfig
 from cprlab.sweeps import Grid
 from cprlab.training import RunConfig
 from tests.conftest import random_log

@@ -17,7 +17,7 @@ from cprlab.data.ties import BACKWARDS, SORTED, keys, one_way, ranked
 from cprlab.errors import ConfigError, DataError
 from cprlab.loading import load_log, load_sequences, prepare
 from cprlab.loading.check import check
-from cprlab.reports import ReportConfig
+from cprlab.settings import ReportConfig
 from cprlab.sweeps import Grid
 from tests.data.test_log import as_triples, write
 from tests.data.test_sequences import assert_same_sequences

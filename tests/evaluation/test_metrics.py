@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from cprlab.evaluation import MAIN, METRICS, Metric, means
-from cprlab.reports.answer import judgement
+from cprlab.studies.words import judgement
 
 
 def test_a_metric_in_the_table_is_one_in_the_statistics(monkeypatch):

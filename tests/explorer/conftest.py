@@ -11,7 +11,7 @@ from cprlab.evaluation import evaluate
 from cprlab.explorer import Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import HeldOut, Snapshot, copy_probability
-from cprlab.reports import Subject
+from cprlab.subjects import Subject
 from cprlab.training.counting import fit_counting
 from tests.browser import open_browser
 

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 from cprlab.explorer import ExplorerConfig
 from cprlab.models import ablated, parse_head
-from cprlab.reports.run import find_notebook
+from cprlab.pages.run import find_notebook
 from tests.browser import needs_browser, open_page
 from tests.conftest import random_log
 from tests.explorer.page import HOSTILE

@@ -13,7 +13,7 @@ from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import Setting
 from cprlab.models import GRU4RecConfig, MFConfig, Recommender, ablated, parse_head
 from cprlab.probes import Snapshot, copy_probability
-from cprlab.reports import Subject
+from cprlab.subjects import Subject
 
 EDITED = [3, 3, 7, 1, 7, 3]
 HEADS = [

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cprlab.explorer import ExplorerConfig
-from cprlab.reports.run import parameterised
+from cprlab.pages.run import parameterised
 from tests.browser import needs_browser, open_page
 from tests.conftest import random_log
 from tests.jupyter import voila

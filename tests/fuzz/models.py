@@ -19,7 +19,7 @@ from cprlab.adapters import recbole
 from cprlab.data import Sequences
 from cprlab.loading import load_log
 from cprlab.models import GRU4RecConfig, MFConfig, SASRecConfig
-from cprlab.reports.subjects import open_subject
+from cprlab.subjects import open_subject
 from cprlab.sweeps.results import described
 from cprlab.training import Run, RunConfig, TrainingConfig, train
 from tests.fuzz.damage import as_json, changed, damaged, damaged_file, one_of, pick, plain_safetensors, safetensors

@@ -10,7 +10,7 @@ import yaml
 from cprlab.catalogue import BUILTIN
 from cprlab.explorer import Explorer, ExplorerState, payload
 from cprlab.explorer.run import read_state
-from cprlab.reports.subjects import open_subject
+from cprlab.subjects import open_subject
 from cprlab.sweeps.config import read_sweep
 from tests.fuzz.damage import WORDS, as_json, changed, damaged, nested, pick
 from tests.fuzz.judge import Case

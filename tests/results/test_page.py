@@ -12,7 +12,7 @@ from scipy import stats
 
 from cprlab import cli
 from cprlab.errors import ConfigError, DataError
-from cprlab.reports.numbers import as_text
+from cprlab.numbers import as_text
 from cprlab.results import read_results
 from cprlab.results.page import filled, write_page
 from cprlab.results.tables import CPR, PAPER, TARGETS, compared, forest, headline, logs, targets

@@ -7,7 +7,7 @@ import papermill
 import pytest
 
 from cprlab.errors import ConfigError, DataError
-from cprlab.reports.run import execute, parameterised
+from cprlab.pages.run import execute, parameterised
 from cprlab.studies import StudyConfig
 from cprlab.sweeps import Grid
 from tests.conftest import random_log

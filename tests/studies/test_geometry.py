@@ -6,7 +6,6 @@ import pytest
 
 from cprlab.data import Sequences
 from cprlab.probes import bottleneck_gap, copy_dial, copyable, geometry, interference, space
-from cprlab.reports import open_subject, picture
 from cprlab.studies.geometry import (
     GeometryConfig,
     geometry_answer,
@@ -15,6 +14,8 @@ from cprlab.studies.geometry import (
     over_epochs,
     probe_runs,
 )
+from cprlab.studies.probe import picture
+from cprlab.subjects import open_subject
 from cprlab.sweeps import Grid, run_trials
 from tests.conftest import random_log
 

@@ -15,9 +15,9 @@ import papermill
 import cprlab
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.files import locked, refuse_other_files, whole
-from cprlab.reports.index import index_page
-from cprlab.reports.page import to_page
-from cprlab.reports.run import PAGE, execute, find_notebook, refuse_nesting
+from cprlab.pages.html import to_page
+from cprlab.pages.index import index_page
+from cprlab.pages.run import PAGE, execute, find_notebook, refuse_nesting
 from cprlab.sweeps.cluster import open_cluster
 from cprlab.sweeps.config import SweepConfig
 from cprlab.sweeps.work import Outcome, run_all, train_trial

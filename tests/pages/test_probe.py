@@ -15,10 +15,11 @@ from cprlab.adapters.recbole import RECORDED, load
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.explorer import ExplorerConfig, explore
+from cprlab.pages.run import run_probe
 from cprlab.probes import Snapshot, copy_dial, copy_probability, copy_scores, judge, loss_parts, wanted_share
-from cprlab.reports import ProbeConfig, Subject, examine, open_subject, origins, verdicts
-from cprlab.reports import probed as probed_subjects
-from cprlab.reports.run import run_probe
+from cprlab.studies.probe import ProbeConfig, examine, origins, verdicts
+from cprlab.studies.probe import probed as probed_subjects
+from cprlab.subjects import Subject, open_subject
 from cprlab.training import Run
 from tests.probes.test_bottleneck import make
 from tests.probes.test_foreign import made_up, write

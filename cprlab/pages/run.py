@@ -20,9 +20,9 @@ import cprlab
 from cprlab import errors
 from cprlab.errors import ConfigError, CprlabError, DataError, suggestion, visible
 from cprlab.files import make_folder, refuse_other_files, whole
-from cprlab.reports.config import ReportConfig
-from cprlab.reports.page import to_page
-from cprlab.reports.probe import ProbeConfig
+from cprlab.pages.html import to_page
+from cprlab.settings import ReportConfig
+from cprlab.studies.probe import ProbeConfig
 
 PAGE, NOTEBOOK = "index.html", "report.ipynb"
 

@@ -16,7 +16,7 @@ from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
 from cprlab.probes import NO_STATES, HeldOut, Snapshot, copy_probability, from_recbole
 from cprlab.probes.arrays import SUFFIXES
-from cprlab.reports.config import ReportConfig
+from cprlab.settings import ReportConfig
 from cprlab.training import Run, train_all
 
 AT_ONCE = 512  # histories

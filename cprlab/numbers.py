@@ -13,7 +13,7 @@ import pandas as pd
 
 from cprlab.data import Sequences
 from cprlab.files import whole
-from cprlab.reports.config import ReportConfig
+from cprlab.settings import ReportConfig
 
 MARKUP = re.compile(r"([\\`*_\[\]#|~$])")
 VERSIONS = ("cprlab", "torch", "numpy", "scipy")

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from cprlab.reports.answer import answer, caution, gain_in_words, relative_in_words
+from cprlab.studies.words import answer, caution, gain_in_words, relative_in_words
 
 
 def rows(columns, *values):

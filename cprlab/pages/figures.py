@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cprlab.errors import DataError
 from cprlab.files import whole
-from cprlab.reports.page import PLOTLY
+from cprlab.pages.html import PLOTLY
 
 
 def write_figures(report: Path | str, folder: Path | str) -> list[Path]:

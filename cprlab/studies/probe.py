@@ -8,6 +8,7 @@ import pandas as pd
 import pydantic
 
 from cprlab.errors import ConfigError
+from cprlab.numbers import as_text, write_numbers
 from cprlab.probes import (
     Verdict,
     bottleneck_gap,
@@ -22,8 +23,7 @@ from cprlab.probes import (
     space,
     wanted_share,
 )
-from cprlab.reports.numbers import as_text, write_numbers
-from cprlab.reports.subjects import ModelsConfig, Subject
+from cprlab.subjects import ModelsConfig, Subject
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the dial's curve
 SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50)  # of the sets that are to be separated

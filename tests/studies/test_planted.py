@@ -7,7 +7,7 @@ from cprlab import plots
 from cprlab.data import CopyingPlan, ExcludingPlan
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot, copy_dial
-from cprlab.reports import planted_answer, probe_plan
+from cprlab.studies.planted import planted_answer, probe_plan
 
 LOSSES = pd.DataFrame(
     [

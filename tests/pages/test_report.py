@@ -13,12 +13,12 @@ import pytest
 from cprlab.data import save_prepared
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import evaluate
-from cprlab.reports import ReportConfig
-from cprlab.reports.numbers import as_text
-from cprlab.reports.page import to_page
-from cprlab.reports.run import execute, run_report
+from cprlab.numbers import as_text
+from cprlab.pages.html import to_page
+from cprlab.pages.run import execute, run_report
+from cprlab.settings import ReportConfig
 from cprlab.training import train
-from tests.reports.conftest import FILE
+from tests.pages.conftest import FILE
 
 
 def rows_of(folder):
@@ -129,7 +129,7 @@ def test_kernels_that_start_in_one_folder_at_once_share_no_socket(monkeypatch):
 def test_an_earlier_report_stays_when_a_new_one_fails_at_the_end(report, monkeypatch):
     config, folder = report
     before = sorted((path.name, path.read_bytes()) for path in folder.iterdir())
-    monkeypatch.setattr("cprlab.reports.run.to_page", lambda *_: (_ for _ in ()).throw(ZeroDivisionError))
+    monkeypatch.setattr("cprlab.pages.run.to_page", lambda *_: (_ for _ in ()).throw(ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         run_report(config, folder)
     assert sorted((path.name, path.read_bytes()) for path in folder.iterdir()) == before
@@ -170,7 +170,7 @@ def test_a_kernel_that_is_killed_is_told_in_a_sentence(tmp_path, monkeypatch):
     code = nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")
     notebook = nbformat.v4.new_notebook(cells=[code], metadata={"kernelspec": {"name": "python3", "display_name": ""}})
     nbformat.write(notebook, tmp_path / "dies.ipynb")
-    monkeypatch.setattr("cprlab.reports.run.find_notebook", lambda name: tmp_path / name)
+    monkeypatch.setattr("cprlab.pages.run.find_notebook", lambda name: tmp_path / name)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CprlabError, match=r"ran dies\.ipynb was killed"):
         execute("dies.ipynb", {})

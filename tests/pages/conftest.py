@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from cprlab.reports import ProbeConfig, ReportConfig
-from cprlab.reports.run import run_probe, run_report
+from cprlab.pages.run import run_probe, run_report
+from cprlab.settings import ReportConfig
+from cprlab.studies.probe import ProbeConfig
 from cprlab.training import train
 from tests.conftest import random_log
 

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from cprlab.errors import ConfigError, CprlabError, DataError
-from cprlab.reports import SummaryConfig, summary_answer
-from cprlab.reports.index import index_page
-from cprlab.reports.run import execute
-from cprlab.reports.sweep import refuse_to_replace, run_notebook, run_sweep
+from cprlab.pages.index import index_page
+from cprlab.pages.run import execute
+from cprlab.pages.sweep import refuse_to_replace, run_notebook, run_sweep
+from cprlab.studies.summary import SummaryConfig, summary_answer
 from cprlab.sweeps.config import SweepConfig
 from cprlab.sweeps.work import Outcome
 from cprlab.training import Run
@@ -149,7 +149,7 @@ def test_a_second_sweep_trains_nothing_and_an_earlier_report_stays_when_writing_
         return {path: path.stat().st_mtime_ns for path in of.rglob("*") if path.is_file()}
 
     before = state(folder), state(folder.parent / "runs")
-    monkeypatch.setattr("cprlab.reports.sweep.index_page", lambda *_: (_ for _ in ()).throw(ZeroDivisionError))
+    monkeypatch.setattr("cprlab.pages.sweep.index_page", lambda *_: (_ for _ in ()).throw(ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         run_sweep(config, workers=1)
     assert (state(folder), state(folder.parent / "runs")) == before
@@ -163,7 +163,7 @@ def test_a_notebook_that_stops_is_told_in_a_sentence(monkeypatch):
     with pytest.raises(ConfigError, match=r"no parameter 'grids': did you mean 'grid'"):
         execute("summary.ipynb", {"grids": "{}"})
     stopped = __import__("papermill").PapermillExecutionError(1, 1, "", "KeyError", "'x'", [])
-    monkeypatch.setattr("cprlab.reports.sweep.execute", lambda *_: (_ for _ in ()).throw(stopped))
+    monkeypatch.setattr("cprlab.pages.sweep.execute", lambda *_: (_ for _ in ()).throw(stopped))
     with pytest.raises(CprlabError, match=r"a\.ipynb stopped with KeyError: 'x'"):
         run_notebook("a.ipynb", {}, "title")
 

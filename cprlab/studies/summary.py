@@ -6,7 +6,7 @@ import pandas as pd
 
 from cprlab.config import Config
 from cprlab.errors import ConfigError
-from cprlab.reports.answer import Row
+from cprlab.studies.words import Row
 from cprlab.sweeps import Grid, Results, finished, run_trials
 from cprlab.sweeps.significance import FEWEST_LOGS
 from cprlab.training.loop import Device

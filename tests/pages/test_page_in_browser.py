@@ -6,10 +6,10 @@ import nbformat
 import pytest
 
 from cprlab.errors import DataError
-from cprlab.reports.figures import write_figures
-from cprlab.reports.page import PLOTLY
+from cprlab.pages.figures import write_figures
+from cprlab.pages.html import PLOTLY
 from tests.browser import FIGURES, needs_browser, open_page
-from tests.reports.conftest import HOSTILE
+from tests.pages.conftest import HOSTILE
 
 pytestmark = needs_browser
 

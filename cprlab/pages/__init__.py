@@ -1,0 +1,1 @@
+"""Notebooks with parameters become pages: papermill runs one, and its page, numbers and figures are written whole."""
