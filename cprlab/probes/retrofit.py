@@ -1,0 +1,356 @@
+"""retrofit: fit a copy head to a frozen model by maximum likelihood, and measure on other cases what it changes.
+
+A softmax scores item v by h · w_v + b_v. A retrofit keeps h, w and b, and changes the scores of the history's items to
+
+    z_x = f_C · w_x + b_x + b + w₁ log(1 + count of x) + w₂ log Σ_j age_j^−½,    f_C = (1 + s) h + A h + a,
+
+with the ages j of x's occurrences, 1 for the latest item. "B" fits b; "F" fits b, s, w₁ and w₂; "C" fits b, s, A and a;
+"C + F" fits all. A and a have a ridge, so that f_C stays (1 + s) h without evidence. Scores are linear in these, so the
+loss is convex. Only the history's part of the normaliser changes; the rest is computed once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from safetensors.numpy import save_file
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+from sklearn.model_selection import GroupKFold
+
+from cprlab.errors import DataError
+from cprlab.evaluation import gains, means, stacked
+from cprlab.files import whole
+from cprlab.probes.arrays import check_history, check_table, read_arrays
+from cprlab.probes.copying import copy_probability
+from cprlab.probes.snapshot import AT_ONCE, Snapshot
+
+Part = Literal["B", "F", "C", "C + F"]
+PARTS: tuple[Part, ...] = get_args(Part)  # the cheapest first
+FREE = {"B": [0], "F": [0, 1, 2, 3], "C": [0, 1], "C + F": [0, 1, 2, 3]}  # which of b, s, w₁ and w₂ are fitted
+METRICS = ("log-loss", "NDCG@10", "HIT@10", "copy probability", "loss on whether", "loss on which")
+DECAY = 0.5  # of ages, as is usual in ACT-R (Anderson & Schooler, Psychological Science 1991)
+RIDGES = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)  # the strongest first
+FOLDS = 5
+FEWEST = 2 * FOLDS  # users to fit on
+NUMBERS_AT_ONCE = 2**18  # of double precision, which a core's cache holds
+
+
+@dataclass(frozen=True)
+class Retrofit:
+    """A part that was fitted to a frozen model.
+
+    Attributes:
+        part: "B", "F", "C" or "C + F".
+        item_embeddings: W (n, d) of the model.
+        bias: (n,) the model's item bias, or None.
+        numbers: (3,) b, w₁ and w₂; 0 where the part has none.
+        matrix: (d, d) M of f_C = M h + a: (1 + s) I + A.
+        vector: (d,) a.
+        parameters: how many numbers were fitted.
+        ridge: of A and a, chosen by cross-validation; 0 where there are none.
+        table: rows `part, parameters, model ("before" | "after" | "difference"), cases ("all" | "repeat" | "new"),
+            metric, value, low, high, n` on cases that were not fitted. The difference is paired, after less before.
+        cases: by "before" and "after", what the table is made of, see `copy_probability`.
+    """
+
+    part: Part
+    item_embeddings: np.ndarray
+    bias: np.ndarray | None
+    numbers: np.ndarray
+    matrix: np.ndarray
+    vector: np.ndarray
+    parameters: int
+    ridge: float
+    table: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    cases: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    def log_probs(self, states: ArrayLike, histories: Sequence[ArrayLike]) -> np.ndarray:
+        """Return log-probabilities (m, n), float64, for hidden states (m, d) and the item codes read, oldest first.
+
+        Raises:
+            DataError: a history holds a code that no item has, or shapes do not fit.
+        """
+        n, d = self.item_embeddings.shape
+        h = check_table(states, "states", "cases").astype(np.float64)
+        if h.shape != (len(histories), d):
+            raise DataError(f"states must be of shape {(len(histories), d)}, a row a history, not {h.shape}.")
+        z = h @ self.item_embeddings.T + (0 if self.bias is None else self.bias)
+        facet, (b, by_count, by_age) = h @ self.matrix.T + self.vector, self.numbers
+        for case, history in enumerate(histories):
+            items, count, age = occurrences(check_history(case, history, n))
+            z[case, items] = self.item_embeddings[items] @ facet[case] + b + by_count * count + by_age * age
+            if self.bias is not None:
+                z[case, items] += self.bias[items]
+        return z - logsumexp(z, axis=1, keepdims=True)
+
+    def save(self, path: Path | str) -> None:
+        """Write the weights as a `.safetensors` file that `load` reads.
+
+        Raises:
+            DataError: the name ends otherwise, or the place cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise DataError(f"A retrofit is saved as NAME.safetensors, not as {path.name}.")
+        arrays = {name: np.asarray(getattr(self, name)) for name in ARRAYS}
+        arrays |= {"part": np.array(PARTS.index(self.part))}
+        if self.bias is not None:
+            arrays["bias"] = self.bias
+        with whole(path) as file:
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Retrofit":
+        """Read what `save` wrote, without the table and its cases; nothing in the file is run.
+
+        Raises:
+            DataError: it cannot be read, or holds something else.
+        """
+        arrays = read_arrays(Path(path))
+        try:
+            part, bias = PARTS[int(arrays.pop("part"))], arrays.pop("bias", None)
+            n, d = arrays["item_embeddings"].shape
+            shapes = dict(zip(ARRAYS, ((n, d), (3,), (d, d), (d,), (), ()), strict=True))
+            assert {name: array.shape for name, array in arrays.items()} == shapes
+            assert bias is None or bias.shape == (n,)
+            assert all(np.isfinite(array).all() for array in arrays.values())
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError, AssertionError):
+            raise DataError(f"{path} is no retrofit; write one with `cprlab retrofit` or Retrofit.save.") from None
+        parameters, ridge = int(arrays.pop("parameters")), float(arrays.pop("ridge"))
+        return cls(part, bias=bias, parameters=parameters, ridge=ridge, **arrays)
+
+
+ARRAYS = ("item_embeddings", "numbers", "matrix", "vector", "parameters", "ridge")
+
+
+def occurrences(history: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct items of a history (L,), their log(1 + count) and log Σ_j age_j^−½, each (k,)."""
+    items, place, counts = np.unique(history, return_inverse=True, return_counts=True)
+    age = np.arange(len(history), 0, -1.0)
+    return items, np.log1p(counts), np.log(np.bincount(place, age**-DECAY))
+
+
+def retrofit(
+    snapshot: Snapshot,
+    part: Part,
+    *,
+    validation: Snapshot | None = None,
+    users: ArrayLike | None = None,
+    seed: int = 0,
+) -> Retrofit:
+    """Fit a part to a frozen model, and measure what it changes.
+
+    Args:
+        snapshot: the model at work.
+        part: what to fit.
+        validation: cases to fit on; without them a random half of the snapshot's users is, and only the others are
+            judged.
+        users: (m,) whose each case of the snapshot is; without them each is one user's own. Users are not divided.
+        seed: of the halves, the folds and the bootstrap.
+
+    Raises:
+        DataError: there are too few users, or the two snapshots are not of one model.
+    """
+    users = np.arange(len(snapshot)) if users is None else np.asarray(users)
+    if validation is None:
+        fitted, judged = _halves(users, seed)
+        validation, of_fitted = snapshot.take(fitted), users[fitted]
+        snapshot, users = snapshot.take(judged), users[judged]
+    elif not np.array_equal(validation.item_embeddings, snapshot.item_embeddings):
+        raise DataError("The cases to fit on are of another model: its item_embeddings are not those of the snapshot.")
+    else:
+        of_fitted = np.arange(len(validation))
+    found = fit(validation, part, of_fitted, seed)
+    cases = {
+        "before": copy_probability(snapshot).assign(case=users),
+        "after": copy_probability(snapshot, _scored(found, snapshot)).assign(case=users),
+    }
+    both = stacked(cases)
+    levels = means(both, METRICS, seed)
+    change = gains(both, {"head": "before"}, METRICS, seed).assign(head="difference")
+    table = pd.concat([levels, change]).query("ranking == 'raw'").rename(columns={"head": "model"})
+    table = table.assign(part=part, parameters=found.parameters)[[*COLUMNS]].reset_index(drop=True)
+    return replace(found, table=table, cases=cases)
+
+
+COLUMNS = ("part", "parameters", "model", "cases", "metric", "value", "low", "high", "n")
+
+
+def _halves(users: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cases of a random half of the users, and those of the others."""
+    names = np.unique(users)
+    chosen = np.isin(users, np.random.default_rng(seed).permutation(names)[: len(names) // 2])
+    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
+
+
+def _scored(found: Retrofit, snapshot: Snapshot) -> Iterator[tuple[slice, torch.Tensor]]:
+    for start in range(0, len(snapshot), AT_ONCE):
+        cases = slice(start, start + AT_ONCE)
+        yield cases, torch.from_numpy(found.log_probs(snapshot.states[cases], snapshot.histories[cases]))
+
+
+def fit(snapshot: Snapshot, part: Part, users: np.ndarray, seed: int = 0) -> Retrofit:
+    """Fit a part on all cases of a snapshot, each user weighing the same; arguments as of `retrofit`."""
+    if (found := len(np.unique(users))) < FEWEST:
+        raise DataError(f"A retrofit is fitted on {FEWEST} users or more, and here are {found}; give more cases.")
+    problem = _Problem(snapshot, part, users)
+    everyone = np.ones(len(problem.users), bool)
+    if not problem.wide:
+        return problem.retrofit(problem.fit(everyone, 0.0, np.zeros(problem.size)), 0.0)
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=seed).split(problem.users, groups=problem.users)
+    held = [np.isin(np.arange(len(everyone)), left) for _, left in folds]
+    theta, path = np.zeros(problem.size), []
+    for ridge in RIDGES:
+        theta = problem.fit(everyone, ridge, theta)
+        path.append((sum(problem.loss(problem.fit(~left, ridge, theta), left)[0] for left in held), ridge, theta))
+    _, ridge, theta = min(path, key=lambda tried: tried[0])
+    return problem.retrofit(theta, ridge)
+
+
+class _Chunk(NamedTuple):
+    """Some queries: cases of one user with one state and history are one query with several targets.
+
+    Attributes:
+        queries: (c,) which.
+        states: (c, d) h.
+        items: (c, k) the distinct items of the history, 0 where there are fewer.
+        before: (c, k) their scores, −∞ where there are fewer.
+        known: (c, k, 4) what b, s, w₁ and w₂ are factors of.
+        rest: (c,) log Σ exp z_v over all other items.
+        weight: (c,) of its targets in all.
+        repeats: (c, k) of each target in the history.
+        new: (c,) the weighted sum of the scores of all other targets.
+    """
+
+    queries: np.ndarray
+    states: np.ndarray
+    items: np.ndarray
+    before: np.ndarray
+    known: np.ndarray
+    rest: np.ndarray
+    weight: np.ndarray
+    repeats: np.ndarray
+    new: np.ndarray
+
+
+class _Problem:
+    """The loss of a part on some cases, as a function of θ: b, s, w₁, w₂, and for C then A and a in their own units.
+
+    In these units a ridge means the same for models of any scale: A is in units of 1 / (σ_h σ_w) and a of 1 / σ_w, with
+    the root mean squares of the entries of states and item embeddings.
+    """
+
+    def __init__(self, snapshot: Snapshot, part: Part, users: np.ndarray) -> None:
+        self.part, self.weights, self.bias = part, snapshot.item_embeddings, snapshot.bias
+        self.d = snapshot.states.shape[1]
+        self.wide = "C" in part
+        self.size = 4 + (self.d**2 + self.d) * self.wide
+        self.free = np.isin(np.arange(self.size), FREE[part]) | (np.arange(self.size) > 3)
+        unit_h, unit_w = (_root_mean_square(values) for values in (snapshot.states, self.weights))
+        self.units = 1 / (unit_h * unit_w), 1 / unit_w
+        keys = pd.Series(
+            [
+                (user, state.tobytes(), np.asarray(history, np.int64).tobytes())
+                for user, state, history in zip(users, snapshot.states, snapshot.histories, strict=True)
+            ]
+        )
+        query, _ = pd.factorize(keys)
+        _, first = np.unique(query, return_index=True)
+        _, place, counts = np.unique(users, return_inverse=True, return_counts=True)
+        self.users, cases = users[first], pd.Series(np.arange(len(users))).groupby(query).indices
+        weights = 1 / counts[place] / len(counts)
+        lengths = np.array([len(snapshot.distinct[case]) for case in first])
+        order, self.chunks = np.argsort(lengths, kind="stable"), []
+        while len(order):
+            width = lengths[order[min(len(order), AT_ONCE) - 1]]
+            some, order = np.split(order, [max(1, min(AT_ONCE, NUMBERS_AT_ONCE // (width * self.d)))])
+            targets = [(snapshot.targets[cases[one]], weights[cases[one]]) for one in some]
+            self.chunks.append(self._chunk(snapshot, some, first[some], targets))
+
+    def _chunk(
+        self, snapshot: Snapshot, queries: np.ndarray, first: np.ndarray, targets: list[tuple[np.ndarray, np.ndarray]]
+    ) -> _Chunk:
+        read = [occurrences(snapshot.histories[case]) for case in first]
+        shape = len(queries), max(len(items) for items, _, _ in read)
+        items, there = np.zeros(shape, np.int64), np.zeros(shape, bool)
+        known, repeats, new = np.zeros((*shape, 4)), np.zeros(shape), np.zeros(len(queries))
+        h = snapshot.states[first].astype(np.float64)
+        product = h @ self.weights.T
+        z = product if self.bias is None else product + self.bias
+        for row, ((own, count, age), (wanted, weight)) in enumerate(zip(read, targets, strict=True)):
+            k = len(own)
+            items[row, :k], there[row, :k] = own, True
+            known[row, :k] = np.stack([np.ones(k), product[row, own], count, age], axis=1)
+            at = np.searchsorted(own, wanted).clip(max=k - 1)
+            repeat = own[at] == wanted
+            np.add.at(repeats[row], at[repeat], weight[repeat])
+            new[row] = weight[~repeat] @ z[row, wanted[~repeat]]
+        before = np.where(there, np.take_along_axis(z, items, 1), -np.inf)
+        z[np.nonzero(there)[0], items[there]] = -np.inf
+        weight = np.array([weight.sum() for _, weight in targets])
+        return _Chunk(queries, h, items, before, known, logsumexp(z, axis=1), weight, repeats, new)
+
+    def _facet(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return A (d, d) and a (d,)."""
+        if not self.wide:
+            return np.zeros((self.d, self.d)), np.zeros(self.d)
+        return theta[4 : -self.d].reshape(self.d, self.d) * self.units[0], theta[-self.d :] * self.units[1]
+
+    def loss(self, theta: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return Σ −log p over the targets of the `chosen` queries (bool), weighted, and its gradient."""
+        total, gradient = 0.0, np.zeros(self.size)
+        of_matrix, of_vector = np.zeros((self.d, self.d)), np.zeros(self.d)
+        matrix, vector = self._facet(theta)
+        for chunk in self.chunks:
+            if not (some := chosen[chunk.queries]).any():
+                continue
+            z = chunk.before + chunk.known @ theta[:4]
+            if self.wide:
+                owned = self.weights[chunk.items]
+                z += (owned @ (chunk.states @ matrix.T + vector)[..., None])[..., 0]
+            norm = np.logaddexp(chunk.rest, logsumexp(z, axis=1))
+            of_repeats = (chunk.repeats * np.where(chunk.repeats > 0, z, 0)).sum(1)  # z may be −∞ elsewhere
+            total += some @ (chunk.weight * norm - chunk.new - of_repeats)
+            slope = (np.exp(z - norm[:, None]) * chunk.weight[:, None] - chunk.repeats) * some[:, None]
+            gradient[:4] += np.einsum("ck,cki->i", slope, chunk.known)
+            if self.wide:
+                of_facet = (slope[:, None] @ owned)[:, 0]
+                of_matrix += of_facet.T @ chunk.states
+                of_vector += of_facet.sum(0)
+        if self.wide:
+            gradient[4:] = np.concatenate([of_matrix.ravel() * self.units[0], of_vector * self.units[1]])
+        return total, gradient
+
+    def fit(self, chosen: np.ndarray, ridge: float, start: np.ndarray) -> np.ndarray:
+        """Return the θ of the least loss and ridge · |(A, a)|² / 2."""
+
+        def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
+            theta = np.zeros(self.size)
+            theta[self.free] = free
+            loss, gradient = self.loss(theta, chosen)
+            gradient[4:] += ridge * theta[4:]
+            return loss + ridge / 2 * theta[4:] @ theta[4:], gradient[self.free]
+
+        options = {"ftol": 1e-10, "gtol": 1e-6, "maxiter": 1000}
+        found = minimize(objective, start[self.free], jac=True, method="L-BFGS-B", options=options)
+        theta = np.zeros(self.size)
+        theta[self.free] = found.x
+        return theta
+
+    def retrofit(self, theta: np.ndarray, ridge: float) -> Retrofit:
+        """Return what θ means."""
+        matrix, vector = self._facet(theta)
+        b, scale, *by = theta[:4]
+        parameters = len(FREE[self.part]) - self.wide + (self.size - 4)  # s is one direction of A
+        matrix = matrix + (1 + scale) * np.eye(self.d)
+        return Retrofit(self.part, self.weights, self.bias, np.array([b, *by]), matrix, vector, parameters, ridge)
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) or 1.0
