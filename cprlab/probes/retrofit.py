@@ -98,8 +98,9 @@ class Retrofit:
         path = Path(path)
         if path.suffix != ".safetensors":
             raise DataError(f"A retrofit is saved as NAME.safetensors, not as {path.name}.")
-        arrays = {name: np.asarray(getattr(self, name)) for name in ARRAYS}
-        arrays |= {"part": np.array(PARTS.index(self.part))}
+        arrays = {name: np.atleast_1d(getattr(self, name)) for name in ARRAYS} | {
+            "part": np.array([PARTS.index(self.part)])
+        }
         if self.bias is not None:
             arrays["bias"] = self.bias
         with whole(path) as file:
@@ -114,15 +115,15 @@ class Retrofit:
         """
         arrays = read_arrays(Path(path))
         try:
-            part, bias = PARTS[int(arrays.pop("part"))], arrays.pop("bias", None)
+            part, bias = PARTS[arrays.pop("part").item()], arrays.pop("bias", None)
             n, d = arrays["item_embeddings"].shape
-            shapes = dict(zip(ARRAYS, ((n, d), (3,), (d, d), (d,), (), ()), strict=True))
+            shapes = dict(zip(ARRAYS, ((n, d), (3,), (d, d), (d,), (1,), (1,)), strict=True))
             assert {name: array.shape for name, array in arrays.items()} == shapes
             assert bias is None or bias.shape == (n,)
             assert all(np.isfinite(array).all() for array in arrays.values())
         except (KeyError, ValueError, IndexError, TypeError, AttributeError, AssertionError):
             raise DataError(f"{path} is no retrofit; write one with `cprlab retrofit` or Retrofit.save.") from None
-        parameters, ridge = int(arrays.pop("parameters")), float(arrays.pop("ridge"))
+        parameters, ridge = (arrays.pop(name).item() for name in ("parameters", "ridge"))
         return cls(part, bias=bias, parameters=parameters, ridge=ridge, **arrays)
 
 
@@ -335,7 +336,7 @@ class _Problem:
             theta[self.free] = free
             loss, gradient = self.loss(theta, chosen)
             gradient[4:] += ridge * theta[4:]
-            return loss + ridge / 2 * theta[4:] @ theta[4:], gradient[self.free]
+            return float(loss + ridge / 2 * theta[4:] @ theta[4:]), gradient[self.free]
 
         options = {"ftol": 1e-10, "gtol": 1e-6, "maxiter": 1000}
         found = minimize(objective, start[self.free], jac=True, method="L-BFGS-B", options=options)
