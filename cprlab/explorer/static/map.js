@@ -1,5 +1,7 @@
 // The map of the item embeddings: every item a point on a canvas; above it, as SVG, what marks the case, with labels.
 
+import { button, el } from "./base.js";
+
 const MAP_SIZES = { other: 7, new: 10, history: 10, interfering: 13, target: 18, "hidden state": 13 }; // px; last on top
 const MAP_NAMES = { other: "other items", new: "new among the top k", target: "true next item" };
 const MAP_SHAPES = {
@@ -18,7 +20,7 @@ const MAP_NEAR = 8; // px within which a point is under the pointer
 const MAP_EDGE = 16; // px from the border at which a hidden state outside the view is held
 const MAP_HELP = "Map of the items: arrow keys pan, + and − zoom, 0 fits all, Escape cancels a lasso";
 
-function mapView(root, app) {
+export function mapView(root, app) {
   const eye = { x: 0, y: 0, scale: 1, whole: 1, width: 0, height: 0 }; // middle, px a unit, the same at "fit all", px
   const sets = new Map(); // of points, by projection and model
   const none = mapPoints();

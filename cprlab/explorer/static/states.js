@@ -1,5 +1,7 @@
 // A tab for each model: move its hidden state, change the temperature, switch the partitions of its head.
 
+import { button, clip, el, labelled, option, setAttribute, setTitle, uniqueId } from "./base.js";
+
 const STATE_SLIDERS = [
   { key: "toward", label: "toward the history's mean", min: -1, max: 2 },
   { key: "axes", axis: 0, label: "principal axis 1", min: -2, max: 2 },
@@ -10,7 +12,7 @@ const STATE_SLIDERS = [
 ];
 const AS_GIVEN = { temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
 
-function statesView(root, app) {
+export function statesView(root, app) {
   let panels = [];
   let current = 0;
   const tabs = el("div", { class: "cx-tabs", role: "tablist", "aria-label": "Models", onkeydown: onKey });
