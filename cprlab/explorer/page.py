@@ -19,8 +19,7 @@ POLL = 0.2  # seconds
 
 def finish(shown: Explorer) -> None:
     """Do what the widget does while nobody waits, as far as the views show it: verdict, certificates."""
-    for _ in shown.verdict():
-        pass
+    tables.verdict(shown)
     if shown.state.query.preset == UNCOPYABLE:
         with tqdm(total=len(shown.choices.targets), desc="certificates", unit=" cases") as bar:
             for done in shown.choices.certify():
