@@ -1,6 +1,7 @@
 """What each view shows of an Explorer, as a table: for Python, for the export menus, and for the page."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,18 +41,21 @@ def cases(shown: Explorer) -> pd.DataFrame:
 def history(shown: Explorer) -> pd.DataFrame:
     """Return rows `place` (from 1, oldest first), `item` (code), `id, title, next` (it is the true next item)."""
     items = list(shown.history)
-    ids = shown.models[0].held_out.item_ids[items]
-    columns = {"place": np.arange(1, len(items) + 1), "item": items, "id": ids, "title": shown.titles[items]}
-    return pd.DataFrame(columns | {"next": np.equal(items, shown.target)})
+    places = {"place": np.arange(1, len(items) + 1)}
+    return pd.DataFrame(places | _named(shown, items) | {"next": np.equal(items, shown.target)})
 
 
 def selection(shown: Explorer) -> pd.DataFrame:
     """Return the selected items: `item` (code), `id`, `title`, and for each model, by its name, their probability."""
     items = list(shown.state.selection)
-    columns = {"item": items, "id": shown.models[0].held_out.item_ids[items], "title": shown.titles[items]}
+    columns = _named(shown, items)
     for model, prediction in zip(shown.models, shown.predicted(), strict=True):
         columns[model.name] = np.nan if prediction is None else prediction.probabilities(items)
     return pd.DataFrame(columns)
+
+
+def _named(shown: Explorer, items: list[int]) -> dict[str, Any]:
+    return {"item": items, "id": shown.models[0].held_out.item_ids[items], "title": shown.titles[items]}
 
 
 def predictions(shown: Explorer) -> pd.DataFrame:
