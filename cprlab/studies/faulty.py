@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cprlab.adapters.padded import Padded
-from cprlab.adapters.recbole import PADDING, Reference, padding_bias
+from cprlab.adapters.recbole import PADDING, Reference
 from cprlab.data import Sequences
 from cprlab.data.splits import FEWEST
 from cprlab.files import locked, make_folder
@@ -112,7 +112,8 @@ def skip_history(model: Recommender) -> None:
 @contextmanager
 def without_padding(model: Recommender) -> Iterator[None]:
     """Give padding the probability 0 for the length of a `with` block."""
-    bias = padding_bias(model.n_items).to(model.embedding.weight)
+    bias = torch.zeros(model.n_items + 1).to(model.embedding.weight)
+    bias[PADDING] = -torch.inf
     model.item_bias = nn.Parameter(bias, requires_grad=False)
     try:
         yield

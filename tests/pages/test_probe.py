@@ -94,8 +94,8 @@ def test_of_recboles_heads_those_with_one_state_keep_the_copy_dial(tmp_path, cha
     log = str(write(tmp_path / "log.inter", rows))
     subject = open_subject(str(tmp_path / "model.pth"), None, log)
     assert subject.own_state == own_state
-    scores = model.log_probs([history for history, _ in cases])
-    loss = [-row[target] for row, (_, target) in zip(scores, cases, strict=True)]
+    scores = model.log_probs([np.array(history) - 1 for history, _ in cases])
+    loss = [-row[target - 1] for row, (_, target) in zip(scores, cases, strict=True)]
     np.testing.assert_allclose(subject.cases["log_loss"], loss, rtol=1e-5)
     found = examine(subject, ProbeConfig(models="model.pth", data=log, cases=5))
     assert (found.dial is None) == own_state
