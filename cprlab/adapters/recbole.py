@@ -138,11 +138,12 @@ class Reference(Recommender):
         head: HeadConfig,
         n_items: int,
         *,
+        n_users: int = 0,
         max_len: int,
         at_end: bool,
         rerank: tuple[int, ...],
     ) -> None:
-        super().__init__(encoder, head.but(post=False), n_items, max_len=max_len)
+        super().__init__(encoder, head.but(post=False), n_items, n_users=n_users, max_len=max_len)
         self.at_end, self.post = at_end, head.post
         if isinstance(self.head, RepeatNet):
             self.head.gate_sees_all = True
