@@ -60,12 +60,11 @@ class RunConfig(Config):
     def _canonical(cls, head: str) -> str:
         return str(parse_head(head))
 
-    @pydantic.model_validator(mode="after")
-    def _only_counted(self) -> Self:
-        if self.counts:
-            object.__setattr__(self, "encoder", GRU4RecConfig())
-            object.__setattr__(self, "training", TrainingConfig(precision="float64"))
-        return self
+    @pydantic.model_validator(mode="wrap")
+    @classmethod
+    def _only_counted(cls, values: Any, make: pydantic.ModelWrapValidatorHandler[Self]) -> Self:
+        config = make(values)
+        return make({"head": config.head, "training": {"precision": "float64"}}) if config.counts else config
 
     @property
     def counts(self) -> bool:
