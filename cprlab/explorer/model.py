@@ -203,7 +203,7 @@ class Model:
         return setting.scale * (state + setting.toward * (mean - state) + np.linalg.norm(state) * along)
 
     def _find_copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
-        return copying_states(self.case(case, history), progress=False, radius=self.radius)[0]
+        return copying_states(self.case(case, history), radius=self.radius)[0]
 
 
 def _owners(parts: Parts) -> np.ndarray:
