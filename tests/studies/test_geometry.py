@@ -1,4 +1,4 @@
-"""What notebook 8 asks of runs: the probes' own numbers, run by run, their paired differences."""
+"""What notebook 8 asks of runs: the probes' own numbers, and their paired differences over runs."""
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,10 @@ def test_each_case_has_the_numbers_of_its_probes(probed):
         state, vectors = snapshot.states, [snapshot.item_embeddings[history] for history in snapshot.distinct]
         centres = np.array([of_history.mean(0) for of_history in vectors])
         spread = [np.sqrt(((v - c) ** 2).sum(1).mean()) for v, c in zip(vectors, centres, strict=True)]
+        inside = []
+        for items, centre in zip(snapshot.distinct, centres, strict=True):
+            far = np.linalg.norm(snapshot.item_embeddings - centre, axis=1)
+            inside.append(sum(far[item] < far[items].max() for item in range(30) if item not in items))
         gap = bottleneck_gap(snapshot, progress=False)
         expected = {
             "copyable": copyable(snapshot, progress=False)["outcome"] == "yes",
@@ -51,6 +55,7 @@ def test_each_case_has_the_numbers_of_its_probes(probed):
             "interfering": gap["interfering"],
             "norm": np.linalg.norm(state, axis=1),
             "apart": np.linalg.norm(state - centres, axis=1) / spread,
+            "inside": inside,
         }
         for name, values in expected.items():
             np.testing.assert_allclose(cases[name], values, rtol=1e-5, err_msg=name)
