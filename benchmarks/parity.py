@@ -10,7 +10,7 @@ import numpy as np
 
 from cprlab.adapters.recbole import Fidelity, from_state_dict
 from cprlab.errors import ConfigError
-from cprlab.studies.parity import probabilities
+from cprlab.studies.reference import probabilities
 
 DATA = Path(__file__).parent.parent / "tests" / "adapters" / "data"
 TABLES = {"reference_heads": "Full histories", "reference_padded": "Short histories, unusual settings"}
