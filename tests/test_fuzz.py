@@ -116,7 +116,7 @@ def test_a_prepared_folder_with_other_facts_is_refused(tmp_path, changes, sequen
     save_prepared(sequences, tmp_path / "log")
     facts = tmp_path / "log" / "sequences.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | changes))
-    with pytest.raises(DataError, match="no whole prepared log"):
+    with pytest.raises(DataError, match="not a complete prepared log"):
         load_prepared(tmp_path / "log")
 
 

@@ -164,7 +164,7 @@ def test_other_columns_and_files_without_cases(tmp_path):
     snapshot = from_recbole(model, path, user="who", item="what", time="when", title="name")
     assert (snapshot.targets + 1).tolist() == [target for _, target in cases]
     assert snapshot.titles.tolist() == [f"The {token}" for token in TOKENS]
-    with pytest.raises(DataError, match="no column that looks like the user"):
+    with pytest.raises(DataError, match="no column looks like the user"):
         from_recbole(model, path)
     with pytest.raises(DataError, match="is not a file"):
         from_recbole(model, tmp_path / "none.inter")
