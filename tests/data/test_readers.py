@@ -120,7 +120,9 @@ def test_other_signs_and_other_packed_files_are_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match="its fields are separated by ';'; a csv file needs ','"):
         load_log(write(tmp_path, "user;item;price\na;b;1,5\n"))
     for name in ("log.parquet.gz", "log.xls.gz", "log.gz"):
-        with pytest.raises(DataError, match=r"cprlab reads \.parquet, \.csv, \.tsv, \.inter, and text files compressed as \.gz or"):
+        with pytest.raises(
+            DataError, match=r"reads \.parquet, \.csv, \.tsv, \.inter, and text files compressed as \.gz or"
+        ):
             load_log(write(tmp_path, "x", name))
 
 

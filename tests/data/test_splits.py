@@ -164,10 +164,10 @@ def test_the_split_is_part_of_what_a_run_is_found_by_and_the_default_is_what_it_
         assert load_sequences(tmp_path / sequences.split, split=sequences.split).split == sequences.split
     with pytest.raises(DataError, match="prepared with the temporal split, not the leave-one-out split"):
         load_sequences(tmp_path / "temporal")
-    with pytest.raises(DataError, match="prepared with the leave-one-out split, not the temporal one"):
+    with pytest.raises(DataError, match="prepared with the leave-one-out split, not the temporal split"):
         load_sequences(tmp_path / "leave-one-out", split="temporal")
     rows = [*zip(*columns(log), strict=True), *[(99, 1, 0)] * 5]  # a user who never comes back
-    with pytest.raises(DataError, match="has no one list a user"):
+    with pytest.raises(DataError, match="does not have one list per user"):
         recommended([], Sequences.from_log(log_of(rows), split="temporal"))
 
 

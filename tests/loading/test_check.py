@@ -67,9 +67,15 @@ ODDITIES = [
     (spoilt("timestamp", [3, 4], 0), "2 of 160 times are in 1970 or before"),
     (spoilt("timestamp", [3], 7_000_000_000), "1 of 160 times are in the future; the latest is 2191-10-27 12:26:40"),
     (spoilt("timestamp", [3], 1000 * SECOND), "different units since 1970 (159 like seconds and 1 like milliseconds)"),
-    (spoilt("timestamp", [20], SECOND), "1 of 160 interactions have the time or basket of the same user's previous one"),
+    (
+        spoilt("timestamp", [20], SECOND),
+        "1 of 160 interactions have the time or basket of the same user's previous",
+    ),
     (table(timestamp=np.arange(160) // 20), "Each user's times begin at 0, so they probably number the user's rows"),
-    (table(timestamp=ISO + np.where(EVEN, "Z", "")), "80 times have no time zone, unlike the others, and are read as UTC"),
+    (
+        table(timestamp=ISO + np.where(EVEN, "Z", "")),
+        "80 times have no time zone, unlike the others, and are read",
+    ),
     (table(timestamp=ISO + np.where(EVEN, "+02", "")), "80 times have no time zone"),
     (table(timestamp=pd.Series(ISO).str.replace("[-:]", "", regex=True) + np.where(EVEN, "Z", "")), "80 times have no"),
     (table(timestamp=np.where(EVEN, pd.Series(ISO) + "-0500", pd.Series(ISO).str[:10])), "80 times have no time zone"),
@@ -156,5 +162,5 @@ def test_the_command_prints_tables_and_doubts_and_nothing_that_steers_the_termin
     assert printed.count(visible(HOSTILE)) >= 7  # the header twice, and five titles
     assert "\\x1b[31mred" in printed
     assert all(one.isprintable() or one == "\n" for one in printed)
-    for words in ("Columns\n", "First rows\n", "Log\n", "Splits\n", "Doubts\n- Guessed from names"):
+    for words in ("Columns\n", "First rows\n", "Log\n", "Splits\n", "Doubts\n- Guessed from column names"):
         assert words in printed

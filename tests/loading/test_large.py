@@ -206,7 +206,7 @@ def test_what_cannot_be_prepared_is_refused_in_a_sentence(tmp_path):
         ({"memory": "1MB"}, r"log\.csv cannot be sorted with 1MB of memory"),
         ({"memory": "-1GB"}, "The memory limit '-1GB' is below 0.* write it like 2GB"),
         ({"min_interactions": 3}, "at least 4 interactions"),
-        ({"max_len": 2**31}, r"both below 2\^31; asked for 5 and 2147483648"),
+        ({"max_len": 2**31}, r"both below 2\^31; got 5 and 2147483648"),
         ({"min_interactions": 2**31}, r"both below 2\^31"),
         ({"min_interactions": 10}, "the longest history has 9"),
         ({"item": "product"}, "has no column 'product'"),
