@@ -300,7 +300,7 @@ def test_weights_in_bfloat16_are_read_as_float32():
 def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_end():
     config, state, histories = a_case()
     for fidelity in ("corrected", "reference"):
-        with pytest.raises(ConfigError, match="History 0 holds something that is not a whole number"):
+        with pytest.raises(ConfigError, match="History 0 contains values that are not whole numbers"):
             from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([3, 4])  # type: ignore[list-item]
         with pytest.raises(ConfigError, match="History 0 is empty"):
             from_state_dict("GRU4RecCPR", config, state, fidelity).log_probs([[0, 0]])
