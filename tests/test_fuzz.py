@@ -225,7 +225,7 @@ def test_a_state_that_is_no_text_or_nested_deeply_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: &a [x]\nb: [*a, *a]", r"line 2: \*a refers to another place"),
+        ("a: &a [x]\nb: [*a, *a]", r"line 2: \*a is a reference"),
         ("name: 2001-99-99", "month must be in"),
         ("name: " + "9" * 5_000, "digits"),
         ("name: x\nseeds: 1000000000", "1,000,000,000|2,000,000,000"),

@@ -165,12 +165,12 @@ def _go_on(client: httpx.Client, address: str, partial: Path) -> None:
 
 def _length_of_rest(response: httpx.Response, partial: Path, here: int, state: dict) -> int:
     """Return the length of the whole file, if the server sends the rest of it."""
-    told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     same = _validator(response) in ("", state["validator"])
-    if not told or int(told[1]) != here or not same:
+    if not found or int(found[1]) != here or not same:
         _forget(partial)
         raise _TryAgain("the server sends a different part or a different file than requested")
-    return int(told[2])
+    return int(found[2])
 
 
 def _refuse_unsafe(address: str, response: httpx.Response) -> None:

@@ -41,7 +41,7 @@ def save_prepared(sequences: Sequences, folder: Path | str) -> None:
     """Write a folder that `load_prepared` reads, replacing an earlier one.
 
     Raises:
-        DataError: the folder cannot be written or holds other files, or ids have mixed types.
+        DataError: the folder cannot be written or contains other files, or ids have mixed types.
     """
     folder = Path(folder)
     refuse_all_but_prepared(folder)

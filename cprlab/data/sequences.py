@@ -301,9 +301,9 @@ class Sequences:
         begin, end = self.offsets[:-1], self.offsets[1:]
         validation, test = self.held_out
         if split != "train":
-            stop, behind = (test, end) if split == "test" else (validation, test)
-            user = np.flatnonzero((begin < stop) & (stop < behind))
-            of_user = (behind - stop)[user] if self.basket_start is not None else np.ones_like(user)
+            stop, after = (test, end) if split == "test" else (validation, test)
+            user = np.flatnonzero((begin < stop) & (stop < after))
+            of_user = (after - stop)[user] if self.basket_start is not None else np.ones_like(user)
             first = np.repeat(stop[user] - np.cumsum(of_user) + of_user, of_user) + np.arange(of_user.sum())
             user = np.repeat(user, of_user)
             stop = stop[user]

@@ -116,8 +116,8 @@ def _describe_columns(frame: pd.DataFrame, given: dict[str, str], columns: dict[
             why = "may be baskets: group their rows with --basket"
         elif not role and not columns["time"] and any(word in str(column).casefold() for word in ("time", "date")):
             why = "may be times: name it with --time"
-        holds = str(frame[column].dtype).replace("str", "text")
-        rows.append((str(column), holds, role or "not used", why))
+        kind = str(frame[column].dtype).replace("str", "text")
+        rows.append((str(column), kind, role or "not used", why))
     return pd.DataFrame(rows, columns=["column", "type", "used as", "why"])
 
 
@@ -278,8 +278,8 @@ def _about_ids(kind: str, ids: pd.Series) -> Iterator[str]:
     odd = np.count_nonzero([not one.isprintable() for one in text])
     if odd:
         yield f"{odd:,} {kind} ids contain invisible characters, such as line ends or escapes."
-    alike = text.map(lambda one: " ".join(unicodedata.normalize("NFKC", one).casefold().split()))
-    first = text.groupby(alike).transform("first")
+    normalised = text.map(lambda one: " ".join(unicodedata.normalize("NFKC", one).casefold().split()))
+    first = text.groupby(normalised).transform("first")
     if (differ := first != text).any():
         yield (
             f"{np.count_nonzero(differ):,} {kind} ids differ from another only by case, spaces or the like, such as "
