@@ -73,7 +73,7 @@ def located(data: str | Path) -> str:
         return str(file_of(data_set))
     if data_set.layout is None or os.path.exists(data):
         return str(data)
-    raise DataError(f"{data_set.name} is in the catalogue, but not in {FOLDER}/. To get it: {how_to_get(data_set)}")
+    raise DataError(f"{data_set.name} is in the catalogue, but not in {FOLDER}/ here: {how_to_get(data_set)}")
 
 
 def how_to_get(data_set: DataSet) -> str:
