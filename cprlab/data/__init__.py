@@ -1,4 +1,4 @@
-"""From a raw log to checked, typed, sorted interactions and to the sequences that models read."""
+"""Interaction logs: checking, typing and sorting them, and the sequences that models read."""
 
 from cprlab.data.log import InteractionLog
 from cprlab.data.prepared import load_prepared, save_prepared

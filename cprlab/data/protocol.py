@@ -1,4 +1,4 @@
-"""Protocol: in which order a log is read, how much of it, and what is held out; fields that all settings share."""
+"""Protocol: how a log is ordered, cut and split; fields that all settings share."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from cprlab.data.ties import Ties
 
 
 class Protocol(Config):
-    """How a log becomes sequences; the settings of whatever reads logs have these fields.
+    """How a log becomes sequences; all settings that read logs have these fields.
 
     Attributes:
-        max_len: how many items a model reads at the most; 0 stands for 50, or for what a folder was prepared with.
+        max_len: maximum number of items that a model reads; 0 means 50, or the value of a prepared folder.
         split: how interactions are held out.
-        ties: in which order rows are whose order is not known, see `InteractionLog.from_frame`.
+        ties: order of rows whose order is unknown, see `InteractionLog.from_frame`.
     """
 
     max_len: int = pydantic.Field(0, ge=0, lt=2**31)
@@ -24,5 +24,5 @@ class Protocol(Config):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """These fields alone, as `load_sequences` takes them."""
+        """These fields only, as arguments of `load_sequences`."""
         return self.model_dump(include=set(Protocol.model_fields))

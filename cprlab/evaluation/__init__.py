@@ -1,4 +1,4 @@
-"""Ranking over all items, split into repeats and new items, with intervals; and what a head copies."""
+"""Evaluation: ranking over all items, split into repeats and new items, with intervals; and how much a head copies."""
 
 from cprlab.evaluation.bootstrap import FEW, FEW_OF_A_KIND, Estimate, estimate, judge
 from cprlab.evaluation.cases import describe_cases, evaluate

@@ -300,13 +300,13 @@ def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_en
     corrected = from_state_dict("GRU4RecCPR", config, state)
     reference = from_state_dict("GRU4RecCPR", config, state, fidelity="reference")
     for recommender in (corrected, reference):
-        with pytest.raises(ConfigError, match="History 0 holds something that is not a whole number"):
+        with pytest.raises(ConfigError, match="History 0 contains values that are not whole numbers"):
             recommender.log_probs([3, 4])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="History 0 is empty"):
         reference.log_probs([[0, 0]])
     with pytest.raises(ConfigError, match="History 1 holds RecBole's padding, 0, before an item"):
         reference.log_probs([[1], [0, 1]])
-    with pytest.raises(ConfigError, match="History 0 holds an item outside 0"):  # RecBole's last code is one more
+    with pytest.raises(ConfigError, match="History 0 contains an item outside 0"):  # RecBole's last code is one more
         corrected.log_probs([[corrected.n_items]])
     with pytest.raises(ConfigError, match="depend on how it pads"):
         reference.score(torch.tensor([[1, 60]]), torch.tensor([[0]]))

@@ -119,7 +119,7 @@ def test_bad_logs_are_refused_in_a_sentence(tmp_path, text, said):
 
 
 def test_one_column_cannot_be_two_things(tmp_path):
-    with pytest.raises(DataError, match="one column is to be two things"):
+    with pytest.raises(DataError, match="one column has two roles"):
         load_log(write(tmp_path, f"{ROWS}a,1,1\n"), item="user_id")
     with pytest.raises(DataError, match="two columns 'item_id'"):
         load_log(write(tmp_path, "user_id:token\titem_id:token\titem_id:float\na\t1\t2\n", "log.inter"))
@@ -130,10 +130,10 @@ def test_ids_that_are_lists_and_times_beyond_64_bits_are_refused(tmp_path):
     with pytest.raises(DataError, match="an id is a list"):
         InteractionLog.from_frame(frame, "lists")
     frame = pd.DataFrame({"user": [1, 1], "item": [1, 2], "time": np.array([5, 2**63 + 5], dtype=np.uint64)})
-    with pytest.raises(DataError, match="does not fit 64 bits"):
+    with pytest.raises(DataError, match="does not fit in 64 bits"):
         InteractionLog.from_frame(frame, "late")
     frame["time"] = np.array([5, 10**13], "datetime64[s]")  # 10^13 s are no microseconds of 64 bits
-    with pytest.raises(DataError, match="late: a time in the column 'time' is too far from 1970"):
+    with pytest.raises(DataError, match="late, column 'time': a time is too far from 1970"):
         InteractionLog.from_frame(frame, "late")
     with pytest.raises(DataError, match="late must be a DataFrame with a row for each interaction, not a list"):
         InteractionLog.from_frame([[1, 2]], "late")

@@ -106,7 +106,7 @@ SORTS = {
 def test_ties_that_are_sorted_by_item_or_title_are_shuffled(said):
     frame = daily().assign(title=lambda frame: "T" + ((frame["item_id"] * 7) % 30).astype(str))
     log = InteractionLog.from_frame(SORTS[said](frame))
-    assert f"their {said} in 100.0% of the steps, so such ties are shuffled (seed 0)." in log.notes[-1]
+    assert f"their {said} in 100.0% of steps, so such ties are shuffled (seed 0)." in log.notes[-1]
     assert "360 of 480 interactions" in log.notes[-1]
     kept = InteractionLog.from_frame(SORTS[said](frame), ties="file")
     assert kept.notes[-1].endswith("such ties keep the order of the file.")
@@ -132,7 +132,7 @@ def test_random_ties_keep_the_order_of_the_file(seed):
     for rows in (frame, scattered):
         log = InteractionLog.from_frame(rows)
         assert as_triples(log) == as_triples(InteractionLog.from_frame(rows, ties="file"))
-        assert log.notes[-1].endswith("keep the order of the file, which sorts them by neither items nor titles.")
+        assert log.notes[-1].endswith("keep the order of the file, which sorts them by neither item ids nor titles.")
 
 
 def test_a_file_that_runs_newest_first_is_turned_round():
@@ -163,11 +163,11 @@ def test_a_column_of_positions_is_the_order_within_ties_or_else_of_the_rows():
         rows = mixed_up.rename(columns={"add_to_cart_order": name})
         log = InteractionLog.from_frame(rows)
         assert by_user(log) == expected
-        assert log.notes == (f"Rows of one time or basket are taken in the order of the column {name!r}.",)
+        assert log.notes == (f"Rows with the same time or basket are ordered by the column {name!r}.",)
         alone = rows.assign(**{name: rows["timestamp"] + rows[name]}).drop(columns="timestamp")
         log = InteractionLog.from_frame(alone)
         assert by_user(log) == expected
-        assert log.notes == (f"No column looks like a time: the order of the column {name!r} is taken for it.",)
+        assert log.notes == (f"No column looks like a time; the column {name!r} gives the order instead.",)
         assert log.times is not None
         baskets = rows.assign(basket=rows["timestamp"]).sort_values("timestamp", kind="stable")
         log = InteractionLog.from_frame(baskets.drop(columns="timestamp"), basket="basket")
@@ -218,12 +218,12 @@ def test_words_late_in_a_column_of_positions_are_found_by_both_ways(tmp_path, mo
 
 def test_check_says_what_was_done_and_takes_the_setting(tmp_path):
     path = write(tmp_path, SORTS["item ids rise"](daily()).to_csv(index=False))
-    assert any("item ids rise in 100.0% of the steps" in doubt for doubt in check(path).doubts)
+    assert any("item ids rise in 100.0% of steps" in doubt for doubt in check(path).doubts)
     assert any("keep the order of the file." in doubt for doubt in check(path, ties="file").doubts)
     path = write(tmp_path, daily().assign(position=range(480)).to_csv(index=False))
-    assert check(path).columns["taken as"].tolist() == ["user", "item", "time", "order"]
+    assert check(path).columns["used as"].tolist() == ["user", "item", "time", "order"]
     path = write(tmp_path, daily().drop(columns="timestamp").assign(position=range(480)).to_csv(index=False))
-    assert check(path).columns["taken as"].tolist() == ["user", "item", "time"]
+    assert check(path).columns["used as"].tolist() == ["user", "item", "time"]
 
 
 def test_the_setting_reaches_reports_and_grids_and_is_refused_where_it_is_none(tmp_path):
@@ -241,12 +241,12 @@ def test_the_setting_reaches_reports_and_grids_and_is_refused_where_it_is_none(t
     assert "keep the order of the file." in " ".join(of_grid.notes)
     bad: Any = "files"
     for wrong in (lambda: load_log(path, ties=bad), lambda: prepare(path, tmp_path / "p", ties=bad)):
-        with pytest.raises(ConfigError, match="Unknown way with ties 'files': did you mean 'file'"):
+        with pytest.raises(ConfigError, match="Unknown order of ties 'files': did you mean 'file'"):
             wrong()
     with pytest.raises(ConfigError, match="Unknown ties 'files'"):
         ReportConfig(ties="files")
     prepare(path, tmp_path / "prepared", ties="shuffle")
-    with pytest.raises(DataError, match="has its columns already, and its order"):
+    with pytest.raises(DataError, match="whose columns and order are fixed"):
         load_sequences(tmp_path / "prepared", ties="file")
 
 

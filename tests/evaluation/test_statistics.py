@@ -165,7 +165,7 @@ def test_what_cannot_be_paired_is_refused_in_a_sentence():
     with pytest.raises(ConfigError, match=r"There is no run .*'head': 'Sofmax'"):
         gains(cases, {"head": "Sofmax"})
     few = cases[(cases["head"] == "Softmax") | (cases["seed"] == 0)]
-    with pytest.raises(ConfigError, match="has other seeds or users"):
+    with pytest.raises(ConfigError, match="have different seeds or users"):
         geometric_mean_gains(few, BASE)
 
 
@@ -245,7 +245,7 @@ def test_a_rival_that_counts_is_paired_with_each_seed():
     turned = gains(alone, {"head": "Softmax"}, groups=("all",))
     there = gains(alone, {"head": "Counts"}, groups=("all",))
     np.testing.assert_allclose(turned[["value", "low", "high"]], -there[["value", "high", "low"]], atol=1e-12)
-    with pytest.raises(ConfigError, match="has other seeds or users"):  # one that is trained has chance in it
+    with pytest.raises(ConfigError, match="have different seeds or users"):  # one that is trained has chance in it
         gains(cases[(cases["head"] == "Softmax") | (cases["seed"] == 0)].query("encoder != ''"), BASE)
 
 

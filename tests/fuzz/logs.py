@@ -133,7 +133,7 @@ def _compare_prepared(path: Path) -> None:
             results.append(error)
     one, other = results
     if isinstance(one, CprlabError) or isinstance(other, CprlabError):
-        kinds = "ids are of several kinds", "change their type"  # what a prepared folder cannot hold
+        kinds = "ids have mixed types", "change their type"  # what a prepared folder cannot hold
         if any(kind in str(other) for kind in kinds):
             return
         assert type(one) is type(other), f"in memory {one}, prepared {other}"

@@ -122,7 +122,7 @@ def test_one_state_of_a_mixture_is_taken_by_name(sequences):
     for facet in ("V", "V_2"):
         snapshot = Snapshot.from_recommender(model, [[1, 2], [3]], [4, 5], facet=facet)
         assert snapshot.states.tolist() == model(items, at)[facet][:, 0].tolist()
-    with pytest.raises(ConfigError, match=r"name the one to be probed as the facet \(V, V_2\)"):
+    with pytest.raises(ConfigError, match=r"name the one to probe as the facet \(V, V_2\)"):
         Snapshot.from_sequences(model, sequences)
     assert len(Snapshot.from_sequences(model, sequences, facet="V_2")) == sequences.n_users
 
@@ -142,7 +142,7 @@ def test_what_a_recommender_cannot_give_is_refused(sequences):
         Snapshot.from_recommender(softmax, [[1]], [2, 3])
     with pytest.raises(DataError, match="target of case 0 is item 99"):
         Snapshot.from_recommender(softmax, [[1]], [99])
-    with pytest.raises(DataError, match="item_ids must have one for each of the"):
+    with pytest.raises(DataError, match="item_ids must have one entry for each of the"):
         Snapshot.from_recommender(softmax, [[1]], [2], item_ids=["a"])
 
 

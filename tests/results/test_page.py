@@ -235,7 +235,7 @@ def test_a_page_that_cannot_be_filled_is_refused_and_stays(tmp_path, page, said)
     with pytest.raises(ConfigError, match=re.escape(said)):
         write_page([], tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text() == page
-    with pytest.raises(DataError, match="is not a page of text"):
+    with pytest.raises(DataError, match="is not a text file"):
         write_page([], tmp_path / "none.md")
 
 
@@ -293,7 +293,7 @@ def test_what_the_command_cannot_keep_is_said_and_the_exit_code_is_1(tiny, tmp_p
     path.write_text(json.dumps(record))
     code, _, said = called(monkeypatch, capsys, "--folder", tmp_path / "results", "--keep", tmp_path / "runs")
     assert code == 1
-    assert "does not say how its log was split; train it anew" in said
+    assert "does not say how its log was split; train it again" in said
     assert called(monkeypatch, capsys, "--keep", tmp_path / "nowhere")[0] == 2
 
 

@@ -77,12 +77,12 @@ def test_logs_are_named_by_their_files_and_cut_to_size(files):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"head": ()}, "The grid has no head; give it one at least."),
-        ({"data": ()}, "The grid has no data; give it one at least."),
-        ({"settings": {"dropout": ()}}, "The grid has no dropout; give it one at least."),
-        ({"head": ("Softmax", "Softmax + C", "Softmax +C")}, "names 'Softmax + C' twice under head"),
-        ({"data": ("a/log.csv", "b/log.csv")}, "names 'log' twice under data"),
-        ({"encoder": ("MF", "MF")}, "names 'MF' twice under encoder"),
+        ({"head": ()}, "The grid has no head; give at least one."),
+        ({"data": ()}, "The grid has no data; give at least one."),
+        ({"settings": {"dropout": ()}}, "The grid has no dropout; give at least one."),
+        ({"head": ("Softmax", "Softmax + C", "Softmax +C")}, "has 'Softmax + C' twice under head"),
+        ({"data": ("a/log.csv", "b/log.csv")}, "has 'log' twice under data"),
+        ({"encoder": ("MF", "MF")}, "has 'MF' twice under encoder"),
         ({"settings": {"dropout": (0, 0.0)}}, "twice under dropout"),
         ({"settings": {"dropout": (0.5, "5e-1")}}, "twice under settings"),
         ({"encoder": ("GRU4",)}, "Unknown encoder 'GRU4': did you mean 'GRU4Rec'"),

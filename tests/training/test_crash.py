@@ -121,5 +121,5 @@ def test_of_two_trainings_of_one_run_the_second_waits_and_reads_it(
     second = train(sequences, CONFIG, folder.parent, "cpu")
     first.join(timeout=60)
     assert first.exitcode == 0
-    assert f"Another process writes {folder}; waiting for it." in capsys.readouterr().err
+    assert f"Another process is writing {folder}; waiting for it." in capsys.readouterr().err
     assert_same(second, undisturbed)
