@@ -231,14 +231,12 @@ def prepare(
     memory: Annotated[str, typer.Option(help="What sorting may take of it; it goes on on disk.")] = "2GB",
 ) -> None:
     """Sort a log that does not fit in memory into a folder, which can be given as --data."""
-    from cprlab.data.splits import parse_split
-    from cprlab.data.ties import parse_ties
+    from cprlab.data import Columns
+    from cprlab.data.protocol import Protocol
     from cprlab.loading import prepare
 
-    sequences = prepare(
-        file, folder, user=user, item=item, time=time, title=title, basket=basket, ties=parse_ties(ties),
-        max_len=max_len, min_interactions=min_interactions, split=parse_split(split), memory=memory,
-    )  # fmt: skip
+    columns, protocol = _filled(Columns, locals()), _filled(Protocol, locals()).protocol
+    sequences = prepare(file, folder, columns, min_interactions=min_interactions, memory=memory, **protocol)
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
     print(*map(visible, sequences.notes), sep="\n")
 
@@ -256,10 +254,11 @@ def check(
     ties: Ties = "auto",
 ) -> None:
     """Print what cprlab understands of a log, its first rows, and every doubt about it."""
-    from cprlab.data.ties import parse_ties
+    from cprlab.data import Columns
+    from cprlab.data.protocol import Protocol
     from cprlab.loading.check import check
 
-    found = check(file, user=user, item=item, time=time, title=title, basket=basket, ties=parse_ties(ties))
+    found = check(file, _filled(Columns, locals()), ties=_filled(Protocol, locals()).ties)
     tables = {"Columns": found.columns, "First rows": found.rows, "Log": found.facts, "Splits": found.splits}
     for name, table in tables.items():
         if len(table):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 
-from cprlab.data import Sequences
+from cprlab.data import Columns, Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.errors import visible
 from cprlab.loading import load_sequences
@@ -17,7 +17,7 @@ from cprlab.training.loop import Device, Precision, open_device
 from cprlab.training.processes import is_first
 
 
-class LogConfig(Protocol):
+class LogConfig(Protocol, Columns):
     """A log, and how to train on it.
 
     Attributes:
@@ -29,11 +29,6 @@ class LogConfig(Protocol):
         device: where to train.
         precision: float32, float64, or bfloat16 for the products of matrices.
         runs: the folder in which trained models are kept and found again.
-        user: the log's column of users; guessed when empty, as are `item`, `time` and `title`.
-        item: the log's column of items.
-        time: the log's column of times.
-        title: the log's column of titles.
-        basket: the log's column of baskets, if rows are to be taken together.
     """
 
     data: str = "complete-journey-types"
@@ -44,11 +39,6 @@ class LogConfig(Protocol):
     device: Device = "auto"
     precision: Precision = "float32"
     runs: str = "runs"
-    user: str = ""
-    item: str = ""
-    time: str = ""
-    title: str = ""
-    basket: str = ""
 
     def sequences(self) -> Sequences:
         """Load the log and pack it.
@@ -56,8 +46,7 @@ class LogConfig(Protocol):
         Raises:
             DataError: the log cannot be read, or is too short to be split.
         """
-        columns = {role: getattr(self, role) for role in ("user", "item", "time", "title", "basket")}
-        sequences = load_sequences(self.data, **columns, **self.protocol)
+        sequences = load_sequences(self.data, self.columns, **self.protocol)
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:

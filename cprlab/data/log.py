@@ -6,7 +6,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from cprlab.data.ties import TieCounts, Ties, keys, parse_ties, ranked
+from cprlab.data.columns import Columns
+from cprlab.data.protocol import Protocol
+from cprlab.data.ties import TieCounts, Ties, keys, ranked
 from cprlab.data.times import (
     count_units,
     note_baskets,
@@ -106,12 +108,8 @@ class InteractionLog:
         cls,
         frame: pd.DataFrame,
         name: str = "log",
+        columns: Columns = Columns(),
         *,
-        user: str = "",
-        item: str = "",
-        time: str = "",
-        title: str = "",
-        basket: str = "",
         ties: Ties = "auto",
         titles: pd.Series | None = None,
         first_line: int = 1,
@@ -122,12 +120,8 @@ class InteractionLog:
         Args:
             frame: the table, in file order.
             name: what to call it in tables and error messages.
-            user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
-            item: column of the items.
-            time: column of the times: numbers, dates or ISO text; without one, rows are taken in file order.
-            title: column with the item's title.
-            basket: column of baskets, such as an order's number, if rows are to be taken together: rows of one user
-                with one basket follow each other, at the time of the earliest of them.
+            columns: which column holds what. Without a time, rows are taken in file order. Rows of one user with one
+                basket, such as an order's number, follow each other, at the time of the earliest of them.
             ties: the order of rows of one user with one time, or of one basket, beyond what a column named like
                 `position` says: that of the "file"; "shuffle", at random by the row's place in the file; or "auto", see
                 `ties.TieCounts.settle`.
@@ -137,49 +131,48 @@ class InteractionLog:
 
         Raises:
             DataError: a column is missing, a value is empty or unreadable, or the table has no rows.
-            ConfigError: there is no such way with ties.
+            ConfigError: `ties` is not possible.
         """
-        parse_ties(ties)
+        Protocol(ties=ties)  # refuses a way that is none
         if not isinstance(frame, pd.DataFrame):
             raise DataError(
                 f"{name} must be a DataFrame with a row for each interaction, not a {type(frame).__name__}."
             )
-        given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
-        columns = find_columns(frame.columns, name, given)
-        ranks = None if columns["order"] is None else ranked(frame[columns["order"]])
+        found = find_columns(frame.columns, name, columns)
+        ranks = None if found["order"] is None else ranked(frame[found["order"]])
         refuse_no_rows(len(frame), name)
         for role in ("user", "item", "basket"):
-            if columns[role] is not None:
-                check_ids(frame[columns[role]], name, first_line)
-        user_codes, user_ids = pd.factorize(frame[columns["user"]])
-        item_codes, item_ids = pd.factorize(frame[columns["item"]])
+            if found[role] is not None:
+                check_ids(frame[found[role]], name, first_line)
+        user_codes, user_ids = pd.factorize(frame[found["user"]])
+        item_codes, item_ids = pd.factorize(frame[found["item"]])
         places = np.arange(len(frame))
         starts = np.zeros_like(places)  # the place of the first row of each row's basket
-        if columns["basket"] is not None:
-            basket_codes = pd.factorize(frame[columns["basket"]])[0]
+        if found["basket"] is not None:
+            basket_codes = pd.factorize(frame[found["basket"]])[0]
             pairs = user_codes.astype(np.int64) * (basket_codes.max() + 1) + basket_codes
             first, starts = np.unique(pairs, return_index=True, return_inverse=True)[1:]
             starts = first[starts]
-            notes += note_baskets(columns["basket"], len(first))
-        time_column = columns["time"]
+            notes += note_baskets(found["basket"], len(first))
+        time_column = found["time"]
         if ranks is not None:
-            as_time = time_column is None and columns["basket"] is None
-            notes += note_order(columns["order"], as_time)
-            time_column = columns["order"] if as_time else time_column
+            as_time = time_column is None and found["basket"] is None
+            notes += note_order(found["order"], as_time)
+            time_column = found["order"] if as_time else time_column
         times, unit = None, ""
-        written = moments = places if columns["basket"] is None else starts  # in the order of the file
+        written = moments = places if found["basket"] is None else starts  # in the order of the file
         if time_column is None:
             notes += note_file_order(frame.columns)
         else:
             written, kind = read_times(frame[time_column], name, first_line)
             times = written
-            if columns["basket"] is not None:
+            if found["basket"] is not None:
                 times = pd.Series(written).groupby(starts).transform("min").to_numpy()
             units = count_units(written, kind)
             unit, moments = unit_of(units), times
             notes += note_units(units)
-        if titles is None and columns["title"] is not None:
-            titles = first_titles(frame, columns["item"], columns["title"])
+        if titles is None and found["title"] is not None:
+            titles = first_titles(frame, found["item"], found["title"])
         named = name_items(item_ids, titles)
         ranks = np.zeros(len(frame)) if ranks is None else ranks
         order = np.lexsort((places, ranks, starts, moments, user_codes))
@@ -199,7 +192,7 @@ class InteractionLog:
             notes=notes + said,
             unit=unit,
             baskets=None
-            if columns["basket"] is None
+            if found["basket"] is None
             else np.cumsum(np.diff(starts[order], prepend=starts[order[0]]) != 0),
         )
 
@@ -212,7 +205,7 @@ def _steps(times: np.ndarray, users: np.ndarray) -> tuple[int, int]:
     return int(np.count_nonzero(one & (after > before))), int(np.count_nonzero(one & (after < before)))
 
 
-def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, Any]:
+def find_columns(names: pd.Index, log: str, given: Columns) -> dict[str, Any]:
     """Return the column of each role (user, item, time, title, basket); None for what is not there and need not be.
 
     Beside these there is the role "order": of the columns named so, the likeliest that has no other role.
@@ -220,14 +213,14 @@ def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, 
     Args:
         names: the table's columns.
         log: what to call the log in error messages.
-        given: the column by role; where empty, guessed from its name, but for baskets.
+        given: the columns that are known.
 
     Raises:
         DataError: a column is missing, or is to be two things.
     """
     if names.has_duplicates:
         raise DataError(f"{log} has two columns {names[names.duplicated()][0]!r}; rename one of them.")
-    columns = {role: _column(names, role, column, log) for role, column in given.items()}
+    columns = {role: _column(names, role, column, log) for role, column in given}
     taken = [column for column in columns.values() if column is not None]
     if twice := [column for column in taken if np.count_nonzero(names == column) > 1]:
         raise DataError(f"{log} has two columns {twice[0]!r}; give each a name of its own.")

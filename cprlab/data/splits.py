@@ -1,28 +1,16 @@
 """Which interactions are held out: the last two of each user or baskets, or all behind two points in time."""
 
 from collections.abc import Sequence
-from typing import Literal, NoReturn, get_args
+from typing import Literal, NoReturn
 
 import numpy as np
 
 from cprlab.data.times import show_time
-from cprlab.errors import ConfigError, DataError, suggestion
+from cprlab.errors import DataError
 
 SplitBy = Literal["leave-one-out", "temporal", "next-basket"]
 FEWEST = 4  # interactions of a user: one that is only read, and a target each for training, validation and test
 PERCENT = (80, 90)  # of the interactions lie before the temporal split's validation, and before its test
-
-
-def parse_split(name: str) -> SplitBy:
-    """Return the split of this name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    splits: dict[str, SplitBy] = {split: split for split in get_args(SplitBy)}
-    if name not in splits:
-        raise ConfigError(f"Unknown split {name!r}: {suggestion(name, splits)}")
-    return splits[name]
 
 
 def check_protocol(max_len: int, min_interactions: int) -> None:

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-
-from cprlab.errors import ConfigError, suggestion
 
 Ties = Literal["file", "shuffle", "auto"]
 Order = Literal["file", "reversed", "shuffled"]
@@ -17,18 +15,6 @@ SHUFFLED = f"such ties are shuffled (seed {SEED})"
 SHARE = 2 / 3  # of steps that go one way, at the least
 SORTED = 1e-3  # below this probability it is no chance that so many rise, or fall
 BACKWARDS = 0.05  # likewise for times that fall: a file in no order at all loses nothing when it is reversed
-
-
-def parse_ties(name: str) -> Ties:
-    """Return the way with ties of this name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    ways: dict[str, Ties] = {way: way for way in get_args(Ties)}
-    if name not in ways:
-        raise ConfigError(f"Unknown way with ties {name!r}: {suggestion(name, ways)}")
-    return ways[name]
 
 
 def keys(places: np.ndarray, order: Order) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.data_sets import CATALOGUE
 from cprlab.catalogue.local import filtered, located, read_about
+from cprlab.data.columns import Columns
 from cprlab.data.log import InteractionLog
 from cprlab.data.prepared import load_prepared
 from cprlab.data.readers import COMPRESSED, READERS, first_line, item_titles, kind_of, read_table
@@ -22,12 +23,8 @@ _NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
 
 def load_log(
     name_or_path: str | Path,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
-    basket: str = "",
     ties: Ties = "auto",
 ) -> InteractionLog:
     """Read a built-in log or an imported data set by its name, or a parquet, csv, tsv or RecBole `.inter` file.
@@ -40,51 +37,43 @@ def load_log(
     Args:
         name_or_path: one of `cprlab.catalogue.BUILTIN`, a data set of the catalogue that was imported (of which the
             paper's filter leaves out rare items), or a file.
-        user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
-        item: column of the items.
-        time: column of the times; a log without one is taken in file order.
-        title: column of the items' titles.
-        basket: column of baskets, if rows are to be taken together (see `InteractionLog.from_frame`).
+        columns: which column holds what (see `InteractionLog.from_frame`).
         ties: in which order rows are whose order is not known (see there); "auto" shuffles those of a built-in log.
 
     Raises:
         DataError: the file is missing, empty or not a table, or a column or value is not what it should be.
-        ConfigError: there is no such way with ties.
+        ConfigError: `ties` is not possible.
     """
     if str(name_or_path) in BUILTIN:
-        if user or item or time or title or basket:
+        if columns != Columns():
             raise DataError(f"{name_or_path} is built in and has its columns already; leave the column names out.")
         return BUILTIN[str(name_or_path)](ties)
     path = Path(located(name_or_path))
     check_file(path)
-    return as_log(read_table(path), path, ties=ties, user=user, item=item, time=time, title=title, basket=basket)
+    return as_log(read_table(path), path, columns, ties)
 
 
-def as_log(frame: pd.DataFrame, path: Path, ties: Ties = "auto", **columns: str) -> InteractionLog:
-    """Return the log of a file's table, with the titles beside it; `columns` by role, as for `load_log`.
+def as_log(frame: pd.DataFrame, path: Path, columns: Columns, ties: Ties) -> InteractionLog:
+    """Return the log of a file's table, with the titles beside it.
 
     Of an imported data set, the rows are left out that the paper leaves out.
 
     Raises:
         DataError: a column or value is not what it should be.
     """
-    titles = None if columns.get("title") else item_titles(path)
+    titles = None if columns.title else item_titles(path)
     line, name = first_line(path), path.name
     notes: tuple[str, ...] = ()
     if (about := read_about(path)) is not None:
         frame, left_out = filtered(frame, about)
         name, notes = about.name, about.notes + left_out
-    return InteractionLog.from_frame(frame, name, **columns, ties=ties, titles=titles, first_line=line, notes=notes)
+    return InteractionLog.from_frame(frame, name, columns, ties=ties, titles=titles, first_line=line, notes=notes)
 
 
 def load_sequences(
     name_or_path: str | Path,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
-    basket: str = "",
     ties: Ties = "auto",
     split: SplitBy = "leave-one-out",
     max_len: int = 0,
@@ -93,11 +82,7 @@ def load_sequences(
 
     Args:
         name_or_path: as for `load_log`, or a folder.
-        user: as for `load_log`; likewise `item`, `time` and `title`.
-        item: column of the items.
-        time: column of the times.
-        title: column of the items' titles.
-        basket: column of baskets.
+        columns: which column of a file holds what.
         ties: in which order rows are whose order is not known; a folder has the order that it was prepared with.
         split: how to hold interactions out; a folder has the split that it was prepared with.
         max_len: how many items a model reads at the most; 0 stands for 50, or for what a folder was prepared with.
@@ -105,10 +90,9 @@ def load_sequences(
     Raises:
         DataError: the data are missing, are not what they should be, or are too short to be split.
     """
-    columns = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     if str(name_or_path) in BUILTIN or not os.path.isdir(located(name_or_path)):
-        return Sequences.from_log(load_log(name_or_path, **columns, ties=ties), split=split, max_len=max_len or 50)
-    if any(columns.values()) or ties != "auto":
+        return Sequences.from_log(load_log(name_or_path, columns, ties=ties), split=split, max_len=max_len or 50)
+    if columns != Columns() or ties != "auto":
         raise DataError(
             f"{name_or_path} is a prepared log and has its columns already, and its order; leave the column names and "
             "ties out."

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from cprlab.adapters.recbole import PADDING
-from cprlab.data import InteractionLog
+from cprlab.data import Columns, InteractionLog
 from cprlab.data.log import find_columns
 from cprlab.data.readers import first_line, item_titles, read_table
 from cprlab.data.times import read_times
@@ -28,11 +28,8 @@ FEWEST_NEW = 30  # of them with a new item; fewer tell nothing
 def from_recbole(
     recommender: Recommender,
     path: Path | str,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
     facet: str = "",
 ) -> Snapshot:
     """Take the states of a model that RecBole trained, on RecBole's own test cases (its split "LS: valid_and_test").
@@ -46,10 +43,7 @@ def from_recbole(
         recommender: of `cprlab.adapters.recbole.load`.
         path: the log with the rows that RecBole kept. Rows that it was told to drop (`user_inter_num_interval` and
             the like) must be gone.
-        user: column of the users, as for `cprlab.loading.load_log`; likewise `item`, `time` and `title`.
-        item: column of the items.
-        time: column of the times.
-        title: column of the items' titles.
+        columns: which column holds what.
         facet: as in `Snapshot.from_recommender`.
 
     Raises:
@@ -57,7 +51,7 @@ def from_recbole(
             held-out items apart no better than by chance, as it does when the items are numbered otherwise.
         ConfigError: as in `Snapshot.from_recommender`.
     """
-    log = _read_as_recbole(Path(path), user=user, item=item, time=time, title=title)
+    log = _read_as_recbole(Path(path), columns)
     ids, titles = _all_items(log, Path(path), recommender.n_items - 1)
     histories, targets = _held_out(log, recommender.max_len, fewest=3)
     histories, targets = [history + 1 for history in histories], targets + 1  # behind padding
@@ -99,7 +93,7 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
         raise ConfigError(f"from_rectools takes a fitted SASRecModel of RecTools; this has no {error.name}.") from error
     if not known:
         raise ConfigError("Of RecTools' models only SASRecModel can be read, without times; take its arrays yourself.")
-    log = InteractionLog.from_frame(interactions, "interactions", title=title, ties="file")
+    log = InteractionLog.from_frame(interactions, "interactions", Columns(title=title), ties="file")
     codes = pd.Index(ids).get_indexer(pd.Index(log.item_ids))  # −1 where the model does not know the item
     histories, targets = _held_out(log, len(log), fewest=2)
     histories = [kept[kept >= 0][-max_len:] for kept in (codes[history] for history in histories)]
@@ -130,15 +124,15 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
     )
 
 
-def _read_as_recbole(path: Path, **given: str) -> InteractionLog:
+def _read_as_recbole(path: Path, columns: Columns) -> InteractionLog:
     """Return a log in which times are in single precision, and ties in the order of the file."""
     check_file(path)
     frame = read_table(path)
-    columns = find_columns(frame.columns, path.name, given)
-    if (column := columns["time"]) is not None:
+    found = find_columns(frame.columns, path.name, columns)
+    if (column := found["time"]) is not None:
         times, _ = read_times(frame[column], path.name, first_line(path))
         frame[column] = times.astype(np.float32).astype(times.dtype)
-    return as_log(frame.drop(columns=columns["order"] or []), path, ties="file", **given)
+    return as_log(frame.drop(columns=found["order"] or []), path, columns, "file")
 
 
 def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarray, np.ndarray]:
