@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cprlab.config import Names
 from cprlab.errors import ConfigError
 from cprlab.evaluation import estimate
 from cprlab.files import locked, make_folder, whole
-from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS
+from cprlab.models.names import canonical
 from cprlab.simulation import Population, learner, oracle, popular, simulate
-from cprlab.studies.config import HeadsConfig, names_in
+from cprlab.studies.config import HeadsConfig
 from cprlab.studies.words import Row, gain_in_words
 from cprlab.sweeps.grid import SIZES
 from cprlab.training import TrainingConfig
@@ -50,12 +51,12 @@ class FeedbackConfig(HeadsConfig):
     Seeds are of weights and of what users do; the population is the same for all.
     """
 
-    heads: str = "Softmax; Softmax (post); Softmax + CPR:20 + Mi"
+    heads: Names = ("Softmax", "Softmax (post)", "Softmax + CPR:20 + Mi")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The heads."""
-        return tuple(str(parse_head(name)) for name in names_in(self.heads))
+        return canonical(self.heads)
 
     def population(self, **assumptions: Any) -> Population:
         """Return a population of this size.

@@ -27,13 +27,9 @@ MEASURES = {  # columns of `Geometry.cases`: what they are called in tables and 
 
 
 class GeometryConfig(StudyConfig):
-    """The parameters of `notebooks/08_geometry.ipynb`.
+    """The parameters of `notebooks/08_geometry.ipynb`."""
 
-    Attributes:
-        cases: how many of a model's test cases the slower probes take, drawn at random.
-    """
-
-    cases: int = pydantic.Field(30, ge=2)
+    cases: int = pydantic.Field(30, ge=2, description="Number of test cases that the slower probes take of a model.")
 
     def stages(self) -> tuple[int, ...]:
         """Return after how many epochs to look: 1, 2, 4, … and as many as the size trains.

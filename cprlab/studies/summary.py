@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pydantic
 
 from cprlab.config import Config
 from cprlab.errors import ConfigError
@@ -15,19 +16,12 @@ FEW_USERS = 300  # in the smallest log, below which a gain of some percent drown
 
 
 class SummaryConfig(Config):
-    """The parameters of `notebooks/summary.ipynb`.
+    """The parameters of `notebooks/summary.ipynb`."""
 
-    Attributes:
-        grid: the fields of a `Grid`, as JSON.
-        device: where to train.
-        runs: the folder in which trained models are kept and found again.
-        train: train what is not there; otherwise only what is there counts.
-    """
-
-    grid: str
-    device: Device = "auto"
-    runs: str = "runs"
-    train: bool = True
+    grid: str = pydantic.Field(description="The fields of a `Grid`, as JSON.")
+    device: Device = pydantic.Field("auto", description="Where to train")
+    runs: str = pydantic.Field("runs", description="Folder where trained models are kept and found again.")
+    train: bool = pydantic.Field(True, description="Train what is not there; otherwise only what is there counts.")
 
     def asked(self) -> Grid:
         """Return the grid.

@@ -4,17 +4,18 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 
 from cprlab.catalogue import BUILTIN
+from cprlab.config import SEVERAL
 from cprlab.data import Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.errors import ConfigError, suggestion
 from cprlab.loading import load_sequences
-from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
+from cprlab.models.names import canonical
 from cprlab.training import RunConfig, TrainingConfig
 from cprlab.training.loop import Precision
 
@@ -61,28 +62,25 @@ class Trial:
 
 
 class Grid(Protocol):
-    """The runs of every combination of data, encoders, heads, settings and seeds.
+    """The runs of every combination of data, encoders, heads, settings and seeds."""
 
-    Attributes:
-        data: built-in logs, files or prepared folders.
-        size: how much of each log is taken, and how long is trained (see `SIZES`).
-        encoder: names of encoders.
-        head: names of heads; the first is the one that others are compared with.
-        settings: values to try, by the name of a field of `TrainingConfig` or of the encoder; they override the size's.
-        seeds: how many seeds, from 0.
-    """
-
-    data: tuple[str, ...] = ("complete-journey-types",)
-    size: SizeName = "smoke"
-    encoder: tuple[EncoderName, ...] = ("GRU4Rec",)
-    head: tuple[str, ...] = ("Softmax", "Softmax + CPR:100 + Mi")
-    settings: dict[str, tuple[Any, ...]] = pydantic.Field({})
-    seeds: int = pydantic.Field(1, ge=1)
+    data: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
+        ("complete-journey-types",), description="Built-in logs, imported data sets, files or prepared folders."
+    )
+    size: SizeName = pydantic.Field("smoke", description="How much of each log is taken, and how long is trained")
+    encoder: Annotated[tuple[EncoderName, ...], SEVERAL] = pydantic.Field(("GRU4Rec",), description="Encoders")
+    head: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
+        ("Softmax", "Softmax + CPR:100 + Mi"), description="Heads; the others are compared with the first."
+    )
+    settings: dict[str, tuple[Any, ...]] = pydantic.Field(
+        {}, description="Values by the name of a field of `TrainingConfig` or the encoder; they override the size's."
+    )
+    seeds: int = pydantic.Field(1, ge=1, description="Number of seeds, from 0.")
 
     @pydantic.field_validator("head")
     @classmethod
     def _canonical(cls, head: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(parse_head(name)) for name in head)
+        return canonical(head)
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Grid":

@@ -75,7 +75,7 @@ def test_what_it_cannot_run_is_said_in_a_sentence(values, kind, said):
         ({"size": "tiny"}, "Unknown size 'tiny': Possible: smoke, small, full"),
         ({"encoder": "GRU"}, "Unknown encoder 'GRU': did you mean 'GRU4Rec'"),
         ({"head": "Softmax"}, "Unknown setting 'head': did you mean 'heads'"),
-        ({"data": ["a.csv"]}, "'data' cannot be"),
+        ({"data": 3}, "'data' cannot be 3"),
     ],
 )
 def test_wrong_parameters_are_refused(values, said):
