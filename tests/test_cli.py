@@ -227,7 +227,7 @@ def test_each_setting_is_an_option_or_an_argument_with_its_default(monkeypatch, 
 
 def test_what_is_given_fills_the_settings(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr("cprlab.pages.run.run_probe", lambda *given: asked.append(given) or "page")
+    monkeypatch.setattr("cprlab.pages.run.run_probe", lambda *given: asked.append(given))
     monkeypatch.setattr("cprlab.explorer.run.run_explorer", lambda *given: asked.append(given))
     of_log = ["--heads", "Softmax + C;softmax", "--max-len", "7", "--ties", "file", "--item", "what", "--out", "there"]
     for arguments in (

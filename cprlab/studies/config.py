@@ -2,19 +2,18 @@
 
 import pydantic
 
-from cprlab.config import Config, Names
+from cprlab.config import Names
 from cprlab.data import Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.models.encoders import EncoderName
 from cprlab.sweeps import Grid, Results, run_trials
-from cprlab.sweeps.grid import SizeName
+from cprlab.sweeps.grid import Sized
 from cprlab.training.loop import Device
 
 
-class HeadsConfig(Config):
+class HeadsConfig(Sized):
     """The parameters that all numbered notebooks have: which heads to train, how thoroughly, and where."""
 
-    size: SizeName = pydantic.Field("smoke", description="How much of each log is taken, and how long is trained")
     encoder: EncoderName = pydantic.Field("GRU4Rec", description="Encoder")
     heads: Names = pydantic.Field(
         ("Softmax", "Softmax + CPR:100 + Mi"), description="Heads; the others are compared with the first."
@@ -39,7 +38,7 @@ class StudyConfig(HeadsConfig, Protocol):
             ConfigError: a value is not possible.
         """
         names = {"data": self.data, "head": self.heads, "encoder": (self.encoder,)}
-        values = self.protocol | {"size": self.size, "seeds": self.seeds}
+        values = self.protocol | self.sized | {"seeds": self.seeds}
         return Grid(**(names | values | changes))
 
     def logs(self) -> dict[str, Sequences]:

@@ -19,7 +19,6 @@ from cprlab.models.names import canonical
 from cprlab.simulation import Population, learner, oracle, popular, simulate
 from cprlab.studies.config import HeadsConfig
 from cprlab.studies.words import Row, gain_in_words
-from cprlab.sweeps.grid import SIZES
 from cprlab.training import TrainingConfig
 
 YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
@@ -58,13 +57,18 @@ class FeedbackConfig(HeadsConfig):
         """The heads."""
         return canonical(self.heads)
 
+    @property
+    def simulated(self) -> Scale:
+        """How much is simulated: what the size stands for in `SCALES`, with what is asked for instead."""
+        return Scale(**(SCALES[self.size]._asdict() | self.own))
+
     def population(self, **assumptions: Any) -> Population:
         """Return a population of this size.
 
         Raises:
             ConfigError: an assumption is not possible.
         """
-        scale = SCALES[self.size]
+        scale = self.simulated
         return Population(**({"users": scale.users, "items": scale.items} | assumptions))
 
     def run(self, worlds: Mapping[str, Population]) -> pd.DataFrame:
@@ -82,13 +86,13 @@ class FeedbackConfig(HeadsConfig):
 
     def _simulated(self, population: Population, name: str, seed: int) -> pd.DataFrame:
         """Return what `simulate` does, kept in a file that is named after all that decides it."""
-        scale = SCALES[self.size]
+        scale = self.simulated
         training = TrainingConfig(
             epochs=scale.epochs,
             batch_size=scale.batch_size,
             learning_rate=1e-2,
             seed=seed,
-            precision=SIZES[self.size].precision,
+            precision=self.scale.precision,
         )
         encoder = CONFIGS[self.encoder](d=scale.d)
         asked = [population.model_dump(), name, encoder.model_dump(), training.model_dump(), scale.rounds, scale.visits]

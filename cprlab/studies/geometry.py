@@ -13,7 +13,7 @@ from cprlab.probes import bottleneck_gap, copyable, geometry, interference, spac
 from cprlab.studies.config import StudyConfig
 from cprlab.studies.words import FEW
 from cprlab.subjects import Subject, open_subject
-from cprlab.sweeps import SIZES, Results
+from cprlab.sweeps import Results
 
 LABELS = ["data", "head", "epochs"]
 MEASURES = {  # columns of `Geometry.cases`: what they are called in tables and figures
@@ -36,7 +36,7 @@ class GeometryConfig(StudyConfig):
 
         A run of fewer epochs is the same training stopped earlier, with the weights of its best epoch so far.
         """
-        last = SIZES[self.size].epochs
+        last = self.scale.epochs
         return (*(2**power for power in range((last - 1).bit_length())), last)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pydantic
 
 from cprlab.catalogue import BUILTIN
-from cprlab.config import SEVERAL
+from cprlab.config import SEVERAL, Config
 from cprlab.data import Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.errors import ConfigError, suggestion
@@ -61,13 +61,35 @@ class Trial:
     config: RunConfig
 
 
-class Grid(Protocol):
+class Sized(Config):
+    """How much of each log is taken, and how long is trained."""
+
+    size: SizeName = pydantic.Field("smoke", description="How much of each log is taken, and how long is trained")
+    users: int = pydantic.Field(0, ge=0, description="Sample this many users of each log (0: as the size says).")
+    epochs: int = pydantic.Field(0, ge=0, description="Maximum epochs (0: as the size says).")
+
+    @property
+    def sized(self) -> dict[str, Any]:
+        """These fields alone."""
+        return self.model_dump(include=set(Sized.model_fields))
+
+    @property
+    def own(self) -> dict[str, int]:
+        """Those that are asked for instead of the size's."""
+        return {name: value for name in ("users", "epochs") if (value := getattr(self, name))}
+
+    @property
+    def scale(self) -> Size:
+        """What the size stands for, with what is asked for instead."""
+        return Size(**(SIZES[self.size]._asdict() | self.own))
+
+
+class Grid(Protocol, Sized):
     """The runs of every combination of data, encoders, heads, settings and seeds."""
 
     data: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
         ("complete-journey-types",), description="Built-in logs, imported data sets, files or prepared folders."
     )
-    size: SizeName = pydantic.Field("smoke", description="How much of each log is taken, and how long is trained")
     encoder: Annotated[tuple[EncoderName, ...], SEVERAL] = pydantic.Field(("GRU4Rec",), description="Encoders")
     head: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
         ("Softmax", "Softmax + CPR:100 + Mi"), description="Heads; the others are compared with the first."
@@ -103,7 +125,7 @@ class Grid(Protocol):
         Raises:
             DataError: a log cannot be read, or is too short to be split.
         """
-        users, recent = SIZES[self.size][:2]
+        users, recent = self.scale[:2]
         logs = {}
         for name in self.data:
             sequences = load_sequences(name, **self.protocol)
@@ -132,7 +154,7 @@ class Grid(Protocol):
         return trials
 
     def _config(self, labels: dict[str, Any]) -> RunConfig:
-        size = SIZES[self.size]
+        size = self.scale
         training = {"epochs": size.epochs, "batch_size": size.batch_size, "precision": size.precision}
         encoder: dict[str, Any] = {}
         kind = CONFIGS[labels["encoder"]]

@@ -30,6 +30,17 @@ def test_its_parameters_make_a_grid():
     heads = ("Softmax", "Softmax + C")
     grid = Grid(data=("complete-journey", "a.csv"), encoder=("MF",), head=heads, seeds=2, size="full")
     assert study.grid() == grid
+    assert study.but(users=7, epochs=3).grid() == grid.but(users=7, epochs=3)
+    assert study == StudyConfig.of(
+        {
+            "data": ["complete-journey", "a.csv"],
+            "encoder": "MF",
+            "heads": ("Softmax", "Softmax +C"),
+            "seeds": 2,
+            "size": "full",
+            "other": 3,
+        }
+    )
     changed = study.grid(head=("MoS:3",), settings={"d": (8, 16)})
     assert changed == grid.but(head=("MoS:3",), settings={"d": (8, 16)})
 
