@@ -233,7 +233,7 @@ def test_what_is_given_fills_the_settings(monkeypatch, capsys):
     for arguments in (
         ["probe"],
         ["probe", "one.npz", "two.npz", "--cases", "9", *of_log],
-        ["explore", "--port", "99", "--no-browser", "--data", "log.csv"],
+        ["explore", "--port", "99", "--no-browser", "--data", "log.csv", "--heads", "softmax"],
     ):
         monkeypatch.setattr(sys, "argv", ["cprlab", *arguments])
         with pytest.raises(SystemExit) as stopped:
@@ -246,5 +246,10 @@ def test_what_is_given_fills_the_settings(monkeypatch, capsys):
     assert asked == [
         (ProbeConfig(), Path("reports/probe-complete-journey-types")),
         (filled, "there"),
-        (ExplorerConfig(data="log.csv"), 99, False),
+        (ExplorerConfig(data="log.csv", heads="Softmax"), 99, False),
     ]
+    written = filled.model_dump()  # as papermill and JSON hold it
+    assert (written["models"], written["heads"]) == ("one.npz; two.npz", "Softmax + C; Softmax")
+    assert ProbeConfig(**written) == filled
+    with pytest.raises(ConfigError, match="'heads' cannot be ';': name a head or several"):
+        ExplorerConfig(heads=";")
