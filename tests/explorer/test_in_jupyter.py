@@ -14,7 +14,7 @@ from cprlab.models import ablated, parse_head
 from cprlab.pages.run import find_notebook
 from tests.browser import needs_browser, open_page
 from tests.conftest import random_log
-from tests.explorer.page import HOSTILE
+from tests.explorer.fake import HOSTILE
 from tests.jupyter import jupyterlab, run_all, voila
 
 pytestmark = needs_browser
