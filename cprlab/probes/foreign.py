@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cprlab.adapters.recbole import PADDING
 from cprlab.data import Columns, InteractionLog
 from cprlab.data.log import find_columns
 from cprlab.data.readers import first_line, item_titles, read_table
@@ -40,7 +39,7 @@ def from_recbole(
     among them some that the model was trained on.
 
     Args:
-        recommender: of `cprlab.adapters.recbole.load`.
+        recommender: of `cprlab.adapters.recbole.load`, corrected.
         path: the log with the rows that RecBole kept. Rows that it was told to drop (`user_inter_num_interval` and
             the like) must be gone.
         columns: which column holds what.
@@ -52,16 +51,15 @@ def from_recbole(
         ConfigError: as in `Snapshot.from_recommender`.
     """
     log = _read_as_recbole(Path(path), columns)
-    ids, titles = _all_items(log, Path(path), recommender.n_items - 1)
+    ids, titles = _all_items(log, Path(path), recommender.n_items)
     histories, targets = _held_out(log, recommender.max_len, fewest=3)
-    histories, targets = [history + 1 for history in histories], targets + 1  # behind padding
     _check_numbering(recommender, histories[:CHECKED], targets[:CHECKED], log.name)
     return Snapshot.from_recommender(
         recommender,
         histories,
         targets,
-        item_ids=np.insert(ids.astype(object), PADDING, "[PAD]"),
-        titles=np.insert(titles.astype(object), PADDING, "[PAD]"),
+        item_ids=ids,
+        titles=titles,
         facet=facet,
     )
 

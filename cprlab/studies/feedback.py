@@ -1,6 +1,5 @@
 """The feedback loop's notebook: which populations, recommenders and rounds, and what came of them, with intervals."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +12,13 @@ from tqdm import tqdm
 from cprlab.config import Names
 from cprlab.errors import ConfigError
 from cprlab.evaluation import estimate
-from cprlab.files import locked, make_folder, whole
+from cprlab.files import missing, name_of, whole
 from cprlab.models.encoders import CONFIGS
 from cprlab.models.names import canonical
 from cprlab.simulation import Population, learner, oracle, popular, simulate
 from cprlab.studies.config import HeadsConfig
 from cprlab.studies.words import Row, gain_in_words
-from cprlab.training import TrainingConfig
+from cprlab.training import RunConfig, TrainingConfig
 
 YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
 KEYS = ["world", "head", "measure"]
@@ -96,12 +95,12 @@ class FeedbackConfig(HeadsConfig):
         )
         encoder = CONFIGS[self.encoder](d=scale.d)
         asked = [population.model_dump(), name, encoder.model_dump(), training.model_dump(), scale.rounds, scale.visits]
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-        file = Path(self.runs) / f"simulation-{digest}.parquet"
-        make_folder(file.parent)
-        with locked(file):
-            if not file.exists():
-                retrain = YARDSTICKS.get(name) or learner(name, encoder, training, population.items, self.device)
+        file = Path(self.runs) / f"simulation-{name_of(json.dumps(asked, sort_keys=True))}.parquet"
+        with missing(file) as wanted:
+            if wanted:
+                retrain = YARDSTICKS.get(name) or learner(
+                    RunConfig(encoder=encoder, head=name, training=training), population.items, self.device
+                )
                 table = simulate(population, retrain, scale.rounds, scale.visits, seed=seed)
                 with whole(file) as new:
                     table.to_parquet(new)

@@ -73,9 +73,9 @@ def probe_runs(results: Results, logs: dict[str, Sequences], cases: int) -> Geom
         labels = {name: row[name] for name in (*LABELS, "seed")}
         whole = open_subject(row["folder"], logs[row["data"]])
         subject = whole.sample(cases, seed=0)
-        gap, places = bottleneck_gap(subject.snapshot, progress=False), geometry(subject.snapshot)
+        gap, places = bottleneck_gap(subject.snapshot), geometry(subject.snapshot)
         table = places[["case", "norm", "inside"]].assign(
-            copyable=copyable(subject.snapshot, progress=False)["outcome"] == "yes",
+            copyable=copyable(subject.snapshot)["outcome"] == "yes",
             gap=gap["gap_ball"],
             interfering=gap["interfering"],
             apart=places["to_history"] / places["spread"],
@@ -136,7 +136,7 @@ def interferers(subject: Subject, most: int = 5) -> pd.DataFrame:
         Rows `title`, `histories` (share of the cases whose best copier lifts the item above an item of the history),
         `excess` (nats by which it does, mean over these), most of them first.
     """
-    of_item = interference(subject.snapshot, progress=False).groupby(["item", "title"])["excess"].agg(["size", "mean"])
+    of_item = interference(subject.snapshot).groupby(["item", "title"])["excess"].agg(["size", "mean"])
     table = of_item.reset_index("title").rename(columns={"size": "histories", "mean": "excess"})
     table["histories"] /= len(subject.snapshot)
     return table.sort_values(["histories", "excess"], ascending=False).head(most).reset_index(drop=True)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from cprlab.adapters.checkpoint import read_checkpoint
-from cprlab.adapters.recbole import CLASSES, RECORDED, Fidelity, from_state_dict, load
+from cprlab.adapters.recbole import CLASSES, PADDING, RECORDED, Fidelity, Reference, from_state_dict, load
 from cprlab.errors import ConfigError
+from cprlab.models import Recommender
 
 HISTORIES = [[1, 2, 3, 3, 4, 5, 6], [7], [8, 9, 8]]  # whose probabilities are recorded
 
@@ -19,12 +20,21 @@ def parity() -> pd.DataFrame:
     rows = []
     with np.load(RECORDED / "checkpoints.npz") as recorded:
         for name in CLASSES:
+            checkpoint = RECORDED / f"{name}.pth"
             reference, corrected = (
-                np.abs(np.exp(load(RECORDED / f"{name}.pth", fidelity).log_probs(HISTORIES)) - recorded[name]).max()
+                np.abs(probabilities(load(checkpoint, fidelity), HISTORIES) - recorded[name]).max()
                 for fidelity in ("reference", "corrected")
             )
             rows.append((name, reference, corrected))
     return pd.DataFrame(rows, columns=["class", "reference", "corrected"])
+
+
+def probabilities(recommender: Recommender, histories: list[list[int]]) -> np.ndarray:
+    """Return the probabilities (m, n) of RecBole's n items, padding the first, after histories of its item codes."""
+    if isinstance(recommender, Reference):
+        return np.exp(recommender.log_probs(histories))
+    without = [[item - 1 for item in history if item != PADDING] for history in histories]
+    return np.insert(np.exp(recommender.log_probs(without)), PADDING, 0, axis=1)
 
 
 def silent_options() -> pd.DataFrame:
@@ -56,7 +66,7 @@ def silent_options() -> pd.DataFrame:
 def _probabilities(name: str, changes: dict, fidelity: Fidelity) -> np.ndarray:
     checkpoint = read_checkpoint(RECORDED / f"{name}.pth")
     config = checkpoint["config"].final_config_dict | changes
-    return np.exp(from_state_dict(name, config, checkpoint["state_dict"], fidelity).log_probs(HISTORIES))
+    return probabilities(from_state_dict(name, config, checkpoint["state_dict"], fidelity), HISTORIES)
 
 
 def _text(setting: dict) -> str:

@@ -29,9 +29,9 @@ def probe_plan(plan: Plan, recommender: Recommender, cases: int = 50, seed: int 
     snapshot = Snapshot.from_sequences(recommender, plan.sequences()).sample(cases, seed)
     wanted, interfering = plan.wanted(snapshot.histories), plan.interfering(snapshot.histories)
     share = [p[history].sum() for p, history in zip(wanted, snapshot.distinct, strict=True)]
-    gaps = bottleneck_gap(snapshot, wanted, progress=False)
-    dial = copy_dial(snapshot, [np.array(share)], progress=False)
-    certificates = separable(snapshot, [np.flatnonzero(p == p.max()) for p in wanted], progress=False)
+    gaps = bottleneck_gap(snapshot, wanted)
+    dial = copy_dial(snapshot, [np.array(share)])
+    certificates = separable(snapshot, [np.flatnonzero(p == p.max()) for p in wanted])
     return pd.DataFrame(
         {
             "planted": plan.floor(snapshot.histories),

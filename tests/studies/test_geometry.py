@@ -45,9 +45,9 @@ def test_each_run_has_the_numbers_of_its_probes(probed):
         snapshot = whole.sample(CASES, 0).snapshot
         labels = "head == @row.head and epochs == @row.epochs and seed == @row.seed"
         cases, shape = found.cases.query(labels), found.space.query(labels)
-        gap, places = bottleneck_gap(snapshot, progress=False), geometry(snapshot)
+        gap, places = bottleneck_gap(snapshot), geometry(snapshot)
         expected = {
-            "copyable": copyable(snapshot, progress=False)["outcome"] == "yes",
+            "copyable": copyable(snapshot)["outcome"] == "yes",
             "gap": gap["gap_ball"],
             "interfering": gap["interfering"],
             "norm": places["norm"],
@@ -93,7 +93,7 @@ def test_norms_are_those_of_the_items_of_each_bin(probed):
 def test_interferers_are_counted_once_a_history(probed):
     *_, found = probed
     subject = found.last["log", "Softmax"]
-    pairs = interference(subject.snapshot, progress=False)
+    pairs = interference(subject.snapshot)
     table = interferers(subject, most=4)
     assert len(table) == 4
     assert table["histories"].is_monotonic_decreasing
@@ -107,7 +107,7 @@ def test_interferers_are_counted_once_a_history(probed):
 def test_the_picture_is_the_worst_case_of_its_kind(probed):
     *_, found = probed
     subject = found.last["log", "Softmax"]
-    dial = copy_dial(subject.snapshot, (0, 1), progress=False)
+    dial = copy_dial(subject.snapshot, (0, 1))
     repeat = subject.cases["repeat"].to_numpy()
     for kind, alpha, column in (("copy", 1, "floor_ball"), ("exclude", 0, "stay")):
         title, table = picture(subject, dial, kind)
@@ -122,7 +122,7 @@ def test_the_picture_is_the_worst_case_of_its_kind(probed):
 def test_the_answer_tells_the_numbers_of_the_last_epochs(probed):
     *_, found = probed
     subject = found.last["log", "Softmax"]
-    answer = geometry_answer(found, {("log", "Softmax"): copy_dial(subject.snapshot, (0, 1), progress=False)})
+    answer = geometry_answer(found, {("log", "Softmax"): copy_dial(subject.snapshot, (0, 1))})
     assert f"On **log**, after up to 3 epochs, on {CASES} test cases; so few say little:" in answer
     for head, rows in found.cases.groupby("head"):
         last, first = rows[rows["epochs"] == 3], rows[rows["epochs"] == 1]

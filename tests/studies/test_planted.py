@@ -48,7 +48,7 @@ def test_the_probes_find_what_was_planted_in_untrained_models_too(plan, bottlene
     snapshot = Snapshot.from_sequences(recommender, plan.sequences()).sample(8, 3)
     pooled = [np.count_nonzero(history >= 3 * 7) for history in snapshot.distinct]
     share = 0.5 + 0.5 * np.array(pooled) / 40 if isinstance(plan, CopyingPlan) else 0.0
-    dial = copy_dial(snapshot, [share], progress=False)
+    dial = copy_dial(snapshot, [share])
     np.testing.assert_allclose(probed["dial"], dial["floor_free"], atol=1e-6)
     np.testing.assert_allclose(probed["dial_context"], dial["floor_context"], atol=1e-6)
 
