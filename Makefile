@@ -44,7 +44,7 @@ lab: setup
 
 # The figures of the README: the report's, and a picture of the explorer, which takes Chromium.
 figures: report
-	$(BIN)/cprlab figures reports/quickstart figures
+	$(BIN)/cprlab figures reports/quickstart figures example calibration
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png
 
 # Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget.

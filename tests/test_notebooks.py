@@ -101,13 +101,13 @@ def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make
     assert cells[0].metadata["tags"] == ["parameters"]
     parameters = {}
     exec(cells[0].source, parameters)
-    config = ExplorerConfig(**{name: parameters[name] for name in ExplorerConfig.model_fields})
+    config = ExplorerConfig.of(parameters)
     makefile = (ROOT / "Makefile").read_text().replace("\t$(BIN)/", "")
     recipe = re.search(r"\ncprlab report (.*)", makefile).group(1)
     trained = re.search(r"\nHEADS := (.*)", makefile).group(1)
     epochs = int(re.search(r"--epochs (\d+)", recipe).group(1))
     assert config == ExplorerConfig(epochs=epochs, split="next-basket", runs="../runs")  # all else as in any report
-    assert set(config.heads.split("; ")) < set(trained.split("; "))
+    assert set(config.heads) < set(trained.split("; "))
     shared = f"--split next-basket --epochs {epochs}"
     assert recipe == f'--heads "$(HEADS)" {shared} --out reports/quickstart $(ARGS)'
     assert f"\ncprlab explore {shared} $(ARGS)\n" in makefile

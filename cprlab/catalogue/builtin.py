@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from cprlab.data.columns import Columns
 from cprlab.data.log import InteractionLog
 from cprlab.data.ties import Ties
 
@@ -77,10 +78,7 @@ def _log(name: str, lines: pd.DataFrame, note: str, item: str, titles: pd.Series
     return InteractionLog.from_frame(
         lines,
         name,
-        user="household_id",
-        item=item,
-        time="transaction_timestamp",
-        basket="basket_id",
+        Columns(user="household_id", item=item, time="transaction_timestamp", basket="basket_id"),
         ties="shuffle" if ties == "auto" else ties,
         titles=titles,
         notes=(note, basket),

@@ -15,6 +15,7 @@ from cprlab.catalogue.data_sets import CATALOGUE, DataSet, find
 from cprlab.catalogue.layouts import ATOMIC, Layout, Table, read
 from cprlab.catalogue.local import About, file_of, read_about
 from cprlab.catalogue.unpack import Member, members
+from cprlab.data.columns import Columns
 from cprlab.data.log import check_ids, find_columns
 from cprlab.data.times import read_times
 from cprlab.errors import DataError
@@ -175,9 +176,9 @@ def _tidied(
     """Check a chunk and return its rows to write, and what its times were read as ("" without times)."""
     if layout.joined:
         chunk[data_set.item] = chunk[layout.joined[0]].str.cat([chunk[part] for part in layout.joined[1:]], sep="<")
-    given = {role: getattr(data_set, role) for role in ("user", "item", "time")}
-    given = {role: column if column in chunk else "" for role, column in given.items()}
-    columns = find_columns(chunk.columns, name, given)
+    known = {role: getattr(data_set, role) for role in ("user", "item", "time")}
+    known = {role: column for role, column in known.items() if column in chunk}
+    columns = find_columns(chunk.columns, name, Columns(**known))
     line = counts["rows"] + (1 if layout.log.columns else 2)
     for role in ("user", "item"):
         check_ids(chunk[columns[role]], name, line)

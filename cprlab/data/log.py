@@ -6,7 +6,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from cprlab.data.ties import TieCounts, Ties, keys, parse_ties, ranked
+from cprlab.data.columns import Columns
+from cprlab.data.protocol import Protocol
+from cprlab.data.ties import TieCounts, Ties, keys, ranked
 from cprlab.data.times import (
     count_units,
     note_baskets,
@@ -106,12 +108,8 @@ class InteractionLog:
         cls,
         frame: pd.DataFrame,
         name: str = "log",
+        columns: Columns = Columns(),
         *,
-        user: str = "",
-        item: str = "",
-        time: str = "",
-        title: str = "",
-        basket: str = "",
         ties: Ties = "auto",
         titles: pd.Series | None = None,
         first_line: int = 1,
@@ -122,16 +120,12 @@ class InteractionLog:
         Args:
             frame: the table, in file order.
             name: name of the log in tables and error messages.
-            user: user column; guessed from column names if empty, as are `item`, `time` and `title`.
-            item: item column.
-            time: time column: numbers, dates or ISO text. Without one, rows stay in file order.
-            title: item title column.
-            basket: basket column, such as an order number, to group rows: a user's rows of one basket follow each
-                other, at the time of the earliest.
+            columns: which column holds what. Without a time, rows stay in file order. A user's rows of one basket, such
+                as an order number, follow each other, at the time of the earliest.
             ties: order of a user's rows with the same time or basket, where no column named like `position` gives it:
                 "file", the file's order; "shuffle", a random order that depends only on the row's position in the
                 file; or "auto", see `ties.TieCounts.settle`.
-            titles: titles by item id, from another table; takes precedence over `title`.
+            titles: titles by item id, from another table; takes precedence over `columns.title`.
             first_line: line number of the first row in error messages.
             notes: notes to pass on.
 
@@ -139,47 +133,46 @@ class InteractionLog:
             DataError: a column is missing, a value is empty or unreadable, or the table has no rows.
             ConfigError: `ties` is unknown.
         """
-        parse_ties(ties)
+        Protocol(ties=ties)  # refuses a way that is none
         if not isinstance(frame, pd.DataFrame):
             raise DataError(
                 f"{name} must be a DataFrame with a row for each interaction, not a {type(frame).__name__}."
             )
-        given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
-        columns = find_columns(frame.columns, name, given)
-        ranks = None if columns["order"] is None else ranked(frame[columns["order"]])
+        found = find_columns(frame.columns, name, columns)
+        ranks = None if found["order"] is None else ranked(frame[found["order"]])
         refuse_no_rows(len(frame), name)
         for role in ("user", "item", "basket"):
-            if columns[role] is not None:
-                check_ids(frame[columns[role]], name, first_line)
-        user_codes, user_ids = pd.factorize(frame[columns["user"]])
-        item_codes, item_ids = pd.factorize(frame[columns["item"]])
+            if found[role] is not None:
+                check_ids(frame[found[role]], name, first_line)
+        user_codes, user_ids = pd.factorize(frame[found["user"]])
+        item_codes, item_ids = pd.factorize(frame[found["item"]])
         places = np.arange(len(frame))
         starts = np.zeros_like(places)  # position of the first row of each row's basket
-        if columns["basket"] is not None:
-            basket_codes = pd.factorize(frame[columns["basket"]])[0]
+        if found["basket"] is not None:
+            basket_codes = pd.factorize(frame[found["basket"]])[0]
             pairs = user_codes.astype(np.int64) * (basket_codes.max() + 1) + basket_codes
             first, starts = np.unique(pairs, return_index=True, return_inverse=True)[1:]
             starts = first[starts]
-            notes += note_baskets(columns["basket"], len(first))
-        time_column = columns["time"]
+            notes += note_baskets(found["basket"], len(first))
+        time_column = found["time"]
         if ranks is not None:
-            as_time = time_column is None and columns["basket"] is None
-            notes += note_order(columns["order"], as_time)
-            time_column = columns["order"] if as_time else time_column
+            as_time = time_column is None and found["basket"] is None
+            notes += note_order(found["order"], as_time)
+            time_column = found["order"] if as_time else time_column
         times, unit = None, ""
-        written = moments = places if columns["basket"] is None else starts  # in the order of the file
+        written = moments = places if found["basket"] is None else starts  # in the order of the file
         if time_column is None:
             notes += note_file_order(frame.columns)
         else:
             written, kind = read_times(frame[time_column], name, first_line)
             times = written
-            if columns["basket"] is not None:
+            if found["basket"] is not None:
                 times = pd.Series(written).groupby(starts).transform("min").to_numpy()
             units = count_units(written, kind)
             unit, moments = unit_of(units), times
             notes += note_units(units)
-        if titles is None and columns["title"] is not None:
-            titles = first_titles(frame, columns["item"], columns["title"])
+        if titles is None and found["title"] is not None:
+            titles = first_titles(frame, found["item"], found["title"])
         named = name_items(item_ids, titles)
         ranks = np.zeros(len(frame)) if ranks is None else ranks
         order = np.lexsort((places, ranks, starts, moments, user_codes))
@@ -199,7 +192,7 @@ class InteractionLog:
             notes=notes + said,
             unit=unit,
             baskets=None
-            if columns["basket"] is None
+            if found["basket"] is None
             else np.cumsum(np.diff(starts[order], prepend=starts[order[0]]) != 0),
         )
 
@@ -212,7 +205,7 @@ def _steps(times: np.ndarray, users: np.ndarray) -> tuple[int, int]:
     return int(np.count_nonzero(one & (after > before))), int(np.count_nonzero(one & (after < before)))
 
 
-def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, Any]:
+def find_columns(names: pd.Index, log: str, given: Columns) -> dict[str, Any]:
     """Return the column of each role (user, item, time, title, basket, order); None for absent optional columns.
 
     "order" is the likeliest column with such a name that has no other role.
@@ -220,14 +213,14 @@ def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, 
     Args:
         names: the table's columns.
         log: name of the log in error messages.
-        given: column by role; if empty, guessed from column names, except for baskets.
+        given: the columns that are known; the others are guessed from column names, except for baskets.
 
     Raises:
         DataError: a column is missing, or has two roles.
     """
     if names.has_duplicates:
         raise DataError(f"{log} has two columns {names[names.duplicated()][0]!r}; rename one of them.")
-    columns = {role: _column(names, role, column, log) for role, column in given.items()}
+    columns = {role: _column(names, role, column, log) for role, column in given}
     taken = [column for column in columns.values() if column is not None]
     if twice := [column for column in taken if np.count_nonzero(names == column) > 1]:
         raise DataError(f"{log} has two columns {twice[0]!r}; rename one of them.")

@@ -10,17 +10,13 @@ from cprlab.data.ties import Ties
 
 
 class Protocol(Config):
-    """How a log becomes sequences; all settings that read logs have these fields.
+    """How a log becomes sequences; all settings that read logs have these fields."""
 
-    Attributes:
-        max_len: maximum number of items that a model reads; 0 means 50, or the value of a prepared folder.
-        split: how interactions are held out.
-        ties: order of rows whose order is unknown, see `InteractionLog.from_frame`.
-    """
-
-    max_len: int = pydantic.Field(0, ge=0, lt=2**31)
-    split: SplitBy = "leave-one-out"
-    ties: Ties = "auto"
+    ties: Ties = pydantic.Field("auto", description="Order of rows that share a time or basket")
+    split: SplitBy = pydantic.Field("leave-one-out", description="How interactions are held out")
+    max_len: int = pydantic.Field(
+        0, ge=0, lt=2**31, description="Maximum number of items a model reads (0: 50, or as a folder was prepared)."
+    )
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -1,28 +1,16 @@
 """Splits: hold out each user's last two items or baskets, or what follows two points in time."""
 
 from collections.abc import Sequence
-from typing import Literal, NoReturn, get_args
+from typing import Literal, NoReturn
 
 import numpy as np
 
 from cprlab.data.times import show_time
-from cprlab.errors import ConfigError, DataError, suggestion
+from cprlab.errors import DataError
 
 SplitBy = Literal["leave-one-out", "temporal", "next-basket"]
 FEWEST = 4  # interactions per user: one that is only read, and one target each for training, validation and test
 PERCENT = (80, 90)  # of the interactions are before the temporal split's validation, and before its test
-
-
-def parse_split(name: str) -> SplitBy:
-    """Return the split with this name.
-
-    Raises:
-        ConfigError: there is no such split.
-    """
-    splits: dict[str, SplitBy] = {split: split for split in get_args(SplitBy)}
-    if name not in splits:
-        raise ConfigError(f"Unknown split {name!r}: {suggestion(name, splits)}")
-    return splits[name]
 
 
 def check_protocol(max_len: int, min_interactions: int) -> None:

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-
-from cprlab.errors import ConfigError, suggestion
 
 Ties = Literal["file", "shuffle", "auto"]
 Order = Literal["file", "reversed", "shuffled"]
@@ -17,18 +15,6 @@ SHUFFLED = f"such ties are shuffled (seed {SEED})"
 SHARE = 2 / 3  # minimum share of steps in one direction
 SORTED = 1e-3  # p-value below which ids or titles count as sorted
 BACKWARDS = 0.05  # the same for falling times; reversing a file without order does no harm
-
-
-def parse_ties(name: str) -> Ties:
-    """Return the order of ties with this name.
-
-    Raises:
-        ConfigError: there is no such order.
-    """
-    ways: dict[str, Ties] = {way: way for way in get_args(Ties)}
-    if name not in ways:
-        raise ConfigError(f"Unknown order of ties {name!r}: {suggestion(name, ways)}")
-    return ways[name]
 
 
 def keys(places: np.ndarray, order: Order) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pydantic
 
 from cprlab.errors import ConfigError
 from cprlab.explorer.choices import Choices
@@ -16,6 +17,7 @@ from cprlab.explorer.state import ExplorerState, Query, Setting
 from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
 from cprlab.models import PARTS, HeadConfig
 from cprlab.probes import NO_STATES
+from cprlab.settings import PageConfig
 from cprlab.subjects import ModelsConfig, Subject
 
 MOST = 4  # models
@@ -24,13 +26,17 @@ SWITCHED = (*(part.field for part in PARTS), "post", *MERGES)  # fields of a hea
 
 
 class ExplorerConfig(ModelsConfig):
-    """The parameters of `notebooks/explorer.ipynb` and of `notebooks/case.ipynb`.
+    """The parameters of `notebooks/explorer.ipynb`."""
 
-    Attributes:
-        state: what to show at first, a line of `ExplorerState.to_json`; a case that tells something if empty.
-    """
+    state: str = pydantic.Field(
+        "", description="What to show first: a state's line of JSON, or a .json file that holds it."
+    )
 
-    state: str = ""
+
+class CaseConfig(ExplorerConfig, PageConfig):
+    """The parameters of `notebooks/case.ipynb`."""
+
+    state: str = pydantic.Field(description="The explorer's state: a line of JSON, or a .json file that holds it.")
 
 
 def opened(config: ExplorerConfig) -> "Explorer":

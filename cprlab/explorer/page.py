@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from cprlab.errors import ConfigError
 from cprlab.explorer import tables
-from cprlab.explorer.explorer import Explorer, ExplorerConfig
+from cprlab.explorer.explorer import CaseConfig, Explorer
 from cprlab.explorer.state import UNCOPYABLE
 from cprlab.numbers import as_text, write_numbers
 
@@ -86,7 +86,7 @@ def picture(shown: Explorer) -> tuple[pd.DataFrame, str]:
     return pd.concat([behind, marks[np.isfinite(marks["x"])]], ignore_index=True), plane.note + left_out
 
 
-def write_case(shown: Explorer, config: ExplorerConfig) -> None:
+def write_case(shown: Explorer, config: CaseConfig) -> None:
     """Write `case.json` to `config.out`, if any: the state, the verdicts, and the page's tables as rows."""
     verdicts = {
         model.name: {

@@ -12,6 +12,7 @@ import pandas as pd
 from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.local import located
 from cprlab.data.baskets import group_baskets
+from cprlab.data.columns import Columns
 from cprlab.data.log import InteractionLog, as_text, candidates, plain
 from cprlab.data.readers import kind_of, read_table
 from cprlab.data.repeats import count_repeats
@@ -22,7 +23,6 @@ from cprlab.data.times import UNITS, show_time
 from cprlab.errors import DataError
 from cprlab.loading.load import as_log, check_file
 
-ROLES = ("user", "item", "time", "title", "basket")
 LIKE_BASKETS = ("basketid", "basket", "orderid", "invoiceno", "invoice", "transactionid", "cartid")  # `plain` names
 ENOUGH = 5  # interactions per user, the default of `Sequences.from_log`
 MANY, TIMES_THE_MEDIAN = 1000, 50  # interactions of a user that suggest a program or a shared account
@@ -54,23 +54,15 @@ class Check:
 
 def check(
     path: str | Path,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
-    basket: str = "",
     ties: Ties = "auto",
 ) -> Check:
     """Read a file into memory as `load_log` does, and describe it.
 
     Args:
         path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
-        user: user column; guessed from column names if empty, as are `item`, `time` and `title`.
-        item: item column.
-        time: time column.
-        title: item title column.
-        basket: basket column, to group rows.
+        columns: which column holds what.
         ties: order of ties, as for `load_log`.
 
     Raises:
@@ -81,18 +73,18 @@ def check(
     path = Path(located(path))
     check_file(path)
     frame = read_table(path)
-    given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
-    columns = {role: given[role] or next(iter(candidates(frame.columns, role)), "") for role in ROLES}
-    places = [one for one in candidates(frame.columns, "order") if one not in columns.values()][:1]
+    given = dict(columns)
+    taken = {role: given[role] or next(iter(candidates(frame.columns, role)), "") for role in given}
+    places = [one for one in candidates(frame.columns, "order") if one not in taken.values()][:1]
     if places and ranked(frame[places[0]]) is not None:
-        columns["order" if columns["time"] or columns["basket"] else "time"] = places[0]
+        taken["order" if taken["time"] or taken["basket"] else "time"] = places[0]
     facts, refused = pd.DataFrame(columns=["fact", "value"]), None
     leaks: dict[SplitBy, dict[str, int | float]] = {}
     doubts: list[str] = []
     try:
-        log = as_log(frame, path, ties=ties, **given)
-        facts = _describe(path, frame, log, columns["time"])
-        doubts += _doubts(frame, log, given, columns)
+        log = as_log(frame, path, columns, ties)
+        facts = _describe(path, frame, log, taken["time"])
+        doubts += _doubts(frame, log, given, taken)
         leaks["leave-one-out"] = leakage(log, "leave-one-out")
         doubts += _about_leaks(leaks["leave-one-out"])
     except DataError as error:
@@ -103,7 +95,7 @@ def check(
             with suppress(DataError):  # nobody asked for this split, so the log need not allow it
                 leaks[split] = leakage(log, split)
     head = frame.head(FIRST).apply(lambda values: as_text(values.astype(object)))
-    return Check(_describe_columns(frame, given, columns), head, facts, _side_by_side(leaks), tuple(doubts), refused)
+    return Check(_describe_columns(frame, given, taken), head, facts, _side_by_side(leaks), tuple(doubts), refused)
 
 
 def _describe_columns(frame: pd.DataFrame, given: dict[str, str], columns: dict[str, str]) -> pd.DataFrame:

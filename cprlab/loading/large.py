@@ -16,8 +16,10 @@ from tqdm import tqdm
 from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.data_sets import SHORTEST, find
 from cprlab.catalogue.local import About, located, note_filter, read_about
+from cprlab.data.columns import Columns
 from cprlab.data.log import check_ids, find_columns, first_titles, name_items, refuse_no_rows
 from cprlab.data.prepared import load_prepared, open_npy, refuse_all_but_prepared, save_prepared
+from cprlab.data.protocol import Protocol
 from cprlab.data.readers import CHUNK, first_line, item_titles, read_chunks, read_head
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import (
@@ -29,7 +31,7 @@ from cprlab.data.splits import (
     note_temporal,
     refuse_no_times,
 )
-from cprlab.data.ties import Order, TieCounts, Ties, keys, parse_ties, ranked
+from cprlab.data.ties import Order, TieCounts, Ties, keys, ranked
 from cprlab.data.times import (
     UNITS,
     count_units,
@@ -89,12 +91,8 @@ BEFORE = """
 def prepare(
     path: str | Path,
     folder: str | Path,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
-    basket: str = "",
     ties: Ties = "auto",
     max_len: int = 50,
     min_interactions: int = 5,
@@ -110,11 +108,7 @@ def prepare(
     Args:
         path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
         folder: output folder; an earlier prepared log there is replaced.
-        user: user column; guessed from column names if empty, as are `item`, `time` and `title`.
-        item: item column.
-        time: time column; without one, rows stay in file order.
-        title: item title column.
-        basket: basket column, to group rows.
+        columns: which column holds what.
         ties: order of ties, as for `InteractionLog.from_frame`.
         max_len: maximum number of items that a model reads.
         min_interactions: users with fewer are left out.
@@ -132,38 +126,37 @@ def prepare(
     about = read_about(path)
     name = path.name if about is None else about.name
     check_protocol(max_len, min_interactions)
-    parse_ties(ties)
+    Protocol(ties=ties, split=split)  # refuses a way or a split that is none
     refuse_all_but_prepared(folder)
     if split == "next-basket":  # baskets are grouped in memory
-        log = load_log(path, user=user, item=item, time=time, title=title, basket=basket, ties=ties)
+        log = load_log(path, columns, ties=ties)
         sequences = Sequences.from_log(log, max_len=max_len, min_interactions=min_interactions, split=split)
         save_prepared(sequences, folder)
         return load_prepared(folder)
     names = read_head(path).columns
-    given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
-    columns = find_columns(names, path.name, given)
-    titles = None if title else item_titles(path)
+    found = find_columns(names, path.name, columns)
+    titles = None if columns.title else item_titles(path)
     if titles is not None:
-        columns["title"] = None
+        found["title"] = None
     with scratch(folder) as work:
         with _database(work, memory, path.name) as db:
-            rows = _fill(db, path, columns)
+            rows = _fill(db, path, found)
             refuse_no_rows(rows.n, path.name)
             notes: tuple[str, ...] = ()
-            columns = rows.columns
-            if split == "temporal" and columns["time"] is None:
+            found = rows.columns
+            if split == "temporal" and found["time"] is None:
                 refuse_no_times(path.name)
             if about is not None:
                 rows.n, left_out = _filter(db, rows.n, about)
                 notes += about.notes + left_out
-            if basket:
+            if columns.basket:
                 db.execute(BASKETS)
                 ((baskets,),) = db.execute("SELECT count(*) FROM baskets").fetchall()
-                notes += note_baskets(basket, baskets)
-            db.execute(TOGETHER if basket else ALONE)
-            if columns["order"] is not None:
-                notes += note_order(columns["order"], columns["order"] == columns["time"])
-            notes += note_file_order(names) if columns["time"] is None else note_units(rows.units)
+                notes += note_baskets(columns.basket, baskets)
+            db.execute(TOGETHER if columns.basket else ALONE)
+            if found["order"] is not None:
+                notes += note_order(found["order"], found["order"] == found["time"])
+            notes += note_file_order(names) if found["time"] is None else note_units(rows.units)
             db.execute(USERS)
             db.execute(ITEMS)
             lengths = _table(db, "SELECT n FROM users ORDER BY first")["n"].to_numpy()
@@ -171,7 +164,7 @@ def prepare(
             kept_ids = f"SELECT user_id FROM users WHERE n >= {min_interactions} ORDER BY first"
             user_ids = np.asarray(rows.ids["user"].own(_table(db, kept_ids)["user_id"]))
             item_ids = rows.ids["item"].own(_table(db, "SELECT item_id FROM items ORDER BY code")["item_id"])
-            if columns["title"] is not None:
+            if found["title"] is not None:
                 titles = _table(db, TITLES)
                 titles = titles["title"].set_axis(rows.ids["item"].own(titles["item_id"]))
             named = name_items(item_ids, titles)
@@ -186,8 +179,8 @@ def prepare(
             before = None
             if split == "temporal":
                 query = db.execute
-                found = [query(POINT, [min_interactions, place]).fetchall() for place in held_out_places(n_kept)]
-                points = [point for ((point,),) in found]
+                answers = [query(POINT, [min_interactions, place]).fetchall() for place in held_out_places(n_kept)]
+                points = [point for ((point,),) in answers]
                 before = np.stack(list(query(BEFORE, [*points, min_interactions]).fetchnumpy().values()))
                 cases = check_cases(lengths[kept], before, path.name)
                 notes += note_temporal(points, unit_of(rows.units), cases, before.shape[1])

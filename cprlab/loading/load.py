@@ -9,6 +9,7 @@ import pandas as pd
 from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.data_sets import CATALOGUE
 from cprlab.catalogue.local import filtered, located, read_about
+from cprlab.data.columns import Columns
 from cprlab.data.log import InteractionLog
 from cprlab.data.prepared import load_prepared
 from cprlab.data.readers import COMPRESSED, READERS, first_line, item_titles, kind_of, read_table
@@ -22,12 +23,8 @@ _NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
 
 def load_log(
     name_or_path: str | Path,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
-    basket: str = "",
     ties: Ties = "auto",
 ) -> InteractionLog:
     """Read a built-in log or an imported data set by name, or a parquet, csv, tsv or RecBole `.inter` file.
@@ -38,11 +35,7 @@ def load_log(
     Args:
         name_or_path: one of `cprlab.catalogue.BUILTIN`, an imported data set of the catalogue (the paper's filter
             removes its rare items), or a file.
-        user: user column; guessed from column names if empty, as are `item`, `time` and `title`.
-        item: item column.
-        time: time column; without one, rows stay in file order.
-        title: item title column.
-        basket: basket column, to group rows (see `InteractionLog.from_frame`).
+        columns: which column holds what (see `InteractionLog.from_frame`).
         ties: order of rows whose order is unknown (see there); "auto" shuffles those of a built-in log.
 
     Raises:
@@ -50,39 +43,35 @@ def load_log(
         ConfigError: `ties` is unknown.
     """
     if str(name_or_path) in BUILTIN:
-        if user or item or time or title or basket:
+        if columns != Columns():
             raise DataError(f"{name_or_path} is built in and its columns are known; remove the column names.")
         return BUILTIN[str(name_or_path)](ties)
     path = Path(located(name_or_path))
     check_file(path)
-    return as_log(read_table(path), path, ties=ties, user=user, item=item, time=time, title=title, basket=basket)
+    return as_log(read_table(path), path, columns, ties)
 
 
-def as_log(frame: pd.DataFrame, path: Path, ties: Ties = "auto", **columns: str) -> InteractionLog:
-    """Return the log of a file's table, with titles from an `.item` file; `columns` by role, as for `load_log`.
+def as_log(frame: pd.DataFrame, path: Path, columns: Columns, ties: Ties) -> InteractionLog:
+    """Return the log of a file's table, with titles from an `.item` file.
 
     The paper's filter removes rare items and short histories of an imported data set.
 
     Raises:
         DataError: a column or value is invalid.
     """
-    titles = None if columns.get("title") else item_titles(path)
+    titles = None if columns.title else item_titles(path)
     line, name = first_line(path), path.name
     notes: tuple[str, ...] = ()
     if (about := read_about(path)) is not None:
         frame, left_out = filtered(frame, about)
         name, notes = about.name, about.notes + left_out
-    return InteractionLog.from_frame(frame, name, **columns, ties=ties, titles=titles, first_line=line, notes=notes)
+    return InteractionLog.from_frame(frame, name, columns, ties=ties, titles=titles, first_line=line, notes=notes)
 
 
 def load_sequences(
     name_or_path: str | Path,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
-    basket: str = "",
     ties: Ties = "auto",
     split: SplitBy = "leave-one-out",
     max_len: int = 0,
@@ -91,11 +80,7 @@ def load_sequences(
 
     Args:
         name_or_path: as for `load_log`, or a folder.
-        user: user column, as for `load_log`.
-        item: item column.
-        time: time column.
-        title: item title column.
-        basket: basket column.
+        columns: which column of a file holds what.
         ties: order of rows whose order is unknown; must be "auto" for a folder, whose order is fixed.
         split: how to hold interactions out; for a folder, the split that it was prepared with.
         max_len: maximum number of items that a model reads; 0 means 50, or the value of a prepared folder.
@@ -103,10 +88,9 @@ def load_sequences(
     Raises:
         DataError: the data are missing, invalid, or too short to split.
     """
-    columns = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
     if str(name_or_path) in BUILTIN or not os.path.isdir(located(name_or_path)):
-        return Sequences.from_log(load_log(name_or_path, **columns, ties=ties), split=split, max_len=max_len or 50)
-    if any(columns.values()) or ties != "auto":
+        return Sequences.from_log(load_log(name_or_path, columns, ties=ties), split=split, max_len=max_len or 50)
+    if columns != Columns() or ties != "auto":
         raise DataError(
             f"{name_or_path} is a prepared log, whose columns and order are fixed; remove the column names and ties."
         )

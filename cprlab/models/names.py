@@ -127,6 +127,15 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
         raise ConfigError(f"The head {name!r} is not valid: {str(error).removeprefix(f'{kind.__name__}: ')}") from None
 
 
+def canonical(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return heads' names as `str()` of the heads writes them.
+
+    Raises:
+        ConfigError: one is not understood.
+    """
+    return tuple(str(parse_head(name)) for name in names)
+
+
 def _read_first(name: str, first: str) -> dict[str, Any]:
     for alone in ALONE:
         if first.casefold() == alone.casefold():

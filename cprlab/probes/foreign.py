@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cprlab.data import InteractionLog
+from cprlab.data import Columns, InteractionLog
 from cprlab.data.log import find_columns
 from cprlab.data.readers import first_line, item_titles, read_table
 from cprlab.data.times import read_times
@@ -27,11 +27,8 @@ FEWEST_NEW = 30  # minimum number of these with a new item
 def from_recbole(
     recommender: Recommender,
     path: Path | str,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
     facet: str = "",
 ) -> Snapshot:
     """Take the states of a model trained by RecBole, on RecBole's own test cases (its split "LS: valid_and_test").
@@ -45,10 +42,7 @@ def from_recbole(
         recommender: from `cprlab.adapters.recbole.load`, corrected.
         path: the log with the rows that RecBole kept. Remove rows that RecBole was configured to drop
             (`user_inter_num_interval` and the like).
-        user: user column, as for `cprlab.loading.load_log`.
-        item: item column.
-        time: time column.
-        title: item title column.
+        columns: which column holds what.
         facet: as in `Snapshot.from_recommender`.
 
     Raises:
@@ -56,7 +50,7 @@ def from_recbole(
             users' held-out items no better than chance, as with a different numbering of items.
         ConfigError: as in `Snapshot.from_recommender`.
     """
-    log = _read_as_recbole(Path(path), user=user, item=item, time=time, title=title)
+    log = _read_as_recbole(Path(path), columns)
     ids, titles = _all_items(log, Path(path), recommender.n_items)
     histories, targets = _held_out(log, recommender.max_len, fewest=3)
     _check_numbering(recommender, histories[:CHECKED], targets[:CHECKED], log.name)
@@ -97,7 +91,7 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
         raise ConfigError(f"from_rectools needs a fitted SASRecModel of RecTools; this has no {error.name}.") from error
     if not known:
         raise ConfigError("Only RecTools' SASRecModel without times can be read; make a Snapshot of its arrays.")
-    log = InteractionLog.from_frame(interactions, "interactions", title=title, ties="file")
+    log = InteractionLog.from_frame(interactions, "interactions", Columns(title=title), ties="file")
     codes = pd.Index(ids).get_indexer(pd.Index(log.item_ids))  # −1 for items unknown to the model
     histories, targets = _held_out(log, len(log), fewest=2)
     histories = [kept[kept >= 0][-max_len:] for kept in (codes[history] for history in histories)]
@@ -126,15 +120,15 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
     )
 
 
-def _read_as_recbole(path: Path, **given: str) -> InteractionLog:
+def _read_as_recbole(path: Path, columns: Columns) -> InteractionLog:
     """Return a log with times in single precision and ties in file order."""
     check_file(path)
     frame = read_table(path)
-    columns = find_columns(frame.columns, path.name, given)
-    if (column := columns["time"]) is not None:
+    found = find_columns(frame.columns, path.name, columns)
+    if (column := found["time"]) is not None:
         times, _ = read_times(frame[column], path.name, first_line(path))
         frame[column] = times.astype(np.float32).astype(times.dtype)
-    return as_log(frame.drop(columns=columns["order"] or []), path, ties="file", **given)
+    return as_log(frame.drop(columns=found["order"] or []), path, columns, "file")
 
 
 def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarray, np.ndarray]:

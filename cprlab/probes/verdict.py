@@ -15,13 +15,14 @@ RULE = (
     "The wanted share of probability on the history is a calibrated forecast: a logistic regression of whether the "
     "target was in the history on the logit of the model's own copy probability (the observed share if fewer than "
     f"{FEW_OF_A_KIND} cases repeat, or fewer than {FEW_OF_A_KIND} do not). The loss relative to it is split by the "
-    f"copy dial. There is no evidence of a failure if the 95% interval of this loss reaches below {MATTERS} nats per case. Otherwise the "
-    "model copies too much or too little if the interval of its copy probability minus the share of repeats excludes "
-    "0, and copies the same whether users repeat or not if it does not. A context partition (Softmax + C) is advised "
-    f"if the interval of the bottleneck is above {MATTERS} nats and such a partition, with a state no longer than the "
-    "model's, leaves less than half of the bottleneck. If learning could remove more than the bottleneck, better "
-    "training comes first. If nobody repeats, removing the history at inference is the cheaper remedy and comes before "
-    "both. Nothing here is evidence for pointers, rerankers or multiple input hidden states; train them to find out."
+    f"copy dial. There is no evidence of a failure if the 95% interval of this loss reaches below {MATTERS} nats per "
+    "case. Otherwise the model copies too much or too little if the interval of its copy probability minus the share "
+    "of repeats excludes 0, and copies the same whether users repeat or not if it does not. A context partition "
+    f"(Softmax + C) is advised if the interval of the bottleneck is above {MATTERS} nats and such a partition, with a "
+    "state no longer than the model's, leaves less than half of the bottleneck. If learning could remove more than "
+    "the bottleneck, better training comes first. If nobody repeats, removing the history at inference is the cheaper "
+    "remedy and comes before both. Nothing here is evidence for pointers, rerankers or multiple input hidden states; "
+    "train them to find out."
 )
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cprlab.config import Names
 from cprlab.errors import ConfigError
 from cprlab.evaluation import estimate
 from cprlab.files import missing, name_of, whole
-from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS
+from cprlab.models.names import canonical
 from cprlab.simulation import Population, learner, oracle, popular, simulate
-from cprlab.studies.config import HeadsConfig, names_in
-from cprlab.sweeps.grid import SIZES
+from cprlab.studies.config import HeadsConfig
 from cprlab.training import RunConfig, TrainingConfig
 
 YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
@@ -48,12 +48,17 @@ class FeedbackConfig(HeadsConfig):
     Seeds are of weights and of what users do; the population is the same for all.
     """
 
-    heads: str = "Softmax; Softmax (post); Softmax + CPR:20 + Mi"
+    heads: Names = ("Softmax", "Softmax (post)", "Softmax + CPR:20 + Mi")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The heads."""
-        return tuple(str(parse_head(name)) for name in names_in(self.heads))
+        return canonical(self.heads)
+
+    @property
+    def simulated(self) -> Scale:
+        """How much is simulated: what the size stands for in `SCALES`, with what is asked for instead."""
+        return Scale(**(SCALES[self.size]._asdict() | self.own))
 
     def population(self, **assumptions: Any) -> Population:
         """Return a population of this size.
@@ -61,7 +66,7 @@ class FeedbackConfig(HeadsConfig):
         Raises:
             ConfigError: an assumption is not possible.
         """
-        scale = SCALES[self.size]
+        scale = self.simulated
         return Population(**({"users": scale.users, "items": scale.items} | assumptions))
 
     def run(self, worlds: Mapping[str, Population]) -> pd.DataFrame:
@@ -79,13 +84,13 @@ class FeedbackConfig(HeadsConfig):
 
     def _simulated(self, population: Population, name: str, seed: int) -> pd.DataFrame:
         """Return what `simulate` does, kept in a file that is named after all that decides it."""
-        scale = SCALES[self.size]
+        scale = self.simulated
         training = TrainingConfig(
             epochs=scale.epochs,
             batch_size=scale.batch_size,
             learning_rate=1e-2,
             seed=seed,
-            precision=SIZES[self.size].precision,
+            precision=self.scale.precision,
         )
         encoder = CONFIGS[self.encoder](d=scale.d)
         asked = [population.model_dump(), name, encoder.model_dump(), training.model_dump(), scale.rounds, scale.visits]

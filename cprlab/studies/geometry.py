@@ -10,7 +10,6 @@ from cprlab.evaluation.statistics import quantile_bins
 from cprlab.probes import bottleneck_gap, copyable, geometry, interference
 from cprlab.studies.config import StudyConfig
 from cprlab.subjects import Subject
-from cprlab.sweeps import SIZES
 
 LABELS = ["data", "head", "epochs"]
 MEASURES = {  # columns of `of_cases`: what they are called in tables and figures
@@ -24,20 +23,16 @@ MEASURES = {  # columns of `of_cases`: what they are called in tables and figure
 
 
 class GeometryConfig(StudyConfig):
-    """The parameters of `notebooks/08_geometry.ipynb`.
+    """The parameters of `notebooks/08_geometry.ipynb`."""
 
-    Attributes:
-        cases: how many of a model's test cases the slower probes take, drawn at random.
-    """
-
-    cases: int = pydantic.Field(30, ge=2)
+    cases: int = pydantic.Field(30, ge=2, description="Number of test cases that the slower probes take of a model.")
 
     def stages(self) -> tuple[int, ...]:
         """Return after how many epochs to look: 1, 2, 4, … and as many as the size trains.
 
         A run of fewer epochs is the same training stopped earlier, with the weights of its best epoch so far.
         """
-        last = SIZES[self.size].epochs
+        last = self.scale.epochs
         return (*(2**power for power in range((last - 1).bit_length())), last)
 
 

@@ -23,6 +23,7 @@ from cprlab.probes import (
     space,
     wanted_share,
 )
+from cprlab.settings import PageConfig
 from cprlab.subjects import ModelsConfig, Subject
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the dial's curve
@@ -31,14 +32,10 @@ SETS = 100  # of each size
 MARKED = 8  # interfering items on a map
 
 
-class ProbeConfig(ModelsConfig):
-    """The parameters of `notebooks/probe.ipynb`.
+class ProbeConfig(ModelsConfig, PageConfig):
+    """The parameters of `notebooks/probe.ipynb`."""
 
-    Attributes:
-        cases: how many of a model's cases the slower probes take, drawn at random.
-    """
-
-    cases: int = pydantic.Field(300, ge=2)
+    cases: int = pydantic.Field(300, ge=2, description="Number of cases that the slower probes take.")
 
     @property
     def folder(self) -> Path:

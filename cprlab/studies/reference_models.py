@@ -12,6 +12,7 @@ from torch import nn
 
 from cprlab.adapters.padded import Padded
 from cprlab.adapters.recbole import PADDING, Reference
+from cprlab.config import Names
 from cprlab.data import Sequences
 from cprlab.data.splits import FEWEST
 from cprlab.files import locked
@@ -26,20 +27,20 @@ Models = dict[tuple[str, bool, int], Recommender]  # by head, whether the fault 
 
 
 class FaultsConfig(StudyConfig):
-    """The parameters of a study, on one log.
+    """The parameters of a study, on one log."""
 
-    Attributes:
-        recent: the last interactions of each user that models are trained on as RecBole trains them; few, so that there
-            is padding, and because each target is a sample there.
-    """
-
-    data: str = "complete-journey-types"
-    recent: int = pydantic.Field(12, ge=FEWEST)
+    data: Names = ("complete-journey-types",)
+    recent: int = pydantic.Field(
+        12,
+        ge=FEWEST,
+        description="The last interactions of each user that models are trained on as RecBole trains them; few, so "
+        "that there is padding, and because each target is a sample there.",
+    )
 
     @pydantic.field_validator("data")
     @classmethod
-    def _one(cls, data: str) -> str:
-        if ";" in data:
+    def _one(cls, data: tuple[str, ...]) -> tuple[str, ...]:
+        if len(data) > 1:
             raise ValueError("the faults are measured on one log; run the notebook once for each")
         return data
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pydantic
+
 from cprlab.config import Config
 from cprlab.errors import ConfigError
 from cprlab.sweeps import Grid, Results, finished, run_trials
@@ -9,19 +11,12 @@ from cprlab.training.loop import Device
 
 
 class SummaryConfig(Config):
-    """The parameters of `notebooks/summary.ipynb`.
+    """The parameters of `notebooks/summary.ipynb`."""
 
-    Attributes:
-        grid: the fields of a `Grid`, as JSON.
-        device: where to train.
-        runs: the folder in which trained models are kept and found again.
-        train: train what is not there; otherwise only what is there counts.
-    """
-
-    grid: str
-    device: Device = "auto"
-    runs: str = "runs"
-    train: bool = True
+    grid: str = pydantic.Field(description="The fields of a `Grid`, as JSON.")
+    device: Device = pydantic.Field("auto", description="Where to train")
+    runs: str = pydantic.Field("runs", description="Folder where trained models are kept and found again.")
+    train: bool = pydantic.Field(True, description="Train what is not there; otherwise only what is there counts.")
 
     def asked(self) -> Grid:
         """Return the grid.

@@ -2,43 +2,34 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 import yaml
 
 from cprlab.catalogue import BUILTIN
 from cprlab.catalogue.local import located
+from cprlab.config import SEVERAL
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.loading.load import check_file
 from cprlab.sweeps.grid import Grid
 from cprlab.training.loop import Device
 
 LONGEST = 100_000  # characters of a settings file, which take a second to read
-ONE_OR_MORE = ("data", "encoder", "head", "notebooks")
 
 
 class SweepConfig(Grid):
-    """Settings of `cprlab sweep`. Paths become absolute, since workers may run in other folders.
+    """Settings of `cprlab sweep`. Paths become absolute, since workers may run in other folders."""
 
-    Attributes:
-        name: name of the sweep; the report goes to `reports/NAME`.
-        notebooks: numbered notebooks to run on the trained models, once per encoder.
-        device: where each worker trains.
-        runs: folder of trained models, which are reused.
-        out: the report's folder, if not `reports/NAME`.
-    """
-
-    name: str
-    notebooks: tuple[str, ...] = ()
-    device: Device = "auto"
-    runs: str = pydantic.Field("runs", validate_default=True)
-    out: str = ""
-
-    @pydantic.field_validator(*ONE_OR_MORE, mode="before")
-    @classmethod
-    def _one_is_enough(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    name: str = pydantic.Field(description="The sweep's name; the report goes to `reports/` and this name.")
+    notebooks: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
+        (), description="Numbered notebooks to run over the trained models, once for each encoder."
+    )
+    device: Device = pydantic.Field("auto", description="Where each worker trains")
+    runs: str = pydantic.Field(
+        "runs", validate_default=True, description="Folder where trained models are kept and found again."
+    )
+    out: str = pydantic.Field("", description="The report's folder, if it is to be another one.")
 
     @pydantic.field_validator("settings", mode="before")
     @classmethod

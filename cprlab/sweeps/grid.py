@@ -4,17 +4,18 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 
 from cprlab.catalogue import BUILTIN
+from cprlab.config import SEVERAL, Config
 from cprlab.data import Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.errors import ConfigError, suggestion
 from cprlab.loading import load_sequences
-from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
+from cprlab.models.names import canonical
 from cprlab.training import RunConfig, TrainingConfig
 from cprlab.training.loop import Precision
 
@@ -60,29 +61,48 @@ class Trial:
     config: RunConfig
 
 
-class Grid(Protocol):
-    """The runs of every combination of data, encoders, heads, settings and seeds.
+class Sized(Config):
+    """How much of each log is taken, and how long is trained."""
 
-    Attributes:
-        data: built-in logs, files or prepared folders.
-        size: how much of each log is used, and how long training is (see `SIZES`).
-        encoder: names of encoders.
-        head: names of heads; the others are compared with the first.
-        settings: values to try, by field of `TrainingConfig` or of the encoder; they override those of the size.
-        seeds: number of seeds, from 0.
-    """
+    size: SizeName = pydantic.Field("smoke", description="How much of each log is used, and how long training is")
+    users: int = pydantic.Field(0, ge=0, description="Sample this many users of each log (0: as the size says).")
+    epochs: int = pydantic.Field(0, ge=0, description="Maximum epochs (0: as the size says).")
 
-    data: tuple[str, ...] = ("complete-journey-types",)
-    size: SizeName = "smoke"
-    encoder: tuple[EncoderName, ...] = ("GRU4Rec",)
-    head: tuple[str, ...] = ("Softmax", "Softmax + CPR:100 + Mi")
-    settings: dict[str, tuple[Any, ...]] = pydantic.Field({})
-    seeds: int = pydantic.Field(1, ge=1)
+    @property
+    def sized(self) -> dict[str, Any]:
+        """These fields alone."""
+        return self.model_dump(include=set(Sized.model_fields))
+
+    @property
+    def own(self) -> dict[str, int]:
+        """Those that are asked for instead of the size's."""
+        return {name: value for name in ("users", "epochs") if (value := getattr(self, name))}
+
+    @property
+    def scale(self) -> Size:
+        """What the size stands for, with what is asked for instead."""
+        return Size(**(SIZES[self.size]._asdict() | self.own))
+
+
+class Grid(Protocol, Sized):
+    """The runs of every combination of data, encoders, heads, settings and seeds."""
+
+    data: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
+        ("complete-journey-types",), description="Built-in logs, imported data sets, files or prepared folders."
+    )
+    encoder: Annotated[tuple[EncoderName, ...], SEVERAL] = pydantic.Field(("GRU4Rec",), description="Encoders")
+    head: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
+        ("Softmax", "Softmax + CPR:100 + Mi"), description="Heads; the others are compared with the first."
+    )
+    settings: dict[str, tuple[Any, ...]] = pydantic.Field(
+        {}, description="Values by the name of a field of `TrainingConfig` or the encoder; they override the size's."
+    )
+    seeds: int = pydantic.Field(1, ge=1, description="Number of seeds, from 0.")
 
     @pydantic.field_validator("head")
     @classmethod
     def _canonical(cls, head: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(parse_head(name)) for name in head)
+        return canonical(head)
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Grid":
@@ -105,7 +125,7 @@ class Grid(Protocol):
         Raises:
             DataError: a log cannot be read, or is too short to be split.
         """
-        users, recent = SIZES[self.size][:2]
+        users, recent = self.scale[:2]
         logs = {}
         for name in self.data:
             sequences = load_sequences(name, **self.protocol)
@@ -134,7 +154,7 @@ class Grid(Protocol):
         return trials
 
     def _config(self, labels: dict[str, Any]) -> RunConfig:
-        size = SIZES[self.size]
+        size = self.scale
         training = {"epochs": size.epochs, "batch_size": size.batch_size, "precision": size.precision}
         encoder: dict[str, Any] = {}
         kind = CONFIGS[labels["encoder"]]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cprlab.adapters.padded import Padded
-from cprlab.data import InteractionLog, Sequences, load_prepared, save_prepared, thin_repeats
+from cprlab.data import Columns, InteractionLog, Sequences, load_prepared, save_prepared, thin_repeats
 from cprlab.data.sequences import Split
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
@@ -32,7 +32,7 @@ def a_log(users, column="basket"):
     ]
     frame = pd.DataFrame(rows, columns=["user", "item", "time", "basket"])
     return InteractionLog.from_frame(frame.drop(columns="basket"), "log", ties="file") if column == "time" else (
-        InteractionLog.from_frame(frame.drop(columns="time"), "log", basket="basket", ties="file")
+        InteractionLog.from_frame(frame.drop(columns="time"), "log", Columns(basket="basket"), ties="file")
     )  # fmt: skip
 
 

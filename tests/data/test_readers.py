@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import InteractionLog, Sequences, load_prepared
+from cprlab.data import Columns, InteractionLog, Sequences, load_prepared
 from cprlab.data.log import candidates
 from cprlab.data.times import show_time
 from cprlab.errors import DataError
@@ -154,13 +154,13 @@ def test_ids_of_every_type_are_kept_in_memory_and_on_disk(tmp_path, monkeypatch,
     pq.write_table(pa.table({"user_id": [1] * 24, "item_id": COLUMNS[kind], "name": COLUMNS[kind]}), path)
     own = COLUMNS[kind].to_pylist() if kind != "nanoseconds" else COLUMNS[kind].to_pandas().tolist()
     for title in ("", "name"):
-        expected = Sequences.from_log(load_log(path, title=title))
+        expected = Sequences.from_log(load_log(path, Columns(title=title)))
         assert (
             expected.item_ids[expected.items].astype(object).tolist()
             == np.array(pd.Series(own)).astype(object).tolist()
         )
         assert len(set(expected.titles)) == len(set(map(str, own)))
-        prepared = prepare(path, tmp_path / "prepared", title=title)
+        prepared = prepare(path, tmp_path / "prepared", Columns(title=title))
         assert_same_sequences(prepared, expected)
 
 
@@ -259,7 +259,7 @@ def test_names_are_known_however_they_are_spelled():
 def test_rows_of_a_basket_follow_each_other_at_its_earliest_time(rows):
     frame = pd.DataFrame(rows, columns=["user", "item", "time", "order"])
     for timed in (True, False):
-        log = InteractionLog.from_frame(frame if timed else frame.drop(columns="time"), basket="order")
+        log = InteractionLog.from_frame(frame if timed else frame.drop(columns="time"), columns=Columns(basket="order"))
         expected, times, baskets = [], [], []
         for user in dict.fromkeys(row[0] for row in rows):
             own = [row for row in rows if row[0] == user]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cprlab.catalogue import BUILTIN
-from cprlab.data import InteractionLog, Sequences
+from cprlab.data import Columns, InteractionLog, Sequences
 from cprlab.data.ties import BACKWARDS, SORTED, keys, one_way, ranked
 from cprlab.errors import ConfigError, DataError
 from cprlab.loading import load_log, load_sequences, prepare
@@ -64,7 +64,7 @@ ROWS = st.lists(st.tuples(*(st.integers(0, most) for most in (2, 5, 3, 3, 2))), 
 @given(ROWS, st.sampled_from(["file", "shuffle"]))
 def test_rows_have_the_order_of_their_keys(rows, ties):
     frame = pd.DataFrame(rows, columns=["user", "item", "time", "basket", "position"])
-    log = InteractionLog.from_frame(frame, basket="basket", ties=ties)
+    log = InteractionLog.from_frame(frame, columns=Columns(basket="basket"), ties=ties)
     order = "file" if ties == "file" else "shuffled"
     assert as_triples(log) == by_hand(rows, order)
     log = InteractionLog.from_frame(frame.drop(columns="basket"), ties=ties)
@@ -170,7 +170,7 @@ def test_a_column_of_positions_is_the_order_within_ties_or_else_of_the_rows():
         assert log.notes == (f"No column looks like a time; the column {name!r} gives the order instead.",)
         assert log.times is not None
         baskets = rows.assign(basket=rows["timestamp"]).sort_values("timestamp", kind="stable")
-        log = InteractionLog.from_frame(baskets.drop(columns="timestamp"), basket="basket")
+        log = InteractionLog.from_frame(baskets.drop(columns="timestamp"), columns=Columns(basket="basket"))
         assert by_user(log) == expected
     words = mixed_up.assign(add_to_cart_order="first")
     plain = mixed_up.drop(columns="add_to_cart_order")
@@ -198,9 +198,9 @@ def test_a_prepared_log_has_the_same_order(tmp_path_factory, rows, ties, baskets
     frame = frame.drop(columns=random.choice([[], ["position"], ["time"], ["time", "position"]]))
     folder = tmp_path_factory.mktemp("log")
     frame.to_csv(folder / "log.csv", index=False)
-    settings = {"ties": ties} | ({"basket": "basket"} if baskets else {})
-    expected = Sequences.from_log(load_log(folder / "log.csv", **settings))
-    assert_same_sequences(prepare(folder / "log.csv", folder / "prepared", **settings), expected)
+    columns = Columns(basket="basket" if baskets else "")
+    expected = Sequences.from_log(load_log(folder / "log.csv", columns, ties=ties))
+    assert_same_sequences(prepare(folder / "log.csv", folder / "prepared", columns, ties=ties), expected)
 
 
 def test_words_late_in_a_column_of_positions_are_found_by_both_ways(tmp_path, monkeypatch):
@@ -241,7 +241,7 @@ def test_the_setting_reaches_reports_and_grids_and_is_refused_where_it_is_none(t
     assert "keep the order of the file." in " ".join(of_grid.notes)
     bad: Any = "files"
     for wrong in (lambda: load_log(path, ties=bad), lambda: prepare(path, tmp_path / "p", ties=bad)):
-        with pytest.raises(ConfigError, match="Unknown order of ties 'files': did you mean 'file'"):
+        with pytest.raises(ConfigError, match="Unknown ties 'files': did you mean 'file'"):
             wrong()
     with pytest.raises(ConfigError, match="Unknown ties 'files'"):
         ReportConfig(ties="files")

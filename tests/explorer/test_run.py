@@ -60,7 +60,7 @@ def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, t
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             exec(cell.source, parameters)
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    app = explore(ExplorerConfig(**{name: parameters[name] for name in ExplorerConfig.model_fields}))
+    app = explore(ExplorerConfig.of(parameters))
     assert app.state == ExplorerState(**STATE)
     assert parameters["runs"] == str(folder / "runs")
     assert parameters["data"] == "complete-journey-types"  # a name, not a file

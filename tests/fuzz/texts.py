@@ -93,7 +93,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
 
     def plain() -> dict[str, Any]:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        several = {name: _several(given[name]) for name in ("data", "encoder", "head", "notebooks") if name in given}
+        several = {name: _names(given[name]) for name in ("data", "encoder", "head", "notebooks") if name in given}
         settings = {name: _several(values) for name, values in given.get("settings", {}).items()}
         full: dict[str, Any] = {
             "data": ["complete-journey-types"],
@@ -101,6 +101,8 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
             "encoder": ["GRU4Rec"],
             "head": ["Softmax", "Softmax + CPR:100 + Mi"],
             "seeds": 1,
+            "users": 0,
+            "epochs": 0,
             "split": "leave-one-out",
             "ties": "auto",
             "max_len": 0,
@@ -113,12 +115,16 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
         full["data"] = [name if name in BUILTIN else str(Path(name).absolute()) for name in full["data"]]
         full["name"] = full["name"].decode() if isinstance(full["name"], bytes) else full["name"]
         full["runs"] = str(Path(full["runs"]).absolute())
-        full["seeds"] = int(full["seeds"])
+        full |= {name: int(full[name]) for name in ("seeds", "users", "epochs")}
         full["head"] = [" ".join(name.split()) for name in full["head"]]
         parts = (full["data"], full["encoder"], full["head"], *settings.values())
         return {"trials": int(np.prod([*map(len, parts)])) * full["seeds"]} | full
 
     return Case(read, plain, ["sweep", str(path)])
+
+
+def _names(value: Any) -> list:
+    return [name.strip() for name in value.split(";") if name.strip()] if isinstance(value, str) else value
 
 
 def _several(value: Any) -> list:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cprlab import cli
+from cprlab.data import Columns
 from cprlab.errors import DataError, visible
 from cprlab.loading.check import check
 from tests.data.test_log import write
@@ -24,7 +25,7 @@ def table(**changes):
 
 def checked(tmp_path, frame, **columns):
     frame.to_csv(tmp_path / "log.csv", index=False)
-    return check(tmp_path / "log.csv", **columns)
+    return check(tmp_path / "log.csv", Columns(**columns))
 
 
 def facts_of(found):

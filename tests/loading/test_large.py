@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import Sequences, load_prepared, readers
+from cprlab.data import Columns, Sequences, load_prepared, readers
 from cprlab.data.splits import SplitBy
 from cprlab.errors import DataError
 from cprlab.loading import load_log, load_sequences, prepare
@@ -74,14 +74,14 @@ def test_a_prepared_log_is_the_one_made_in_memory(tmp_path_factory, table, endin
     path = folder / f"log.{ending}"
     write_table(table, path)
     settings: dict[str, Any] = {"max_len": max_len, "min_interactions": min_interactions, "split": split}
-    columns: dict[str, Any] = {"basket": "order" if "order" in table else ""}
+    columns = Columns(basket="order" if "order" in table else "")
     try:
-        expected = Sequences.from_log(load_log(path, **columns), **settings)
+        expected = Sequences.from_log(load_log(path, columns), **settings)
     except DataError as error:  # the temporal split is not always possible
         with pytest.raises(DataError, match=re.escape(str(error))):
-            prepare(path, folder / "prepared", **columns, **settings)
+            prepare(path, folder / "prepared", columns, **settings)
         return
-    prepared = prepare(path, folder / "prepared", **columns, **settings)
+    prepared = prepare(path, folder / "prepared", columns, **settings)
     assert_same_sequences(prepared, expected)
     assert isinstance(prepared.items, np.memmap)
     assert sorted(path.name for path in folder.iterdir()) == [f"log.{ending}", "prepared"]
@@ -158,9 +158,9 @@ def test_titles_beside_an_inter_file_go_before_its_own_and_a_named_column_before
     path = write(tmp_path, "\n".join(["user_id:token\titem_id:token\ttitle:token", *rows]), "films.inter")
     write(tmp_path, "item_id:token\tmovie_title:token_seq\n2\tHeat\n", "films.item")
     for title in ("", "title"):
-        expected = Sequences.from_log(load_log(path, title=title))
+        expected = Sequences.from_log(load_log(path, Columns(title=title)))
         assert ("Heat" in expected.titles) == (not title)
-        assert_same_sequences(prepare(path, tmp_path / "prepared", title=title), expected)
+        assert_same_sequences(prepare(path, tmp_path / "prepared", Columns(title=title)), expected)
 
 
 @pytest.mark.parametrize(("text", "said"), BAD)
@@ -209,7 +209,7 @@ def test_what_cannot_be_prepared_is_refused_in_a_sentence(tmp_path):
         ({"max_len": 2**31}, r"both below 2\^31; got 5 and 2147483648"),
         ({"min_interactions": 2**31}, r"both below 2\^31"),
         ({"min_interactions": 10}, "the longest history has 9"),
-        ({"item": "product"}, "has no column 'product'"),
+        ({"columns": Columns(item="product")}, "has no column 'product'"),
     ]
     for changes, said in refused:
         with pytest.raises(DataError, match=said):
@@ -257,11 +257,11 @@ def test_chunks_of_parquet_are_not_kept_in_memory(tmp_path, monkeypatch):
 
 def test_data_are_a_name_a_file_or_a_prepared_folder(tmp_path):
     path = write(tmp_path, "who,item_id\na,1\na,2\na,3\na,4\na,5\n" + "b,1\n" * 4)
-    prepared = prepare(path, tmp_path / "prepared", user="who")
-    assert_same_sequences(load_sequences(path, user="who"), prepared)
+    prepared = prepare(path, tmp_path / "prepared", Columns(user="who"))
+    assert_same_sequences(load_sequences(path, Columns(user="who")), prepared)
     assert_same_sequences(load_sequences(tmp_path / "prepared"), prepared)
     with pytest.raises(DataError, match="prepared is a prepared log, whose columns and order are fixed"):
-        load_sequences(tmp_path / "prepared", user="who")
+        load_sequences(tmp_path / "prepared", Columns(user="who"))
     with pytest.raises(DataError, match="is not a complete prepared log"):
         load_sequences(tmp_path)
     with pytest.raises(DataError, match="is not a file"):

@@ -44,7 +44,7 @@ def test_the_folder_holds_the_page_the_numbers_and_the_notebook(probed):
 
 def test_the_numbers_are_those_of_the_probes(probed):
     config, folder = probed
-    run = Run.load(config.models.split("; ")[0])
+    run = Run.load(config.models[0])
     sequences = config.sequences()
     told = read(folder)["models"]["GRU4Rec, Softmax"]
     cases = evaluate(run.recommender, sequences)
@@ -68,7 +68,7 @@ def test_a_second_probe_replaces_the_first_with_the_same_numbers_and_nothing_els
     with pytest.raises(DataError, match="other files"):
         run_probe(config, folder.parent / "out")  # the report's
     with pytest.raises(DataError, match="holds the report on"):
-        run_probe(config.but(models=config.models.split("; ")[0]), folder)
+        run_probe(config.but(models=config.models[0]), folder)
 
 
 ONE_STATE = {"n_facet_context": 0, "n_facet_reranker": 0, "n_facet_emb": 0}
@@ -172,7 +172,7 @@ def test_pictures_are_of_the_strongest_cases():
 
 def test_models_that_cannot_be_probed_are_refused_in_a_sentence(probed, report, tmp_path):
     config, _ = probed
-    run = config.models.split("; ")[0]
+    run = config.models[0]
     own = config.sequences()
     other = own.sample(50)
     with pytest.raises(DataError, match=rf"other data .*{own.fingerprint}.*{other.fingerprint}"):

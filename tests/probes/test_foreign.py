@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 from torch import nn
 
 from cprlab.adapters.recbole import load
+from cprlab.data import Columns
 from cprlab.errors import ConfigError, DataError
 from cprlab.probes import copy_probability, from_recbole, from_rectools
 
@@ -161,7 +162,7 @@ def test_other_columns_and_files_without_cases(tmp_path):
     frame["name"] = "The " + frame["what"]
     path = tmp_path / "log.csv"
     frame.to_csv(path, index=False)
-    snapshot = from_recbole(model, path, user="who", item="what", time="when", title="name")
+    snapshot = from_recbole(model, path, Columns(user="who", item="what", time="when", title="name"))
     assert (snapshot.targets + 1).tolist() == [target for _, target in cases]
     assert snapshot.titles.tolist() == [f"The {token}" for token in TOKENS]
     with pytest.raises(DataError, match="no column looks like the user"):

@@ -58,6 +58,7 @@ def test_a_gain_is_followed_from_the_first_round_to_the_last(table):
 def test_a_simulation_is_kept_and_found_again(tmp_path, monkeypatch):
     monkeypatch.setitem(feedback.SCALES, "smoke", feedback.Scale(12, 30, 2, 2, 1, 8, 4))
     study = feedback.FeedbackConfig(heads="Softmax", device="cpu", runs=str(tmp_path), seeds=2)
+    assert study.but(users=9, epochs=4).simulated == feedback.Scale(9, 30, 2, 2, 4, 8, 4)
     worlds = {"one": study.population(consumables=1.0), "other": study.population(consumables=0.0)}
     table = study.run(worlds)
     assert table.groupby(["world", "head", "seed"]).ngroups == 2 * 3 * 2

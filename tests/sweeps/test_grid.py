@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from cprlab.errors import ConfigError, DataError
@@ -50,6 +51,14 @@ def test_a_size_decides_how_long_is_trained_and_settings_override_it(size):
     (trial,) = Grid(size=size, head=("Softmax",), settings={"epochs": (7,), "hidden": (16,)}).trials()
     assert trial.config.training == training.but(epochs=7)
     assert trial.config.encoder == GRU4RecConfig(hidden=16)
+
+
+def test_users_and_epochs_that_are_asked_for_go_before_the_sizes(files):
+    grid = Grid(data=(str(files / "long.csv"),), size="smoke", head=("Softmax",), users=30, epochs=5)
+    (trial,), (log,) = grid.trials(), grid.logs().values()
+    size = SIZES["smoke"]
+    assert (trial.config.training.epochs, trial.config.training.batch_size, log.n_users) == (5, size.batch_size, 30)
+    assert np.diff(log.offsets).max() == size.recent
 
 
 def test_a_setting_in_text_is_the_number_that_it_means():
