@@ -152,6 +152,7 @@ def test_a_figure_of_a_strangers_report_is_written_into_the_folder(tmp_path, mon
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.ipynb"]
 
 
+@pytest.mark.slow
 def test_the_installed_command_works():
     command = Path(sys.executable).with_name("cprlab")
     done = subprocess.run([command, "report", "--seed", "-1"], capture_output=True, text=True, check=False)

@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.browser import needs_browser, open_page
-
-pytestmark = needs_browser
+from tests.browser import open_page
 
 STATIC = Path(__file__).parents[2] / "cprlab" / "explorer" / "static"
 SCRIPTS = "".join((STATIC / name).read_text() for name in ("base.js", "map.js"))
