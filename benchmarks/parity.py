@@ -16,9 +16,10 @@ TABLES = {"reference_heads": "Full histories", "reference_padded": "Short histor
 FIDELITIES: tuple[Fidelity, ...] = ("reference", "corrected")
 HEADING = """# Parity with RecBole
 
-`python benchmarks/parity.py > docs/parity.md`. Probabilities over all items, in float64. *reference*: the largest
-absolute difference to what RecBole 1.2.1 computed. *corrected*: the largest difference to the same once its faults are
-mended ([method.md](method.md) lists them). In the first table all histories are full; in the second some are short."""
+Made by `python benchmarks/parity.py > docs/parity.md`. The tables compare probabilities over all items, in float64.
+*reference* is the largest absolute difference from what RecBole 1.2.1 computed. *corrected* is the largest difference
+from it when RecBole's faults are fixed ([method.md](method.md) lists them). In the first table all histories are full;
+in the second some are short."""
 
 
 def table(file: Path) -> None:
