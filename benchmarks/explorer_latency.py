@@ -28,7 +28,7 @@ import torch
 
 from cprlab.loading import load_sequences
 from cprlab.evaluation import evaluate
-from cprlab.explorer import Explorer
+from cprlab.explorer import App, Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot
 from cprlab.subjects import Subject
@@ -42,7 +42,7 @@ for head in ("Softmax + CPR:100 + Mi", "Softmax + CPR:20,100,500 + Mi"):
     snapshot = Snapshot.from_sequences(model, sequences)
     cases = evaluate(model, sequences)
     subjects.append(Subject(head, snapshot, cases, True, model, users, sequences.user_ids[users]))
-Explorer(subjects, data="complete-journey")
+App(Explorer(subjects, data="complete-journey"))
 """
 HEADING = """# Latency of the explorer: from a click to the painted bars
 

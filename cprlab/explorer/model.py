@@ -186,7 +186,7 @@ class Model:
             self.ordered,
         )
 
-    def case(self, case: int, history: Codes, state: np.ndarray | None = None) -> Snapshot:
+    def edited(self, case: int, history: Codes, state: np.ndarray | None = None) -> Snapshot:
         """Return a Snapshot of one case with another history, and maybe another hidden state, for the probes."""
         return replace(
             self.snapshot,
@@ -204,7 +204,7 @@ class Model:
         return setting.scale * (state + setting.toward * (mean - state) + np.linalg.norm(state) * along)
 
     def _find_copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
-        return copying_states(self.case(case, history), progress=False, radius=self.radius)[0]
+        return copying_states(self.edited(case, history), progress=False, radius=self.radius)[0]
 
 
 def _owners(parts: Parts) -> np.ndarray:

@@ -9,7 +9,7 @@ import nbformat
 from cprlab.catalogue import BUILTIN
 from cprlab.catalogue.local import located
 from cprlab.errors import DataError
-from cprlab.explorer.app import ExplorerConfig, explore
+from cprlab.explorer.explorer import ExplorerConfig, opened
 from cprlab.explorer.serve import address, check_port, serve
 from cprlab.explorer.state import ExplorerState
 from cprlab.pages.run import parameterised, publish, refuse_to_overwrite
@@ -31,7 +31,7 @@ def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
         CprlabError: a parameter, a model, the data, the state or the port is not usable.
     """
     check_port(port)
-    explore(config)
+    opened(config)
     with tempfile.TemporaryDirectory(prefix="cprlab-explorer-") as folder:
         notebook = Path(folder) / NOTEBOOK
         nbformat.write(parameterised(NOTEBOOK, dict(_anywhere(config))), notebook)

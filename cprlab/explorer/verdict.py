@@ -50,7 +50,7 @@ def case_verdict(model: Model, case: int, history: Codes, state: np.ndarray) -> 
         history: item codes, oldest first.
         state: (d,) the hidden state that the model has for them.
     """
-    one = model.case(case, history, state)
+    one = model.edited(case, history, state)
     copying = separable(one, one.distinct, progress=False)[0]
     yield
     # A state that ranks the history lowest is the negative of one that ranks it highest where biases are negated.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cprlab.evaluation import evaluate
-from cprlab.explorer import Explorer
+from cprlab.explorer import App, Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import HeldOut, Snapshot, copy_probability
 from cprlab.subjects import Subject
@@ -75,7 +75,7 @@ def counting(sequences):
 
 @pytest.fixture
 def app(subject):
-    return Explorer([subject(), subject("Softmax + CPR:5,10 + Mi")], data="random")
+    return App(Explorer([subject(), subject("Softmax + CPR:5,10 + Mi")], data="random"))
 
 
 def moved(app, place=0, **changes):
@@ -85,4 +85,4 @@ def moved(app, place=0, **changes):
 
 
 def log_probs(app, history=HISTORY):
-    return [model.recommender.log_probs([list(history)])[0] for model in app.models]
+    return [model.recommender.log_probs([list(history)])[0] for model in app.shown.models]

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from tests.browser import open_page
-from tests.explorer.page import (
+from tests.explorer.fake import (
     DARK,
     HOSTILE,
     acts,

@@ -14,7 +14,7 @@ from cprlab.models import ablated, parse_head
 from cprlab.pages.run import find_notebook
 from tests.browser import open_page
 from tests.conftest import random_log
-from tests.explorer.page import HOSTILE
+from tests.explorer.fake import HOSTILE
 from tests.jupyter import jupyterlab, run_all, voila
 
 IN_VOILA_TOO = {  # which opens a page, sends it bytes and loads it again in its own ways

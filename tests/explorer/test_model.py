@@ -282,10 +282,10 @@ def test_ties_count_against_an_item_and_the_lowest_code_is_shown_first():
 
 def test_a_case_for_the_probes_has_the_edits(subject):
     model = Model(subject())
-    one = model.case(3, EDITED, np.arange(6.0))
+    one = model.edited(3, EDITED, np.arange(6.0))
     assert len(one) == 1
     assert one.histories[0].tolist() == EDITED
     assert one.states.tolist() == [list(range(6))]
     assert one.targets.tolist() == [model.snapshot.targets[3]]
-    assert model.case(3, list(range(30))).histories[0].tolist() == list(range(10, 30))
-    close(model.case(3, EDITED).states[0], model.snapshot.states[3])
+    assert model.edited(3, list(range(30))).histories[0].tolist() == list(range(10, 30))
+    close(model.edited(3, EDITED).states[0], model.snapshot.states[3])

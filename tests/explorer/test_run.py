@@ -11,7 +11,7 @@ import pytest
 
 from cprlab import cli
 from cprlab.errors import ConfigError
-from cprlab.explorer import ExplorerConfig, ExplorerState, case, explore, run, tables
+from cprlab.explorer import ExplorerConfig, ExplorerState, explore, opened, page, run, tables
 from cprlab.plots import item_map
 
 STATE = {"models": ["my_model.npz"], "settings": [{"temperature": 2}], "case": 3, "history": [2, 5]}
@@ -36,8 +36,8 @@ def command(monkeypatch, capsys, *arguments):
     return stopped.value.code, capsys.readouterr()
 
 
-def opened(state=""):
-    return explore(ExplorerConfig(models="my_model.npz", histories="my_cases.parquet", state=state))
+def shown(state=""):
+    return opened(ExplorerConfig(models="my_model.npz", histories="my_cases.parquet", state=state))
 
 
 def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, tmp_path_factory, monkeypatch, capsys):
@@ -116,21 +116,21 @@ def test_what_a_case_page_shows_of_an_empty_history_and_of_one_that_holds_everyt
         (STATE | {"history": []}, "The history is empty"),
         (STATE | {"case": 11, "history": None}, "holds every item there is"),
     ):
-        app = opened(json.dumps(state))
-        case.finish(app)
-        assert said in case.about(app)
+        app = shown(json.dumps(state))
+        page.finish(app)
+        assert said in page.about(app)
         assert tables.inseparable(app).empty
-        table, note = case.picture(app)
-        assert item_map(table, note, case.title(app)).data
+        table, note = page.picture(app)
+        assert item_map(table, note, page.title(app)).data
 
 
 def test_the_map_has_all_items_once_or_evenly_drawn_ones_and_says_so(folder, monkeypatch):
-    app = opened(json.dumps(STATE | {"k": 1}))
-    table, note = case.picture(app)
+    app = shown(json.dumps(STATE | {"k": 1}))
+    table, note = page.picture(app)
     assert sorted(table.loc[table["item"] >= 0, "item"]) == list(range(9))
     assert "drawn" not in note
-    monkeypatch.setattr(case, "OTHERS", 2)
-    table, note = case.picture(app)
+    monkeypatch.setattr(page, "OTHERS", 2)
+    table, note = page.picture(app)
     others = (table["kind"] == "other").sum()
     assert 0 < others <= 2
     assert f"{others} of " in note
@@ -138,13 +138,13 @@ def test_the_map_has_all_items_once_or_evenly_drawn_ones_and_says_so(folder, mon
 
 def test_cases_that_cannot_be_copied_are_looked_for_before_they_are_listed(folder):
     preset = {"query": {"preset": "cannot be copied by one hidden state"}}
-    app = opened(json.dumps(STATE | preset))
-    assert case.listed(app).empty
-    case.finish(app)
-    assert set(case.listed(app).get("copyable", [])) <= {"no"}
-    assert (app.cases.table["copyable"][:11] != "").all()
-    assert "copyable" in case.listed(app)
-    assert "copyable" not in case.listed(opened(json.dumps(STATE)))
+    app = shown(json.dumps(STATE | preset))
+    assert page.listed(app).empty
+    page.finish(app)
+    assert set(page.listed(app).get("copyable", [])) <= {"no"}
+    assert (app.choices.table["copyable"][:11] != "").all()
+    assert "copyable" in page.listed(app)
+    assert "copyable" not in page.listed(shown(json.dumps(STATE)))
 
 
 def test_a_state_is_read_as_it_stands_or_from_a_file(folder):

@@ -1,12 +1,12 @@
 """The explorer's front end on a page without a kernel: a model object that records what is sent, and made messages."""
 
-import json
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
 from playwright.sync_api import Page
 
-from cprlab.explorer.frontend import script, style
+from cprlab.explorer import frontend
 from cprlab.explorer.payload import POST
 from cprlab.models import PARTS
 
@@ -17,6 +17,8 @@ HOSTILE = [
     "W" * 10_000,
     "a\x00b\x1b &amp; \"quoted\" 'title'",
 ]
+STATIC = Path(frontend.__file__).parent / "static"
+MODULES = "http://localhost/static"  # where `serve_modules` answers
 MODELS = ["SASRec", "GRU4Rec", "MF", "a foreign model"]
 DARK = """<style>:root {--jp-layout-color1: #111; --jp-layout-color2: #2a2a2a; --jp-border-color2: #555;
 --jp-content-font-color1: #f0f0f0; --jp-content-font-color2: #b8b8b8;
@@ -151,15 +153,26 @@ def titles(first: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def open_explorer(page: Page, folder: Path, width: int = 1280, head: str = "") -> None:
-    """Render the widget; it waits for its messages."""
-    load = f"import('data:text/javascript;base64,' + btoa(unescape(encodeURIComponent({json.dumps(script())}))))"
-    html = f"""<!doctype html><meta charset="utf-8"><title>explorer</title>{head}<style>{style()}</style>
+def serve_modules(page: Page) -> None:
+    """Let a page import each file of the front end as it is, from `MODULES`."""
+    page.route(
+        f"{MODULES}/*.js",
+        lambda route: route.fulfill(
+            path=STATIC / Path(route.request.url).name,
+            headers={"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"},
+        ),
+    )
+
+
+def open_explorer(page: Page, folder: Path, width: int = 1280, head: str = "", module: str = "") -> None:
+    """Render the widget, of the joined script or of a module's address; it waits for its messages."""
+    module = module or f"data:text/javascript;base64,{b64encode(frontend.script().encode()).decode()}"
+    html = f"""<!doctype html><meta charset="utf-8"><title>explorer</title>{head}<style>{frontend.style()}</style>
 <body style="margin:0"><div id="place"></div><script>{MODEL}</script></body>"""
     (folder / "page.html").write_text(html, encoding="utf-8")
     page.set_viewport_size({"width": width, "height": 1000})
     page.goto((folder / "page.html").as_uri())
-    page.evaluate(f"{load}.then((module) => {{ window.explorer = module.default }})")
+    page.evaluate("(module) => import(module).then((module) => { window.explorer = module.default ?? module })", module)
     page.evaluate("() => { window.dispose = explorer.render({model, el: document.getElementById('place')}) }")
     page.wait_for_selector(".cprlab-explorer")
 

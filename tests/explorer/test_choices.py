@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 
 from cprlab.errors import ConfigError
-from cprlab.explorer.cases import AT_ONCE, Cases
+from cprlab.explorer.choices import AT_ONCE, Choices
 from cprlab.explorer.model import Model
 from cprlab.explorer.state import PRESETS, Query
 from cprlab.probes import copy_probability
@@ -25,7 +25,7 @@ def models(subject):
 
 @pytest.fixture
 def cases(models, subject):
-    return Cases(models, subject().user_ids)
+    return Choices(models, subject().user_ids)
 
 
 def test_a_row_says_what_each_model_does_with_a_case(cases, models):
@@ -133,7 +133,7 @@ def test_a_history_of_every_item_has_no_certificate(foreign):
     one = foreign()
     histories = [*one.snapshot.histories[:2], np.arange(one.snapshot.n_items)]
     snapshot = replace(one.snapshot.take(np.arange(3)), histories=histories)
-    cases = Cases([Model(replace(one, held_out=snapshot, cases=copy_probability(snapshot)))], None)
+    cases = Choices([Model(replace(one, held_out=snapshot, cases=copy_probability(snapshot)))], None)
     assert list(cases.certify()) == [2]
     assert [bool(outcome) for outcome in cases.table["copyable"]] == [True, True, False]
     assert cases.table["user"].tolist() == [""] * 3
@@ -143,7 +143,7 @@ def test_of_models_that_read_different_lengths_the_longest_history_is_shown(mode
     one = subject()
     short = replace(one.snapshot, histories=[history[-3:] for history in one.snapshot.histories])
     other = replace(one, held_out=short, cases=copy_probability(short))
-    assert [h.tolist() for h in Cases([Model(other), Model(one)], None).histories] == [
+    assert [h.tolist() for h in Choices([Model(other), Model(one)], None).histories] == [
         h.tolist() for h in one.snapshot.histories
     ]
 
@@ -159,6 +159,6 @@ def test_models_of_different_logs_are_refused(models, subject):
         fewer,
     ):
         with pytest.raises(ConfigError, match=r"Softmax, seed 0 are not of one log.*with the same --users"):
-            Cases([models[0], Model(other)], None)
+            Choices([models[0], Model(other)], None)
     strings = replace(one.snapshot, item_ids=one.snapshot.item_ids.astype(str))
-    Cases([models[0], Model(replace(one, held_out=strings))], None)
+    Choices([models[0], Model(replace(one, held_out=strings))], None)

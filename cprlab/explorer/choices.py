@@ -1,4 +1,4 @@
-"""Cases: the table of test cases from which one is chosen, and the certificates that come in while nobody waits."""
+"""Choices: the table of test cases from which one is chosen, and the certificates that come in while nobody waits."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ SHOWN = 50  # rows of the table on the page; many more make every click slower
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-class Cases:
+class Choices:
     """All test cases of the models, which are of one log.
 
     Attributes:

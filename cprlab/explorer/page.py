@@ -1,4 +1,4 @@
-"""What a page on a single case shows that needs more than a table of the Explorer's, and the numbers behind it."""
+"""What a page on a single case shows that needs more than a table, and the numbers behind it."""
 
 import time
 
@@ -7,7 +7,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError
-from cprlab.explorer.app import Explorer, ExplorerConfig
+from cprlab.explorer import tables
+from cprlab.explorer.explorer import Explorer, ExplorerConfig
 from cprlab.explorer.state import UNCOPYABLE
 from cprlab.numbers import as_text, write_numbers
 
@@ -16,77 +17,76 @@ OTHERS = 10_000  # items of a map's background; a browser draws more of them slo
 POLL = 0.2  # seconds
 
 
-def finish(app: Explorer) -> None:
+def finish(shown: Explorer) -> None:
     """Do what the widget does while nobody waits, as far as the views show it: verdict, certificates."""
-    for _ in app.verdict():
-        pass
-    if app.state.query.preset == UNCOPYABLE:
-        with tqdm(total=len(app.cases.targets), desc="certificates", unit=" cases") as bar:
-            for done in app.cases.certify():
+    tables.verdict(shown)
+    if shown.state.query.preset == UNCOPYABLE:
+        with tqdm(total=len(shown.choices.targets), desc="certificates", unit=" cases") as bar:
+            for done in shown.choices.certify():
                 bar.update(done - bar.n)
 
 
-def title(app: Explorer) -> str:
+def title(shown: Explorer) -> str:
     """Return a figure's title: whose case it is, and what comes next."""
-    user = app.cases.users[app.state.case]
-    return f"{f'User {user}' if user else f'Case {app.state.case:,}'} next takes {app.titles[app.target]}"
+    user = shown.choices.users[shown.state.case]
+    return f"{f'User {user}' if user else f'Case {shown.state.case:,}'} next takes {shown.titles[shown.target]}"
 
 
-def about(app: Explorer) -> str:
+def about(shown: Explorer) -> str:
     """Return as Markdown whose case it is, what was done to it, and what the verdicts are."""
-    case, items, length = app.state.case, app.titles, len(app.history)
-    user = as_text(app.cases.users[case])
+    case, items, length = shown.state.case, shown.titles, len(shown.history)
+    user = as_text(shown.choices.users[case])
     said = f"**Case {case:,}{f', user {user}' if user else ''}.** The history has {length:,} items"
-    said += " and was edited" if app.state.history is not None else ""
-    said += f". The next item is **{as_text(items[app.target])}**, which is "
-    said += "among them. " if app.target in app.history else "new. "
-    longest = max(model.max_len for model in app.models)
+    said += " and was edited" if shown.state.history is not None else ""
+    said += f". The next item is **{as_text(items[shown.target])}**, which is "
+    said += "among them. " if shown.target in shown.history else "new. "
+    longest = max(model.max_len for model in shown.models)
     if length > longest:
         said += f"The models read the last {longest} items. "
-    said += f"The fingerprint of the data is {app.models[0].fingerprint}. "
-    return said + as_text(app.sentence())
+    said += f"The fingerprint of the data is {shown.models[0].fingerprint}. "
+    return said + as_text(shown.sentence())
 
 
-def heads(app: Explorer) -> dict[str, list[str]]:
+def heads(shown: Explorer) -> dict[str, list[str]]:
     """Return by model, in lines, its name, its present head if it was switched, and what its prediction comes to."""
     told = {}
-    for model, setting, prediction in zip(app.models, app.state.settings, app.predicted(), strict=True):
+    for model, setting, prediction in zip(shown.models, shown.state.settings, shown.predicted(), strict=True):
         told[model.name] = [model.name, f"now {setting.head}"] if setting.head else [model.name]
         if prediction:
-            known = prediction.outcome(app.target)
+            known = prediction.outcome(shown.target)
             copied = "gives no probabilities" if model.ordered else f"copy probability {known['copy']:.1%}"
             told[model.name].append(f"{copied}, ★ at rank {known['rank']:,}")
     return told
 
 
-def listed(app: Explorer) -> pd.DataFrame:
+def listed(shown: Explorer) -> pd.DataFrame:
     """Return the first cases that the state's query lists."""
-    found = app.table("cases")
-    if not app.cases.table["copyable"].any():
+    found = tables.cases(shown)
+    if not shown.choices.table["copyable"].any():
         found = found.drop(columns="copyable")  # nobody has looked
     return found.head(SHOWN)
 
 
-def picture(app: Explorer) -> tuple[pd.DataFrame, str]:
+def picture(shown: Explorer) -> tuple[pd.DataFrame, str]:
     """Return what the map shows, as `plots.item_map` takes it, and what it is; the marks' neighbours are behind them.
 
     Waits for a t-SNE. Of a large vocabulary some items are left out, evenly by their codes, and the note says so.
     """
     try:
-        while (plane := app.plane()) is None:
+        while (plane := shown.plane()) is None:
             time.sleep(POLL)
-        marks = app.table("map")
+        marks = tables.marks(shown)
     except ConfigError as error:
         return pd.DataFrame(columns=["item", "title", "kind", "x", "y"]), str(error)
     others = np.setdiff1d(np.flatnonzero(np.isfinite(plane.points[:, 0])), marks["item"])
     drawn = others[:: -(-len(others) // OTHERS)] if len(others) else others
     x, y = plane.points[drawn].T
-    behind = pd.DataFrame({"item": drawn, "title": app.titles[drawn], "kind": "other", "x": x, "y": y})
+    behind = pd.DataFrame({"item": drawn, "title": shown.titles[drawn], "kind": "other", "x": x, "y": y})
     left_out = f" {len(drawn):,} of {len(others):,} other items are drawn." if len(drawn) < len(others) else ""
     return pd.concat([behind, marks[np.isfinite(marks["x"])]], ignore_index=True), plane.note + left_out
 
 
-def write_case(app: Explorer, config: ExplorerConfig) -> None:
+def write_case(shown: Explorer, config: ExplorerConfig) -> None:
     """Write `case.json` to `config.out`, if any: the state, the verdicts, and the page's tables as rows."""
     verdicts = {
         model.name: {
@@ -96,10 +96,10 @@ def write_case(app: Explorer, config: ExplorerConfig) -> None:
             "least lost where it should exclude": verdict.least_excluding,
             "interfering": verdict.interfering,
         }
-        for model, verdict in zip(app.models, app.verdicts(), strict=True)
+        for model, verdict in zip(shown.models, shown.verdicts(), strict=True)
         if verdict
     }
-    content = {"fingerprint": app.models[0].fingerprint, "state": app.state.model_dump()}
-    content |= {"sentence": app.sentence(), "verdicts": verdicts}
-    content |= {view: app.table(view).to_dict("records") for view in ("history", "predictions", "states")}
+    content = {"fingerprint": shown.models[0].fingerprint, "state": shown.state.model_dump()}
+    content |= {"sentence": shown.sentence(), "verdicts": verdicts}
+    content |= {view: tables.table(shown, view).to_dict("records") for view in ("history", "predictions", "states")}
     write_numbers("case.json", config, content)
