@@ -10,6 +10,7 @@ import numpy as np
 
 from cprlab.adapters.recbole import Fidelity, from_state_dict
 from cprlab.errors import ConfigError
+from cprlab.studies.reference import probabilities
 
 DATA = Path(__file__).parent.parent / "tests" / "adapters" / "data"
 TABLES = {"reference_heads": "Full histories", "reference_padded": "Short histories, unusual settings"}
@@ -36,7 +37,7 @@ def table(file: Path) -> None:
         for fidelity in FIDELITIES:
             try:
                 recommender = from_state_dict(case["reference_class"], case["config"], state, fidelity)
-                p = np.exp(recommender.log_probs(histories))
+                p = probabilities(recommender, histories)
                 cells.append(np.abs(p - arrays[f"{case['key']}/prob"]).max())
             except ConfigError:
                 cells.append(np.nan)

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -37,7 +38,6 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the place is read-only, full, or not a folder.
     """
-    make_folder(Path(path).parent)
     with locked(path), _in_a_sentence(path):
         place = Path(path).resolve()
         temporary = _beside(place, _PARTIAL)
@@ -60,7 +60,6 @@ def scratch(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the place is read-only, full, or not a folder.
     """
-    make_folder(path.parent)
     with locked(path), _in_a_sentence(path):
         folder = _beside(path.resolve(), _PARTIAL)
         folder.mkdir()
@@ -68,6 +67,30 @@ def scratch(path: Path) -> Iterator[Path]:
             yield folder
         finally:
             _remove(folder)
+
+
+def name_of(words: str) -> str:
+    """Return 12 hexadecimal digits to name a file by, which change when the words do that say what is in it."""
+    return hashlib.sha256(words.encode()).hexdigest()[:12]
+
+
+@contextmanager
+def missing(path: Path, *others: Path) -> Iterator[bool]:
+    """Say whether `path` is yet to be made, by the block; others who ask wait for its end (see `locked`).
+
+    Args:
+        path: what is made once, and kept.
+        others: files that its making leaves where it is killed; they are removed once `path` is there.
+
+    Raises:
+        DataError: the place is read-only, full, or not a folder.
+    """
+    if path.exists():
+        tidy(path, *others)
+        yield False
+    else:
+        with locked(path):
+            yield not path.exists()
 
 
 @contextmanager
@@ -79,6 +102,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         DataError: the place is read-only, full, or not a folder.
     """
+    make_folder(Path(path).parent)
     place = Path(path).resolve()
     lock = FileLock(_lock_of(place), is_singleton=True)
     held = lock.is_locked

@@ -77,8 +77,7 @@ class Subject:
             the model counts and has no states.
         cases: a row for each of these, what the whole head does there (see `copy_probability`).
         own_state: the head scores the history otherwise than by the one state and W, so the copy dial does not apply.
-        recommender: what gave the states, with the items in the same order, in RecBole's behind its padding; None for
-            a Snapshot from a file.
+        recommender: what gave the states, with the same item codes; None for a Snapshot from a file.
         users: (cases,) the recommender's codes of the users, where it has any.
         user_ids: (cases,) who they are, where that is known.
         fingerprint: 16 hexadecimal digits that change when the data do: the log of a run, the cases of another model.
@@ -187,8 +186,7 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
 
 
 def _whole(recommender: Recommender, snapshot: Snapshot) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield what all partitions of a RecBole model score, without the column of its padding."""
+    """Yield what all partitions of a model score on a Snapshot's cases."""
     for start in range(0, len(snapshot), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
-        scores = recommender.log_probs([history + 1 for history in snapshot.histories[rows]])
-        yield rows, torch.from_numpy(scores[:, 1:])
+        yield rows, torch.from_numpy(recommender.log_probs(snapshot.histories[rows]))

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cprlab.errors import DataError
-from cprlab.files import locked, scratch, whole
+from cprlab.files import locked, missing, name_of, scratch, whole
 
 
 def test_a_file_or_folder_appears_whole_and_replaces_the_old_one(tmp_path):
@@ -53,13 +53,17 @@ def test_a_scratch_folder_stands_beside_and_is_gone_afterwards(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_what_is_kept_is_named_by_the_first_digits_of_its_sha_256():
+    assert name_of("abc") == "ba7816bf8f01"  # FIPS 180-2, appendix B.1
+
+
 def make_slowly(path, log, seconds):
-    """Make `path` unless it is there, and note when the lock was held."""
-    with locked(path):
+    """Make `path` unless it is there, and note when it was being made, or seen to be there."""
+    with missing(path) as wanted:
         begun = time.monotonic()
-        if not path.exists():
+        if wanted:
             time.sleep(seconds)
-            path.write_text("made")
+            path.open("x").close()  # fails where another has made it
         with log.open("a") as lines:
             lines.write(f"{begun} {time.monotonic()}\n")
 

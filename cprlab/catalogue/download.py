@@ -18,7 +18,7 @@ from cprlab.catalogue.local import FOLDER, file_of, how_to_get, read_about
 from cprlab.catalogue.to_parquet import import_data
 from cprlab.catalogue.unpack import LARGEST
 from cprlab.errors import DataError
-from cprlab.files import locked, make_folder, whole
+from cprlab.files import locked, whole
 
 TRIES = 5  # in a row that bring nothing new
 PAUSE = 1.0  # seconds before the second try, doubled for each after
@@ -77,7 +77,6 @@ def download(file: File, path: Path) -> str:
     """
     if urlsplit(file.address).scheme not in ("http", "https"):
         raise DataError(f"{file.address} cannot be downloaded; only http and https can.")
-    make_folder(path.parent)
     with locked(path):
         if not path.exists():
             partial = path.with_name(f"{path.name}.partial")

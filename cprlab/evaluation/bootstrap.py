@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 RESAMPLES = 1000
+FEW = 20  # users below which an interval covers its mean too rarely for a verdict, and a share is not drawn
+FEW_OF_A_KIND = 10  # cases that repeat, or that do not, below which nothing is fitted to tell them apart
 USERS_AT_ONCE = 2**14
 USERS_COUNTED = 2**17  # up to so many, it is kept how often each resample draws each user: a byte each
 SHAPES = 3  # whose draws are kept: the matrices of one log have as many shapes, again and again
@@ -19,6 +21,27 @@ class Estimate(NamedTuple):
     low: float
     high: float
     n: int
+
+
+def judge(found: Estimate, better: Literal["higher", "lower"] | None = "higher") -> str:
+    """Return what a difference of means shows.
+
+    Args:
+        found: the difference with its interval; any row that has these attributes will do.
+        better: which of two values is the better one; None where neither is.
+
+    Returns:
+        "better" or "worse" ("more" or "less" where neither value is the better one), "no difference shown" where the
+        interval holds 0, or "too few users to tell" below `FEW` of them, whatever the interval.
+    """
+    if found.n < FEW:
+        return "too few users to tell"
+    if found.low <= 0 <= found.high:
+        return "no difference shown"
+    more = found.value > 0
+    if better is None:
+        return "more" if more else "less"
+    return "better" if more == (better == "higher") else "worse"
 
 
 def estimate(values: np.ndarray, seed: int = 0) -> Estimate:

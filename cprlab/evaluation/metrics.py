@@ -74,7 +74,6 @@ RANKING = tuple(metric.name for metric in METRICS.values() if metric.k)
 COPYING = ("log-loss", "copy probability", "observed repeats", "copy excess")
 SUMMARY = (*RANKING, *COPYING, "copied in top 10")
 BY_LENGTH = (MAIN, "copy probability", "observed repeats")
-LOWER_IS_BETTER = {metric.name for metric in METRICS.values() if metric.better == "lower"}
 
 
 def mean(cases: pd.DataFrame, metric: str, rank: str = "rank") -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
-from cprlab.evaluation.bootstrap import Estimate, bounds, estimate, resampled_means, shares
+from cprlab.evaluation.bootstrap import Estimate, bounds, estimate, judge, resampled_means, shares
 from cprlab.evaluation.metrics import GROUPS, MAIN, METRICS, user_means
 from cprlab.models.names import COUNTING
 
@@ -80,6 +80,7 @@ def gains(
     Returns:
         Rows as of `means`, where `value, low, high` are of the paired difference, and `ratio, ratio_low, ratio_high` of
         the quotient of both means (nan where the base's mean is 0, or is so in a resample). Both are resampled alike.
+        `verdict` is what `judge` says of the difference.
 
     Raises:
         ConfigError: a label is unknown, or a setting has no base.
@@ -87,10 +88,11 @@ def gains(
     rows = []
     for labels, name, values, of_base in paired(cases, base, metrics, groups):
         drawn, base_drawn = resampled_means(values, seed), resampled_means(of_base, seed)
-        row = _row(name, Estimate((values - of_base).mean(), *bounds(drawn - base_drawn), values.shape[1]))
+        found = Estimate((values - of_base).mean(), *bounds(drawn - base_drawn), values.shape[1])
         ratio = values.mean() / of_base.mean() if of_base.any() else np.nan
         low, high = bounds(drawn / base_drawn) if base_drawn.all() else (np.nan, np.nan)
-        rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
+        ratios = {"ratio": ratio, "ratio_low": low, "ratio_high": high}
+        rows.append(labels | _row(name, found) | ratios | {"verdict": judge(found, METRICS[name[-1]].better)})
     return pd.DataFrame(rows)
 
 

@@ -10,6 +10,11 @@ from cprlab.evaluation.bootstrap import estimate
 from cprlab.evaluation.metrics import GROUPS, users_of
 
 
+def overall(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `means` or `gains` that are of all cases, ranked with the history left in."""
+    return table[(table["cases"] == "all") & (table["ranking"] == "raw")]
+
+
 def readable(table: pd.DataFrame, digits: int = 3, keys: Sequence[str] = ("metric", "head", "ranking")) -> pd.DataFrame:
     """Return rows of `means` or `gains` as text, `value [low, high]`.
 

@@ -114,7 +114,7 @@ class Choices:
         for start in range(0, len(open_), AT_ONCE):
             cases = open_[start : start + AT_ONCE]
             outcomes = [
-                [found.outcome for found in separable(part, part.distinct, progress=False)]
+                [found.outcome for found in separable(part, part.distinct)]
                 for part in (snapshot.take(cases) for snapshot in snapshots)
             ]
             for case, found in zip(cases, zip(*outcomes, strict=True), strict=True):

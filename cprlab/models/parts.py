@@ -200,6 +200,11 @@ class SoftmaxConfig(BaseHeadConfig):
     tied: bool = True
     similarity: Literal["dot", "cosine"] = "dot"
 
+    @pydantic.field_validator("rerank")
+    @classmethod
+    def _in_order(cls, rerank: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(rerank))
+
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
         if self.pointer and not self.context:
@@ -208,7 +213,6 @@ class SoftmaxConfig(BaseHeadConfig):
             raise ValueError("frequency and recency (F) has a bias of the history (B) in it; ask for F alone")
         if any(k < 1 for k in self.rerank) or len(set(self.rerank)) < len(self.rerank):
             raise ValueError("every k of a reranker partition must be at least 1, and none given twice")
-        object.__setattr__(self, "rerank", tuple(sorted(self.rerank)))
         for name, options in self._missing().items():
             if changed := self._changed(options):
                 raise ValueError(f"{changed[0]} is an option of {name}, which this head does not have")

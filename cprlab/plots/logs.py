@@ -5,10 +5,10 @@ from itertools import cycle
 import pandas as pd
 import plotly.graph_objects as go
 
+from cprlab.evaluation import FEW
 from cprlab.plots.studies import panelled, sized
 from cprlab.plots.style import COLOURS, TRUTH, short, styled
 
-FEW = 20  # users below which a share is not drawn
 PANEL = 230  # pixels of a panel's height
 
 

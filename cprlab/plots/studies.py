@@ -54,6 +54,7 @@ def curves(
     axis: str,
     panel: str = "",
     label: str = "",
+    *,
     doubling: bool = False,
 ) -> go.Figure:
     """Draw values with their intervals over a setting, a line for each `colour`.
@@ -86,7 +87,7 @@ def curves(
 
 
 def grids(
-    table: pd.DataFrame, x: str, y: str, title: str, axis: str, panel: str = "", diverging: bool = False
+    table: pd.DataFrame, x: str, y: str, title: str, axis: str, panel: str = "", *, diverging: bool = False
 ) -> go.Figure:
     """Draw a value for every pair of two settings, as colours with the numbers on them.
 

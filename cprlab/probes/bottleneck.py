@@ -20,7 +20,7 @@ FREE = 1000  # radii: so far out stands for no bound at all; beyond, rounding ru
 NEAR = 0.01  # nats within which a context partition has to come to all or nothing, which no finite state reaches
 
 
-def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progress: bool = True) -> pd.DataFrame:
+def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, *, progress: bool = False) -> pd.DataFrame:
     """Return how far the best single hidden state stays from a wanted distribution.
 
     The gap is min over h of KL(p ‖ softmax(W h + b)): exp(gap) is how many times the wanted probability is
@@ -41,7 +41,7 @@ def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progres
         ConfigError: `wanted` is not a distribution over the items for each case.
     """
     rows = []
-    for batch in _batches(snapshot, progress, "bottleneck gap"):
+    for batch in _batches(snapshot, bar="bottleneck gap" * progress):
         free, ball = batch.solve(*batch.wanted(wanted))
         certificate = torch.maximum(free.certificate, ball.certificate)
         columns = (free.divergence, ball.divergence, certificate, (batch.excess(ball.states) > 0).sum(1))
@@ -51,26 +51,24 @@ def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progres
     return table.astype({"interfering": int})
 
 
-def copying_states(snapshot: Snapshot, progress: bool = True, radius: float | None = None) -> np.ndarray:
+def copying_states(snapshot: Snapshot, radius: float | None = None) -> np.ndarray:
     """Return the states in the ball ‖h‖ ≤ ρ nearest to a uniform copy of each history, (m, d) float64.
 
     They are those behind `gap_ball` of `bottleneck_gap` and behind `interference`.
 
     Args:
         snapshot: W, b, and the histories.
-        progress: whether to show a bar.
         radius: ρ, as of the snapshot from which these cases were taken; `snapshot.radius` if None.
     """
-    batches = _batches(snapshot, progress, "copying states", radius)
+    batches = _batches(snapshot, radius)
     return np.concatenate([batch.solve_ball(*batch.wanted(None)).states.numpy() for batch in batches])
 
 
-def interference(snapshot: Snapshot, progress: bool = True, radius: float | None = None) -> pd.DataFrame:
+def interference(snapshot: Snapshot, radius: float | None = None) -> pd.DataFrame:
     """Return the items that any good copier of a history must lift as well, with their titles.
 
     Args:
         snapshot: W, b, and the histories.
-        progress: whether to show a bar.
         radius: as in `copying_states`.
 
     Returns:
@@ -78,7 +76,7 @@ def interference(snapshot: Snapshot, progress: bool = True, radius: float | None
         item scores above the history's lowest, at the state in the ball that best copies the history uniformly).
     """
     rows = []
-    for batch in _batches(snapshot, progress, "interference", radius):
+    for batch in _batches(snapshot, radius):
         excess = batch.excess(batch.solve_ball(*batch.wanted(None)).states)
         for case, item in (excess > 0).nonzero().tolist():
             rows.append((batch.start + case, item, snapshot.titles[item], float(excess[case, item])))
@@ -89,8 +87,9 @@ def interference(snapshot: Snapshot, progress: bool = True, radius: float | None
 def copy_dial(
     snapshot: Snapshot,
     alphas: Sequence[float | np.ndarray] = (0, 0.5, 1),
-    progress: bool = True,
     radius: float | None = None,
+    *,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Turn the share of probability on the history, and return what a single state loses that a partition does not.
 
@@ -100,8 +99,8 @@ def copy_dial(
     Args:
         snapshot: W, b, states and histories.
         alphas: wanted copy shares from 0 to 1, each the same for all cases, or (m,).
-        progress: whether to show a bar.
         radius: of the ball, as in `copying_states`.
+        progress: whether to show a bar.
 
     Returns:
         A row a case and α: `case`, `alpha`, `stay` (nats lost at the model's own state), `floor_free` and `floor_ball`
@@ -120,7 +119,7 @@ def copy_dial(
     if any(len(history) == snapshot.n_items for history in snapshot.distinct):
         raise ConfigError("A history holds every item there is, so nothing is left for the other end of the dial.")
     rows = []
-    for batch in _batches(snapshot, progress, "copy dial", radius):
+    for batch in _batches(snapshot, radius, "copy dial" * progress):
         dial = _Dial(batch)
         for share in shares:
             alpha = torch.from_numpy(share[batch.cases].copy())
@@ -195,19 +194,19 @@ class _Batch(NamedTuple):
         return (scores - lowest).masked_fill(self.inside(), -torch.inf)
 
 
-def _batches(snapshot: Snapshot, progress: bool, name: str, radius: float | None = None) -> Iterator[_Batch]:
+def _batches(snapshot: Snapshot, radius: float | None = None, bar: str = "") -> Iterator[_Batch]:
     radius = snapshot.radius if radius is None else radius
     weight = torch.from_numpy(snapshot.item_embeddings).double()
     bias = torch.zeros(len(weight)) if snapshot.bias is None else torch.from_numpy(snapshot.bias)
     items = Items(weight, bias.double())
     states = torch.from_numpy(snapshot.states).double()
-    with tqdm(total=len(snapshot), desc=name, unit="case", disable=not progress) as bar:
+    with tqdm(total=len(snapshot), desc=bar, unit="case", disable=not bar) as shown:
         for start in range(0, len(snapshot), AT_ONCE):
             histories = [torch.from_numpy(history) for history in snapshot.distinct[start : start + AT_ONCE]]
             codes = torch.nn.utils.rnn.pad_sequence(histories, batch_first=True, padding_value=-1)
             now = states[start : start + AT_ONCE]
             yield _Batch(items, start, now, codes.clamp(min=0), codes >= 0, radius)
-            bar.update(len(now))
+            shown.update(len(now))
 
 
 class _Dial:

@@ -34,14 +34,13 @@ def capacity(n: int, d: int) -> float:
     return float(brentq(lambda m: dimension(m) - d, 1e-9, n / 2))
 
 
-def separable_share(snapshot: Snapshot, sizes: Sequence[int], seed: int = 0, progress: bool = True) -> pd.DataFrame:
+def separable_share(snapshot: Snapshot, sizes: Sequence[int], seed: int = 0) -> pd.DataFrame:
     """Return what share of histories can be copied exactly, by how many of their last items are asked for.
 
     Args:
         snapshot: W, b, and the histories.
         sizes: how many distinct items; histories with fewer are left out.
         seed: of the random sets.
-        progress: whether to show a bar.
 
     Returns:
         Rows `sets ("histories" | "random"), size, share, undecided, n`: the share for which some single state ranks all
@@ -59,7 +58,7 @@ def separable_share(snapshot: Snapshot, sizes: Sequence[int], seed: int = 0, pro
             "random": [rng.choice(snapshot.n_items, size, replace=False) for _ in cases],
         }
         for sets, S in asked.items():
-            outcomes = np.array([found.outcome for found in separable(chosen, S, progress=progress)])
+            outcomes = np.array([found.outcome for found in separable(chosen, S)])
             rows.append((sets, size, np.mean(outcomes == "yes"), np.mean(outcomes == "undecided"), len(cases)))
     return pd.DataFrame(rows, columns=["sets", "size", "share", "undecided", "n"])
 

@@ -50,7 +50,7 @@ class Certificate:
     below: dict[int, float] | None = None
 
 
-def copyable(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
+def copyable(snapshot: Snapshot, *, progress: bool = False) -> pd.DataFrame:
     """Return whether any single hidden state ranks all of a case's history above all other items.
 
     Returns:
@@ -69,7 +69,8 @@ def separable(
     snapshot: Snapshot,
     S: Histories,
     from_: Histories | None = None,
-    progress: bool = True,
+    *,
+    progress: bool = False,
 ) -> list[Certificate]:
     """Return for each case whether any single hidden state ranks the items S above the items `from_`, with the proof.
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cprlab.adapters.recbole import PADDING
 from cprlab.data import InteractionLog
 from cprlab.data.log import find_columns
 from cprlab.data.readers import first_line, item_titles, read_table
@@ -43,7 +42,7 @@ def from_recbole(
     among them some that the model was trained on.
 
     Args:
-        recommender: of `cprlab.adapters.recbole.load`.
+        recommender: of `cprlab.adapters.recbole.load`, corrected.
         path: the log with the rows that RecBole kept. Rows that it was told to drop (`user_inter_num_interval` and
             the like) must be gone.
         user: column of the users, as for `cprlab.loading.load_log`; likewise `item`, `time` and `title`.
@@ -58,16 +57,15 @@ def from_recbole(
         ConfigError: as in `Snapshot.from_recommender`.
     """
     log = _read_as_recbole(Path(path), user=user, item=item, time=time, title=title)
-    ids, titles = _all_items(log, Path(path), recommender.n_items - 1)
+    ids, titles = _all_items(log, Path(path), recommender.n_items)
     histories, targets = _held_out(log, recommender.max_len, fewest=3)
-    histories, targets = [history + 1 for history in histories], targets + 1  # behind padding
     _check_numbering(recommender, histories[:CHECKED], targets[:CHECKED], log.name)
     return Snapshot.from_recommender(
         recommender,
         histories,
         targets,
-        item_ids=np.insert(ids.astype(object), PADDING, "[PAD]"),
-        titles=np.insert(titles.astype(object), PADDING, "[PAD]"),
+        item_ids=ids,
+        titles=titles,
         facet=facet,
     )
 

@@ -186,9 +186,6 @@ class Snapshot(HeldOut):
     ) -> Self:
         """Take the states of a recommender, ours or from an adapter, behind given histories.
 
-        Items that can never be recommended (their bias is −∞, as that of RecBole's padding) are left out, of the
-        histories too once these are read; the others keep their order.
-
         Args:
             recommender: the model.
             histories: item codes, oldest first; the last `max_len` are read and kept.
@@ -227,23 +224,9 @@ class Snapshot(HeldOut):
             bias = None if recommender.item_bias is None else recommender.item_bias[:-1].cpu().numpy()
         if not states:
             raise DataError("There is no history, so there is nothing to probe.")
-        kept = np.ones(len(weight), dtype=bool) if bias is None else ~np.isneginf(bias)
-        renumbered = np.where(kept, np.cumsum(kept) - 1, PAD)
         valid = recommender.valid(items).cpu().numpy()
-        read = [renumbered[row[where]] for row, where in zip(items.cpu().numpy(), valid, strict=True)]
-        wanted = check_targets(targets, len(read), len(weight))
-        if not kept[wanted].all():
-            case = int(np.argmin(kept[wanted]))
-            raise DataError(f"The target of case {case} can never be recommended (its bias is −∞); leave it out.")
-        return cls(
-            weight[kept],
-            np.concatenate(states),
-            [row[row != PAD] for row in read],
-            renumbered[wanted],
-            None if bias is None else bias[kept],
-            np.flatnonzero(kept) if item_ids is None else check_names(item_ids, "item_ids", len(weight))[kept],
-            None if titles is None else check_names(titles, "titles", len(weight))[kept],
-        )
+        read = [row[where] for row, where in zip(items.cpu().numpy(), valid, strict=True)]
+        return cls(weight, np.concatenate(states), read, targets, bias, item_ids, titles)
 
     @classmethod
     def from_sequences(

@@ -7,15 +7,15 @@ import pandas as pd
 from scipy.special import logit, xlogy
 from sklearn.linear_model import LogisticRegression
 
-from cprlab.evaluation import estimate
+from cprlab.evaluation import FEW_OF_A_KIND, estimate
 
-FEW = 10  # cases of either kind below which the wanted share is the same for all
 MATTERS = 0.01  # nats a case; less is not worth a new head
 HALF = 0.5
 RULE = (
     "The wanted share of probability on the history is what a calibrated forecast would say: a logistic regression of "
     "whether the target was in the history on the logit of the model's own copy probability (the observed share where "
-    f"fewer than {FEW} cases repeat, or fewer than {FEW} do not). What is lost against it is split by the copy dial. "
+    f"fewer than {FEW_OF_A_KIND} cases repeat, or fewer than {FEW_OF_A_KIND} do not). What is lost against it is split "
+    "by the copy dial. "
     f"There is no evidence of a failure where the 95% interval of the loss reaches below {MATTERS} nats a case. "
     "Otherwise the model copies too much, or too little, where the interval of its copy probability less the share of "
     "repeats excludes 0, and alike whether users repeat or not where it does not. A context partition (Softmax + C) "
@@ -33,7 +33,7 @@ def wanted_share(cases: pd.DataFrame) -> np.ndarray:
         cases: of `copy_probability`, or of `evaluation.evaluate`.
     """
     repeat = cases["repeat"].to_numpy(bool)
-    if min(repeat.sum(), (~repeat).sum()) < FEW:
+    if min(repeat.sum(), (~repeat).sum()) < FEW_OF_A_KIND:
         return np.full(len(repeat), repeat.mean())
     tiny = np.finfo(np.float32).tiny
     predictor = logit(cases["copy_probability"].to_numpy(float).clip(tiny, 1 - 1e-12))[:, None]

@@ -168,7 +168,7 @@ def recbole_checkpoint(rng: np.random.Generator, folder: Path) -> Case:
         wide = max(config["embedding_size"], config["hidden_size"]) if config["model"] == "RepeatNet" else 0
         items = state[name]
         items = np.pad(items, ((0, 0), (0, max(0, wide - items.shape[1]))))
-        return {"items": items, "max_len": int(config["MAX_ITEM_LIST_LENGTH"])}
+        return {"items": items[fidelity == "corrected" :], "max_len": int(config["MAX_ITEM_LIST_LENGTH"])}
 
     return Case(read, plain, ["explore", str(path), "--data", str(log)])
 

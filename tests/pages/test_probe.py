@@ -53,7 +53,7 @@ def test_the_numbers_are_those_of_the_probes(probed):
     drawn = np.sort(np.random.default_rng(config.seed).choice(len(cases), config.cases, replace=False))
     snapshot, cases = Snapshot.from_sequences(run.recommender, sequences).take(drawn), cases.iloc[drawn]
     wanted = wanted_share(cases)
-    parts = loss_parts(cases.reset_index(drop=True), wanted, copy_dial(snapshot, [wanted], progress=False))
+    parts = loss_parts(cases.reset_index(drop=True), wanted, copy_dial(snapshot, [wanted]))
     assert {row["part"]: row["value"] for row in told["parts"]} == pytest.approx(
         parts.set_index("part")["value"].to_dict()
     )
@@ -94,8 +94,8 @@ def test_of_recboles_heads_those_with_one_state_keep_the_copy_dial(tmp_path, cha
     log = str(write(tmp_path / "log.inter", rows))
     subject = open_subject(str(tmp_path / "model.pth"), None, log)
     assert subject.own_state == own_state
-    scores = model.log_probs([history for history, _ in cases])
-    loss = [-row[target] for row, (_, target) in zip(scores, cases, strict=True)]
+    scores = model.log_probs([np.array(history) - 1 for history, _ in cases])
+    loss = [-row[target - 1] for row, (_, target) in zip(scores, cases, strict=True)]
     np.testing.assert_allclose(subject.cases["log_loss"], loss, rtol=1e-5)
     found = examine(subject, ProbeConfig(models="model.pth", data=log, cases=5))
     assert (found.dial is None) == own_state
@@ -160,7 +160,7 @@ def test_pictures_are_of_the_strongest_cases():
     )
     config = ProbeConfig(cases=40)
     found = examine(Subject("made up", snapshot, copy_probability(snapshot), False), config)
-    dial = copy_dial(snapshot, [0, 1], progress=False)
+    dial = copy_dial(snapshot, [0, 1])
     repeat = found.subject.cases["repeat"].to_numpy()
     for kind, alpha, column, chosen in (("copy", 1, "floor_ball", repeat), ("exclude", 0, "stay", ~repeat)):
         values = dial[dial["alpha"] == alpha].set_index("case")[column][chosen]

@@ -26,7 +26,7 @@ TOKENS = [f"t{place}" for place in np.random.default_rng(5).permutation(100)[:N]
 
 def choose(model, histories):
     """For each history, a new item that the model finds much likelier after it than after others."""
-    scores = model.log_probs(histories)[:, 1:]
+    scores = model.log_probs([np.array(history) - 1 for history in histories])
     scores -= np.median(scores, axis=0)
     for row, history in zip(scores, histories, strict=True):
         row[np.array(history) - 1] = -np.inf
@@ -81,7 +81,7 @@ def test_recboles_numbering_and_test_cases_are_found_in_its_log(tmp_path, name):
     assert (snapshot.targets + 1).tolist() == [target for _, target in cases]
     if not name.endswith("CPR"):  # one softmax, so the Snapshot is the model
         measured = copy_probability(snapshot)
-        scores = model.log_probs([history for history, _ in cases])[:, 1:]
+        scores = model.log_probs([np.array(history) - 1 for history, _ in cases])
         rank = [(row >= row[target - 1]).sum() for row, (_, target) in zip(scores, cases, strict=True)]
         assert measured["rank"].tolist() == rank
         np.testing.assert_allclose(

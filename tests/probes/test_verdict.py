@@ -37,7 +37,7 @@ def test_the_parts_add_up_to_the_expected_loss_on_whether_to_copy():
     snapshot = make(n=60, m=40, far=0.8)
     cases = copy_probability(snapshot)
     wanted = np.random.default_rng(1).uniform(0, 1, len(cases))
-    dial = copy_dial(snapshot, [wanted], progress=False)
+    dial = copy_dial(snapshot, [wanted])
     of = loss_parts(cases, wanted, dial).set_index("part")["value"]
     p = cases["copy_probability"]
     assert of["bottleneck"] + of["learning"] + of["noise"] == pytest.approx(
@@ -63,7 +63,7 @@ def test_a_copy_probability_that_rounds_to_one_loses_what_it_loses_in_double_pre
     single = Snapshot(np.array([[40.0], [0], [1]], np.float32), np.ones((2, 1), np.float32), [[0], [0]], [0, 1])
     cases, wanted = copy_probability(single), np.full(2, 0.5)
     assert cases["copy_probability"].tolist() == [1, 1]
-    lost = loss_parts(cases, wanted, copy_dial(single, [wanted], progress=False)).set_index("part").loc["lost", "value"]
+    lost = loss_parts(cases, wanted, copy_dial(single, [wanted])).set_index("part").loc["lost", "value"]
     rest = np.log1p(np.exp(1)) - 40  # log of what is left for the other items, over what the history has
     assert lost == pytest.approx(np.log(0.5) - 0.5 * rest, rel=1e-9)
 

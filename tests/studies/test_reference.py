@@ -11,11 +11,10 @@ from cprlab.adapters.padded import Padded
 from cprlab.adapters.recbole import PADDING
 from cprlab.data import InteractionLog, Sequences
 from cprlab.errors import ConfigError, DataError
-from cprlab.evaluation import evaluate
+from cprlab.evaluation import evaluate, labelled
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
-from cprlab.studies import faults
-from cprlab.studies.faulty import FaultsConfig, skip_history, without_padding
-from cprlab.studies.parity import parity, silent_options
+from cprlab.studies import reference
+from cprlab.studies.reference_models import FaultsConfig, skip_history, without_padding
 from cprlab.sweeps.grid import SIZES, Size
 from tests.conftest import random_log
 
@@ -55,7 +54,11 @@ def test_each_head_is_trained_with_the_fault_and_without_it_once(study, log, pad
 
 
 def test_faults_of_padding_are_differences_of_evaluations(log, padded):
-    table = faults.padding_in_ndcg(padded, log).set_index(["fault", "measured", "head"])
+    cases = [
+        labelled(reference.padded_cases(model, log, at_end), {"head": head, "seed": seed})
+        for (head, at_end, seed), model in padded.items()
+    ]
+    table = reference.mended(cases).set_index(["fault", "measured", "head"])
     model, slot, item = padded[HEAD, True, 0], Padded.of(log, True), Padded.of(log, False)
 
     def ndcg(model, log):
@@ -77,7 +80,7 @@ def test_faults_of_padding_are_differences_of_evaluations(log, padded):
 
 
 def test_what_padding_takes_and_moves_is_counted(log, padded):
-    table = faults.padding_in_lists(padded, log, k=3).set_index(["measured", "head"])
+    table = reference.padding_in_lists(padded, log, k=3).set_index(["measured", "head"])
     model = padded[HEAD, True, 0]
     histories = [[item + 1 for item in log.items[a : b - 1].tolist()] for a, b in itertools.pairwise(log.offsets)]
     probabilities = [np.exp(model.log_probs([history[-20:]])[0, PADDING]) for history in histories]
@@ -92,29 +95,29 @@ def test_what_padding_takes_and_moves_is_counted(log, padded):
     row = table.loc[("share of the top 3 that is the same in 10 and 20 slots", HEAD)]
     assert row["with"] == pytest.approx(np.mean(agreed)) != 1
     assert row["without"] == 1
-    assert faults.agreement(padded[HEAD, False, 0], histories, 3).tolist() == [1] * len(histories)
+    assert reference.agreement(padded[HEAD, False, 0], histories, 3).tolist() == [1] * len(histories)
 
 
 def test_the_smoothed_loss_is_that_of_torch():
     torch.manual_seed(0)
     p = (8 * torch.randn(5, 30, dtype=torch.float64)).softmax(1).requires_grad_()
     loss = torch.nn.functional.cross_entropy((p + 1e-8).log(), torch.zeros(5, dtype=torch.int64), reduction="none")
-    values, left = faults.smoothed(p[:, 0].detach().numpy(), 30)
+    values, left = reference.smoothed(p[:, 0].detach().numpy(), 30)
     np.testing.assert_allclose(values, loss.detach(), rtol=1e-12)
     exact = torch.log(p[:, 0]).sum()
     (ours,), (theirs,) = torch.autograd.grad(exact, p), torch.autograd.grad(-torch.log(p[:, 0] + 1e-8).sum(), p)
     np.testing.assert_allclose(left, -(theirs[:, 0] / ours[:, 0]), rtol=1e-12)
     cases = pd.DataFrame({"head": "a", "user": [0, 1], "log_loss": [1.0, -np.log(1e-8)]})
-    rows = faults.smoothing(cases, 30).set_index("measured")
+    rows = reference.smoothing(cases, 30).set_index("measured")
     assert rows.loc["share of its gradient that is left", "with"] == pytest.approx(0.75)
-    curve = faults.gradient_left(cases, 30)
+    curve = reference.gradient_left(cases, 30)
     assert curve[curve["of"] == "a"]["value"].iloc[0] == pytest.approx(0.5)
 
 
 def test_what_is_read_for_a_target_is_counted(log):
     windows = log.windows("train")
     targets = sum(max(0, length - 3) for length in np.diff(log.offsets))
-    row = faults.items_read(log).iloc[0]
+    row = reference.items_read(log).iloc[0]
     assert row["with"] == 20
     assert row["without"] == pytest.approx(windows.lengths.sum() / targets)
 
@@ -123,12 +126,12 @@ def test_order_is_lost_where_single_precision_cannot_tell_times_apart():
     start = 881_250_944  # single precision has this number of seconds, and the next 64 later
     rows = [("a", 0), ("a", 10), ("a", 10), ("a", 500), ("a", 505), ("b", 700), ("b", 900), ("b", 900)]
     frame = pd.DataFrame({"user": [u for u, _ in rows], "item": range(8), "time": [start + t for _, t in rows]})
-    table = faults.lost_order(InteractionLog.from_frame(frame))
+    table = reference.lost_order(InteractionLog.from_frame(frame))
     assert table["with"].tolist() == [2, 1]  # 0 and 10; 500 and 505, of which the latter is held out
     assert table["n"].tolist() == [4, 1]
     assert (table["value"] == -table["with"]).all()
     with pytest.raises(DataError, match="has no times"):
-        faults.lost_order(InteractionLog.from_frame(frame.drop(columns="time")))
+        reference.lost_order(InteractionLog.from_frame(frame.drop(columns="time")))
 
 
 def test_a_reranker_that_skips_the_history_reranks_the_likeliest_new_items():
@@ -146,7 +149,7 @@ def test_a_reranker_that_skips_the_history_reranks_the_likeliest_new_items():
 
 def test_the_history_among_the_rerankers_items_is_counted_and_mended(study, log):
     results = study.run({"log": log})
-    row = faults.history_reranked(results, log).iloc[0]
+    row = reference.history_reranked(results, log).iloc[0]
     model = results.run(head=HEAD, seed=0).recommender
     histories = [log.items[a : b - 1].tolist()[-20:] for a, b in itertools.pairwise(log.offsets)]
     counts = [
@@ -156,42 +159,39 @@ def test_the_history_among_the_rerankers_items_is_counted_and_mended(study, log)
     assert row[["with", "without"]].tolist() == [np.mean(counts), 0]
     skipping = study.train_skipping(log)
     assert list(skipping) == [(HEAD, False, 0)]
-    table = faults.history_reranked_in_ndcg(results, skipping, log).set_index("measured")
+    cases = reference.reranked_cases(results.run(head=HEAD, seed=0), skipping[HEAD, False, 0], log)
+    table = reference.mended([labelled(cases, {"head": HEAD, "seed": 0})]).set_index("measured")
     ours = results.cases.query("head == @HEAD")
     assert table.loc["NDCG@10, mended in the test alone", "with"] == pytest.approx(
         np.where(ours["rank"] <= 10, 1 / np.log2(1 + ours["rank"]), 0).mean()
     )
-    assert faults.history_reranked_in_ndcg(results, {}, log).empty
+    assert reference.mended([]).empty
 
 
 def test_recboles_checkpoints_give_its_probabilities_and_its_silence_is_found():
-    table = parity().set_index("class")
+    table = reference.parity().set_index("class")
     assert (table["reference"] < 1e-6).all()
     assert (table["corrected"] > 0.01).all()
-    options = silent_options()
+    options = reference.silent_options()
     assert (options["difference"] == 0).all()
     assert options["cprlab"].str.contains("Unknown").sum() == 3
     assert options["cprlab"].str.contains("moves by up to").sum() == 1
 
 
-def test_rows_are_said_in_numbers_and_in_words():
+def test_rows_are_read_in_the_order_of_the_faults():
     rng = np.random.default_rng(0)
     mended = rng.random(40)
     table = pd.DataFrame(
         [
-            faults.row("10", "NDCG@10", "Softmax", mended, mended),
-            faults.row("1", "NDCG@10", "Softmax", mended - 0.2, mended),
-            faults.counted("8", "ties", 1234, 0, 9999),
+            reference.row("10", "NDCG@10", "Softmax", mended, mended),
+            reference.row("1", "NDCG@10", "Softmax", mended - 0.2, mended),
+            reference.counted("8", "ties", 1234, 0, 9999),
         ]
     )
-    text = faults.readable_faults(table)
+    text = reference.readable_faults(table)
     assert text.index.get_level_values("fault").tolist() == ["1", "8", "10"]
     assert text.iloc[1].tolist() == ["1,234", "0", "-1,234"]
     assert text.iloc[0]["difference"].startswith("+0.2000 [+0.2000")
-    words = faults.faults_answer(table, "<b>log", 25)
-    assert "Fault 1**, NDCG@10: Softmax +0.2000 [+0.2000, +0.2000], better." in words
-    assert "Fault 10**, NDCG@10: Softmax +0.0000 [+0.0000, +0.0000], no difference shown." in words
-    assert "25 users of &lt;b&gt;log (too few for more than a trial run), mending" in words
 
 
 def test_two_logs_are_refused():

@@ -1,7 +1,8 @@
-"""The faults of the reference implementation (docs/method.md), each measured by turning it on and off.
+"""The reference: RecBole's checkpoints as it scores them and as cprlab does, and each of its faults (docs/method.md).
 
-All measurements are rows `fault, measured, head, with, without, value, low, high, n`: a mean with the fault and without
-it, and `value`, what mending the fault changes, with its 95% interval over n users.
+Faults are measured by turning them on and off. All such measurements are rows `fault, measured, head, with, without,
+value, low, high, n`: a mean with the fault and without it, and `value`, what mending the fault changes, with its 95%
+interval over n users.
 """
 
 from collections.abc import Iterator
@@ -9,72 +10,141 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.adapters.padded import Padded
-from cprlab.adapters.recbole import PADDING
+from cprlab.adapters.recbole import CLASSES, PADDING, RECORDED, Fidelity, Reference, from_state_dict, load
 from cprlab.data import InteractionLog, Sequences, Windows
-from cprlab.errors import DataError
-from cprlab.evaluation import estimate, evaluate, gains, labelled, means
+from cprlab.errors import ConfigError, DataError
+from cprlab.evaluation import estimate, evaluate, gains, labelled, means, overall
 from cprlab.models import Recommender, SoftmaxConfig, parse_head
 from cprlab.models.recommender import Histories
-from cprlab.numbers import as_text
-from cprlab.studies.faulty import Models, skip_history, without_padding
-from cprlab.studies.words import gain_in_words
+from cprlab.studies.reference_models import Models, skip_history, without_padding
 from cprlab.sweeps import Results
+from cprlab.training import Run
 
 EPSILON = 1e-8  # what the reference adds to a probability before it takes the logarithm
-MANY = 1000  # users from which a log is more than a trial run
+HISTORIES = [[1, 2, 3, 3, 4, 5, 6], [7], [8, 9, 8]]  # whose probabilities are recorded
 COLUMNS = ["fault", "measured", "head", "with", "without", "value", "low", "high", "n"]
 
 
-def padding_in_ndcg(models: Models, log: Sequences) -> pd.DataFrame:
-    """Return rows for NDCG@10 with faults 1 and 2, of models that `train_padded` gave.
+def parity() -> pd.DataFrame:
+    """Return the largest difference to RecBole's own probabilities, a row a class.
+
+    Returns:
+        Rows `class, reference, corrected`: with fidelity "reference", and with its faults mended.
+    """
+    rows = []
+    with np.load(RECORDED / "checkpoints.npz") as recorded:
+        for name in CLASSES:
+            checkpoint = RECORDED / f"{name}.pth"
+            reference, corrected = (
+                np.abs(probabilities(load(checkpoint, fidelity), HISTORIES) - recorded[name]).max()
+                for fidelity in ("reference", "corrected")
+            )
+            rows.append((name, reference, corrected))
+    return pd.DataFrame(rows, columns=["class", "reference", "corrected"])
+
+
+def probabilities(recommender: Recommender, histories: list[list[int]]) -> np.ndarray:
+    """Return the probabilities (m, n) of RecBole's n items, padding the first, after histories of its item codes."""
+    if isinstance(recommender, Reference):
+        return np.exp(recommender.log_probs(histories))
+    without = [[item - 1 for item in history if item != PADDING] for history in histories]
+    return np.insert(np.exp(recommender.log_probs(without)), PADDING, 0, axis=1)
+
+
+def silent_options() -> pd.DataFrame:
+    """Return options that the reference ignores without a word, and what cprlab does (fault 7).
+
+    Returns:
+        Rows `class, option, taken_for, difference, cprlab`: what the reference takes the option for, the largest
+        difference of its probabilities to those with that, and cprlab's answer.
+    """
+    rows = []
+    for name, option, taken_for in (
+        ("GRU4RecCPR", {"partition_merging_mode": "average"}, {"n_facet_context": 0}),
+        ("SASRecCPR", {"partition_merging_mode": "average"}, {"partition_merging_mode": "add"}),
+        ("SASRecCPR", {"partition_merging_mode": "half"}, {"partition_merging_mode": "add"}),
+        ("GRU4RecCPR", {"reranker_merging_mode": "average"}, {"reranker_merging_mode": "replace"}),
+    ):
+        reference = _probabilities(name, option, "reference")
+        difference = np.abs(reference - _probabilities(name, taken_for, "reference")).max()
+        try:
+            other = _probabilities(name, taken_for, "corrected")
+            moved = np.abs(_probabilities(name, option, "corrected") - other).max()
+            answer = f"Does it; a probability moves by up to {moved:.1e}."
+        except ConfigError as error:
+            answer = str(error)
+        rows.append((name, _text(option), _text(taken_for), difference, answer))
+    return pd.DataFrame(rows, columns=["class", "option", "taken_for", "difference", "cprlab"])
+
+
+def _probabilities(name: str, changes: dict, fidelity: Fidelity) -> np.ndarray:
+    checkpoint = read_checkpoint(RECORDED / f"{name}.pth")
+    config = checkpoint["config"].final_config_dict | changes
+    return probabilities(from_state_dict(name, config, checkpoint["state_dict"], fidelity), HISTORIES)
+
+
+def _text(setting: dict) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in setting.items())
+
+
+def padded_cases(model: Recommender, log: Sequences, at_end: bool) -> pd.DataFrame:
+    """Return the test cases of a model that `train_padded` gave, with faults 1 and 2 and without, for `mended`.
 
     Fault 1 is measured where padding is not scored, fault 2 where the state is read at the last slot.
+
+    Args:
+        model: the model.
+        log: what it was trained on.
+        at_end: whether it was trained with fault 1.
     """
     at_slot, at_item = Padded.of(log, True), Padded.of(log, False)
+    with without_padding(model):
+        own = evaluate(model, at_slot if at_end else at_item)
+        other = evaluate(model, at_item) if at_end else None
+    tables = [_labelled(own, "1", "NDCG@10, mended in training and test", at_end)]
+    if at_end:
+        tables += [
+            _labelled(own, "1", "NDCG@10, mended in the test alone", True),
+            _labelled(other, "1", "NDCG@10, mended in the test alone", False),
+            _labelled(evaluate(model, at_slot), "2", "NDCG@10", True),
+            _labelled(own, "2", "NDCG@10", False),
+        ]
+    return pd.concat(tables)
+
+
+def reranked_cases(run: Run, skipping: Recommender, log: Sequences) -> pd.DataFrame:
+    """Return the test cases of a run and of a model that `train_skipping` gave, with fault 10 and without.
+
+    They are for `mended`. The run's recommender itself is mended by this, for the test alone.
+    """
+    skip_history(run.recommender)
     tables = []
-    for (head, faulty, seed), model in models.items():
-        with without_padding(model):
-            own = evaluate(model, at_slot if faulty else at_item)
-            other = evaluate(model, at_item) if faulty else None
-        tables.append(_labelled(own, "1", "NDCG@10, mended in training and test", head, faulty, seed))
-        if faulty:
-            tables += [
-                _labelled(own, "1", "NDCG@10, mended in the test alone", head, True, seed),
-                _labelled(other, "1", "NDCG@10, mended in the test alone", head, False, seed),
-                _labelled(evaluate(model, at_slot), "2", "NDCG@10", head, True, seed),
-                _labelled(own, "2", "NDCG@10", head, False, seed),
-            ]
-    return _gains(tables)
+    for measured, model in (
+        ("NDCG@10, mended in training and test", skipping),
+        ("NDCG@10, mended in the test alone", run.recommender),
+    ):
+        tables += [_labelled(run.cases, "10", measured, True), _labelled(evaluate(model, log), "10", measured, False)]
+    return pd.concat(tables)
 
 
-def history_reranked_in_ndcg(results: Results, skipping: Models, log: Sequences) -> pd.DataFrame:
-    """Return rows for NDCG@10 with fault 10: mended in training and test, and in the test alone."""
-    tables = []
-    for (head, _, seed), model in skipping.items():
-        run = results.run(head=head, seed=seed)
-        skip_history(run.recommender)
-        for measured, mended in (
-            ("NDCG@10, mended in training and test", model),
-            ("NDCG@10, mended in the test alone", run.recommender),
-        ):
-            tables.append(_labelled(run.cases, "10", measured, head, True, seed))
-            tables.append(_labelled(evaluate(mended, log), "10", measured, head, False, seed))
-    return _gains(tables)
+def _labelled(cases: pd.DataFrame, fault: str, measured: str, faulty: bool) -> pd.DataFrame:
+    return labelled(cases, {"fault": fault, "measured": measured, "faulty": faulty})
 
 
-def _labelled(cases: pd.DataFrame, fault: str, measured: str, head: str, faulty: bool, seed: int) -> pd.DataFrame:
-    return labelled(cases, {"fault": fault, "measured": measured, "head": head, "faulty": faulty, "seed": seed})
+def mended(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return rows for NDCG@10 of all cases, with intervals over seeds and users.
 
-
-def _gains(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return rows for NDCG@10 of all cases, with intervals over seeds and users."""
+    Args:
+        tables: of `padded_cases` or `reranked_cases`, each with the labels `head` and `seed`.
+    """
     if not tables:
         return pd.DataFrame(columns=COLUMNS)
-    cases, wanted = pd.concat(tables, ignore_index=True), "ranking == 'raw' and cases == 'all'"
+    cases = pd.concat(tables, ignore_index=True)
     keys = ["fault", "measured", "head"]
-    with_ = means(cases).query(wanted).query("faulty").set_index(keys)["value"].rename("with")
-    found = gains(cases, {"faulty": True}).query(wanted).join(with_, on=keys)
+    with_ = overall(means(cases)).query("faulty").set_index(keys)["value"].rename("with")
+    found = overall(gains(cases, {"faulty": True})).join(with_, on=keys)
     return found.assign(without=found["with"] + found["value"])[COLUMNS]
 
 
@@ -231,25 +301,3 @@ def _number(value: float, sign: str = "") -> str:
     if value == round(value):
         return f"{value:{sign},.0f}" if value else "0"
     return f"{value:{sign}.4f}" if abs(value) >= 1e-4 else f"{value:{sign}.0e}"
-
-
-def faults_answer(table: pd.DataFrame, data: str, users: int) -> str:
-    """Return Markdown from rows of this module's: which faults moved a score, and whether that is shown.
-
-    Args:
-        table: all rows.
-        data: the name of what the models were trained on.
-        users: how many it holds.
-    """
-    table = ordered(table.assign(cases=""))
-    scores = table["measured"].str.startswith("NDCG")
-    lines = [
-        f"On {users:,} users of {as_text(data)}"
-        + (" (too few for more than a trial run)" if users < MANY else "")
-        + ", mending a fault changes the score as follows.",
-        "",
-    ]
-    for (fault, measured), rows in table[scores].groupby(["fault", "measured"], sort=False):
-        said = "; ".join(f"{found.head} {gain_in_words(found).strip()}" for found in rows.itertuples())
-        lines.append(f"- **Fault {fault}**, {measured}: {said}.")
-    return "\n".join(lines)

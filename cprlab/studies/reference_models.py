@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pydantic
@@ -10,14 +11,14 @@ import torch
 from torch import nn
 
 from cprlab.adapters.padded import Padded
-from cprlab.adapters.recbole import PADDING, Reference, padding_bias
+from cprlab.adapters.recbole import PADDING, Reference
 from cprlab.data import Sequences
 from cprlab.data.splits import FEWEST
-from cprlab.files import locked, make_folder
+from cprlab.files import locked
 from cprlab.models import Recommender, SoftmaxConfig, parse_head
 from cprlab.models.partitions import Context, Embeddings, Facets, Partition, Reranker, Scored
 from cprlab.studies.config import StudyConfig
-from cprlab.training import RunConfig, fit
+from cprlab.training import RunConfig, build, fit
 
 SAMPLES = 4  # times as many windows in a batch where each has but one target
 
@@ -48,18 +49,10 @@ class FaultsConfig(StudyConfig):
         for trial in self.grid().trials():
             training = trial.config.training
             config = trial.config.but(training=training.but(batch_size=SAMPLES * training.batch_size))
-            head = parse_head(config.head)
+            rerank = getattr(parse_head(config.head), "rerank", ())[::-1]
             for at_end in (True, False):
                 padded = Padded.of(log, at_end)
-                torch.manual_seed(training.seed)
-                model = Reference(
-                    config.encoder,
-                    head,
-                    padded.n_items,
-                    max_len=log.max_len,
-                    at_end=at_end,
-                    rerank=getattr(head, "rerank", ())[::-1],
-                )
+                model = build(config, padded, partial(Reference, at_end=at_end, rerank=rerank))
                 model.embedding.padding_idx = PADDING  # as in RecBole, where it is read it is not trained
                 models[config.head, at_end, training.seed] = self._fit(model, padded, config, "padded")
         return models
@@ -71,8 +64,7 @@ class FaultsConfig(StudyConfig):
             config = trial.config
             head = parse_head(config.head)
             if isinstance(head, SoftmaxConfig) and head.rerank and head.context:
-                torch.manual_seed(config.training.seed)
-                model = Recommender(config.encoder, head, log.n_items, n_users=log.n_users, max_len=log.max_len)
+                model = build(config, log)
                 skip_history(model)
                 models[config.head, False, config.training.seed] = self._fit(model, log, config, "skipping")
         return models
@@ -80,8 +72,6 @@ class FaultsConfig(StudyConfig):
     def _fit(self, model: Recommender, log: Sequences, config: RunConfig, kind: str) -> Recommender:
         """Train a model, or take the weights that an earlier call left among the runs."""
         file = Path(self.runs) / f"{kind}-{config.encoder.name.lower()}-{config.identity(log)}.checkpoint"
-        make_folder(file.parent)
-        model = model.double() if config.training.precision == "float64" else model
         with locked(file):
             fit(model, log, config.training, self.device, checkpoint=file)
         return model.cpu()
@@ -112,7 +102,8 @@ def skip_history(model: Recommender) -> None:
 @contextmanager
 def without_padding(model: Recommender) -> Iterator[None]:
     """Give padding the probability 0 for the length of a `with` block."""
-    bias = padding_bias(model.n_items).to(model.embedding.weight)
+    bias = torch.zeros(model.n_items + 1).to(model.embedding.weight)
+    bias[PADDING] = -torch.inf
     model.item_bias = nn.Parameter(bias, requires_grad=False)
     try:
         yield
