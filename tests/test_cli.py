@@ -161,6 +161,7 @@ def test_a_figure_of_a_strangers_report_is_written_into_the_folder(tmp_path, mon
         figures.write_figures(tmp_path, tmp_path / "one", [known, "other"])
 
 
+@pytest.mark.slow
 def test_the_installed_command_works():
     command = Path(sys.executable).with_name("cprlab")
     done = subprocess.run([command, "report", "--seed", "-1"], capture_output=True, text=True, check=False)

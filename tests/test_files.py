@@ -68,6 +68,7 @@ def make_slowly(path, log, seconds):
             lines.write(f"{begun} {time.monotonic()}\n")
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_make_a_file_the_second_waits(tmp_path):
     start = multiprocessing.get_context("fork").Process
     both = [start(target=make_slowly, args=(tmp_path / "file", tmp_path / "log", 0.3)) for _ in range(2)]
@@ -82,6 +83,7 @@ def test_of_two_processes_that_make_a_file_the_second_waits(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "log"]  # and no lock is left
 
 
+@pytest.mark.slow
 def test_a_killed_process_lets_the_next_one_in(tmp_path):
     start = multiprocessing.get_context("fork").Process
     holder = start(target=make_slowly, args=(tmp_path / "file", tmp_path / "log", 600))
@@ -144,6 +146,7 @@ def replace_again_and_again(path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges two folders in one step")
+@pytest.mark.slow
 def test_there_is_no_moment_without_a_folder_that_is_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "inside").touch()

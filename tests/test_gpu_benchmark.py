@@ -171,6 +171,7 @@ def log(sequences, tmp_path):
     return str(tmp_path / "log")
 
 
+@pytest.mark.slow
 def test_trainings_that_end_come_back_whole_and_the_others_not_at_all(log, sequences, tmp_path):
     short = {"log": log, "head": "Softmax + CPR:5", "max_len": 7, "training": {"epochs": 1, "seed": 3}}
     jobs = [short, {"log": log, "training": {"epochs": 10**6, "patience": 10**6}}, {"log": log, "split": "temporal"}]
@@ -192,6 +193,7 @@ def test_trainings_that_end_come_back_whole_and_the_others_not_at_all(log, seque
     assert "temporal" in told["temporal0"]["said"]
 
 
+@pytest.mark.slow
 def test_trainings_end_with_the_time_and_leave_nothing(log, tmp_path):
     endless = [{"epochs": 10**6, "patience": 10**6, "seed": seed} for seed in (1, 2)]
     jobs, began = [trainings.Job(log=log, training=training) for training in endless], time.monotonic()
@@ -201,6 +203,7 @@ def test_trainings_end_with_the_time_and_leave_nothing(log, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["rows.jsonl"]
 
 
+@pytest.mark.slow
 def test_all_parts_follow_each_other(log, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "SPARE", 0)
     monkeypatch.setattr(rivals, "RIVALS", EAGER)
@@ -212,6 +215,7 @@ def test_all_parts_follow_each_other(log, tmp_path, monkeypatch):
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_what_breaks_is_a_row_and_the_rest_goes_on(log, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("the GPU is gone")

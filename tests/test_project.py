@@ -87,6 +87,7 @@ def called(words, folder, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.slow
 def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
     """Those of cprlab in this process, which has imported all; that its program can be called, test_cli.py sees."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE", "MFLAGS"))}

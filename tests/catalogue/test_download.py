@@ -143,6 +143,7 @@ def test_a_partial_file_that_nothing_is_known_of_is_not_gone_on_with(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, to be quick")
+@pytest.mark.slow
 def test_a_killed_download_goes_on_where_it_stopped(tmp_path):
     path, partial = tmp_path / "log.zip", tmp_path / "log.zip.partial"
     with serving(Answer(slow=0.02), Answer()) as server:

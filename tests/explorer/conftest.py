@@ -1,4 +1,4 @@
-"""Shared by the tests of the explorer: one browser for all tests of a file, and small untrained models to look at."""
+"""Shared by the tests of the explorer: small untrained models to look at."""
 
 from dataclasses import replace
 from functools import cache
@@ -13,15 +13,8 @@ from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import HeldOut, Snapshot, copy_probability
 from cprlab.subjects import Subject
 from cprlab.training.counting import fit_counting
-from tests.browser import open_browser
 
 HISTORY = (3, 3, 7, 1, 7)  # of the tests that edit one
-
-
-@pytest.fixture(scope="module")  # no longer: a test of another file may run an event loop, or a browser of its own
-def browser():
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from tests.browser import needs_browser, open_page
+from tests.browser import open_page
 from tests.explorer.fake import MODULES, STATIC, serve_modules
-
-pytestmark = needs_browser
 
 APP = (
     f"import {{ mapView }} from '{MODULES}/map.js';"

@@ -8,7 +8,7 @@ import playwright
 import pytest
 
 from cprlab.explorer import frontend
-from tests.browser import needs_browser, open_page
+from tests.browser import open_page
 from tests.explorer import fake
 from tests.test_imports import circles
 
@@ -64,6 +64,7 @@ def test_what_is_called_of_another_module_is_imported():
         assert called <= own | set(imports_of(text).get("base.js", ())), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*TEXTS, "joined.mjs"])
 def test_each_module_is_one_that_node_reads_apart(folder, name):
     assert node("--check", folder / name).stderr == ""
@@ -71,6 +72,7 @@ def test_each_module_is_one_that_node_reads_apart(folder, name):
     assert (imported.returncode, imported.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_joined_script_needs_no_other_file_and_exports_what_anywidget_asks_for(folder):
     script = frontend.script()
     assert script == frontend.script()
@@ -80,8 +82,6 @@ def test_the_joined_script_needs_no_other_file_and_exports_what_anywidget_asks_f
     assert said == "[Module: null prototype] { default: { render: [Function: render] } }\n"
 
 
-@needs_browser[0]
-@needs_browser[1]
 def test_the_modules_and_the_joined_script_draw_the_same(browser, tmp_path):
     drawn = []
     for module in ("", f"{fake.MODULES}/explorer.js"):

@@ -77,7 +77,7 @@ def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, t
         (["explore", "--port", "0"], "--port"),
         (["explore", "--data", "missing.csv"], "missing.csv is not a file"),
         (["case", "missing.json"], "missing.json"),
-        (["case", "my_state.json", "missing.npz"], "missing.npz"),
+        pytest.param(["case", "my_state.json", "missing.npz"], "missing.npz", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_the_terminal_and_nothing_is_served(folder, monkeypatch, capsys, arguments, said):
@@ -89,6 +89,7 @@ def test_what_is_wrong_is_said_in_the_terminal_and_nothing_is_served(folder, mon
     assert not (folder / "reports" / "case-my_model-3").exists()
 
 
+@pytest.mark.slow
 def test_a_case_is_a_page_with_its_numbers_and_replaces_no_other_state(folder, monkeypatch, capsys):
     options = ["my_model.npz", "--histories", "my_cases.parquet"]
     code, printed = command(monkeypatch, capsys, "case", "my_state.json", *options)

@@ -20,7 +20,7 @@ from cprlab.studies.summary import SummaryConfig
 from cprlab.sweeps.config import SweepConfig
 from cprlab.sweeps.work import Outcome
 from cprlab.training import Run
-from tests.browser import needs_browser, open_page
+from tests.browser import open_page
 from tests.conftest import random_log
 
 HOSTILE = '<script>hacked = 1<&script> & "quoted"'
@@ -35,7 +35,7 @@ def write_log(path):
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
+def swept(tmp_path_factory, slow):
     """A sweep's configuration, its report's folder and what failed in it."""
     folder = tmp_path_factory.mktemp("sweep")
     config = SweepConfig(
@@ -93,9 +93,7 @@ def test_the_pages_are_small_self_contained_and_show_names_as_text(swept):
     assert pages["index.html"].count(pd.read_parquet(folder / "results.parquet")["fingerprint"][0]) == 1
 
 
-@pytest.mark.browser
-@needs_browser[1]
-def test_no_name_is_run_in_a_browser(swept):
+def test_no_name_is_run_in_a_browser(swept, chromium):
     _, folder, _ = swept
     with open_page(offline=True) as (page, complaints):
         for name in ("index.html", "summary.html"):
@@ -156,6 +154,7 @@ def test_a_second_sweep_trains_nothing_and_an_earlier_report_stays_when_writing_
     assert (state(folder), state(folder.parent / "runs")) == before
 
 
+@pytest.mark.slow
 def test_a_notebook_that_stops_is_told_in_a_sentence(monkeypatch):
     with pytest.raises(ConfigError, match="'grid' is no JSON"):
         run_notebook("summary.ipynb", {"grid": "{"}, "title")
@@ -180,6 +179,7 @@ def test_a_summary_of_nothing_is_refused(tmp_path):
         SummaryConfig(grid="[3]").asked()
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     """SIGKILL after the second of six runs: no process is left, finished runs stay, and the rest is trained."""
     data = write_log(tmp_path / "log.csv")

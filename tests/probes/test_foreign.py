@@ -90,6 +90,7 @@ def test_recboles_numbering_and_test_cases_are_found_in_its_log(tmp_path, name):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RECBOLE.exists(), reason="RecBole has no environment here (benchmarks/against_recbole.py)")
 def test_recbole_itself_reads_that_log_so(tmp_path):
     rows, cases = made_up(load(CHECKPOINTS / "GRU4Rec.pth"), last=N - 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from cprlab.pages.run import execute, run_report
 from cprlab.settings import ReportConfig
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 IGNORED = "nbval-ignore-output"
 REPORT = "report"  # of `make report`; the notebooks have numbers, or other names
 

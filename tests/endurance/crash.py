@@ -4,8 +4,7 @@ Each command is started, killed (SIGKILL to its whole process group) and started
 and ends by itself. After each kill, all that stands under its final name must be readable as whole and equal to what
 the undisturbed command made, bit for bit, and nothing that was finished may be gone. Where a command ends before it is
 killed, its runs, or what it fetched, are removed and it starts anew, with its earlier report or prepared log in place.
-What is fetched comes from a slow server on this machine. Prints a table. Run from the project's folder, with
-PYTHONPATH=.
+What is fetched comes from a slow server on this machine. Prints a table.
 """
 
 import argparse
@@ -267,7 +266,7 @@ def compare(name: str, kills: int, seed: int, work: Path, published: data_sets.F
         before = dict(command.makes(killed))
     moments = ", ".join(f"{where[moment]} {moment}" for moment in ("before", "while working", "while writing"))
     what = f"{name} killed ({moments}; {ends} ends and {readings} readings, all as undisturbed)"
-    return f"| {what} | {kills} | {kills} | `PYTHONPATH=. python benchmarks/crash.py {name}` |"
+    return f"| {what} | {kills} | {kills} | `python -m tests.endurance.crash {name}` |"
 
 
 def main() -> None:
