@@ -191,6 +191,7 @@ def test_the_catalogue_is_listed_shown_and_imported_from(tmp_path, monkeypatch, 
     assert "number of items, 7" in printed  # the data were read
 
 
+@pytest.mark.slow
 def test_help_on_all_commands_does_not_wait_for_torch():
     lines = ["import sys", "from cprlab import cli", "try: cli.app(['--help'])"]
     code = "\n".join([*lines, "except SystemExit: print('torch' in sys.modules)"])
