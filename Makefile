@@ -1,7 +1,9 @@
 # make report   train four heads on real purchases, beside two rivals that count, and write reports/quickstart/index.html
 # make explore  open these models in the browser, to edit histories and see them disagree
-# make test     check style and types, run the tests, and see that they reach 90% of the branches
+# make check    check style and types, and run the tests that take no browser, kernel or other process: two minutes
+# make test     check style and types, run all tests, and see that they reach 90% of the branches
 # make fuzz     give all readers thousands of damaged files, and compare with plain readers
+# make endure   kill commands at random moments, and run all notebooks twice, for hours: do they end the same?
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice
 # make lab      open the notebooks in JupyterLab
 # ARGS="…"      is added to what any of these runs, as in: make report ARGS="--seed 1"
@@ -13,7 +15,7 @@ READY := .venv/.ready
 # Python keeps what it compiles of the modules it imports, also where the environment asks it not to: set-up compiles none.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report explore test fuzz mutate lab setup figures notebooks lock clean
+.PHONY: report explore style check test fuzz endure mutate lab setup figures notebooks lock clean
 
 report: setup
 	$(BIN)/cprlab report --heads "$(HEADS)" --split next-basket --epochs 2 --out reports/quickstart $(ARGS)
@@ -21,15 +23,26 @@ report: setup
 explore: setup
 	$(BIN)/cprlab explore --split next-basket --epochs 2 $(ARGS)
 
-test: setup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder \
-	  $(if $(ARGS),$(ARGS),--cov)  # part of the tests covers a part
+
+check: style
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test: style
+	$(PYTEST) $(if $(ARGS),$(ARGS),--cov)  # part of the tests covers a part
 
 fuzz: setup
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python -m tests.fuzz $(ARGS)
+
+endure: setup
+	$(BIN)/python -m tests.endurance.crash
+	$(BIN)/python -m tests.endurance.kill_sweep
+	$(BIN)/python -m tests.endurance.twice
 
 # The score is the share of the mutants that some test kills; what is left over: .venv/bin/mutmut results
 # CI=1 makes Hypothesis try the same examples for each mutant, and wait for a slow machine.
@@ -44,7 +57,7 @@ lab: setup
 
 # The figures of the README: the report's, and a picture of the explorer, which takes Chromium.
 figures: report
-	$(BIN)/cprlab figures reports/quickstart figures
+	$(BIN)/cprlab figures reports/quickstart figures example calibration
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png
 
 # Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget.

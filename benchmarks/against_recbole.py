@@ -188,18 +188,18 @@ PAGE = """# Training speed against RecBole
 
 Made by `python benchmarks/against_recbole.py --data ml-100k.inter --table docs/recbole.md` (2 threads a side; here
 torch {torch}; there {theirs}).
-What training on a target costs: data, forward, backward and Adam's step, in single precision on ml-100k (943 users,
-1,682 items, 97,171 training targets). The three sides of a comparison are processes that take turns; a ratio is
-RecBole's cost of a target over cprlab's in the same round: the median of {repeats} rounds after a warm-up, the lowest
-and the highest. CPU time is what the process used in all its threads, the figure to read where a machine is busy with
-other work; threads that wait sleep (`OMP_WAIT_POLICY=PASSIVE`, both sides). Memory is the peak above the imports, the
-data included.
+The tables show the cost of training on one target: data, forward, backward and Adam's step, in single precision on
+ml-100k (943 users, 1,682 items, 97,171 training targets). The three sides of a comparison are processes that take
+turns. A ratio is RecBole's cost per target divided by cprlab's in the same round: the median of {repeats} rounds after
+a warm-up, with the lowest and the highest. CPU time is the time of all threads of the process; use it when the machine
+is busy with other work. Waiting threads sleep (`OMP_WAIT_POLICY=PASSIVE`, both sides). Memory is the peak above the
+imports, including the data.
 
 - *RecBole* trains through its own loader and `Trainer`. It makes a sample of every prefix, so a target is a sample, and
-  the encoder reads the history anew for each. *As shipped*: batches of 2,048, and autograd's anomaly mode, which one of
-  its imports turns on. *At its best*: anomaly mode off, denormal numbers flushed to zero
+  the encoder reads the history again for each. *As shipped*: batches of 2,048, and autograd's anomaly mode, which one
+  of its imports turns on. *At its best*: anomaly mode off, denormal numbers flushed to zero
   (`torch.set_flush_denormal`), and the batch size of {batches} that costs least.
-- *cprlab* trains on windows, {ours} in a batch, as its loop does; a whole epoch a turn.
+- *cprlab* trains on windows, {ours} in a batch, with its own training loop; one turn is a whole epoch.
 
 ## Ratios
 
@@ -207,7 +207,7 @@ data included.
 | --- | --- | --- | --- | --- |
 {ratios}
 
-## Targets a second
+## Targets per second
 
 | | by CPU time | by wall time | peak memory |
 | --- | --- | --- | --- |
@@ -216,7 +216,7 @@ data included.
 ## Settings, the same on both sides
 
 Histories of at most 50 items, leave-one-out, d = 64, tied embeddings, full cross-entropy, Adam with learning rate
-0.001; all else as RecBole has it by default. GRU: one layer of 128. Transformer: two layers, two heads, inner width
+0.001; everything else is RecBole's default. GRU: one layer of 128. Transformer: two layers, two heads, inner width
 256. CPR: k = 100, pointer with mean, and Mi over three positions and the top two layers (where there are two).
 
 | RecBole's model | its settings | cprlab's settings |

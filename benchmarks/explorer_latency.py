@@ -28,7 +28,7 @@ import torch
 
 from cprlab.loading import load_sequences
 from cprlab.evaluation import evaluate
-from cprlab.explorer import Explorer
+from cprlab.explorer import App, Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot
 from cprlab.subjects import Subject
@@ -42,13 +42,13 @@ for head in ("Softmax + CPR:100 + Mi", "Softmax + CPR:20,100,500 + Mi"):
     snapshot = Snapshot.from_sequences(model, sequences)
     cases = evaluate(model, sequences)
     subjects.append(Subject(head, snapshot, cases, True, model, users, sequences.user_ids[users]))
-Explorer(subjects, data="complete-journey")
+App(Explorer(subjects, data="complete-journey"))
 """
-HEADING = """# From a click in the explorer to the painted bars
+HEADING = """# Latency of the explorer: from a click to the painted bars
 
 Made by `PYTHONPATH=. python benchmarks/explorer_latency.py --table docs/latency.md`: two GRU4Rec models with CPR heads,
-all 13,343 items of complete-journey, Chromium without a GPU. An action follows the one before after 0.2 to 2 seconds,
-in which the kernel works on verdicts and certificates.
+all 13,343 items of complete-journey, Chromium without a GPU. Actions are 0.2 to 2 seconds apart; in between, the kernel
+works on verdicts and certificates.
 """
 PAUSE = 0.2, 2.0  # seconds between two actions, in which slow work goes on
 # From an event on the page to the frame in which the bars it changes are on the screen.

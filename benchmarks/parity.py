@@ -10,15 +10,17 @@ import numpy as np
 
 from cprlab.adapters.recbole import Fidelity, from_state_dict
 from cprlab.errors import ConfigError
+from cprlab.studies.reference import probabilities
 
 DATA = Path(__file__).parent.parent / "tests" / "adapters" / "data"
 TABLES = {"reference_heads": "Full histories", "reference_padded": "Short histories, unusual settings"}
 FIDELITIES: tuple[Fidelity, ...] = ("reference", "corrected")
 HEADING = """# Parity with RecBole
 
-`python benchmarks/parity.py > docs/parity.md`. Probabilities over all items, in float64. *reference*: the largest
-absolute difference to what RecBole 1.2.1 computed. *corrected*: the largest difference to the same once its faults are
-mended ([method.md](method.md) lists them). In the first table all histories are full; in the second some are short."""
+Made by `python benchmarks/parity.py > docs/parity.md`. The tables compare probabilities over all items, in float64.
+*reference* is the largest absolute difference from what RecBole 1.2.1 computed. *corrected* is the largest difference
+from it when RecBole's faults are fixed ([method.md](method.md) lists them). In the first table all histories are full;
+in the second some are short."""
 
 
 def table(file: Path) -> None:
@@ -35,7 +37,7 @@ def table(file: Path) -> None:
         for fidelity in FIDELITIES:
             try:
                 recommender = from_state_dict(case["reference_class"], case["config"], state, fidelity)
-                p = np.exp(recommender.log_probs(histories))
+                p = probabilities(recommender, histories)
                 cells.append(np.abs(p - arrays[f"{case['key']}/prob"]).max())
             except ConfigError:
                 cells.append(np.nan)

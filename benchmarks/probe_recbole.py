@@ -20,7 +20,7 @@ import numpy as np
 import typer
 
 from benchmarks.against_recbole import CPR, ROOT, THREADS, environment
-from cprlab.adapters.recbole import Fidelity, load
+from cprlab.adapters.recbole import PADDING, Fidelity, Reference, load
 from cprlab.evaluation import MAIN, METRICS
 from cprlab.models import Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
@@ -51,7 +51,8 @@ def train(python: Path, folder: Path, settings: dict) -> dict:
 
 def ndcg(recommender: Recommender, snapshot: Snapshot) -> float:
     """Return the NDCG@10 of all partitions on a Snapshot's cases, padding not ranked."""
-    scores = recommender.log_probs([history + 1 for history in snapshot.histories])[:, 1:]
+    first = PADDING + 1 if isinstance(recommender, Reference) else 0  # item
+    scores = recommender.log_probs([history + first for history in snapshot.histories])[:, first:]
     rank = (scores >= np.take_along_axis(scores, snapshot.targets[:, None], axis=1)).sum(1)
     return float(np.where(rank <= 10, 1 / np.log2(1 + rank), 0).mean())
 

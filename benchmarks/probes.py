@@ -21,9 +21,9 @@ from tqdm import tqdm
 from cprlab.probes import Snapshot, bottleneck_gap, capacity, copy_dial, copyable, separable
 
 PROBES: dict[str, Callable[[Snapshot], pd.DataFrame]] = {
-    "copyable, whole history": lambda snapshot: copyable(snapshot, progress=False),
-    "bottleneck_gap, free and ball": lambda snapshot: bottleneck_gap(snapshot, progress=False),
-    "copy_dial, three shares": lambda snapshot: copy_dial(snapshot, progress=False),
+    "copyable, whole history": lambda snapshot: copyable(snapshot),
+    "bottleneck_gap, free and ball": lambda snapshot: bottleneck_gap(snapshot),
+    "copy_dial, three shares": lambda snapshot: copy_dial(snapshot),
 }
 
 
@@ -58,7 +58,7 @@ def _compare(model: Snapshot, against: int) -> None:
     sizes = rng.integers(max(1, middle - 2), middle + 3, against)
     sets = [rng.choice(model.n_items, size, replace=False) for size in sizes]
     cases = model.take(rng.integers(len(model), size=against))
-    ours = separable(cases, sets)
+    ours = separable(cases, sets, progress=True)
     outcomes = [found.outcome for found in ours]
     disagree, seconds = 0, []
     for items, outcome in zip(tqdm(sets, desc="HiGHS", unit="case"), outcomes, strict=True):

@@ -119,15 +119,15 @@ def padding(windows: Windows, size: int) -> tuple[float, float]:
 
 PAGE = """# Large logs
 
-Made by `PYTHONPATH=. python benchmarks/scale.py --table docs/scale.md` with a `--data NAME` for each row of the second
+Made by `PYTHONPATH=. python benchmarks/scale.py --table docs/scale.md` with a `--data NAME` for each row of the last
 table.
 
 ## Preparing a log
 
-`cprlab prepare` on synthetic logs with 20 interactions a user and 100 an item on average; users' activity falls with
-their rank as rank^−½, items' popularity as 1/rank. {threads} threads; DuckDB may take 2 GB. Wall time includes waiting
-for the disk, and for other work on the same cores; CPU time does not. The peak is all that the process holds, Python,
-its libraries and the file pages that it maps included.
+`cprlab prepare` on synthetic logs with, on average, 20 interactions per user and 100 per item. The activity of users
+falls with their rank as rank^−½, the popularity of items as 1/rank. {threads} threads; DuckDB may use 2 GB. Wall time
+includes waiting for the disk and for other work on the same cores; CPU time does not. The peak is all memory of the
+process, including Python, its libraries and the file pages that it maps.
 
 | rows | file | users kept | items kept | interactions kept | wall (s) | CPU (s) | µs of CPU a row | peak (GiB) |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -139,7 +139,7 @@ squares of the logarithms).
 ## Training on a large catalogue
 
 An epoch and its validation, all exact: GRU4Rec, d = 64, Softmax + CPR:100 + Mi, 64 users with 50 targets each.
-Held are the embeddings, their gradient, Adam's two moments, the best epoch's copy, and the logits of one window.
+Memory holds the embeddings, their gradient, Adam's two moments, the best epoch's copy, and the logits of one window.
 
 | items | CPU (s) | peak (GiB) |
 | --- | --- | --- |
@@ -147,8 +147,8 @@ Held are the embeddings, their gradient, Adam's two moments, the best epoch's co
 
 ## Padding
 
-An epoch of training in batches of {size} windows: how much of what the encoder reads, and of what the head scores, is
-padding.
+The share of padding in what the encoder reads and in what the head scores, for an epoch of training in batches of
+{size} windows.
 
 | data | windows | padding read | padding scored |
 | --- | --- | --- | --- |

@@ -320,49 +320,50 @@ def _clock(once: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-PAGE = """# What the exact loss, evaluation and a prediction cost
+PAGE = """# The cost of the exact loss, evaluation and a prediction
 
 Made by `PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png` (one thread,
 torch {torch}).
 
 ## A loss and all its gradients
 
-For {rows:,} rows (64 windows of 50 items), d = 64, single precision. Time is CPU time, of both sides in
-turns in one process: the median ratio of {repeats} repeats, the lowest and the highest. Memory is the peak above the
-inputs, in a process of its own; it includes the gradient of the item embeddings.
+For {rows:,} rows (64 windows of 50 items), d = 64, single precision. Time is CPU time; both sides run in turns in one
+process. Ratios are the median of {repeats} repeats, with the lowest and the highest. Memory is the peak above the
+inputs, in a separate process; it includes the gradient of the item embeddings.
 
-- *row-fused CE*: the kernel (`cprlab/training/kernel.py`) under the head `Softmax`; *CPR:100*: under
-  `Softmax + CPR:100`, all of whose facets stand ready.
+- *row-fused CE*: the kernel (`cprlab/training/kernel.py`) with the head `Softmax`.
+- *CPR:100*: the same kernel with the head `Softmax + CPR:100`, whose facets are computed beforehand.
 - *dense CE*: `torch.nn.functional.cross_entropy` of all logits at once.
-- *linear_cross_entropy*: torch's own in chunks, with its default options.
-- *logits up to 1e4*, *denormal embeddings*: the same work on hard numbers; nothing should slow down.
-- *its three products alone*: logits, and the two gradients that come of them, as matrix products of 200 rows with all
-  embeddings and nothing else. No exact loss can cost less, so these rows bound what the ratios above them can come to.
+- *linear_cross_entropy*: torch's own chunked loss, with its default options.
+- *logits up to 1e4*, *denormal embeddings*: the same work on difficult numbers; it should not be slower.
+- *its three products alone*: only the logits and the two gradients computed from them, as matrix products of 200 rows
+  with all embeddings. No exact loss can cost less, so these rows are a bound for the ratios above them.
 
 {losses}
 {growth}
 ## A training step
 
-Targets a second by the clock, of GRU4Rec with d = 64 on complete-journey-types ({n_types:,} items): {batches} batches
-of {windows} windows that read {length} items and have {targets} targets each, the two heads in turns in one process,
-medians of {repeats_training} repeats. The last column is how much longer a step takes with the second head: the median
-ratio, the lowest and the highest.
+Targets per second of wall time, for GRU4Rec with d = 64 on complete-journey-types ({n_types:,} items): {batches}
+batches of {windows} windows that read {length} items and have {targets} targets each. The two heads run in turns in one
+process; medians of {repeats_training} repeats. The last column is how much longer a step takes with the second head:
+the median ratio, with the lowest and the highest.
 
 {steps}
-What a report waits for: `train_all` of both heads, one epoch each, with validation and test, on one core and on two, in
-turns; medians of {repeats_abreast} repeats by the clock, and the median ratio, the lowest and the highest.
+The training time of a report: `train_all` of both heads, one epoch each, with validation and test, on one core and on
+two, in turns. Medians of {repeats_abreast} repeats of wall time, and the median ratio, with the lowest and the highest.
 
 {abreast}
 ## Evaluation, and a single prediction
 
-CPU milliseconds with {n_items:,} items: of ranking all of them for {n_users:,} users (`evaluate`), without the encoder;
-and of all log-probabilities for one history of 50 items (`log_probs`), with the encoder, as an edited history needs.
+CPU milliseconds with {n_items:,} items. *Evaluation* ranks all items for {n_users:,} users (`evaluate`), without the
+encoder. *One history* computes all log-probabilities for one history of 50 items (`log_probs`), with the encoder, as an
+edited history needs.
 
 {uses}"""
 
 GROWTH = """
-What a row costs CPR:100 and row-fused CE in CPU µs, when one thing grows and all else stays at V = 13,000, L = 50,
-k = 100 and 64 windows. Over the catalogues of 10,000 items and more the cost grows as V^{CPR:.2f} and V^{CE:.2f}:
+The cost of a row in CPU µs, for CPR:100 and row-fused CE, when one quantity grows and the others stay at V = 13,000,
+L = 50, k = 100 and 64 windows. For catalogues of 10,000 items and more the cost grows as V^{CPR:.2f} and V^{CE:.2f}:
 
 ![What a row of the loss costs]({figure})
 

@@ -1,16 +1,25 @@
 """The command line: the front door, without logic of its own."""
 
+import inspect
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
 
 from cprlab.config import Config
 from cprlab.errors import CprlabError, visible
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cprlab.explorer import CaseConfig, ExplorerConfig
+    from cprlab.settings import Reading, ReportConfig, TrainConfig
+    from cprlab.studies.probe import ProbeConfig
 
 app = typer.Typer(
     help="When does the output softmax of a sequential recommender fail to copy or to exclude, and what fixes it.",
@@ -27,239 +36,144 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-# Options that several commands have.
-Data = Annotated[str, typer.Option(help="A built-in log, an imported data set, a prepared folder, or a file.")]
-User = Annotated[str, typer.Option(help="The log's column of users, if its name does not tell.")]
-Item = Annotated[str, typer.Option(help="The log's column of items.")]
-Time = Annotated[str, typer.Option(help="The log's column of times.")]
-Title = Annotated[str, typer.Option(help="The log's column of item titles.")]
-Basket = Annotated[str, typer.Option(help="The log's column of baskets, whose rows are taken together.")]
-Ties = Annotated[str, typer.Option(help="The order of rows of one time or basket: file, shuffle or auto.")]
-Split = Annotated[str, typer.Option(help="How interactions are held out: leave-one-out, next-basket or temporal.")]
-MaxLen = Annotated[int, typer.Option(help="Items a model reads; 0: 50, or as a folder was prepared.")]
-Encoder = Annotated[str, typer.Option(help="The encoder: GRU4Rec, SASRec or MF.")]
-Heads = Annotated[str, typer.Option(help="Heads, a semicolon between two; Recent and Counts only count.")]
-Epochs = Annotated[int, typer.Option(help="At most so many epochs; fewer when the validation stops rising.")]
-Seed = Annotated[int, typer.Option(help="Makes the result repeatable.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="float32, float64, or bfloat16 for a GPU.")]
-Runs = Annotated[str, typer.Option(help="Where trained models are kept and found again.")]
-
-# What the commands have that look at models.
-Models = Annotated[
-    list[str] | None, typer.Argument(help="Runs' folders, RecBole's .pth files, Snapshots (.safetensors, .npz).")
-]
-ModelsData = Annotated[str, typer.Option("--data", help="The log that runs, or RecBole, trained on; as for a report.")]
-Histories = Annotated[str, typer.Option(help="A Parquet file of histories and targets, for Snapshots.")]
-State = "The explorer's state: a line of JSON, or a .json file that holds it"
-
-Kind = TypeVar("Kind", bound=Config)
-
-HEAD = "Softmax + CPR:100 + Mi"
-HEADS = f"Recent; Counts; Softmax; {HEAD}"
-DATA = "complete-journey-types"
+Function = Callable[..., None]
 
 
-@app.command()
-def train(
-    data: Data = DATA,
-    users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
-    encoder: Encoder = "GRU4Rec",
-    head: Annotated[str, typer.Option(help="The head to train.")] = HEAD,
-    epochs: Epochs = 100,
-    batch_size: Annotated[int, typer.Option(help="Windows a step, over all processes.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 4e-3,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    user: User = "",
-    item: Item = "",
-    time: Time = "",
-    title: Title = "",
-    basket: Basket = "",
-    ties: Ties = "auto",
-    split: Split = "leave-one-out",
-    max_len: MaxLen = 0,
-    runs: Runs = "runs",
-) -> None:
+def command(settings: str, *arguments: str, without: tuple[str, ...] = (), group: typer.Typer = app) -> Callable:
+    """Make a command of a function of settings: their fields become options, which need not be told again.
+
+    What else the function takes is the command's own. The settings are imported once the command is asked for: most
+    bring torch, for which `cprlab --help` should not wait.
+
+    Args:
+        settings: the class, as `module:Name`.
+        arguments: fields that are given without their names, in this order.
+        without: fields that keep their defaults.
+        group: what the command belongs to.
+    """
+
+    def register(function: Function) -> Function:
+        class Command(TyperCommand):
+            def make_context(self, *given: Any, **more: Any) -> Any:
+                module, name = settings.split(":")
+                kind = getattr(import_module(module), name)
+                alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+                alone.command()(_filled(function, kind, arguments, without))
+                return typer.main.get_command(alone).make_context(*given, **more)
+
+        group.command(function.__name__, help=function.__doc__, cls=Command)(lambda: None)
+        return function
+
+    return register
+
+
+def _filled(function: Function, kind: type[Config], arguments: tuple[str, ...], without: tuple[str, ...]) -> Function:
+    """Return a function of all fields of the settings that fills these and calls another one with them."""
+    _, *own = inspect.signature(function).parameters.values()
+    names = [parameter.name for parameter in own]
+    # A class's own fields come before those that it inherits.
+    fields = dict.fromkeys([*arguments, *(name for base in kind.__mro__ for name in inspect.get_annotations(base))])
+    others = [name for name in fields if name in kind.model_fields and name not in (*names, *without)]
+
+    def filled(**given: Any) -> None:
+        function(kind(**{name: given[name] for name in others}), **{name: given[name] for name in names})
+
+    filled.__doc__ = function.__doc__
+    options = [_parameter(name, kind.model_fields[name], name in arguments) for name in others]
+    filled.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    return filled
+
+
+def _parameter(name: str, field: FieldInfo, is_argument: bool) -> inspect.Parameter:
+    """Return a field as a parameter that typer understands; pydantic checks what it is given."""
+    default, words, choices = field.default, field.description or "", get_args(field.annotation)
+    if get_origin(field.annotation) is Literal:
+        words += f": {', '.join(choices[:-1])} or {choices[-1]}."
+    about = (typer.Argument if is_argument else typer.Option)(help=words)
+    several = isinstance(default, tuple)
+    kind = list[str] if several and is_argument else str if several or field.is_required() else type(default)
+    if field.is_required():
+        default = inspect.Parameter.empty
+    elif several:
+        default = list(default) if is_argument else "; ".join(default)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
+
+
+@command("cprlab.settings:TrainConfig")
+def train(config: "TrainConfig") -> None:
     """Train one head on a log, or read it back, and print the run's folder; torchrun makes it several processes."""
-    from cprlab.settings import TrainConfig
     from cprlab.training.processes import is_first
 
-    run = _filled(TrainConfig, locals()).run()
+    run = config.run()
     if is_first():
         print(visible(run.folder))
 
 
-@app.command()
-def report(
-    data: Data = DATA,
-    users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
-    encoder: Encoder = "GRU4Rec",
-    heads: Heads = HEADS,
-    epochs: Epochs = 100,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    user: User = "",
-    item: Item = "",
-    time: Time = "",
-    title: Title = "",
-    basket: Basket = "",
-    ties: Ties = "auto",
-    split: Split = "leave-one-out",
-    max_len: MaxLen = 0,
-    runs: Runs = "runs",
-    out: Annotated[str, typer.Option(help="Where the report goes; reports/DATA when empty.")] = "",
-) -> None:
+@command("cprlab.settings:ReportConfig")
+def report(config: "ReportConfig") -> None:
     """Train heads on a log and write a page that shows where each copies and where it fails to."""
     from cprlab.pages.run import run_report
-    from cprlab.settings import ReportConfig
 
-    config = _filled(ReportConfig, locals())
-    print(visible(run_report(config, out or config.folder)))
+    print(visible(run_report(config, config.out or config.folder)))
 
 
-@app.command()
-def probe(
-    models: Models = None,
-    data: ModelsData = DATA,
-    histories: Histories = "",
-    cases: Annotated[int, typer.Option(help="How many cases the slower probes take.")] = 300,
-    users: Annotated[int, typer.Option(help="As the report drew them; 0 takes all.")] = 0,
-    encoder: Encoder = "GRU4Rec",
-    heads: Heads = HEADS,
-    epochs: Epochs = 100,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    user: User = "",
-    item: Item = "",
-    time: Time = "",
-    title: Title = "",
-    basket: Basket = "",
-    ties: Ties = "auto",
-    split: Split = "leave-one-out",
-    max_len: MaxLen = 0,
-    runs: Runs = "runs",
-    out: Annotated[str, typer.Option(help="Where the page goes; reports/probe-MODEL when empty.")] = "",
-) -> None:
+@command("cprlab.studies.probe:ProbeConfig", "models")
+def probe(config: "ProbeConfig") -> None:
     """Say whether a trained model fails to copy or to exclude, by how much, and what would help."""
     from cprlab.pages.run import run_probe
-    from cprlab.studies.probe import ProbeConfig
 
-    config = _filled(ProbeConfig, locals())
-    print(visible(run_probe(config, out or config.folder)))
+    print(visible(run_probe(config, config.out or config.folder)))
 
 
-@app.command()
+@command("cprlab.explorer:ExplorerConfig", "models")
 def explore(
-    models: Models = None,
-    state: Annotated[str, typer.Option(help=f"{State}; what to show first.")] = "",
+    config: "ExplorerConfig",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where on this machine the page is served.")] = 8866,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Show the page in the browser.")] = True,
-    data: ModelsData = DATA,
-    histories: Histories = "",
-    users: Annotated[int, typer.Option(help="As the report drew them; 0 takes all.")] = 0,
-    encoder: Encoder = "GRU4Rec",
-    heads: Heads = HEADS,
-    epochs: Epochs = 100,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    user: User = "",
-    item: Item = "",
-    time: Time = "",
-    title: Title = "",
-    basket: Basket = "",
-    ties: Ties = "auto",
-    split: Split = "leave-one-out",
-    max_len: MaxLen = 0,
-    runs: Runs = "runs",
 ) -> None:
     """Edit histories, move hidden states and switch partitions in the browser, and watch the heads disagree."""
-    from cprlab.explorer import ExplorerConfig
     from cprlab.explorer.run import read_state, run_explorer
 
-    run_explorer(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), port, browser)
+    run_explorer(config.but(state=read_state(config.state)), port, browser)
 
 
-@app.command()
-def case(
-    state: Annotated[str, typer.Argument(help=f"{State}.")],
-    models: Models = None,
-    data: ModelsData = DATA,
-    histories: Histories = "",
-    users: Annotated[int, typer.Option(help="As the report drew them; 0 takes all.")] = 0,
-    encoder: Encoder = "GRU4Rec",
-    heads: Heads = HEADS,
-    epochs: Epochs = 100,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    user: User = "",
-    item: Item = "",
-    time: Time = "",
-    title: Title = "",
-    basket: Basket = "",
-    ties: Ties = "auto",
-    split: Split = "leave-one-out",
-    max_len: MaxLen = 0,
-    runs: Runs = "runs",
-    out: Annotated[str, typer.Option(help="Where the page goes; reports/case-MODEL-CASE when empty.")] = "",
-) -> None:
+@command("cprlab.explorer:CaseConfig", "state", "models")
+def case(config: "CaseConfig") -> None:
     """Write what the explorer shows in a state as a page."""
-    from cprlab.explorer import ExplorerConfig
     from cprlab.explorer.run import read_state, run_case
 
-    print(visible(run_case(_filled(ExplorerConfig, locals() | {"state": read_state(state)}), out)))
+    print(visible(run_case(config.but(state=read_state(config.state)), config.out)))
 
 
-@app.command()
+@command("cprlab.settings:Reading")
 def prepare(
+    config: "Reading",
     file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file, of any size.")],
     folder: Annotated[Path, typer.Argument(help="Where the sequences go.")],
-    user: User = "",
-    item: Item = "",
-    time: Time = "",
-    title: Title = "",
-    basket: Basket = "",
-    ties: Ties = "auto",
-    split: Split = "leave-one-out",
-    max_len: Annotated[int, typer.Option(help="How many items a model reads at the most.")] = 50,
+    max_len: Annotated[int, typer.Option(help="Maximum number of items a model reads.")] = 50,
     min_interactions: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 5,
-    memory: Annotated[str, typer.Option(help="What sorting may take of it; it goes on on disk.")] = "2GB",
+    memory: Annotated[str, typer.Option(help="Memory that sorting may take; beyond it, it uses the disk.")] = "2GB",
 ) -> None:
     """Sort a log that does not fit in memory into a folder, which can be given as --data."""
-    from cprlab.data.splits import parse_split
-    from cprlab.data.ties import parse_ties
     from cprlab.loading import prepare
 
-    sequences = prepare(
-        file, folder, user=user, item=item, time=time, title=title, basket=basket, ties=parse_ties(ties),
-        max_len=max_len, min_interactions=min_interactions, split=parse_split(split), memory=memory,
-    )  # fmt: skip
+    protocol = config.protocol | {"max_len": max_len}
+    sequences = prepare(file, folder, config.columns, min_interactions=min_interactions, memory=memory, **protocol)
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
     print(*map(visible, sequences.notes), sep="\n")
 
 
-@data_app.command()
+@command("cprlab.settings:Reading", without=("split", "max_len"), group=data_app)
 def check(
+    config: "Reading",
     file: Annotated[
         Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst; or an imported log.")
     ],
-    user: User = "",
-    item: Item = "",
-    time: Time = "",
-    title: Title = "",
-    basket: Basket = "",
-    ties: Ties = "auto",
 ) -> None:
     """Print what cprlab understands of a log, its first rows, and every doubt about it."""
-    from cprlab.data.ties import parse_ties
     from cprlab.loading.check import check
 
-    found = check(file, user=user, item=item, time=time, title=title, basket=basket, ties=parse_ties(ties))
+    found = check(file, config.columns, ties=config.ties)
     tables = {"Columns": found.columns, "First rows": found.rows, "Log": found.facts, "Splits": found.splits}
     for name, table in tables.items():
         if len(table):
@@ -291,11 +205,12 @@ def sweep(
 def figures(
     report: Annotated[Path, typer.Argument(help="The folder of a report.")],
     folder: Annotated[Path, typer.Argument(help="Where the PNG files go.")] = Path("figures"),
+    names: Annotated[list[str] | None, typer.Argument(help="The figures to write; all if none is named.")] = None,
 ) -> None:
     """Write a report's figures as PNG files."""
     from cprlab.pages.figures import write_figures
 
-    for path in write_figures(report, folder):
+    for path in write_figures(report, folder, names or ()):
         print(visible(path))
 
 
@@ -372,14 +287,6 @@ def _aligned(table: "pd.DataFrame", longest: int = 70) -> str:
     rows = [[visible(str(cell))[:longest] for cell in row] for row in (table.columns, *table.to_numpy())]
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def _filled(kind: type[Kind], given: dict[str, Any]) -> Kind:
-    """Return a configuration filled from a command's options, which have the names of its fields; `out` stays out."""
-    values = {name: given[name] for name in kind.model_fields if name in given and name != "out"}
-    if "models" in values:
-        values["models"] = "; ".join(values["models"] or ())
-    return kind(**values)
 
 
 def main() -> None:

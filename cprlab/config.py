@@ -1,11 +1,22 @@
 """The base of every configuration: frozen, typed, small, and refused in a sentence when wrong."""
 
 import re
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 import pydantic
 
 from cprlab.errors import ConfigError, suggestion
+
+
+def names_in(value: Any) -> Any:
+    """Return the names in a text, a semicolon between two; what is no text stays as it is."""
+    return tuple(name.strip() for name in value.split(";") if name.strip()) if isinstance(value, str) else value
+
+
+SEVERAL = pydantic.BeforeValidator(names_in)
+# Names as a text, a semicolon between two, or as a list; written as a text, which papermill and JSON can hold.
+Names = Annotated[tuple[str, ...], SEVERAL, pydantic.PlainSerializer("; ".join)]
 
 
 class Config(pydantic.BaseModel):
@@ -22,6 +33,11 @@ class Config(pydantic.BaseModel):
             super().__init__(**values)
         except pydantic.ValidationError as error:
             raise ConfigError(_sentence(type(self), error)) from None
+
+    @classmethod
+    def of(cls, variables: Mapping[str, Any]) -> Self:
+        """Return the values that variables of their names have, such as a notebook's `globals()`."""
+        return cls(**{name: variables[name] for name in cls.model_fields if name in variables})
 
     def but(self, **changes: Any) -> Self:
         """Return a copy with some values changed, checked like a new one."""

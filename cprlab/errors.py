@@ -1,29 +1,29 @@
-"""Errors that a user can act on: one sentence each, naming what was wrong, where, and what to do."""
+"""Errors that a user can act on: the message says what is wrong, where, and what to do."""
 
 import difflib
 import unicodedata
 from collections.abc import Iterable
 
-LONGEST = 1_500  # characters of a sentence that quotes data
+LONGEST = 1_500  # characters of a message, which may quote data
 
 
 class CprlabError(Exception):
-    """The parent of every error that cprlab raises on purpose; its text is the whole message, in visible characters."""
+    """Base class of cprlab's errors; its text is the complete message, in visible characters."""
 
     def __str__(self) -> str:
         return visible(super().__str__())
 
 
 class DataError(CprlabError):
-    """A log or a file of results could not be read as what it should be."""
+    """A log or another file is invalid, or cannot be read or written."""
 
 
 class ConfigError(CprlabError):
-    """A name, a setting or a parameter is not one that cprlab understands."""
+    """A name, setting or parameter is invalid."""
 
 
 def suggestion(wrong: object, choices: Iterable[object]) -> str:
-    """Say which of `choices` the user may have meant by `wrong`, and list them all."""
+    """Return a hint: which of `choices` the user may have meant by `wrong`, and the list of all."""
     names = [str(choice) for choice in choices]
     folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(str(wrong).casefold(), folded, n=1, cutoff=0.5)
@@ -32,10 +32,10 @@ def suggestion(wrong: object, choices: Iterable[object]) -> str:
 
 
 def visible(text: object) -> str:
-    """Return a line of text of which a terminal does nothing but show it, whatever was quoted in it.
+    """Return text as one line that is safe to print on a terminal.
 
-    Control characters, those that turn the direction of writing, line ends and halves of surrogate pairs are written
-    as escapes, such as \\x1b; of a very long text the middle is left out.
+    Control characters, bidirectional marks, line ends and unpaired surrogates become escapes such as \\x1b. The middle
+    of a very long text is left out.
     """
     line = str(text)
     if len(line) > LONGEST:

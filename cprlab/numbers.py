@@ -13,13 +13,13 @@ import pandas as pd
 
 from cprlab.data import Sequences
 from cprlab.files import whole
-from cprlab.settings import ReportConfig
+from cprlab.settings import PageConfig
 
 MARKUP = re.compile(r"([\\`*_\[\]#|~$])")
 VERSIONS = ("cprlab", "torch", "numpy", "scipy")
 
 
-def write_numbers(name: str, config: ReportConfig, content: Mapping[str, object]) -> None:
+def write_numbers(name: str, config: PageConfig, content: Mapping[str, object]) -> None:
     """Write `settings`, `versions` and `content` to the file `name` in `config.out`, if any; nan becomes null."""
     if not config.out:
         return
@@ -31,7 +31,7 @@ def write_numbers(name: str, config: ReportConfig, content: Mapping[str, object]
         file.write_text(json.dumps(plain({**about, **content}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_metrics(summary: pd.DataFrame, config: ReportConfig, sequences: Sequences) -> None:
+def write_metrics(summary: pd.DataFrame, config: PageConfig, sequences: Sequences) -> None:
     """Write rows of `evaluation.means`, with the data and the encoder, to `metrics.json` in `config.out`, if any."""
     if not config.out:
         return

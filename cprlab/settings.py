@@ -6,49 +6,37 @@ from typing import Any
 
 import pydantic
 
-from cprlab.data import Sequences
+from cprlab.config import Names
+from cprlab.data import Columns, Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.errors import visible
 from cprlab.loading import load_sequences
 from cprlab.models import CountingConfig, parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
+from cprlab.models.names import canonical
 from cprlab.training import Run, RunConfig, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
 from cprlab.training.processes import is_first
 
 
-class LogConfig(Protocol):
-    """A log, and how to train on it.
+class Reading(Protocol, Columns):
+    """How a log's file is read, and what is held out."""
 
-    Attributes:
-        data: a built-in log, a file or a prepared folder.
-        users: how many users to draw at random; 0 takes all.
-        encoder: the encoder's name.
-        epochs: at most; training stops earlier when the validation NDCG@10 no longer rises.
-        seed: of the weights, the order of batches, the draw of users and the bootstrap.
-        device: where to train.
-        precision: float32, float64, or bfloat16 for the products of matrices.
-        runs: the folder in which trained models are kept and found again.
-        user: the log's column of users; guessed when empty, as are `item`, `time` and `title`.
-        item: the log's column of items.
-        time: the log's column of times.
-        title: the log's column of titles.
-        basket: the log's column of baskets, if rows are to be taken together.
-    """
 
-    data: str = "complete-journey-types"
-    users: int = pydantic.Field(0, ge=0)
-    encoder: EncoderName = "GRU4Rec"
-    epochs: int = pydantic.Field(100, ge=1)
-    seed: int = pydantic.Field(0, ge=0, lt=2**31)
-    device: Device = "auto"
-    precision: Precision = "float32"
-    runs: str = "runs"
-    user: str = ""
-    item: str = ""
-    time: str = ""
-    title: str = ""
-    basket: str = ""
+class LogConfig(Reading):
+    """A log, and how to train on it."""
+
+    data: str = pydantic.Field(
+        "complete-journey-types",
+        description="A built-in log, an imported data set, a file, or a prepared folder.",
+    )
+    users: int = pydantic.Field(0, ge=0, description="Sample this many users (0: all).")
+    encoder: EncoderName = pydantic.Field("GRU4Rec", description="Encoder")
+    epochs: int = pydantic.Field(100, ge=1, description="Maximum epochs; stops early once validation NDCG@10 stalls.")
+    seed: int = pydantic.Field(0, ge=0, lt=2**31, description="Seed of weights, batches, sampled users and intervals.")
+    device: Device = pydantic.Field("auto", description="Where to train")
+    precision: Precision = pydantic.Field("float32", description="Number format (bfloat16 is for GPUs)")
+    runs: str = pydantic.Field("runs", description="Folder where trained models are kept and found again.")
 
     def sequences(self) -> Sequences:
         """Load the log and pack it.
@@ -56,8 +44,7 @@ class LogConfig(Protocol):
         Raises:
             DataError: the log cannot be read, or is too short to be split.
         """
-        columns = {role: getattr(self, role) for role in ("user", "item", "time", "title", "basket")}
-        sequences = load_sequences(self.data, **columns, **self.protocol)
+        sequences = load_sequences(self.data, self.columns, **self.protocol)
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:
@@ -71,17 +58,11 @@ class LogConfig(Protocol):
 
 
 class TrainConfig(LogConfig):
-    """What `cprlab train` is asked for.
+    """What `cprlab train` is asked for."""
 
-    Attributes:
-        head: the head's name, as in the paper.
-        batch_size: windows a step, over all processes.
-        learning_rate: of Adam.
-    """
-
-    head: str = "Softmax + CPR:100 + Mi"
-    batch_size: int = TrainingConfig().batch_size
-    learning_rate: float = TrainingConfig().learning_rate
+    head: str = pydantic.Field("Softmax + CPR:100 + Mi", description="The head to train, named as in the paper.")
+    batch_size: int = pydantic.Field(TrainingConfig().batch_size, description="Windows per step, over all processes.")
+    learning_rate: float = pydantic.Field(TrainingConfig().learning_rate, description="Adam's learning rate.")
 
     def run(self) -> Run:
         """Train, or read the run back, and say on standard error what is to be known of the log.
@@ -96,37 +77,53 @@ class TrainConfig(LogConfig):
         return train(sequences, config, self.runs, self.device)
 
 
-class ReportConfig(LogConfig):
-    """The parameters of `notebooks/report.ipynb`.
+class RunsConfig(LogConfig):
+    """Several heads, trained on one log."""
 
-    Attributes:
-        heads: names of heads, a semicolon between two; the first trained one is what others are compared with.
-        out: the folder for `metrics.json`; none is written when empty.
-    """
-
-    heads: str = "Recent; Counts; Softmax; Softmax + CPR:100 + Mi"
-    out: str = ""
+    heads: Names = pydantic.Field(
+        ("Recent", "Counts", "Softmax", "Softmax + CPR:100 + Mi"),
+        description="Heads, a semicolon between two. Recent and Counts only count; the first of the others is the "
+        "one that all are compared with.",
+    )
 
     @pydantic.field_validator("heads")
     @classmethod
-    def _canonical(cls, heads: str) -> str:
-        names = [str(parse_head(name)) for name in heads.split(";") if name.strip()]
-        if len(names) < 2 or len(set(names)) < len(names):
+    def _canonical(cls, heads: tuple[str, ...]) -> tuple[str, ...]:
+        if not heads:
+            raise ValueError("name a head or several, with a semicolon between two")
+        return canonical(heads)
+
+    def run_configs(self) -> dict[str, RunConfig]:
+        """Return what to train, by head."""
+        return {head: self.run_config(head) for head in self.heads}
+
+
+class PageConfig(RunsConfig):
+    """What becomes a page."""
+
+    out: str = pydantic.Field(
+        "", description="The page's folder (if empty: in reports/, named after the data or model)."
+    )
+
+
+class ReportConfig(PageConfig):
+    """The parameters of `notebooks/report.ipynb`."""
+
+    @pydantic.field_validator("heads")
+    @classmethod
+    def _comparable(cls, heads: tuple[str, ...]) -> tuple[str, ...]:
+        if len(heads) < 2 or len(set(heads)) < len(heads):
             raise ValueError("a report compares two or more different heads, with a semicolon between")
-        if any(parse_head(name).post for name in names):
+        if any(parse_head(name).post for name in heads):
             raise ValueError("a report shows every head with the history removed as well; leave (post) out")
-        if all(isinstance(parse_head(name), CountingConfig) for name in names):
+        if all(isinstance(parse_head(name), CountingConfig) for name in heads):
             raise ValueError("a report compares heads that are trained; add one, such as Softmax")
-        return "; ".join(names)
+        return heads
 
     @property
     def trained(self) -> list[str]:
         """The heads that are trained; the others only count."""
         return [head for head, config in self.run_configs().items() if not config.counts]
-
-    def run_configs(self) -> dict[str, RunConfig]:
-        """Return what to train, by head."""
-        return {head: self.run_config(head) for head in self.heads.split("; ")}
 
     def check(self) -> Sequences:
         """Return the data; refuse what could not be trained, before any time is spent on it.

@@ -15,14 +15,12 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pydantic
-import torch
 
 from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.data.splits import FEWEST
 from cprlab.evaluation.diversity import gini
-from cprlab.models import EncoderConfig, Recommender, parse_head
-from cprlab.training import TrainingConfig, fit
+from cprlab.training import RunConfig, build, fit
 from cprlab.training.loop import Device
 
 OF_USERS = ("engagement", "accuracy", "repeats recommended")
@@ -196,20 +194,13 @@ def popular(histories: Histories) -> Scorer:
     )
 
 
-def learner(
-    head: str, encoder: EncoderConfig, training: TrainingConfig, n_items: int, device: Device = "auto"
-) -> Retrain:
-    """Return what trains an encoder and a head from scratch on all that was consumed, and ranks by its probabilities.
+def learner(config: RunConfig, n_items: int, device: Device = "auto") -> Retrain:
+    """Return what trains a model from scratch on all that was consumed, and ranks by its probabilities.
 
     Args:
-        head: its name, as in the paper; under "(post)" the history is never recommended.
-        encoder: its sizes.
-        training: how.
+        config: what to train, and how; under "(post)" the history is never recommended.
         n_items: of the catalogue.
         device: where.
-
-    Raises:
-        ConfigError: the head is unknown, or does not fit so few items.
     """
 
     def retrain(histories: Histories) -> Scorer:
@@ -224,9 +215,8 @@ def learner(
             notes=(),
             only_consumed=False,
         )
-        torch.manual_seed(training.seed)
-        model = Recommender(encoder, parse_head(head), n_items, n_users=len(histories), max_len=log.max_len)
-        fit(model.double() if training.precision == "float64" else model, log, training, device)
+        model = build(config, log)
+        fit(model, log, config.training, device)
         users = range(len(histories))
         return lambda histories, appetites: model.log_probs(histories, users=users)
 

@@ -7,37 +7,37 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydantic
 import torch
 
 from cprlab.adapters import recbole
 from cprlab.catalogue import BUILTIN
+from cprlab.config import Names
 from cprlab.data import Sequences
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
 from cprlab.probes import NO_STATES, HeldOut, Snapshot, copy_probability, from_recbole
 from cprlab.probes.arrays import SUFFIXES
-from cprlab.settings import ReportConfig
+from cprlab.settings import RunsConfig
 from cprlab.training import Run, train_all
 
 AT_ONCE = 512  # histories
 
 
-class ModelsConfig(ReportConfig):
-    """Which models to look at; those of a report say what to train where none is given.
+class ModelsConfig(RunsConfig):
+    """Which models to look at; where none is given, the heads are trained, or read back."""
 
-    Attributes:
-        models: runs' folders, RecBole checkpoints and Snapshots, a semicolon between two; if empty, the heads of a
-            report on `data` are trained, or read back.
-        histories: a Parquet file of histories for Snapshots that hold none.
-    """
-
-    models: str = ""
-    histories: str = ""
+    models: Names = pydantic.Field(
+        (),
+        description="Runs' folders and RecBole's .pth files (with the log that they trained on as --data), or "
+        "Snapshots (.safetensors, .npz). If none, the heads are trained.",
+    )
+    histories: str = pydantic.Field("", description="A Parquet file of histories and targets, for Snapshots.")
 
     @property
     def stem(self) -> str:
         """What to call a page on the models: the name of the first, or of the data."""
-        first = self.models.split(";")[0].strip() or self.data
+        first = next(iter(self.models), self.data)
         return first if first in BUILTIN else Path(first).stem
 
     def subjects(self, facet: str = "") -> "list[Subject]":
@@ -49,8 +49,7 @@ class ModelsConfig(ReportConfig):
         Raises:
             CprlabError: one of them cannot be, or is given twice.
         """
-        sources = [source.strip() for source in self.models.split(";") if source.strip()]
-        sequences = None
+        sources, sequences = list(self.models), None
         if any(Path(source).is_dir() for source in sources):
             sequences = self.sequences()
         if not sources:
@@ -77,8 +76,7 @@ class Subject:
             the model counts and has no states.
         cases: a row for each of these, what the whole head does there (see `copy_probability`).
         own_state: the head scores the history otherwise than by the one state and W, so the copy dial does not apply.
-        recommender: what gave the states, with the items in the same order, in RecBole's behind its padding; None for
-            a Snapshot from a file.
+        recommender: what gave the states, with the same item codes; None for a Snapshot from a file.
         users: (cases,) the recommender's codes of the users, where it has any.
         user_ids: (cases,) who they are, where that is known.
         fingerprint: 16 hexadecimal digits that change when the data do: the log of a run, the cases of another model.
@@ -187,8 +185,7 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
 
 
 def _whole(recommender: Recommender, snapshot: Snapshot) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield what all partitions of a RecBole model score, without the column of its padding."""
+    """Yield what all partitions of a model score on a Snapshot's cases."""
     for start in range(0, len(snapshot), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
-        scores = recommender.log_probs([history + 1 for history in snapshot.histories[rows]])
-        yield rows, torch.from_numpy(scores[:, 1:])
+        yield rows, torch.from_numpy(recommender.log_probs(snapshot.histories[rows]))

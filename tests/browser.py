@@ -3,15 +3,14 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
-import pytest
+import nbformat
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from cprlab.pages.html import PLOTLY
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-]
 FLAGS = [
     "--disable-gpu",
     "--disable-quic",
@@ -20,14 +19,29 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# Of each figure on the page, or within a part of it that a selector names: its name, how many points it should draw,
-# and how many of its marks have a size on screen.
-FIGURES = """(part) => [...document.querySelectorAll(`${part ?? ''} .js-plotly-plot`)].map(figure => {
+# Of each figure on the page: its name and title, how many traces it should draw, how wide it is, and how many of its
+# marks have a size on screen.
+FIGURES = """() => [...document.querySelectorAll('.js-plotly-plot')].map(figure => {
     const marks = [...figure.querySelectorAll('.trace path, .trace text, .point path, .heatmap-label text')];
     const seen = marks.filter(mark => { const box = mark.getBoundingClientRect(); return box.width + box.height > 1 });
     return {name: figure.layout.meta.name, title: figure.querySelector('.gtitle')?.textContent ?? '',
             traces: figure.data.length, width: figure.getBoundingClientRect().width, marks: seen.length};
 })"""
+
+
+def drawn(page: Page, notebook: Path) -> list[dict]:
+    """Wait until a page has drawn all figures of an executed notebook, and return what FIGURES tells of them."""
+    outputs = [out for cell in nbformat.read(notebook, as_version=4).cells for out in cell.get("outputs", [])]
+    expected = sum(PLOTLY in out.get("data", {}) for out in outputs)
+    page.wait_for_function(
+        f"document.querySelectorAll('.js-plotly-plot .main-svg .gtitle').length >= {expected}", timeout=90_000
+    )
+    figures = page.evaluate(FIGURES)
+    assert len(figures) == expected > 0
+    for figure in figures:
+        assert figure["title"]
+        assert figure["marks"] >= max(1, figure["traces"] / 2), figure
+    return figures
 
 
 @contextmanager

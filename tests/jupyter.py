@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def jupyterlab(folder: Path, *options: str) -> Iterator[str]:
+def jupyterlab(folder: Path) -> Iterator[str]:
     """Start JupyterLab on `folder / "notebooks"`; give an address with {} for a notebook's name."""
     for plugin, values in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
@@ -37,7 +37,7 @@ def jupyterlab(folder: Path, *options: str) -> Iterator[str]:
         file.write_text(json.dumps(values))
     port, token = free_port(), "for-the-test"
     command = [str(Path(sys.executable).with_name("jupyter")), "lab", "notebooks", "--no-browser", "--allow-root"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", *options]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
     environment = {
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),

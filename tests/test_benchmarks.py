@@ -1,4 +1,4 @@
-"""Every benchmark can be imported, and both sides of the comparison with RecBole train when asked to."""
+"""Benchmarks and tests of endurance can be imported, and both sides of that with RecBole train when asked to."""
 
 import importlib
 import sys
@@ -10,13 +10,13 @@ import pytest
 from benchmarks.against_recbole import PAIRS, ROOT, Side
 from tests.conftest import random_log
 
-FOLDER = ROOT / "benchmarks"
-MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(FOLDER.rglob("*.py"))]
+FILES = [path for folder in ("benchmarks", "tests/endurance") for path in (ROOT / folder).rglob("*.py")]
+MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES)
 RECBOLE = ROOT / ".venv-recbole" / "bin" / "python"
 
 
 def test_none_is_overlooked():
-    assert {"benchmarks.speed", "benchmarks.sides.ours", "benchmarks.sides.theirs"} <= set(MODULES)
+    assert {"benchmarks.speed", "benchmarks.sides.ours", "tests.endurance.crash"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -35,6 +35,7 @@ SIDES = {
 
 
 @pytest.mark.parametrize("name", SIDES)
+@pytest.mark.slow
 def test_a_side_trains_as_many_targets_as_it_is_asked_for_and_says_what_one_cost(name, tmp_path):
     python = Path(sys.executable) if name == "ours" else RECBOLE
     if not python.exists():

@@ -1,6 +1,7 @@
 """The front door: what goes in wrong comes out as one sentence and exit code 2."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from cprlab import cli
+from cprlab.errors import ConfigError
+from cprlab.explorer import CaseConfig, ExplorerConfig
 from cprlab.pages import figures
 from cprlab.pages.html import PLOTLY
+from cprlab.settings import ReportConfig, TrainConfig
+from cprlab.studies.probe import ProbeConfig
 from cprlab.training import Run
 
 GOOD = "user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(90))
@@ -150,8 +155,13 @@ def test_a_figure_of_a_strangers_report_is_written_into_the_folder(tmp_path, mon
     written = figures.write_figures(tmp_path, tmp_path / "figures")
     assert written == [tmp_path / "figures" / f"{known}.png", tmp_path / "figures" / f"{known}-2.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.ipynb"]
+    assert figures.write_figures(tmp_path, tmp_path / "one", [f"{known}-2"]) == [tmp_path / "one" / f"{known}-2.png"]
+    assert len(list((tmp_path / "one").iterdir())) == 1
+    with pytest.raises(ConfigError, match=f"has no figure 'other': Possible: {known}, {known}-2"):
+        figures.write_figures(tmp_path, tmp_path / "one", [known, "other"])
 
 
+@pytest.mark.slow
 def test_the_installed_command_works():
     command = Path(sys.executable).with_name("cprlab")
     done = subprocess.run([command, "report", "--seed", "-1"], capture_output=True, text=True, check=False)
@@ -179,3 +189,69 @@ def test_the_catalogue_is_listed_shown_and_imported_from(tmp_path, monkeypatch, 
     code, printed = run(monkeypatch, capsys, "report", "--data", "ml-1m", "--heads", "Softmax; Softmax + CPR:8")
     assert code == 2
     assert "number of items, 7" in printed  # the data were read
+
+
+@pytest.mark.slow
+def test_help_on_all_commands_does_not_wait_for_torch():
+    lines = ["import sys", "from cprlab import cli", "try: cli.app(['--help'])"]
+    code = "\n".join([*lines, "except SystemExit: print('torch' in sys.modules)"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "report" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "others"),
+    [
+        ("train", TrainConfig, {"help"}),
+        ("report", ReportConfig, {"help"}),
+        ("probe", ProbeConfig, {"help"}),
+        ("explore", ExplorerConfig, {"help", "port", "browser", "no-browser"}),
+        ("case", CaseConfig, {"help"}),
+    ],
+)
+def test_each_setting_is_an_option_or_an_argument_with_its_default(monkeypatch, capsys, command, kind, others):
+    monkeypatch.setattr(sys, "argv", ["cprlab", command, "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    printed = capsys.readouterr().out
+    options = set(re.findall(r"--([\w-]+)", printed.partition("Options:")[2]))
+    arguments = set(re.findall(r"\w+", printed.splitlines()[0].partition("[OPTIONS]")[2]))
+    fields = {name.replace("_", "-") for name in kind.model_fields}
+    assert fields <= options | arguments
+    assert options - fields == others
+    told = re.sub(r"\s", "", printed)
+    for name, field in kind.model_fields.items():
+        if field.default and not field.is_required() and name not in arguments:
+            default = "; ".join(field.default) if isinstance(field.default, tuple) else str(field.default)
+            assert f"[default:{default.replace(' ', '')}" in told, name
+
+
+def test_what_is_given_fills_the_settings(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("cprlab.pages.run.run_probe", lambda *given: asked.append(given))
+    monkeypatch.setattr("cprlab.explorer.run.run_explorer", lambda *given: asked.append(given))
+    of_log = ["--heads", "Softmax + C;softmax", "--max-len", "7", "--ties", "file", "--item", "what", "--out", "there"]
+    for arguments in (
+        ["probe"],
+        ["probe", "one.npz", "two.npz", "--cases", "9", *of_log],
+        ["explore", "--port", "99", "--no-browser", "--data", "log.csv", "--heads", "softmax"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["cprlab", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert stopped.value.code == 0, capsys.readouterr().err
+    filled = ProbeConfig(
+        models=["one.npz", "two.npz"], cases=9, heads=["Softmax + C", "Softmax"], max_len=7, ties="file", item="what",
+        out="there",
+    )  # fmt: skip
+    assert asked == [
+        (ProbeConfig(), Path("reports/probe-complete-journey-types")),
+        (filled, "there"),
+        (ExplorerConfig(data="log.csv", heads="Softmax"), 99, False),
+    ]
+    written = filled.model_dump()  # as papermill and JSON hold it
+    assert (written["models"], written["heads"]) == ("one.npz; two.npz", "Softmax + C; Softmax")
+    assert ProbeConfig(**written) == filled
+    with pytest.raises(ConfigError, match="'heads' cannot be ';': name a head or several"):
+        ExplorerConfig(heads=";")

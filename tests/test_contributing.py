@@ -93,7 +93,7 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def told(tmp_path_factory, slow):
     """What cprlab says of the additions."""
     copy = tmp_path_factory.mktemp("copy")
     for folder in ("cprlab", "docs"):

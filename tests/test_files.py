@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cprlab.errors import DataError
-from cprlab.files import locked, scratch, whole
+from cprlab.files import locked, missing, name_of, scratch, whole
 
 
 def test_a_file_or_folder_appears_whole_and_replaces_the_old_one(tmp_path):
@@ -53,17 +53,22 @@ def test_a_scratch_folder_stands_beside_and_is_gone_afterwards(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_what_is_kept_is_named_by_the_first_digits_of_its_sha_256():
+    assert name_of("abc") == "ba7816bf8f01"  # FIPS 180-2, appendix B.1
+
+
 def make_slowly(path, log, seconds):
-    """Make `path` unless it is there, and note when the lock was held."""
-    with locked(path):
+    """Make `path` unless it is there, and note when it was being made, or seen to be there."""
+    with missing(path) as wanted:
         begun = time.monotonic()
-        if not path.exists():
+        if wanted:
             time.sleep(seconds)
-            path.write_text("made")
+            path.open("x").close()  # fails where another has made it
         with log.open("a") as lines:
             lines.write(f"{begun} {time.monotonic()}\n")
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_make_a_file_the_second_waits(tmp_path):
     start = multiprocessing.get_context("fork").Process
     both = [start(target=make_slowly, args=(tmp_path / "file", tmp_path / "log", 0.3)) for _ in range(2)]
@@ -78,6 +83,7 @@ def test_of_two_processes_that_make_a_file_the_second_waits(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "log"]  # and no lock is left
 
 
+@pytest.mark.slow
 def test_a_killed_process_lets_the_next_one_in(tmp_path):
     start = multiprocessing.get_context("fork").Process
     holder = start(target=make_slowly, args=(tmp_path / "file", tmp_path / "log", 600))
@@ -140,6 +146,7 @@ def replace_again_and_again(path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges two folders in one step")
+@pytest.mark.slow
 def test_there_is_no_moment_without_a_folder_that_is_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "inside").touch()

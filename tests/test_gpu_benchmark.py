@@ -12,13 +12,16 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from benchmarks import gpu
-from benchmarks.gpu import CE, CPR, EAGER_CPR, HEADS, Clock, Rows, Task
+from benchmarks.on_gpu import correct, packing, rivals, trainings
+from benchmarks.on_gpu.correct import HEADS
+from benchmarks.on_gpu.rivals import CE, CPR, EAGER_CPR, Task
+from benchmarks.on_gpu.rows import Clock, Rows
 from cprlab.data import load_prepared, save_prepared
 from cprlab.errors import ConfigError
 from cprlab.training import Run, fused, kernel
 
 CPU = torch.device("cpu")
-EAGER = {"eager": gpu.RIVALS["eager"]}
+EAGER = {"eager": rivals.RIVALS["eager"]}
 
 
 def rows_of(folder):
@@ -26,25 +29,25 @@ def rows_of(folder):
 
 
 def small(precision="float32"):
-    return Task.draw(150, 2 * gpu.LENGTH, precision, CPU)
+    return Task.draw(150, 2 * rivals.LENGTH, precision, CPU)
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_kernel_is_right_for_every_head(head):
-    row = gpu.check(head, CPU, n_items=300)
+    row = correct.check(head, CPU, n_items=300)
     assert row["right"]
     assert 0 < row["gradient_off"] < 1e-3  # single precision is not double, and something was differentiated
 
 
 def test_the_softmax_is_right():
-    assert gpu.check_softmax(CPU)["right"]
+    assert correct.check_softmax(CPU)["right"]
 
 
 def test_triton_is_what_is_checked_where_it_works(monkeypatch):
     pytest.importorskip("triton")
     monkeypatch.setattr(fused, "usable", lambda device: True)
-    assert gpu.check_softmax(CPU, n=5_000)["right"]
-    assert gpu.check("Softmax + CPR:100 + Mi", CPU, n_items=300)["right"]
+    assert correct.check_softmax(CPU, n=5_000)["right"]
+    assert correct.check("Softmax + CPR:100 + Mi", CPU, n_items=300)["right"]
 
 
 @pytest.mark.parametrize("head", ["Softmax", "Softmax + CPR:100 + Mi", "MoS:3"])
@@ -63,7 +66,7 @@ def test_a_wrong_kernel_is_found(head, wrong, monkeypatch, tmp_path):
 
     monkeypatch.setattr(kernel, "softmax_", planted)
     rows = Rows(tmp_path)
-    rows.add("correct", **gpu.check(head, CPU, n_items=300))
+    rows.add("correct", **correct.check(head, CPU, n_items=300))
     assert rows.wrong
     assert not rows_of(tmp_path)[0]["right"]
 
@@ -86,20 +89,20 @@ def test_a_race_has_a_row_a_side_and_the_goal_is_about_the_fastest_that_is_exact
         return task.of(lambda rows, weight, targets: rows @ weight)
 
     def moody(task):
-        return task.of(lambda rows, weight, targets: gpu.dense(rows, weight, targets) * torch.rand(()))
+        return task.of(lambda rows, weight, targets: rivals.dense(rows, weight, targets) * torch.rand(()))
 
-    rivals = EAGER | {
+    others = EAGER | {
         "inexact": inexact,
         "moody": moody,
         "broken": broken,
         "absent": lambda task: __import__("there_is_none"),
     }
     task = small(precision)
-    gpu.race(Rows(tmp_path), task, Clock(60), rivals)
+    rivals.race(Rows(tmp_path), task, Clock(60), others)
     assert not task.weight.requires_grad  # no side works on another's
     found = rows_of(tmp_path)
     sides = {row["side"]: row for row in found if row["part"] == "speed"}
-    assert sides.keys() == {CE, CPR, EAGER_CPR, *rivals}
+    assert sides.keys() == {CE, CPR, EAGER_CPR, *others}
     assert sides["absent"]["ms"] is sides["broken"]["ms"] is None
     assert sides["absent"]["said"].startswith("not here")
     assert sides[CE]["exact"]
@@ -117,8 +120,8 @@ def test_a_race_has_a_row_a_side_and_the_goal_is_about_the_fastest_that_is_exact
 
 def test_every_rival_gives_a_side_or_a_sentence(tmp_path):
     """Those that need a GPU have none here."""
-    names = {name: build for name, build in gpu.RIVALS.items() if name != "torch.compile"}
-    found = dict(gpu.prepare(names, small(), Clock(60)))
+    names = {name: build for name, build in rivals.RIVALS.items() if name != "torch.compile"}
+    found = dict(rivals.prepare(names, small(), Clock(60)))
     assert found.keys() == names.keys()
     assert found["torch's linear_cross_entropy"][1]["exact"]
 
@@ -126,34 +129,34 @@ def test_every_rival_gives_a_side_or_a_sentence(tmp_path):
 def test_a_kernel_that_loses_a_race_by_being_wrong_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(kernel, "softmax_", lambda z: (z.softmax(-1).logsumexp(-1), lambda weights: None))
     rows = Rows(tmp_path)
-    gpu.race(rows, small(), Clock(60), EAGER)
+    rivals.race(rows, small(), Clock(60), EAGER)
     assert rows.wrong
 
 
 def test_when_the_time_is_over_sides_are_left_out_and_rounds_are_fewer(tmp_path):
-    gpu.race(Rows(tmp_path), small(), Clock(0), EAGER)
+    rivals.race(Rows(tmp_path), small(), Clock(0), EAGER)
     assert [row["said"] for row in rows_of(tmp_path)] == ["no time"] * 4
     slow = {"slow": lambda: time.sleep(0.01)}
-    assert len(gpu.rounds(slow, CPU, Clock(0), repeats=9)["slow"]) == 1
-    assert len(gpu.rounds(slow, CPU, Clock(60), repeats=9)["slow"]) == 9
+    assert len(rivals.rounds(slow, CPU, Clock(0), repeats=9)["slow"]) == 1
+    assert len(rivals.rounds(slow, CPU, Clock(60), repeats=9)["slow"]) == 9
 
 
 def test_a_side_that_does_not_end_is_ended(monkeypatch):
-    monkeypatch.setattr(gpu, "PATIENCE", 0.1)
-    found = dict(gpu.prepare({"endless": lambda task: time.sleep(60)} | EAGER, small(), Clock(60)))
+    monkeypatch.setattr(rivals, "PATIENCE", 0.1)
+    found = dict(rivals.prepare({"endless": lambda task: time.sleep(60)} | EAGER, small(), Clock(60)))
     assert found["endless"] == "no result after 0 s"
     assert found["eager"][1]["exact"]
 
 
 def test_sizes_of_chunks_are_tried_and_put_back(tmp_path):
     before = dict(kernel.CHUNK)
-    gpu.chunk_sizes(Rows(tmp_path), small(), Clock(60), (2_000, 10**9))
+    rivals.chunk_sizes(Rows(tmp_path), small(), Clock(60), (2_000, 10**9))
     assert before == kernel.CHUNK
     assert len(rows_of(tmp_path)) == 6
 
 
 def test_an_anatomy_names_what_takes_longest(tmp_path):
-    gpu.anatomy(Rows(tmp_path), small(), most=3)
+    rivals.anatomy(Rows(tmp_path), small(), most=3)
     for row in rows_of(tmp_path):
         parts = list(row["parts"].values())
         assert len(parts) == 3
@@ -168,6 +171,7 @@ def log(sequences, tmp_path):
     return str(tmp_path / "log")
 
 
+@pytest.mark.slow
 def test_trainings_that_end_come_back_whole_and_the_others_not_at_all(log, sequences, tmp_path):
     short = {"log": log, "head": "Softmax + CPR:5", "max_len": 7, "training": {"epochs": 1, "seed": 3}}
     jobs = [short, {"log": log, "training": {"epochs": 10**6, "patience": 10**6}}, {"log": log, "split": "temporal"}]
@@ -179,7 +183,7 @@ def test_trainings_that_end_come_back_whole_and_the_others_not_at_all(log, seque
         def left(self):  # until the two that can end have
             return 60 * (not (out / "rows.jsonl").exists() or len(rows_of(out)) < 2)
 
-    gpu.train_side_by_side(Rows(out), gpu.read_jobs(file), out / "runs", Until(60), "cpu", parallel=3)
+    trainings.train_side_by_side(Rows(out), trainings.read_jobs(file), out / "runs", Until(60), "cpu", parallel=3)
     told = {row["job"]["split"] + str(row["job"]["max_len"]): row for row in rows_of(out)}
     (folder,) = (out / "runs").iterdir()
     run = Run.load(folder)
@@ -189,26 +193,29 @@ def test_trainings_that_end_come_back_whole_and_the_others_not_at_all(log, seque
     assert "temporal" in told["temporal0"]["said"]
 
 
+@pytest.mark.slow
 def test_trainings_end_with_the_time_and_leave_nothing(log, tmp_path):
     endless = [{"epochs": 10**6, "patience": 10**6, "seed": seed} for seed in (1, 2)]
-    jobs, began = [gpu.Job(log=log, training=training) for training in endless], time.monotonic()
-    gpu.train_side_by_side(Rows(tmp_path / "out"), jobs, tmp_path / "out" / "runs", Clock(2), "cpu", parallel=1)
+    jobs, began = [trainings.Job(log=log, training=training) for training in endless], time.monotonic()
+    trainings.train_side_by_side(Rows(tmp_path / "out"), jobs, tmp_path / "out" / "runs", Clock(2), "cpu", parallel=1)
     assert time.monotonic() - began < 10
     assert [row["said"] for row in rows_of(tmp_path / "out")] == ["no time"] * 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["rows.jsonl"]
 
 
+@pytest.mark.slow
 def test_all_parts_follow_each_other(log, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "SPARE", 0)
-    monkeypatch.setattr(gpu, "RIVALS", EAGER)
-    monkeypatch.setattr(gpu.race, "__defaults__", (EAGER,))
-    jobs = [gpu.Job(log=log, training={"epochs": 1})]
-    gpu.measure(Rows(tmp_path), CPU, Clock(60), jobs, {150: 128}, ("Softmax",), parallel=1)
+    monkeypatch.setattr(rivals, "RIVALS", EAGER)
+    monkeypatch.setattr(rivals.race, "__defaults__", (EAGER,))
+    jobs = [trainings.Job(log=log, training={"epochs": 1})]
+    gpu.measure(Rows(tmp_path), CPU, Clock(400), jobs, {150: 128}, ("Softmax",), parallel=1)
     parts = [row["part"] for row in rows_of(tmp_path)]
     assert list(dict.fromkeys(parts)) == ["device", "correct", "speed", "goal", "chunk", "anatomy", "training"]
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_what_breaks_is_a_row_and_the_rest_goes_on(log, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("the GPU is gone")
@@ -216,7 +223,7 @@ def test_what_breaks_is_a_row_and_the_rest_goes_on(log, tmp_path, monkeypatch):
     for name in ("check_softmax", "check", "race"):
         monkeypatch.setattr(gpu, name, broken)
     rows = Rows(tmp_path)
-    gpu.measure(rows, CPU, Clock(60), [gpu.Job(log=log, training={"epochs": 1})], {150: 128}, ("Softmax",))
+    gpu.measure(rows, CPU, Clock(400), [trainings.Job(log=log, training={"epochs": 1})], {150: 128}, ("Softmax",))
     found = rows_of(tmp_path)
     assert rows.wrong
     assert [row.get("said") for row in found[1:-1]] == ["the GPU is gone"] * 4
@@ -229,7 +236,7 @@ def test_what_breaks_is_a_row_and_the_rest_goes_on(log, tmp_path, monkeypatch):
 def test_what_is_no_list_of_jobs_is_refused_in_a_sentence(text, tmp_path):
     (tmp_path / "jobs").write_text(text)
     with pytest.raises(ConfigError):
-        gpu.read_jobs(tmp_path / "jobs")
+        trainings.read_jobs(tmp_path / "jobs")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -251,7 +258,7 @@ def test_what_is_packed_can_be_read_there(sequences, tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 1, "", "there is no network")
 
     monkeypatch.setattr(subprocess, "run", install)
-    gpu.pack(tmp_path / "packed", [str(tmp_path / "log")], "leave-one-out", "3.12")
+    packing.pack(tmp_path / "packed", [str(tmp_path / "log")], "leave-one-out", "3.12")
     assert load_prepared(tmp_path / "packed" / "logs" / "log").fingerprint == sequences.fingerprint
-    assert {command[-1].split("==")[0] for command in asked} == {*gpu.WHEELS, *gpu.NEEDED}
+    assert {command[-1].split("==")[0] for command in asked} == {*packing.WHEELS, *packing.NEEDED}
     assert list((tmp_path / "packed" / "site").glob("cprlab-*.dist-info/METADATA"))

@@ -66,7 +66,7 @@ def kept(sequences, folder, which):
     keep(trained[which], folder)
 
 
-ACTIONS = {action.__name__: action for action in (run, prepared, report, sweep, snapshot, kept)}
+ACTIONS = [run, prepared, report, pytest.param(sweep, marks=pytest.mark.slow), snapshot, kept]  # a sweep asks git
 
 
 @pytest.fixture(params=ACTIONS)
@@ -76,11 +76,11 @@ def act(request, sequences, tmp_path, monkeypatch):
     monkeypatch.setattr("cprlab.pages.run.execute", lambda *_: notebook)
     users, items = np.repeat(sequences.user_ids, np.diff(sequences.offsets)), sequences.item_ids[sequences.items]
     pd.DataFrame({"user_id": users, "item_id": items}).to_csv(tmp_path / "log.csv", index=False)
-    return partial(ACTIONS[request.param], sequences)
+    return partial(request.param, sequences)
 
 
 @pytest.fixture
-def mounted(tmp_path):
+def mounted(tmp_path, slow):
     """A small file system of its own, with ways to fill it and to make it read-only."""
     place = tmp_path / "mounted"
     place.mkdir()

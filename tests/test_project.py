@@ -51,6 +51,12 @@ def test_links_between_the_documents_lead_somewhere():
             assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_every_figure_is_shown_somewhere():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    links = {(page.parent / link).resolve() for page in pages for link in re.findall(r"\]\(([^)#]+)", page.read_text())}
+    assert {path for path in (ROOT / "figures").iterdir() if not path.name.startswith(".")} <= links
+
+
 def test_the_readme_shows_the_main_commands():
     assert set(QUICK) <= set(COMMANDS)
     assert any("cprlab report --data" in command for command in COMMANDS)
@@ -81,6 +87,7 @@ def called(words, folder, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.slow
 def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
     """Those of cprlab in this process, which has imported all; that its program can be called, test_cli.py sees."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE", "MFLAGS"))}

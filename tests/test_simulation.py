@@ -9,7 +9,7 @@ from scipy import stats
 from cprlab.errors import ConfigError
 from cprlab.models import GRU4RecConfig
 from cprlab.simulation import EVERYBODY, Population, Users, learner, oracle, popular, simulate
-from cprlab.training import TrainingConfig
+from cprlab.training import RunConfig, TrainingConfig
 
 
 def crowd(**changes):
@@ -144,7 +144,10 @@ def test_a_model_learns_what_is_never_wanted_again():
     training = TrainingConfig(epochs=6, batch_size=8, learning_rate=1e-2, precision="float64")
     tables = {
         head: simulate(
-            population, learner(head, GRU4RecConfig(d=16, hidden=16), training, 40, "cpu"), rounds=1, visits=2
+            population,
+            learner(RunConfig(encoder=GRU4RecConfig(d=16, hidden=16), head=head, training=training), 40, "cpu"),
+            rounds=1,
+            visits=2,
         )
         for head in ("Softmax", "Softmax (post)", "Softmax + C")
     }

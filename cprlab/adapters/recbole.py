@@ -1,8 +1,8 @@
 """RecBole's GRU4Rec, SASRec, GRU4RecCPR, SASRecCPR and RepeatNet (version 1.2), as cprlab's recommenders.
 
-Item codes stay RecBole's: 0 is its padding, 1 … n − 1 are the items. With `fidelity="corrected"` padding has
-probability 0, and no history is padded with it. With `fidelity="reference"` histories are padded with it as RecBole
-does, and it is scored, so that RecBole's own numbers come out.
+RecBole's item 0 is its padding. With `fidelity="corrected"` it is left out, and items have the codes 0 … n − 1 as
+everywhere in cprlab, RecBole's less one. With `fidelity="reference"` item codes stay RecBole's, histories are padded as
+RecBole does, and padding is scored, so that RecBole's own numbers come out.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from cprlab.adapters.checkpoint import read_checkpoint
@@ -33,6 +32,7 @@ from cprlab.models.recommender import Codes, Histories, whole_numbers
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
+ITEMS = ("embedding.weight", "output_embedding.weight")  # weights with a row an item
 LONGEST = 100_000  # items of a history
 RECORDED = Path(__file__).parent / "recorded"  # a small checkpoint of each class, and what RecBole computes from it
 
@@ -65,14 +65,14 @@ def from_state_dict(
     state: Mapping[str, torch.Tensor | np.ndarray],
     fidelity: Fidelity = "corrected",
 ) -> Recommender:
-    """Return a RecBole model as a recommender over RecBole's own item codes, in the precision of its weights.
+    """Return a RecBole model as a recommender, in the precision of its weights.
 
     Args:
         reference_class: GRU4Rec, SASRec, GRU4RecCPR, SASRecCPR or RepeatNet.
         config: RecBole's configuration of the model.
         state: its weights by name.
-        fidelity: "corrected" scores as cprlab does, and padding has probability 0; "reference" repeats what RecBole
-            computes, with its faults (docs/method.md lists them).
+        fidelity: "corrected" scores as cprlab does, with item codes that are RecBole's less one; "reference" repeats
+            what RecBole computes, with its faults (docs/method.md lists them) and over its item codes.
 
     Raises:
         ConfigError: the class is unknown, a setting is missing or not supported, or the weights do not fit.
@@ -100,6 +100,8 @@ def from_state_dict(
         elif isinstance(head, SoftmaxConfig):  # the state itself is the facet
             d = weights["embedding.weight"].shape[1]
             weights |= {"head.maps.V.weight": torch.eye(d), "head.maps.V.bias": torch.zeros(d)}
+        if not faithful:
+            weights |= {name: weights[name][PADDING + 1 :] for name in ITEMS if name in weights}
         n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
         if n_items < 1 or not 1 <= max_len <= LONGEST:
             raise ValueError(f"histories are of 1 to {LONGEST:,} of one or more items, not {max_len:,} of {n_items:,}")
@@ -108,9 +110,7 @@ def from_state_dict(
             if faithful:
                 recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
             else:
-                recommender = Corrected(encoder, head, n_items, max_len=max_len)
-        if not faithful:
-            weights["item_bias"] = padding_bias(n_items)
+                recommender = Recommender(encoder, head, n_items, max_len=max_len)
         dtype = torch.promote_types(weights["embedding.weight"].dtype, torch.float16)  # NumPy has no bfloat16
         if not all(weight.is_floating_point() for weight in weights.values()):
             raise ValueError("a weight is no floating-point number")
@@ -121,29 +121,6 @@ def from_state_dict(
         detail = " ".join(str(error).split())[:200]
         raise ConfigError(f"The weights of this {reference_class} do not fit its configuration: {detail}") from error
     return recommender.eval()
-
-
-def padding_bias(n_items: int) -> torch.Tensor:
-    """Return biases (n + 1,) that give padding the probability 0 and leave all else as it is."""
-    bias = torch.zeros(n_items + 1)
-    bias[PADDING] = -torch.inf
-    return bias
-
-
-class Corrected(Recommender):
-    """A RecBole model with cprlab's scoring: padding is never scored, never counted, and never matters."""
-
-    def __init__(self, encoder: EncoderConfig, head: HeadConfig, n_items: int, *, max_len: int) -> None:
-        super().__init__(encoder, head, n_items, max_len=max_len)
-        self.item_bias = nn.Parameter(padding_bias(n_items), requires_grad=False)
-
-    def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
-        """See `Recommender`; padding at a history's end is dropped.
-
-        Raises:
-            ConfigError: also where padding stands elsewhere in a history.
-        """
-        return super().collate(_without_padding(histories), users)
 
 
 class Reference(Recommender):
@@ -161,11 +138,12 @@ class Reference(Recommender):
         head: HeadConfig,
         n_items: int,
         *,
+        n_users: int = 0,
         max_len: int,
         at_end: bool,
         rerank: tuple[int, ...],
     ) -> None:
-        super().__init__(encoder, head.but(post=False), n_items, max_len=max_len)
+        super().__init__(encoder, head.but(post=False), n_items, n_users=n_users, max_len=max_len)
         self.at_end, self.post = at_end, head.post
         if isinstance(self.head, RepeatNet):
             self.head.gate_sees_all = True
@@ -176,7 +154,11 @@ class Reference(Recommender):
             self.head.components[index] = replace(component, partitions=(*first, *others))
 
     def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
-        """See `Recommender`."""
+        """See `Recommender`; padding at a history's end is read as such.
+
+        Raises:
+            ConfigError: also where padding stands elsewhere in a history.
+        """
         items, at, _ = super().collate(_without_padding(histories), users)
         items = F.pad(items.masked_fill(items == self.n_items, PADDING), (0, self.max_len - items.shape[1]))
         return items, torch.full_like(at, self.max_len - 1) if self.at_end else at, None

@@ -1,4 +1,4 @@
-"""The catalogue: known public data sets, how they are had from their publishers, and the logs that come with cprlab."""
+"""The catalogue: public data sets, how to get them from their publishers, and the logs that come with cprlab."""
 
 from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.data_sets import CATALOGUE, PAPER, DataSet

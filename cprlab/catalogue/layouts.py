@@ -1,4 +1,4 @@
-"""How publishers lay out their logs: which file, which columns, and how its lines are read, as text and in chunks."""
+"""Layouts of publishers' files: file names and columns, and reading them in chunks as text."""
 
 import ast
 import json
@@ -10,22 +10,22 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-ROWS = 2**18  # of a chunk that is parsed line by line
-BLOCK = 2**24  # bytes of a chunk of separated values; no row may be longer
-LONGEST = 2**24  # bytes of a line
+ROWS = 2**18  # rows per chunk that is parsed line by line
+BLOCK = 2**24  # bytes per chunk of separated values; no row may be longer
+LONGEST = 2**24  # bytes per line
 
 
 class Table(NamedTuple):
-    """A file of a publisher with a row, or a record, a line.
+    """A publisher's file with one row or record per line.
 
     Attributes:
-        file: its name, a pattern as of a shell.
-        columns: of a file without a header; those without a name are not read.
-        names: of a file with a header, or of records: what its columns are called here.
-        separator: what stands between two values.
-        encoding: of the text.
-        form: `values` between separators; `json` objects; or literals of `python`, which are parsed and never run.
-        typed: the header says `name:type`.
+        file: its name, as a shell pattern.
+        columns: column names of a file without a header; columns with an empty name are not read.
+        names: for a file with a header, or of records: pairs of the publisher's and cprlab's column names.
+        separator: separator between values.
+        encoding: text encoding.
+        form: separated `values`, `json` objects, or `python` literals, which are parsed and never run.
+        typed: whether the header has the form `name:type`.
     """
 
     file: str
@@ -38,11 +38,15 @@ class Table(NamedTuple):
 
     @property
     def looks(self) -> str:
-        """What a line holds, in words."""
+        """Description of the file's lines."""
         if self.columns:
             shown = self.separator.join(self.columns).replace("\t", "<tab>")
             return shown.rstrip(self.separator) + ("…" if not self.columns[-1] else "")
-        kinds = {"values": "a header with", "json": "a JSON object a line with", "python": "a Python dict a line with"}
+        kinds = {
+            "values": "a header with",
+            "json": "a JSON object per line with",
+            "python": "a Python dict per line with",
+        }
         return f"{kinds[self.form]} {', '.join(own for own, _ in self.names)}"
 
 
@@ -50,10 +54,10 @@ class Layout(NamedTuple):
     """The files of a data set.
 
     Attributes:
-        log: a row an interaction.
-        titles: with the columns `item_id` and `title`.
-        keep: a column, and the value that it has in the rows that belong to the data set.
-        joined: columns that make up the item's id, with a `<` between, as RecBole joins them.
+        log: one row per interaction.
+        titles: columns `item_id` and `title`.
+        keep: a column and its value in the rows that belong to the data set.
+        joined: columns that are joined by `<` to form the item id, as in RecBole.
     """
 
     log: Table
@@ -62,7 +66,7 @@ class Layout(NamedTuple):
     joined: tuple[str, ...] = ()
 
 
-# RecBole's own files. It calls titles by many names.
+# RecBole's own files, which have many names for titles.
 ATOMIC = Layout(
     Table("*.inter", typed=True),
     Table(
@@ -78,10 +82,10 @@ ATOMIC = Layout(
 
 
 def read(stream: IO[bytes], table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file in order, in chunks of text columns; of `wanted`, those columns that there are.
+    """Yield the rows of a file in order, in chunks of text columns, with those of the `wanted` columns that exist.
 
     Raises:
-        ValueError: the text is not laid out as `table` says; rows are counted from 1, without the header.
+        ValueError: the text does not match `table`; rows are counted from 1, without the header.
     """
     if table.form == "values" and len(table.separator) == 1:
         yield from _values(stream, table, wanted)
@@ -94,7 +98,7 @@ def _values(stream: IO[bytes], table: Table, wanted: tuple[str, ...]) -> Iterato
     if not columns:
         header = stream.readline(LONGEST).decode("utf-8-sig").rstrip("\r\n").split(table.separator)
         columns = tuple(_renamed([name.strip() for name in header], table))
-    own = [name or f"unnamed {place}" for place, name in enumerate(columns)]  # each needs one
+    own = [name or f"unnamed {place}" for place, name in enumerate(columns)]  # Arrow needs names for all columns
     named = [name for name in wanted if name in columns]
     try:
         chunks = csv.open_csv(
@@ -113,7 +117,7 @@ def _values(stream: IO[bytes], table: Table, wanted: tuple[str, ...]) -> Iterato
 
 
 def _renamed(header: list[str], table: Table) -> list[str]:
-    """Return what the columns of a file with a header are called here; a name that is taken is not given again."""
+    """Return cprlab's names for the columns of a header; no name is used twice."""
     if table.typed:
         header = [name.rpartition(":")[0] or name for name in header]
     if len(set(header)) < len(header):
@@ -149,7 +153,7 @@ def _parser(table: Table) -> Callable[[bytes], dict]:
         text = line.decode(table.encoding)
         value = json.loads(text) if table.form == "json" else ast.literal_eval(text)
         if not isinstance(value, dict):
-            raise ValueError("no record")
+            raise ValueError("not a record")
         return value
 
     return values if table.form == "values" else record

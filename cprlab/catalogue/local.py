@@ -1,4 +1,4 @@
-"""The data sets that were imported: where they are, what they hold, and the paper's filter on items."""
+"""Imported data sets: where they are, their metadata, and the paper's filter."""
 
 import json
 import os
@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from cprlab.catalogue.data_sets import SHORTEST, DataSet, find
 from cprlab.errors import ConfigError, DataError
 
-FOLDER = Path("data")  # in the folder that a command stands in
-KEY = b"cprlab"  # of what an imported file says of itself
+FOLDER = Path("data")  # in the current folder
+KEY = b"cprlab"  # Parquet metadata key of `About`
 MEASURE = """
     SELECT count(DISTINCT user_id), count(DISTINCT item_id), count(*), sum(n)::BIGINT
     FROM (SELECT user_id, item_id, count(*) AS n FROM read_parquet(?) GROUP BY ALL)
@@ -23,11 +23,11 @@ MEASURE = """
 
 
 class About(NamedTuple):
-    """What an imported file says of itself.
+    """Metadata of an imported file.
 
     Attributes:
-        name: of the data set.
-        sources: names of the files that it was made from, each with its SHA-256.
+        name: name of the data set.
+        sources: names and SHA-256 of the files that it was made from.
         notes: what a reader of results should know.
     """
 
@@ -36,12 +36,12 @@ class About(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def metadata(self) -> dict[bytes, bytes]:
-        """Return what is written into a Parquet file for `read_about` to read."""
+        """Return Parquet metadata that `read_about` reads."""
         return {KEY: json.dumps(self._asdict()).encode()}
 
 
 class Sizes(NamedTuple):
-    """How large a log is, before any filter; `repeats` are interactions with an item that the user had before."""
+    """Size of a log before any filter; `repeats` are interactions with an item that the user consumed before."""
 
     users: int
     items: int
@@ -55,15 +55,15 @@ class Sizes(NamedTuple):
 
 
 def file_of(data_set: DataSet) -> Path:
-    """Return where a data set is when it is imported."""
+    """Return the path of an imported data set."""
     return FOLDER / f"{data_set.name}.parquet"
 
 
 def located(data: str | Path) -> str:
-    """Return where a log is: for the name of a data set its imported file, otherwise what is given.
+    """Return the path of a log: the imported file for the name of a data set, otherwise `data` itself.
 
     Raises:
-        DataError: it is the name of a data set that is not imported here, and no file or folder is called so.
+        DataError: it names a data set that is not imported, and there is no such file or folder.
     """
     try:
         data_set = find(str(data))
@@ -77,17 +77,17 @@ def located(data: str | Path) -> str:
 
 
 def how_to_get(data_set: DataSet) -> str:
-    """Say with which command a data set is had, and from where."""
+    """Return how to get a data set: the command, and where to find the file."""
     if data_set.files:
         return f"cprlab data fetch {data_set.name}"
     return (
-        f"{data_set.terms.by_hand}: get it at {data_set.page}, then cprlab data import {data_set.name} PATH "
-        "(RecBole's .inter, from https://recbole.io/dataset_list.html, will do as well)."
+        f"{data_set.terms.by_hand}. Download it from {data_set.page}, then use cprlab data import {data_set.name} PATH "
+        "(RecBole's .inter file from https://recbole.io/dataset_list.html also works)."
     )
 
 
 def read_about(path: Path) -> About | None:
-    """Return what an imported file says of itself; None for all other files."""
+    """Return the metadata of an imported file; None for all other files."""
     if path.suffix.lower() != ".parquet":
         return None
     try:
@@ -99,10 +99,10 @@ def read_about(path: Path) -> About | None:
 
 
 def filtered(frame: pd.DataFrame, about: About) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Leave out the rare items of an imported log as the paper does, and say how many rows that are.
+    """Remove the rare items of an imported log as the paper does; return the rest, and a note.
 
-    RecBole's filter goes on until every item that is left has `min_interactions` and every user `SHORTEST`. Where all
-    items are kept there is nothing to do: short users are left out by `Sequences.from_log`.
+    RecBole's filter is repeated until every item has `min_interactions` and every user `SHORTEST`. Data sets that keep
+    all items are not filtered here: `Sequences.from_log` removes short users.
 
     Raises:
         DataError: nothing is left.
@@ -122,19 +122,19 @@ def filtered(frame: pd.DataFrame, about: About) -> tuple[pd.DataFrame, tuple[str
 
 
 def note_filter(about: About, before: int, after: int) -> str:
-    """Return the note on the rows that the paper's filter leaves out.
+    """Return the note on the rows that the paper's filter removes.
 
     Raises:
-        DataError: it leaves nothing.
+        DataError: nothing is left.
     """
     rule = f"items with at least {find(about.name).min_interactions} interactions, users with at least {SHORTEST}"
     if not after:
         raise DataError(f"{about.name}: the paper's filter ({rule}) leaves none of {before:,} interactions.")
-    return f"The paper's filter on {about.name} ({rule}) leaves out {before - after:,} of {before:,} interactions."
+    return f"The paper's filter for {about.name} ({rule}) removes {before - after:,} of {before:,} interactions."
 
 
 def measure(path: Path) -> Sizes:
-    """Count the users, items, interactions and repeats of an imported file, on disk where memory is short.
+    """Count the users, items, interactions and repeats of an imported file, with at most 2 GB of memory.
 
     Raises:
         DataError: the file cannot be read.
@@ -147,5 +147,5 @@ def measure(path: Path) -> Sizes:
             db.execute("SET enable_progress_bar = false")
             ((users, items, distinct, interactions),) = db.execute(MEASURE, [str(path)]).fetchall()
     except duckdb.Error as error:
-        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); import it anew.") from error
+        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); import it again.") from error
     return Sizes(users, items, interactions, interactions - distinct)

@@ -1,4 +1,4 @@
-"""The catalogue as tables and text: all data sets, one of them, and what the paper does beside logs at hand."""
+"""The catalogue as tables and text: all data sets, one of them, and the paper's data sets next to your own logs."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from cprlab.data.sequences import Sequences
 
 
 def list_catalogue() -> pd.DataFrame:
-    """Return a row of text a data set, by `name`: does it repeat, as the paper says; `licence, fetch, here`."""
+    """Return one row of text per data set, indexed by `name`: `repeats (paper), licence, fetch, here`."""
     rows = [
         (
             data_set.name,
@@ -28,14 +28,14 @@ def list_catalogue() -> pd.DataFrame:
 
 
 def describe(name: str) -> str:
-    """Say in lines of text what a data set is, on what terms and where it is to be had, and how large it is.
+    """Describe a data set in lines of text: filter, publisher, licence, how to get it, and size.
 
     Raises:
-        CprlabError: the catalogue has none of that name, or its imported file cannot be read.
+        CprlabError: there is no such data set, or its imported file cannot be read.
     """
     data_set = find(name)
     items = f"items with at least {data_set.min_interactions} and " if data_set.min_interactions > 1 else ""
-    repeats = {True: "yes, the paper says", False: "no, the paper says", None: "not one of the paper's"}
+    repeats = {True: "yes, according to the paper", False: "no, according to the paper", None: "not in the paper"}
     lines = [
         ("name", data_set.name),
         ("repeats", repeats[data_set.duplicates]),
@@ -47,16 +47,16 @@ def describe(name: str) -> str:
         tables = [table for table in (data_set.layout.log, data_set.layout.titles) if table is not None]
         lines += [("file", f"{table.file}: {table.looks}") for table in tables]
         columns = f"{data_set.user}, {data_set.item}, {data_set.time}"
-        lines.append(("or", f"RecBole's {data_set.name}.inter, of which {columns} are read"))
+        lines.append(("or", f"RecBole's {data_set.name}.inter, with columns {columns}"))
         lines.append(("to get it", how_to_get(data_set)))
     return _aligned(lines) + "\n" + describe_sizes(name)
 
 
 def describe_sizes(name: str) -> str:
-    """Say in lines of text how large a data set is, as published and as measured here, and what was noted of it.
+    """Describe a data set's size in lines of text, as published and as measured here, with notes.
 
     Raises:
-        CprlabError: the catalogue has none of that name, or its imported file cannot be read.
+        CprlabError: there is no such data set, or its imported file cannot be read.
     """
     data_set = find(name)
     published, lines = data_set.published, []
@@ -81,7 +81,7 @@ def _aligned(lines: list[tuple[str, str]]) -> str:
 
 
 def _here(data_set: DataSet) -> str:
-    """Say what of the data set is in this folder."""
+    """Return what is available locally: "built in", the imported size, or nothing."""
     if data_set.name in BUILTIN:
         return "built in"
     if read_about(file_of(data_set)) is None:
@@ -90,15 +90,15 @@ def _here(data_set: DataSet) -> str:
 
 
 def beside_paper(logs: dict[str, Sequences]) -> pd.DataFrame:
-    """Return the paper's data sets and logs at hand in one table, as text.
+    """Return the paper's data sets and your own logs in one table, as text.
 
     Args:
-        logs: by name; one of the paper's names, in any case, is put in that row.
+        logs: logs by name; a name of the paper, ignoring case, goes to that row.
 
     Returns:
-        Rows indexed by `name`: what the paper does, `duplicates, min_interactions, user, item, time` (empty for other
-        logs), then what is measured, `repeats` (their share) and `rarest` (the fewest interactions of an item that has
-        any); empty for data sets that are not at hand.
+        Rows indexed by `name`: the paper's `duplicates, min_interactions, user, item, time` (empty for other logs), and
+        the measured `repeats` (their share) and `rarest` (fewest interactions of a consumed item; empty for data sets
+        without a log).
     """
     done = ["name", "duplicates", "min_interactions", "user", "item", "time"]
     paper = pd.DataFrame(PAPER)[done].set_index("name").replace({"duplicates": {True: "yes", False: "no"}})

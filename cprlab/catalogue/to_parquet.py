@@ -1,4 +1,4 @@
-"""Import: the file of a data set, RecBole's or its publisher's, becomes a Parquet file that `--data NAME` finds."""
+"""Import: convert a data set's file, from RecBole or its publisher, to a Parquet file that `--data NAME` finds."""
 
 import hashlib
 from collections import Counter
@@ -15,6 +15,7 @@ from cprlab.catalogue.data_sets import CATALOGUE, DataSet, find
 from cprlab.catalogue.layouts import ATOMIC, Layout, Table, read
 from cprlab.catalogue.local import About, file_of, read_about
 from cprlab.catalogue.unpack import Member, members
+from cprlab.data.columns import Columns
 from cprlab.data.log import check_ids, find_columns
 from cprlab.data.times import read_times
 from cprlab.errors import DataError
@@ -24,25 +25,25 @@ MOMENTS = {"whole": pa.int64(), "date": pa.timestamp("us", "UTC"), "number": pa.
 
 
 def import_data(name: str, *paths: str | Path) -> Path:
-    """Read a data set from RecBole's atomic file or from its publisher's, and keep it as `data/NAME.parquet`.
+    """Read a data set from RecBole's atomic file or its publisher's file, and write `data/NAME.parquet`.
 
-    Its columns are user_id, item_id, timestamp (a whole number or UTC, as the file has it) and, where there are titles,
-    title; its rows are all of the data set's, in the order of the file. An earlier import is replaced.
+    Columns are user_id, item_id, timestamp (a whole number or UTC, as in the file) and, if there are titles, title.
+    All rows of the data set are kept, in file order. An earlier import is replaced.
 
     Args:
-        name: of the catalogue.
-        paths: the file, plain, gzipped or in a zip or tar archive, or a folder that has it; titles are taken from what
-            lies beside it, there or in the archive. Several files count as one folder.
+        name: name in the catalogue.
+        paths: the file, plain, gzipped or in a zip or tar archive, or a folder that contains it. Titles come from the
+            file next to it, in the same folder or archive. Several files count as one folder.
 
     Raises:
-        CprlabError: there is no such data set, or the file is not what it should be.
+        CprlabError: there is no such data set, or the file is invalid.
     """
     data_set = find(name)
     if data_set.layout is None:
-        raise DataError(f"{data_set.name} comes with cprlab: give --data {data_set.name}, without importing anything.")
+        raise DataError(f"{data_set.name} comes with cprlab; use --data {data_set.name} without importing it.")
     target = file_of(data_set)
     if target.exists() and read_about(target) is None:
-        raise DataError(f"{target} was not made by an import; move it elsewhere, so that nothing of yours is lost.")
+        raise DataError(f"{target} was not made by an import; move it elsewhere, so that it is not overwritten.")
     log, titles, layout = _choose(data_set, data_set.layout, [Path(path) for path in paths])
     files = dict.fromkeys(member.path for member in (log, titles) if member)
     sources = tuple((path.name, _sha256(path)) for path in files)
@@ -54,23 +55,23 @@ def import_data(name: str, *paths: str | Path) -> Path:
 
 
 def _choose(data_set: DataSet, own: Layout, paths: list[Path]) -> tuple[Member, Member | None, Layout]:
-    """Return which file holds the log, which one the titles, and how they are laid out."""
+    """Return the file with the log, the file with the titles, and their layout."""
     found = [member for path in paths for member in _offered(data_set.name, own, path)]
     for pattern, layout in ((f"{data_set.name}.inter", ATOMIC), (own.log.file, own), ("*.inter", ATOMIC)):
         logs = [member for member in found if _called(member.name, pattern)]
         if len(logs) > 1:
             names = ", ".join(ascii(member.name) for member in logs[:5])
-            raise DataError(f"{paths[0]} holds several logs ({names}); give the one that is {data_set.name}.")
+            raise DataError(f"{paths[0]} contains several logs ({names}); name the file of {data_set.name}.")
         if logs:
             _refuse_another(data_set, logs[0])
             return logs[0], _beside(logs[0], found, layout), layout
-    if len(found) == 1:  # whatever it is called, the user says what it is
+    if len(found) == 1:  # trust the user, whatever the file's name
         return found[0], _beside(found[0], found, own), own
-    raise DataError(f"{paths[0]} holds neither {data_set.name}.inter nor the publisher's {own.log.file}.")
+    raise DataError(f"{paths[0]} contains neither {data_set.name}.inter nor the publisher's {own.log.file}.")
 
 
 def _beside(log: Member, found: list[Member], layout: Layout) -> Member | None:
-    """Return the file of titles that lies beside a log, on disk or in its archive."""
+    """Return the file of titles next to a log, on disk or in its archive."""
     if layout.titles is None:
         return None
     place = PurePosixPath(log.name)
@@ -85,7 +86,7 @@ def _beside(log: Member, found: list[Member], layout: Layout) -> Member | None:
 
 def _offered(name: str, own: Layout, path: Path) -> list[Member]:
     if not path.exists():
-        raise DataError(f"{path} is not there; give the file, or the folder, that holds {name}.")
+        raise DataError(f"{path} does not exist; name the file or folder of {name}.")
     if path.is_file():
         return members(path)
     patterns = (own.log.file, f"{name}.inter")
@@ -98,7 +99,7 @@ def _refuse_another(data_set: DataSet, log: Member) -> None:
     stem = PurePosixPath(log.name).stem.casefold()
     for other in CATALOGUE:
         if other.name.casefold() == stem != data_set.name.casefold():
-            raise DataError(f"{log.path} holds {other.name}, by its name; import it as that, not as {data_set.name}.")
+            raise DataError(f"{log.path} has the name of {other.name}; import it as that, not as {data_set.name}.")
 
 
 def _called(name: str, pattern: str) -> bool:
@@ -126,7 +127,7 @@ def _read(member: Member, table: Table, wanted: tuple[str, ...]) -> Iterator[pd.
     except ValueError as error:  # also what Arrow and the decoders raise
         detail = str(error).splitlines()[0]
         raise DataError(
-            f"{member.path} is not laid out as expected ({detail}); {table.file} should hold {table.looks}."
+            f"{member.path} has the wrong layout ({detail}); {table.file} should have {table.looks}."
         ) from error
 
 
@@ -140,7 +141,7 @@ def _write(
     *,
     as_numbers: bool = False,
 ) -> bool:
-    """Write the log as it is read; return False, half way, if its times must be read again `as_numbers`."""
+    """Write the log while reading it; return False early if its times must be read again `as_numbers`."""
     named = (data_set.user, data_set.item, data_set.time, "user_id", "item_id", "timestamp")
     others = (data_set.time_else, "title", *layout.joined, *(layout.keep or ())[:1])
     wanted = tuple(filter(None, dict.fromkeys(named + others)))
@@ -156,14 +157,12 @@ def _write(
                     first = kind
                     types = dict.fromkeys(frame, pa.string()) | ({"timestamp": MOMENTS[kind]} if kind else {})
                     writer = pq.ParquetWriter(path, pa.schema(types), compression="zstd")
-                if (
-                    kind != first
-                ):  # only the whole column tells what it is: numbers, of which some chunks look otherwise
+                if kind != first:  # chunks of one column look different: read all of it as numbers
                     return False
                 writer.write_table(pa.Table.from_pandas(frame, writer.schema, preserve_index=False))
                 bar.update(len(chunk))
         if writer is None or counts["kept"] == 0:
-            raise DataError(f"{log.path} holds no interactions of {data_set.name}.")
+            raise DataError(f"{log.path} contains no interactions of {data_set.name}.")
         writer.add_key_value_metadata(About(data_set.name, sources, _notes(data_set, layout, counts)).metadata())
     finally:
         if writer is not None:
@@ -174,12 +173,12 @@ def _write(
 def _tidied(
     chunk: pd.DataFrame, data_set: DataSet, layout: Layout, name: str, counts: Counter, as_numbers: bool
 ) -> tuple[pd.DataFrame, str]:
-    """Check a chunk and return its rows as they are written, and what its times were read as; "" where it has none."""
+    """Check a chunk and return its rows to write, and what its times were read as ("" without times)."""
     if layout.joined:
         chunk[data_set.item] = chunk[layout.joined[0]].str.cat([chunk[part] for part in layout.joined[1:]], sep="<")
-    given = {role: getattr(data_set, role) for role in ("user", "item", "time")}
-    given = {role: column if column in chunk else "" for role, column in given.items()}
-    columns = find_columns(chunk.columns, name, given)
+    known = {role: getattr(data_set, role) for role in ("user", "item", "time")}
+    known = {role: column for role, column in known.items() if column in chunk}
+    columns = find_columns(chunk.columns, name, Columns(**known))
     line = counts["rows"] + (1 if layout.log.columns else 2)
     for role in ("user", "item"):
         check_ids(chunk[columns[role]], name, line)
@@ -210,5 +209,5 @@ def _notes(data_set: DataSet, layout: Layout, counts: Counter) -> tuple[str, ...
         rows = f"{counts['rows'] - counts['kept']:,} of {counts['rows']:,} rows of the publisher's file"
         notes += (f"{rows} do not belong to {data_set.name} (their {column} is not {value}) and are left out.",)
     if counts["late"]:
-        notes += (f"{counts['late']:,} rows have no {data_set.time}: they have their {data_set.time_else} instead.",)
+        notes += (f"{counts['late']:,} rows have no {data_set.time}; their {data_set.time_else} is used instead.",)
     return notes

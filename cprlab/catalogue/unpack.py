@@ -1,6 +1,6 @@
-"""Files as publishers pack them: plain, gzipped, or members of zip and tar archives, read as streams.
+"""Plain and gzipped files, and members of zip and tar archives, read as streams.
 
-Nothing is ever unpacked to disk, so no member's name leads anywhere; archives that try are refused all the same.
+Nothing is unpacked to disk, so a member's path cannot do harm; archives with unsafe paths are refused nevertheless.
 """
 
 import gzip
@@ -16,26 +16,26 @@ from typing import IO, Any, NamedTuple
 
 from cprlab.errors import DataError
 
-LARGEST = 64 * 2**30  # bytes that a file may hold when it is unpacked
-SWELLING = 100  # times what is packed, beyond SMALL bytes
+LARGEST = 64 * 2**30  # bytes of an unpacked file
+SWELLING = 100  # largest compression ratio of files that unpack to more than SMALL bytes
 SMALL = 2**26
 FOREIGN = {
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive, which cprlab does not unpack; unpack it and give the file in it",
-    b"Rar!": "a rar archive, which cprlab does not unpack; unpack it and give the file in it",
-    b"BZh": "packed by bzip2, which cprlab does not unpack; unpack it first",
-    b"\xfd7zXZ": "packed by xz, which cprlab does not unpack; unpack it first",
-    b"\x28\xb5\x2f\xfd": "packed by zstd, which cprlab does not unpack; unpack it first",
-    b"PAR1": "a Parquet file, which needs no import; give it to --data as it is",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive, which cprlab does not unpack; unpack it and name the file in it",
+    b"Rar!": "a rar archive, which cprlab does not unpack; unpack it and name the file in it",
+    b"BZh": "compressed by bzip2, which cprlab does not unpack; unpack it first",
+    b"\xfd7zXZ": "compressed by xz, which cprlab does not unpack; unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd, which cprlab does not unpack here; unpack it first",
+    b"PAR1": "a Parquet file, which needs no import; use it with --data",
 }
 
 
 class Member(NamedTuple):
-    """A file in an archive, or by itself.
+    """A file on disk, or a file in an archive.
 
     Attributes:
-        name: with the folders in the archive before it; without the `.gz` of a gzipped file.
-        path: of the file on disk.
-        open: gives its unpacked bytes, as a context.
+        name: path within the archive, or file name without `.gz`.
+        path: path of the file on disk.
+        open: opens a context that yields the unpacked bytes.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Member(NamedTuple):
 
 
 def members(path: Path) -> list[Member]:
-    """Return what is in a file: its members if it is an archive, or the file itself.
+    """Return the members of an archive, or the file itself.
 
     Raises:
-        DataError: it is damaged, of a kind that is not read here, or holds what has no business in a data set: links,
-            devices, names that are absolute or lead upwards.
+        DataError: the file is damaged or of an unsupported type, or contains links, devices, or absolute or parent
+            paths.
     """
     with _in_a_sentence(path), open(path, "rb") as file:
         start = file.read(8)
@@ -111,7 +111,7 @@ def _tar_opener(path: Path, packed: bool, name: str) -> Callable[[], AbstractCon
             with _in_a_sentence(path):
                 info = next(info for info in archive if info.name == name)
             inner = archive.extractfile(info)
-            assert inner is not None  # all but plain files were refused
+            assert inner is not None  # only plain files were listed
             yield io.BufferedReader(_Bounded(inner, path, name, LARGEST))
 
     return opened
@@ -119,7 +119,7 @@ def _tar_opener(path: Path, packed: bool, name: str) -> Callable[[], AbstractCon
 
 @contextmanager
 def _unpacked(path: Path, packed: bool) -> Iterator[io.BufferedReader]:
-    """Open a file, through gzip if it is packed."""
+    """Open a file, decompressed by gzip if it is packed."""
     with _in_a_sentence(path):
         file = gzip.open(path, "rb") if packed else path.open("rb")  # noqa: SIM115
     size = path.stat().st_size
@@ -132,7 +132,7 @@ def _bounded(stream: io.BufferedIOBase | IO[bytes], path: Path, name: str, packe
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that ends in a DataError where it is damaged, or holds more than its packed size may hold."""
+    """A stream that raises a DataError if it is damaged, or larger than its packed size allows."""
 
     def __init__(self, stream: io.BufferedIOBase | IO[bytes], path: Path, name: str, packed: int):
         self.stream, self.path, self.name, self.packed, self.seen = stream, path, name, packed, 0
@@ -152,18 +152,18 @@ class _Bounded(io.RawIOBase):
 def _refuse_unsafe(path: Path, name: str, plain: bool) -> None:
     place = PurePosixPath(name.replace("\\", "/"))
     if not plain:
-        raise DataError(f"{path} holds {name!r}, which is neither a file nor a folder; no data set needs that.")
+        raise DataError(f"{path} contains {name!r}, which is neither a file nor a folder; the archive is not trusted.")
     if place.is_absolute() or ".." in place.parts or ":" in name[:2] or not name.isprintable():
         raise DataError(
-            f"{path} holds {name!r}, a name that leads elsewhere, or cannot be shown; no data set needs that."
+            f"{path} contains the unsafe name {name!r} (absolute, upwards or unprintable); the archive is not trusted."
         )
 
 
 def _refuse_swollen(path: Path, name: str, size: int, packed: int) -> None:
     if size > min(LARGEST, max(SMALL, SWELLING * packed)):
         raise DataError(
-            f"{path} holds {name!r}, whose {packed:,} bytes unpack to {size:,} or more; at most {SWELLING} times as "
-            f"many are read (and {LARGEST // 2**30} GiB). Unpack it yourself if you trust it."
+            f"{path} contains {name!r}, whose {packed:,} bytes unpack to at least {size:,}; the limit is {SWELLING} "
+            f"times its size, and {LARGEST // 2**30} GiB. Unpack it yourself if you trust it."
         )
 
 
@@ -172,8 +172,8 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise DataError(f"{path} cannot be read or unpacked ({_first_line(error)}); get it anew.") from error
-    except (RuntimeError, NotImplementedError) as error:  # what zipfile raises for passwords and other methods
+        raise DataError(f"{path} cannot be read or unpacked ({_first_line(error)}); download it again.") from error
+    except (RuntimeError, NotImplementedError) as error:  # raised by zipfile for passwords and unknown methods
         raise DataError(f"{path} cannot be unpacked here ({_first_line(error)}); unpack it yourself.") from error
 
 

@@ -1,5 +1,6 @@
-"""From a raw log to checked, typed, sorted interactions and to the sequences that models read."""
+"""Interaction logs: checking, typing and sorting them, and the sequences that models read."""
 
+from cprlab.data.columns import Columns
 from cprlab.data.log import InteractionLog
 from cprlab.data.prepared import load_prepared, save_prepared
 from cprlab.data.repeats import RepeatCounts, count_repeats, repeat_curve, repeat_gaps, repeat_statistics, thin_repeats
@@ -9,6 +10,7 @@ from cprlab.data.windows import Batch, Windows
 
 __all__ = [
     "Batch",
+    "Columns",
     "CopyingPlan",
     "ExcludingPlan",
     "InteractionLog",

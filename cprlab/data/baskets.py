@@ -1,4 +1,4 @@
-"""Baskets: sets of items that a user took at once, of which the next-basket split holds out the last two."""
+"""Baskets: sets of items that a user took together; the next-basket split holds out each user's last two."""
 
 import numpy as np
 
@@ -11,18 +11,18 @@ def group_baskets(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows of a log to keep, (m,) bool, and where the basket of each kept row begins, (kept,) int64.
 
-    A basket is the rows of a user with one basket's number, or with one time. It is a set: of the rows of one item in
-    a basket the first is kept. Where a basket begins is a place among the kept rows.
+    A basket is a user's rows with the same basket number, or with the same time. It is a set: if an item occurs more
+    than once in a basket, its first row is kept. Starts are positions among the kept rows.
 
     Args:
-        users: (m,) codes, non-decreasing.
-        items: (m,) codes.
-        times: (m,) in order for each user, or None.
-        baskets: (m,) the number of each row's basket, non-decreasing, or None.
-        log: what to call the log in error messages.
+        users: (m,) user codes, non-decreasing.
+        items: (m,) item codes.
+        times: (m,) times, sorted within each user, or None.
+        baskets: (m,) basket numbers, non-decreasing, or None.
+        log: name of the log in error messages.
 
     Raises:
-        DataError: the log has no baskets, and no two rows of a user have one time.
+        DataError: the log has no baskets, and no two rows of a user have the same time.
     """
     new = np.diff(users, prepend=-1) != 0
     if baskets is not None:
@@ -31,8 +31,8 @@ def group_baskets(
         new[1:] |= np.diff(times) != 0
     if new.all() or (baskets is None and times is None):
         raise DataError(
-            f"{log} has no baskets, which the next-basket split needs: no column of them is named, and no two rows of "
-            "a user have one time; name their column with --basket, or take the leave-one-out split."
+            f"{log} has no baskets for the next-basket split: no basket column is named, and no two rows of a user "
+            "have the same time. Name the column with --basket, or use the leave-one-out split."
         )
     basket = np.cumsum(new) - 1
     kept = np.zeros(len(users), dtype=bool)
@@ -42,11 +42,11 @@ def group_baskets(
 
 
 def last_baskets(offsets: np.ndarray, basket_start: np.ndarray) -> np.ndarray:
-    """Return (2, n_users) how many of each user's items lie before the last basket but one, and before the last one.
+    """Return (2, n_users) the number of each user's items before the second-to-last basket, and before the last.
 
     Args:
-        offsets: (n_users + 1,) where each user's items begin.
-        basket_start: (m,) where the basket of each item begins.
+        offsets: (n_users + 1,) start of each user's items.
+        basket_start: (m,) start of each item's basket.
     """
     begin = offsets[:-1]
     test = basket_start[offsets[1:] - 1]
@@ -55,7 +55,7 @@ def last_baskets(offsets: np.ndarray, basket_start: np.ndarray) -> np.ndarray:
 
 
 def first_baskets(offsets: np.ndarray, basket_start: np.ndarray) -> np.ndarray:
-    """Return (n_users,) how many items each user's first basket holds; arguments as in `last_baskets`."""
+    """Return (n_users,) the number of items in each user's first basket; arguments as in `last_baskets`."""
     begins = np.repeat(offsets[:-1], np.diff(offsets))
     return np.add.reduceat((basket_start == begins).astype(np.int64), offsets[:-1])
 
@@ -63,32 +63,32 @@ def first_baskets(offsets: np.ndarray, basket_start: np.ndarray) -> np.ndarray:
 def note_baskets_held_out(
     n_rows: int, left_out: int, n_baskets: int, cases: tuple[int, int], n_users: int
 ) -> tuple[str]:
-    """Return the note on a next-basket split: what of a basket is left out, and its validation and test users."""
+    """Return the note on a next-basket split: the rows left out, and the number of validation and test users."""
     return (
-        f"Next-basket split: each user's last of {n_baskets:,} baskets is the test, the one before it the validation; "
-        "every item of it is a target, and the history ends before it. "
-        f"{left_out:,} of {n_rows:,} rows name an item of their basket again and are left out. There are {cases[0]:,} "
-        f"validation and {cases[1]:,} test users of {n_users:,}.",
+        f"Next-basket split of {n_baskets:,} baskets: each user's last basket is the test, the one before it the "
+        "validation. Every item of such a basket is a target, and the history ends before the basket. "
+        f"{left_out:,} of {n_rows:,} rows repeat an item within a basket and are left out. Of {n_users:,} users, "
+        f"{cases[0]:,} have a validation basket and {cases[1]:,} a test basket.",
     )
 
 
 def refuse_baskets(log: str, what: str, starts: np.ndarray | None) -> None:
-    """Raise a DataError if a log is split by baskets, for `what` has no use for those; `starts`: its `basket_start`."""
+    """Raise a DataError if a log is split by baskets, which `what` does not support; `starts`: its `basket_start`."""
     if starts is not None:
-        raise DataError(f"{log}: {what} cannot be had of the next-basket split; take leave-one-out.")
+        raise DataError(f"{log}: {what} does not work with the next-basket split; use leave-one-out.")
 
 
 def training_windows_of_baskets(
     offsets: np.ndarray, basket_start: np.ndarray, validation: np.ndarray, longest_first: np.ndarray, max_len: int
 ) -> Windows:
-    """Return what is read and scored in training, where a target is predicted from the item before its basket.
+    """Return the training windows of the next-basket split: a target is predicted from the item before its basket.
 
     Args:
-        offsets: as in `last_baskets`; likewise `basket_start`.
-        basket_start: where the basket of each item begins.
-        validation: (n_users,) the packed position from which on a user's items are held out.
-        longest_first: (n_users,) how many items the first of a user's windows reads at the most.
-        max_len: how many items a window reads at the most.
+        offsets: (n_users + 1,) start of each user's items.
+        basket_start: (m,) start of each item's basket.
+        validation: (n_users,) packed position of each user's first held-out item.
+        longest_first: (n_users,) maximum number of items that a user's first window reads.
+        max_len: maximum number of items that a window reads.
     """
     of_item = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     place = np.arange(len(basket_start))

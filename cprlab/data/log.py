@@ -1,4 +1,4 @@
-"""InteractionLog: who consumed what, and when, checked, typed and sorted."""
+"""InteractionLog: who consumed what and when, checked, typed and sorted."""
 
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -6,7 +6,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from cprlab.data.ties import TieCounts, Ties, keys, parse_ties, ranked
+from cprlab.data.columns import Columns
+from cprlab.data.protocol import Protocol
+from cprlab.data.ties import TieCounts, Ties, keys, ranked
 from cprlab.data.times import (
     count_units,
     note_baskets,
@@ -69,22 +71,22 @@ GUESSES = {
 
 @dataclass(frozen=True)
 class InteractionLog:
-    """Interactions grouped by user, each user's in order of time; what becomes of ties is in the notes.
+    """Interactions grouped by user and sorted by time; `notes` say how ties were ordered.
 
-    Users and items are stored as codes into the ids that the log itself uses.
+    Users and items are stored as codes into the log's own ids.
 
     Attributes:
-        name: what to call the log in tables.
+        name: name of the log in tables.
         users: (m,) int32, codes into `user_ids`, non-decreasing.
         items: (m,) int32, codes into `item_ids`.
-        times: (m,) int64 or float64 in the unit of the log (microseconds for dates), or None where it has no times.
+        times: (m,) int64 or float64 in the log's unit (microseconds for dates), or None if the log has no times.
         user_ids: (n_users,) the log's own user ids.
         item_ids: (n_items,) the log's own item ids.
-        titles: (n_items,) str, what to call each item; its id where the log has no title.
+        titles: (n_items,) str, each item's title, or its id if it has none.
         notes: what a reader of results should know: rows dropped, ties, missing times.
-        unit: what the times count since 1970 (UTC), "seconds" to "nanoseconds", as their magnitude tells; empty where
-            they are plain numbers or none.
-        baskets: (m,) int64, which basket each row belongs to, non-decreasing; None where the log has none.
+        unit: unit of times since 1970 (UTC), "seconds" to "nanoseconds", guessed from their magnitude; empty for
+            plain numbers and for no times.
+        baskets: (m,) int64, basket number of each row, non-decreasing; None if the log has no baskets.
     """
 
     name: str
@@ -106,80 +108,71 @@ class InteractionLog:
         cls,
         frame: pd.DataFrame,
         name: str = "log",
+        columns: Columns = Columns(),
         *,
-        user: str = "",
-        item: str = "",
-        time: str = "",
-        title: str = "",
-        basket: str = "",
         ties: Ties = "auto",
         titles: pd.Series | None = None,
         first_line: int = 1,
         notes: tuple[str, ...] = (),
     ) -> Self:
-        """Check and sort a table with a row an interaction.
+        """Check and sort a table with one row per interaction.
 
         Args:
             frame: the table, in file order.
-            name: what to call it in tables and error messages.
-            user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
-            item: column of the items.
-            time: column of the times: numbers, dates or ISO text; without one, rows are taken in file order.
-            title: column with the item's title.
-            basket: column of baskets, such as an order's number, if rows are to be taken together: rows of one user
-                with one basket follow each other, at the time of the earliest of them.
-            ties: the order of rows of one user with one time, or of one basket, beyond what a column named like
-                `position` says: that of the "file"; "shuffle", at random by the row's place in the file; or "auto", see
-                `ties.TieCounts.settle`.
-            titles: titles by item id, from another table; it goes before `title`.
-            first_line: what error messages call the first row of `frame`.
+            name: name of the log in tables and error messages.
+            columns: which column holds what. Without a time, rows stay in file order. A user's rows of one basket, such
+                as an order number, follow each other, at the time of the earliest.
+            ties: order of a user's rows with the same time or basket, where no column named like `position` gives it:
+                "file", the file's order; "shuffle", a random order that depends only on the row's position in the
+                file; or "auto", see `ties.TieCounts.settle`.
+            titles: titles by item id, from another table; takes precedence over `columns.title`.
+            first_line: line number of the first row in error messages.
             notes: notes to pass on.
 
         Raises:
             DataError: a column is missing, a value is empty or unreadable, or the table has no rows.
-            ConfigError: there is no such way with ties.
+            ConfigError: `ties` is unknown.
         """
-        parse_ties(ties)
+        Protocol(ties=ties)  # refuses a way that is none
         if not isinstance(frame, pd.DataFrame):
             raise DataError(
                 f"{name} must be a DataFrame with a row for each interaction, not a {type(frame).__name__}."
             )
-        given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
-        columns = find_columns(frame.columns, name, given)
-        ranks = None if columns["order"] is None else ranked(frame[columns["order"]])
+        found = find_columns(frame.columns, name, columns)
+        ranks = None if found["order"] is None else ranked(frame[found["order"]])
         refuse_no_rows(len(frame), name)
         for role in ("user", "item", "basket"):
-            if columns[role] is not None:
-                check_ids(frame[columns[role]], name, first_line)
-        user_codes, user_ids = pd.factorize(frame[columns["user"]])
-        item_codes, item_ids = pd.factorize(frame[columns["item"]])
+            if found[role] is not None:
+                check_ids(frame[found[role]], name, first_line)
+        user_codes, user_ids = pd.factorize(frame[found["user"]])
+        item_codes, item_ids = pd.factorize(frame[found["item"]])
         places = np.arange(len(frame))
-        starts = np.zeros_like(places)  # the place of the first row of each row's basket
-        if columns["basket"] is not None:
-            basket_codes = pd.factorize(frame[columns["basket"]])[0]
+        starts = np.zeros_like(places)  # position of the first row of each row's basket
+        if found["basket"] is not None:
+            basket_codes = pd.factorize(frame[found["basket"]])[0]
             pairs = user_codes.astype(np.int64) * (basket_codes.max() + 1) + basket_codes
             first, starts = np.unique(pairs, return_index=True, return_inverse=True)[1:]
             starts = first[starts]
-            notes += note_baskets(columns["basket"], len(first))
-        time_column = columns["time"]
+            notes += note_baskets(found["basket"], len(first))
+        time_column = found["time"]
         if ranks is not None:
-            as_time = time_column is None and columns["basket"] is None
-            notes += note_order(columns["order"], as_time)
-            time_column = columns["order"] if as_time else time_column
+            as_time = time_column is None and found["basket"] is None
+            notes += note_order(found["order"], as_time)
+            time_column = found["order"] if as_time else time_column
         times, unit = None, ""
-        written = moments = places if columns["basket"] is None else starts  # in the order of the file
+        written = moments = places if found["basket"] is None else starts  # in the order of the file
         if time_column is None:
             notes += note_file_order(frame.columns)
         else:
             written, kind = read_times(frame[time_column], name, first_line)
             times = written
-            if columns["basket"] is not None:
+            if found["basket"] is not None:
                 times = pd.Series(written).groupby(starts).transform("min").to_numpy()
             units = count_units(written, kind)
             unit, moments = unit_of(units), times
             notes += note_units(units)
-        if titles is None and columns["title"] is not None:
-            titles = first_titles(frame, columns["item"], columns["title"])
+        if titles is None and found["title"] is not None:
+            titles = first_titles(frame, found["item"], found["title"])
         named = name_items(item_ids, titles)
         ranks = np.zeros(len(frame)) if ranks is None else ranks
         order = np.lexsort((places, ranks, starts, moments, user_codes))
@@ -199,42 +192,42 @@ class InteractionLog:
             notes=notes + said,
             unit=unit,
             baskets=None
-            if columns["basket"] is None
+            if found["basket"] is None
             else np.cumsum(np.diff(starts[order], prepend=starts[order[0]]) != 0),
         )
 
 
 def _steps(times: np.ndarray, users: np.ndarray) -> tuple[int, int]:
-    """Return how often a user's time rises, and falls, from a row of the file to his next."""
+    """Return how often the time rises, and falls, from a user's row in the file to the next."""
     order = np.argsort(users, kind="stable")
     before, after = times[order][:-1], times[order][1:]
     one = np.diff(users[order]) == 0
     return int(np.count_nonzero(one & (after > before))), int(np.count_nonzero(one & (after < before)))
 
 
-def find_columns(names: pd.Index, log: str, given: dict[str, str]) -> dict[str, Any]:
-    """Return the column of each role (user, item, time, title, basket); None for what is not there and need not be.
+def find_columns(names: pd.Index, log: str, given: Columns) -> dict[str, Any]:
+    """Return the column of each role (user, item, time, title, basket, order); None for absent optional columns.
 
-    Beside these there is the role "order": of the columns named so, the likeliest that has no other role.
+    "order" is the likeliest column with such a name that has no other role.
 
     Args:
         names: the table's columns.
-        log: what to call the log in error messages.
-        given: the column by role; where empty, guessed from its name, but for baskets.
+        log: name of the log in error messages.
+        given: the columns that are known; the others are guessed from column names, except for baskets.
 
     Raises:
-        DataError: a column is missing, or is to be two things.
+        DataError: a column is missing, or has two roles.
     """
     if names.has_duplicates:
         raise DataError(f"{log} has two columns {names[names.duplicated()][0]!r}; rename one of them.")
-    columns = {role: _column(names, role, column, log) for role, column in given.items()}
+    columns = {role: _column(names, role, column, log) for role, column in given}
     taken = [column for column in columns.values() if column is not None]
     if twice := [column for column in taken if np.count_nonzero(names == column) > 1]:
-        raise DataError(f"{log} has two columns {twice[0]!r}; give each a name of its own.")
+        raise DataError(f"{log} has two columns {twice[0]!r}; rename one of them.")
     if len(set(taken)) < len(taken):
         raise DataError(
-            f"{log}: one column is to be two things ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
-            "name a column for each."
+            f"{log}: one column has two roles ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
+            "name a different column for each."
         )
     return columns | {"order": next((name for name in candidates(names, "order") if name not in taken), None)}
 
@@ -243,20 +236,20 @@ def _column(names: pd.Index, role: str, given: str, log: str) -> str | None:
     known = ", ".join(map(str, names))
     if given:
         if given not in names:
-            raise DataError(f"{log} has no column {given!r}; its columns are {known}.")
+            raise DataError(f"{log} has no column {given!r}. Its columns are {known}.")
         return given
     if found := candidates(names, role):
         return found[0]
     if role in ("time", "title", "basket"):
         return None
     raise DataError(
-        f"{log} has no column that looks like the {role} (tried {', '.join(GUESSES[role])}); "
-        f"its columns are {known}: name the right one with --{role}."
+        f"{log}: no column looks like the {role} (tried {', '.join(GUESSES[role])}). "
+        f"Its columns are {known}; name the right one with --{role}."
     )
 
 
 def candidates(names: pd.Index, role: str) -> list[str]:
-    """Return the columns whose names are those of a role, the likeliest first; `movieId` is taken for `movie_id`."""
+    """Return the columns whose names fit a role, the likeliest first; `movieId` counts as `movie_id`."""
     found = []
     for form in (str.casefold, plain):
         by_name = {form(str(column)): column for column in reversed(names)}
@@ -265,37 +258,37 @@ def candidates(names: pd.Index, role: str) -> list[str]:
 
 
 def plain(name: str) -> str:
-    """Return a column's name without case and signs, so that `movieId`, `Movie ID` and `movie_id` are one."""
+    """Return a column name without case and punctuation: `movieId`, `Movie ID` and `movie_id` become equal."""
     return "".join(filter(str.isalnum, name.casefold()))
 
 
 def refuse_no_rows(n_rows: int, log: str) -> None:
-    """Raise the DataError of a log that holds nothing."""
+    """Raise a DataError if a log has no rows."""
     if n_rows == 0:
-        raise DataError(f"{log} holds no rows; a log needs a row for each interaction.")
+        raise DataError(f"{log} has no rows; a log needs a row for each interaction.")
 
 
 def check_ids(values: pd.Series, log: str, first_line: int) -> None:
-    """Raise a DataError if an id is empty, or a list; `first_line` is what to call the first of `values`."""
+    """Raise a DataError if an id is empty or a list; `first_line` is the line number of the first of `values`."""
     try:
         if not (pd.api.types.is_numeric_dtype(values) or isinstance(values.dtype, pd.StringDtype)):
             values.nunique()
     except (TypeError, NotImplementedError) as error:
         raise DataError(
-            f"{log}: an id is a list or a table in the column {values.name!r}; ids must be numbers, text or dates."
+            f"{log}, column {values.name!r}: an id is a list or a table; ids must be numbers, text or dates."
         ) from error
     empty = values.isna().to_numpy()
     if not pd.api.types.is_numeric_dtype(values):
         empty = empty | (as_text(values).str.strip() == "").to_numpy()
     if empty.any():
         raise DataError(
-            f"{log}, line {first_line + int(empty.argmax())}: the column {values.name!r} is empty; "
-            "fill it in or remove such rows."
+            f"{log}, line {first_line + int(empty.argmax())}: the column {values.name!r} is empty. "
+            "Fill in the value or remove the row."
         )
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """Return ids or titles of any kind as text; bytes as the UTF-8 that they are, or else as hexadecimal digits."""
+    """Return ids or titles of any type as text; bytes are decoded as UTF-8, or else shown as hexadecimal digits."""
     return values.map(_as_text) if values.dtype == object else values.astype(str)
 
 
@@ -307,14 +300,14 @@ def _as_text(value: object) -> str:
 
 
 def first_titles(frame: pd.DataFrame, item: str, title: str) -> pd.Series:
-    """Return for each item the first title that is not empty, by item id."""
+    """Return each item's first non-empty title, by item id."""
     titled = frame[frame[title].notna() & (as_text(frame[title]).str.strip() != "")]
     first = titled.drop_duplicates(item)
     return as_text(first[title]).set_axis(pd.factorize(first[item])[1])
 
 
 def name_items(item_ids: pd.Index, titles: pd.Series | None) -> np.ndarray:
-    """Return (n_items,) str, each item's title, or its id where `titles`, by item id, have none."""
+    """Return (n_items,) str, each item's title, or its id if `titles` (by item id) has none."""
     own = as_text(pd.Series(np.asarray(item_ids), dtype=object))
     if titles is None:
         return own.to_numpy()

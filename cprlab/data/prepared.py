@@ -1,4 +1,4 @@
-"""A prepared log's folder: two arrays that are read as they are needed, two tables, and what is told of the whole."""
+"""The folder of a prepared log: memory-mapped arrays, two tables, and a JSON file of facts."""
 
 import json
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from cprlab.data.splits import FEWEST, SplitBy
 from cprlab.errors import DataError
 from cprlab.files import read_parquet, refuse_other_files, whole
 
-FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2, "next-basket": 3}  # an older cprlab reads fewer
+FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2, "next-basket": 3}  # older versions read fewer
 BASKETS = "basket_start.npy"  # of the next-basket split
 FILES = ("items.npy", "offsets.npy", BASKETS, "users.parquet", "items.parquet", "sequences.json")
 POINTS = ("before_validation", "before_test")  # columns of users.parquet
-CHECKED_AT_ONCE = 2**20  # items, where all could be more than memory holds
+CHECKED_AT_ONCE = 2**20  # items; all of them may not fit in memory
 
 
 class _Facts(Config):
-    """What `sequences.json` holds; nothing in it is taken for what it is not."""
+    """Contents of `sequences.json`; types are checked strictly."""
 
     model_config = pydantic.ConfigDict(strict=True)
 
@@ -38,10 +38,10 @@ class _Facts(Config):
 
 
 def save_prepared(sequences: Sequences, folder: Path | str) -> None:
-    """Write a folder that `load_prepared` reads, in place of an earlier one.
+    """Write a folder that `load_prepared` reads, replacing an earlier one.
 
     Raises:
-        DataError: the place cannot be written or holds other files, or ids are of several kinds.
+        DataError: the folder cannot be written or contains other files, or ids have mixed types.
     """
     folder = Path(folder)
     refuse_all_but_prepared(folder)
@@ -65,23 +65,21 @@ def save_prepared(sequences: Sequences, folder: Path | str) -> None:
             pd.DataFrame({"id": sequences.user_ids} | points).to_parquet(new / "users.parquet")
             pd.DataFrame({"id": sequences.item_ids, "title": sequences.titles}).to_parquet(new / "items.parquet")
         except pa.ArrowException as error:
-            raise DataError(
-                f"{sequences.name}: ids are of several kinds; make them all numbers or all text."
-            ) from error
+            raise DataError(f"{sequences.name}: ids have mixed types; make them all numbers or all text.") from error
         (new / "sequences.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def load_prepared(folder: Path | str) -> Sequences:
-    """Open a folder that `save_prepared` wrote; `items` and `offsets` stay on disk until they are read.
+    """Open a folder that `save_prepared` wrote; arrays stay on disk until they are read.
 
     Raises:
-        DataError: the folder is not whole, or its files do not belong together.
+        DataError: the folder is incomplete, or its files do not match.
     """
     folder = Path(folder)
     try:
         facts = _Facts(**json.loads((folder / "sequences.json").read_text(encoding="utf-8")))
         if facts.format not in FORMATS.values():
-            raise ValueError(f"its format is {facts.format}, this cprlab reads {max(FORMATS.values())}")
+            raise ValueError(f"its format is {facts.format}, this version reads up to {max(FORMATS.values())}")
         items, offsets = (
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("items", "offsets")
         )
@@ -89,7 +87,7 @@ def load_prepared(folder: Path | str) -> Sequences:
         for name, table in (("users.parquet", users), ("items.parquet", catalogue)):
             check_ids(table["id"], name, 1)
         if not pd.api.types.is_string_dtype(catalogue["title"]) or catalogue["title"].isna().any():
-            raise ValueError("a title in items.parquet is no text")
+            raise ValueError("a title in items.parquet is not text")
         user_ids, item_ids = (np.asarray(table["id"]) for table in (users, catalogue))
         _check_arrays(items, offsets, len(users), len(catalogue))
         before = basket_start = None
@@ -99,7 +97,7 @@ def load_prepared(folder: Path | str) -> Sequences:
         if facts.format != FORMATS["leave-one-out"]:
             before = np.stack([users[name].to_numpy(dtype=np.int64) for name in POINTS])
             if (np.diff(np.stack([0 * before[0], *before, np.diff(offsets)]), axis=0) < 0).any():
-                raise ValueError("users.parquet holds points of the split that are not in a user's sequence")
+                raise ValueError("users.parquet has split points outside a user's sequence")
         return Sequences(
             items,
             offsets,
@@ -115,14 +113,14 @@ def load_prepared(folder: Path | str) -> Sequences:
         )
     except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{folder} holds no whole prepared log ({detail}); prepare it anew.") from error
+        raise DataError(f"{folder} is not a complete prepared log ({detail}); prepare it again.") from error
 
 
 @contextmanager
 def open_npy(path: Path, dtype: np.dtype, length: int) -> Iterator[BinaryIO]:
-    """Open an npy file for a row of `length` numbers, to be written piece by piece.
+    """Open an npy file for a one-dimensional array of `length` numbers, to be written in pieces.
 
-    Unlike `np.save`, and a memory map, this tells a full disk from other troubles.
+    Unlike `np.save` and memory maps, this distinguishes a full disk from other errors.
     """
     with path.open("wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
@@ -131,18 +129,18 @@ def open_npy(path: Path, dtype: np.dtype, length: int) -> Iterator[BinaryIO]:
 
 
 def refuse_all_but_prepared(folder: Path) -> None:
-    """Raise a DataError if writing a prepared log to `folder` would remove anything but an earlier one."""
+    """Raise a DataError if writing to `folder` would remove anything but an earlier prepared log."""
 
-    def ours(held: set[str]) -> bool:  # an earlier one is whole; a log may be called items.parquet
+    def ours(held: set[str]) -> bool:  # a complete prepared log, not a user's own file called items.parquet
         return held <= set(FILES) and FILES[-1] in held
 
     refuse_other_files(folder, ours, "a prepared log's", "choose another folder")
 
 
 def _check_baskets(basket_start: np.ndarray, offsets: np.ndarray) -> None:
-    """Raise a ValueError if these cannot be where the baskets of so many users' items begin."""
+    """Raise a ValueError if the basket starts are not valid for users with these offsets."""
     if basket_start.dtype != np.int64 or basket_start.shape != (offsets[-1],):
-        raise ValueError(f"{BASKETS} holds {basket_start.dtype} of shape {basket_start.shape}")
+        raise ValueError(f"{BASKETS} has dtype {basket_start.dtype} and shape {basket_start.shape}")
     places = np.arange(len(basket_start))
     begins = np.repeat(offsets[:-1], np.diff(offsets))
     new = basket_start == places
@@ -151,14 +149,14 @@ def _check_baskets(basket_start: np.ndarray, offsets: np.ndarray) -> None:
 
 
 def _check_arrays(items: np.ndarray, offsets: np.ndarray, n_users: int, n_items: int) -> None:
-    """Raise a ValueError if a folder's arrays cannot be those of so many users and items."""
+    """Raise a ValueError if a folder's arrays do not match the number of users and items."""
     if items.dtype != np.int32 or items.ndim != 1:
-        raise ValueError(f"items.npy holds {items.dtype} of shape {items.shape}, not a row of int32")
+        raise ValueError(f"items.npy has dtype {items.dtype} and shape {items.shape}, not int32 and one dimension")
     if offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
-        raise ValueError(f"offsets.npy holds {offsets.dtype} of shape {offsets.shape} for {n_users:,} users")
+        raise ValueError(f"offsets.npy has dtype {offsets.dtype} and shape {offsets.shape} for {n_users:,} users")
     if offsets[0] != 0 or offsets[-1] != len(items) or np.diff(offsets).min(initial=FEWEST) < FEWEST:
         raise ValueError(f"offsets.npy does not divide the {len(items):,} items among users, at least {FEWEST} each")
     for start in range(0, len(items), CHECKED_AT_ONCE):
         part = items[start : start + CHECKED_AT_ONCE]
         if part.min() < 0 or part.max() >= n_items:
-            raise ValueError(f"items.npy holds codes beyond the {n_items:,} items of items.parquet")
+            raise ValueError(f"items.npy has codes outside the {n_items:,} items of items.parquet")

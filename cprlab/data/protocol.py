@@ -1,4 +1,4 @@
-"""Protocol: in which order a log is read, how much of it, and what is held out; fields that all settings share."""
+"""Protocol: how a log is ordered, cut and split; fields that all settings share."""
 
 from typing import Any
 
@@ -10,19 +10,15 @@ from cprlab.data.ties import Ties
 
 
 class Protocol(Config):
-    """How a log becomes sequences; the settings of whatever reads logs have these fields.
+    """How a log becomes sequences; all settings that read logs have these fields."""
 
-    Attributes:
-        max_len: how many items a model reads at the most; 0 stands for 50, or for what a folder was prepared with.
-        split: how interactions are held out.
-        ties: in which order rows are whose order is not known, see `InteractionLog.from_frame`.
-    """
-
-    max_len: int = pydantic.Field(0, ge=0, lt=2**31)
-    split: SplitBy = "leave-one-out"
-    ties: Ties = "auto"
+    ties: Ties = pydantic.Field("auto", description="Order of rows that share a time or basket")
+    split: SplitBy = pydantic.Field("leave-one-out", description="How interactions are held out")
+    max_len: int = pydantic.Field(
+        0, ge=0, lt=2**31, description="Maximum number of items a model reads (0: 50, or as a folder was prepared)."
+    )
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """These fields alone, as `load_sequences` takes them."""
+        """These fields only, as arguments of `load_sequences`."""
         return self.model_dump(include=set(Protocol.model_fields))

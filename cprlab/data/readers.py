@@ -1,4 +1,4 @@
-"""Readers: a parquet, csv, tsv or RecBole `.inter` file becomes a table, whole or in chunks."""
+"""Readers of parquet, csv, tsv and RecBole `.inter` files, whole or in chunks."""
 
 import csv
 import os
@@ -15,23 +15,23 @@ from cprlab.errors import DataError
 from cprlab.files import as_frame, read_parquet
 
 READERS = (".parquet", ".csv", ".tsv", ".inter")
-COMPRESSED = {".gz": "gzip", ".zst": "zstd"}  # endings behind those of text files
-CHUNK = 2**18  # rows; what is read in chunks needs the memory of one
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}  # second endings of text files
+CHUNK = 2**18  # rows
 
 
 def kind_of(path: Path) -> tuple[str, str]:
-    """Return what a file holds and how it is packed, as its endings say: `(".csv", ".gz")`, or `(".csv", "")`."""
+    """Return a file's type and compression by its endings: `(".csv", ".gz")` or `(".csv", "")`."""
     compression = path.suffix.lower() if path.suffix.lower() in COMPRESSED else ""
     return (path.with_suffix("") if compression else path).suffix.lower(), compression
 
 
 def first_line(path: Path) -> int:
-    """Return what error messages call the first row of a file: its line in a text file, which has a header."""
+    """Return the line number of a file's first row: 2 in a text file, which has a header, else 1."""
     return 1 if _is_parquet(path) else 2
 
 
 def read_head(path: Path) -> pd.DataFrame:
-    """Return a file's table without its rows."""
+    """Return a file's columns as an empty table."""
     with _in_a_sentence(path):
         if _is_parquet(path):
             return as_frame(pq.read_schema(os.path.abspath(path)).empty_table())
@@ -41,10 +41,10 @@ def read_head(path: Path) -> pd.DataFrame:
 
 
 def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
-    """Yield a file's rows in order, `CHUNK` of them at a time, with `columns` at the least."""
+    """Yield a file's rows in order, `CHUNK` at a time, with at least the given columns."""
     with _in_a_sentence(path):
         if _is_parquet(path):
-            # buffers would be kept until the last row
+            # with pre_buffer, buffers would be kept until the last row
             with pq.ParquetFile(os.path.abspath(path), pre_buffer=False) as file:
                 for batch in file.iter_batches(CHUNK, columns=columns):
                     yield as_frame(pa.Table.from_batches([batch]))
@@ -55,7 +55,7 @@ def read_chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a file's table in file order; values of text files as text."""
+    """Return a file's table in file order; values of text files stay text."""
     with _in_a_sentence(path):
         if _is_parquet(path):
             return read_parquet(path)
@@ -69,12 +69,12 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _is_atomic(path: Path) -> bool:
-    """Say whether a file is in RecBole's atomic format, whose headers are `name:type`."""
+    """Return whether a file is in RecBole's atomic format, with headers like `name:type`."""
     return kind_of(path)[0] in (".inter", ".item")
 
 
 def _open_text(path: Path) -> pa.NativeFile:
-    """Open a text file for reading its bytes, which Arrow unpacks as they are read; what is cut off is an error."""
+    """Open a text file as bytes, decompressed on the fly; a truncated file is an error."""
     return pa.input_stream(os.path.abspath(path), compression=COMPRESSED.get(kind_of(path)[1]))
 
 
@@ -83,7 +83,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}: {error.reason}); save it as UTF-8.") from error
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}: {error.reason}). Save it as UTF-8.") from error
     except (
         ValueError,
         OSError,
@@ -96,7 +96,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
 
 
 def _dialect(path: Path) -> dict:
-    """Return how pandas is to read csv, tsv or RecBole's atomic format, with every value as text."""
+    """Return pandas' options for csv, tsv or RecBole's atomic format, with every value as text."""
     return {
         "sep": "," if kind_of(path)[0] == ".csv" else "\t",
         "dtype": str,
@@ -109,7 +109,7 @@ def _dialect(path: Path) -> dict:
 
 
 def _refuse_columns_twice(path: Path) -> None:
-    """Raise a ValueError if a name stands twice in the header, which pandas would change."""
+    """Raise a ValueError if a column name occurs twice; pandas would rename the second silently."""
     with _open_text(path) as file:
         names = pd.read_csv(file, header=None, nrows=1, **_dialect(path)).iloc[0].str.strip()
     if (twice := names[names.duplicated() & (names != "")]).any():
@@ -117,20 +117,20 @@ def _refuse_columns_twice(path: Path) -> None:
 
 
 def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Refuse rows that were taken apart wrongly; `name:type` headers lose their type."""
+    """Refuse rows that were split wrongly, and remove the types from `name:type` headers."""
     signs = [sign for sign in ",;\t|" if len(frame.columns) == 1 and sign in frame.columns[0]]
     if signs:
         kind, sep = kind_of(path)[0], _dialect(path)["sep"]
-        raise ValueError(f"{signs[0]!r} stands between its fields, where a {kind[1:]} file has {sep!r}")
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields at the left for an index
+        raise ValueError(f"its fields are separated by {signs[0]!r}; a {kind[1:]} file needs {sep!r}")
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas makes surplus fields on the left an index
         raise ValueError("its rows have more fields than its header")
     for column in frame.columns:
         spans = frame[column].str.contains("\n", regex=False, na=False).to_numpy()
         if spans.any():
             line = int(frame.index[spans.argmax()]) + first_line(path)
             raise ValueError(
-                f"a quotation mark is opened on line {line} and not closed there; close or double it, "
-                "and take line breaks out of fields"
+                f"a quotation mark on line {line} is not closed on that line; close or double it, "
+                "and remove line breaks from fields"
             )
     names = frame.columns.str.strip()
     frame.columns = [name.rpartition(":")[0] or name if _is_atomic(path) else name for name in names]
@@ -140,7 +140,7 @@ def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def item_titles(path: Path) -> pd.Series | None:
-    """Return RecBole's titles by item id from the `.item` file beside an `.inter` file, packed or not."""
+    """Return titles by item id from the RecBole `.item` file next to an `.inter` file, compressed or not."""
     kind, compression = kind_of(path)
     stem = path.with_suffix("") if compression else path
     beside = [stem.with_suffix(f".item{ending}") for ending in ("", *COMPRESSED)]

@@ -1,4 +1,4 @@
-"""How much of a log repeats, and when: what decides whether a recommender should copy; and a log with fewer repeats."""
+"""Repeat consumption: how much of a log repeats, and when; and copies of a log with fewer repeats."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -16,16 +16,16 @@ from cprlab.errors import ConfigError
 class RepeatCounts(NamedTuple):
     """How often a log repeats.
 
-    A repeat is an interaction with an item that the same user consumed before: anywhere before, or among the last
-    `max_len` items, which is all that a model reads.
+    A repeat is an interaction with an item that the same user consumed before, either anywhere before or among the
+    last `max_len` items, which is all that a model reads.
 
     Attributes:
-        users: how many there are.
-        interactions: of all users.
-        repeats: of these, how many repeat an earlier item of the user.
-        near: of these, how many repeat one of the user's last `max_len` items.
+        users: number of users.
+        interactions: number of interactions.
+        repeats: interactions that repeat an earlier item of the user.
+        near: interactions that repeat one of the user's last `max_len` items.
         tested: test cases whose item is among the `max_len` items before it.
-        cases: how many test cases there are: one a user, but for temporal splits.
+        cases: number of test cases: one per user in the leave-one-out split.
     """
 
     users: int
@@ -37,12 +37,12 @@ class RepeatCounts(NamedTuple):
 
 
 def count_repeats(sequences: Sequences) -> RepeatCounts:
-    """Return how many interactions of the log are repeats, and how many of them a model can see."""
+    """Count the interactions of a log that are repeats, and those that a model can see."""
     repeats = near = tested = begin = 0
     targets = sequences.windows("test").first
     for _, gaps in _blocks(sequences):
         reach = sequences.max_len
-        if sequences.basket_start is not None:  # what is read ends before the basket
+        if sequences.basket_start is not None:  # the history ends before the basket
             places = np.arange(begin, begin + len(gaps))
             reach = reach + places - sequences.basket_start[begin : begin + len(gaps)]
         read = (gaps > 0) & (gaps <= reach)
@@ -55,14 +55,14 @@ def count_repeats(sequences: Sequences) -> RepeatCounts:
 
 
 def repeat_statistics(sequences: Sequences) -> pd.DataFrame:
-    """Return the log's sizes and shares of repeats (see `RepeatCounts`), rows `fact, value`."""
+    """Return a log's sizes and shares of repeats (see `RepeatCounts`) as rows `fact, value`."""
     lengths, counts = np.diff(sequences.offsets), count_repeats(sequences)
     read = f"{sequences.max_len} items"
     facts = {
         "users": f"{sequences.n_users:,}",
         "items": f"{sequences.n_items:,}",
         "interactions": f"{counts.interactions:,}",
-        "interactions a user, median (shortest to longest)": (
+        "interactions per user, median (shortest to longest)": (
             f"{np.median(lengths):,.0f} ({lengths.min():,} to {lengths.max():,})"
         ),
         "share of interactions that repeat an earlier item of the user": f"{counts.repeats / counts.interactions:.1%}",
@@ -73,14 +73,14 @@ def repeat_statistics(sequences: Sequences) -> pd.DataFrame:
 
 
 def repeat_curve(sequences: Sequences, longest: int = 50) -> pd.DataFrame:
-    """Return the share of repeats at each place of a sequence (the paper's analysis of its data sets).
+    """Return the share of repeats at each position of a sequence (the paper's analysis of its data sets).
 
     Returns:
-        Rows `position, prefix ("has repeats" | "no repeat yet"), share, low, high, n`: over the users whose first
-        position − 1 items do, or do not, hold a repeat, how many repeat an earlier item at `position` (2 … `longest`),
-        with the 95% Wilson interval: each user counts once at a position.
+        Rows `position, prefix ("has repeats" | "no repeat yet"), share, low, high, n`: among the `n` users whose first
+        position − 1 items contain a repeat, or none, the share that repeats an earlier item at `position`
+        (2 … `longest`), with its 95% Wilson interval. Each user counts once per position.
     """
-    n = np.zeros((longest + 1, 2, 2), dtype=np.int64)  # by position, whether the prefix has repeats, whether it repeats
+    n = np.zeros((longest + 1, 2, 2), dtype=np.int64)  # position, prefix has repeats, item repeats
     for offsets, gaps in _blocks(sequences):
         repeat = gaps > 0
         first = np.repeat(offsets[:-1], np.diff(offsets))
@@ -98,14 +98,14 @@ def repeat_curve(sequences: Sequences, longest: int = 50) -> pd.DataFrame:
 
 
 def repeat_gaps(sequences: Sequences) -> pd.DataFrame:
-    """Return how many interactions ago the items of repeats were last consumed.
+    """Return how many interactions ago repeated items were last consumed.
 
     Returns:
-        Rows `gap, share, n`: the repeats whose item the user last consumed at most `gap` (1, 2, 5, 10, 20, 50 …)
-        interactions ago, and their share of all repeats, up to the first gap that holds them all. No rows if nothing
+        Rows `gap, share, n`: the number of repeats whose item the user last consumed at most `gap` (1, 2, 5, 10, 20,
+        50 …) interactions ago, and their share of all repeats, up to the first gap that covers all. No rows if nothing
         repeats.
     """
-    counts = np.zeros(np.diff(sequences.offsets).max(), dtype=np.int64)  # by gap, which is shorter than the sequence
+    counts = np.zeros(np.diff(sequences.offsets).max(), dtype=np.int64)  # by gap; shorter than the sequence
     for _, gaps in _blocks(sequences):
         counts += np.bincount(gaps[gaps > 0], minlength=len(counts))
     within, longest = np.cumsum(counts), np.flatnonzero(counts).max(initial=0)
@@ -118,25 +118,26 @@ def repeat_gaps(sequences: Sequences) -> pd.DataFrame:
 def thin_repeats(
     sequences: Sequences, share: float, among: Literal["repeats", "all"] = "repeats", seed: int = 0
 ) -> Sequences:
-    """Return the log without a share of its repeats, drawn at random, for the same users at every share.
+    """Return the log with a random share of its repeats removed, for the same users at every share.
 
-    First consumptions stay, so exactly that share of the repeats is gone. A user keeps at least their different items;
-    those who have fewer than 4 of these could not be split once all repeats are gone, and are left out at every share.
-    What a smaller share removes, a larger one removes as well. The catalogue stays whole.
+    First consumptions stay, so exactly this share of the repeats is removed, and each user keeps all distinct items.
+    Users with fewer than 4 distinct items are left out at every share, since they could not be split without repeats.
+    A larger share removes everything that a smaller one removes. The catalogue does not change.
 
     Args:
         sequences: the log.
-        share: of the repeats, from 0 to 1.
-        among: "repeats" removes these. "all" is its control: of each user it removes as many interactions, drawn among
-            all of theirs. So histories are as short, and what is missing is no more often a repeat than what stays.
-        seed: of the draw.
+        share: share of the repeats to remove, from 0 to 1.
+        among: "repeats" removes repeats. "all" is the control: from each user it removes the same number of
+            interactions, drawn from all of them. Histories become equally short, but the removed interactions are
+            repeats no more often than the rest.
+        seed: seed of the draw.
 
     Raises:
-        ConfigError: the share is none.
-        DataError: no user has 4 different items.
+        ConfigError: the share is not from 0 to 1.
+        DataError: no user has 4 distinct items.
     """
     if not 0 <= share <= 1:
-        raise ConfigError(f"A share of repeats cannot be {share}; give one from 0 to 1.")
+        raise ConfigError(f"A share of repeats cannot be {share}; give a number from 0 to 1.")
     refuse_baskets(sequences.name, "a log with fewer repeats", sequences.basket_start)
     user = np.repeat(np.arange(sequences.n_users), np.diff(sequences.offsets))
     repeat = np.concatenate([gaps for _, gaps in _blocks(sequences)]) > 0
@@ -146,7 +147,7 @@ def thin_repeats(
     repeats = rng.permutation(np.flatnonzero(repeat & kept_users[user]))
     removed = repeats[: round(share * len(repeats))]
     if among == "all":
-        shuffled = np.lexsort((rng.random(len(user)), user))  # user after user, each one's interactions in random order
+        shuffled = np.lexsort((rng.random(len(user)), user))  # grouped by user, in random order within each user
         place = np.arange(len(user)) - sequences.offsets[user]
         removed = shuffled[place < np.bincount(user[removed], minlength=sequences.n_users)[user]]
     kept = kept_users[user]
@@ -158,8 +159,8 @@ def thin_repeats(
         before = np.stack([np.bincount(of_users, minlength=sequences.n_users)[kept_users] for of_users in left])
     kind, short = "interactions" if among == "all" else "repeats", np.count_nonzero(~kept_users)
     note = (
-        f"{len(removed):,} {kind} are removed at random (seed {seed}); {short:,} of {sequences.n_users:,} users have "
-        f"fewer than {FEWEST} different items and are left out."
+        f"{len(removed):,} {kind} are removed at random (seed {seed}). {short:,} of {sequences.n_users:,} users have "
+        f"fewer than {FEWEST} distinct items and are left out."
     )
     return Sequences.pack(
         sequences.items[kept],
@@ -176,17 +177,17 @@ def thin_repeats(
 
 
 def wilson(count: int, n: int) -> tuple[float, float]:
-    """Return the 95% Wilson interval of the share `count / n` of independent cases."""
+    """Return the 95% Wilson interval of a share `count / n` of independent cases."""
     found = binomtest(int(count), int(n)).proportion_ci(method="wilson")
     return float(found.low), float(found.high)
 
 
 def _blocks(sequences: Sequences) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield a stretch of users at a time, so that memory need not hold all of a long log.
+    """Yield the log in blocks of users, so that a long log need not fit in memory.
 
     Yields:
-        `offsets` (users + 1,), where each user's interactions begin in the stretch, and `gaps` (interactions,), how
-        many places ago its user last had the item of each interaction; 0 if never.
+        `offsets` (users + 1,), the start of each user's interactions in the block, and `gaps` (interactions,), how
+        many positions ago the user last had the interaction's item; 0 if never.
     """
     first = 0
     while first < sequences.n_users:
@@ -195,7 +196,7 @@ def _blocks(sequences: Sequences) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         offsets = sequences.offsets[first : stop + 1]
         items = sequences.items[offsets[0] : offsets[-1]]
         user = np.repeat(np.arange(stop - first), np.diff(offsets))
-        order = np.lexsort((items, user))  # which keeps the order of equal items
+        order = np.lexsort((items, user))  # stable
         same = (np.diff(user[order]) == 0) & (np.diff(items[order]) == 0)
         gaps = np.zeros(len(items), dtype=np.int64)
         gaps[order[1:][same]] = np.diff(order)[same]

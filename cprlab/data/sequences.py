@@ -1,4 +1,4 @@
-"""Sequences: each user's items in order, packed in one array, and the windows that models are trained and tested on."""
+"""Sequences: each user's items in order, packed in one array, and the windows for training and testing models."""
 
 import hashlib
 from dataclasses import dataclass
@@ -28,37 +28,38 @@ from cprlab.data.windows import Batch, Windows, training_windows
 
 Split = Literal["train", "validation", "test"]
 USERS_AT_ONCE = 2**16
-AT_ONCE = 2**20  # packed items that are worked on at once, where all could be more than memory holds
+AT_ONCE = 2**20  # packed items processed at once; all of them may not fit in memory
 
 
 @dataclass(frozen=True)
 class Sequences:
     """Every user's items in order, and which of them are held out.
 
-    Leave-one-out (the paper's protocol): a user's last item is the test target, the one before it the validation
-    target, and all earlier ones but the first are training targets. Temporal: training targets lie before a first
-    point in time; a user's validation target is the first item after it, if that lies before a second point, and the
-    test target the first item after that. A user without such an item, or with nothing before it, has no such case.
-    Next-basket: each item of a user's last basket is a test target, and of the one before it a validation target; items
-    of one basket do not see each other, in training neither.
+    - Leave-one-out (the paper's protocol): a user's last item is the test target, the one before it the validation
+      target, and all earlier ones except the first are training targets.
+    - Temporal: training targets come before a first point in time. A user's validation target is the first item after
+      it, if that comes before a second point; the test target is the first item after the second point. A user without
+      such an item, or with nothing before it, has no such case.
+    - Next-basket: each item of a user's last basket is a test target, each item of the basket before it a validation
+      target. Items of the same basket do not see each other, in training either.
 
-    A model reads at most the last `max_len` items before a target. `items` and `offsets` may be arrays in memory, or
-    read-only views of files.
+    A model reads at most the last `max_len` items before a target. `items` and `offsets` may be arrays in memory or
+    read-only memory maps.
 
     Attributes:
         items: (m,) int32, item codes 0 … n_items − 1, packed user after user.
-        offsets: (n_users + 1,) int64, where each user's items begin.
+        offsets: (n_users + 1,) int64, start of each user's items.
         user_ids: (n_users,) the log's own user ids.
         item_ids: (n_items,) the log's own item ids.
         titles: (n_items,) str.
-        max_len: how many items a model reads at the most.
+        max_len: maximum number of items that a model reads.
         name: the log's name.
-        fingerprint: 16 hexadecimal digits that change when the users, the items, their order or the split do.
-        notes: what was dropped and why, with the log's own notes.
-        before: (2, n_users) int64, how many of each user's items lie before the first, and before the second point of
-            a temporal split, or before the validation's and the test's basket; None for leave-one-out.
-        basket_start: (m,) int64, the packed position at which the basket of each item begins; None but for the
-            next-basket split.
+        fingerprint: 16 hexadecimal digits that change with the users, the items, their order and the split.
+        notes: the log's notes, and what was dropped and why.
+        before: (2, n_users) int64, number of each user's items before the first and before the second point of a
+            temporal split, or before the validation and before the test basket; None for leave-one-out.
+        basket_start: (m,) int64, packed position where each item's basket begins; None except for the next-basket
+            split.
     """
 
     items: np.ndarray
@@ -82,17 +83,17 @@ class Sequences:
         min_interactions: int = 5,
         split: SplitBy = "leave-one-out",
     ) -> Self:
-        """Keep the users with at least `min_interactions` and the items that any of them consumed.
+        """Keep the users with at least `min_interactions` and the items that they consumed.
 
         Args:
             log: the interactions.
-            max_len: how many items a model reads at the most.
+            max_len: maximum number of items that a model reads.
             min_interactions: users with fewer are left out.
-            split: how to hold interactions out. The points of the temporal one are those before which 80% and 90% of
-                the kept users' interactions lie; what happens at a point is behind it.
+            split: how to hold interactions out. 80% and 90% of the kept users' interactions come before the two points
+                of the temporal split; an interaction at a point counts as after it.
 
         Raises:
-            DataError: no user has that many interactions, or the log has no times, or no baskets, to be split by.
+            DataError: no user has enough interactions, or the log lacks the times or baskets that the split needs.
         """
         check_protocol(max_len, min_interactions)
         users, items, starts = log.users, log.items, None
@@ -104,7 +105,7 @@ class Sequences:
         of_kept = kept[users]
         before = None
         if starts is not None:
-            starts = (np.cumsum(of_kept) - 1)[starts[of_kept]]  # their places among the rows of kept users
+            starts = (np.cumsum(of_kept) - 1)[starts[of_kept]]  # positions among the rows of kept users
             offsets = np.concatenate([[0], np.cumsum(lengths[kept])])
             before = last_baskets(offsets, starts)
             cases = check_cases(lengths[kept], before, log.name, first_baskets(offsets, starts))
@@ -149,23 +150,23 @@ class Sequences:
         before: np.ndarray | None = None,
         basket_start: np.ndarray | None = None,
     ) -> Self:
-        """Keep of the catalogue what is consumed, or all of it.
+        """Build sequences from packed item codes, with the consumed items or the whole catalogue.
 
         Args:
-            items: (m,) int32, codes into `item_ids`, user after user; they are numbered anew in place.
-            lengths: (n_users,) how many items each user has.
+            items: (m,) int32, codes into `item_ids`, user after user; renumbered in place.
+            lengths: (n_users,) number of items per user.
             user_ids: (n_users,).
-            item_ids: (n,) the ids of these items and maybe others.
+            item_ids: (n,) ids of these items and maybe others.
             titles: (n,).
-            max_len: as in the class; likewise `name` and `notes`.
+            max_len: see the class, as for `name`, `notes`, `before` and `basket_start`.
             name: of the log.
             notes: of the log.
-            only_consumed: leave out the items that nobody consumed; otherwise the codes stay as they are.
-            before: as in the class; likewise `basket_start`.
+            only_consumed: leave out items that nobody consumed; otherwise codes do not change.
+            before: of the temporal and the next-basket split.
             basket_start: of the next-basket split.
 
         Raises:
-            DataError: the split leaves nothing to train on, to validate or to test.
+            DataError: the split leaves nothing for training, validation or test.
         """
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         if before is not None:
@@ -192,29 +193,29 @@ class Sequences:
         return cls(items, offsets, user_ids, item_ids, titles, max_len, name, fingerprint, notes, before, basket_start)
 
     def sample(self, n_users: int, seed: int = 0) -> Self:
-        """Return `n_users` of the users, drawn at random, and the items that any of them consumed; all if no more."""
+        """Return a random sample of `n_users` users (all if there are no more), with the items that they consumed."""
         if n_users >= self.n_users:
             return self
         drawn = np.sort(np.random.default_rng(seed).choice(self.n_users, n_users, replace=False))
         lengths = np.diff(self.offsets)[drawn]
-        earlier = np.cumsum(lengths) - lengths  # items of the users drawn before each
+        earlier = np.cumsum(lengths) - lengths
         places = np.repeat(self.offsets[drawn] - earlier, lengths) + np.arange(lengths.sum())
         note = f"{n_users:,} of {self.n_users:,} users are drawn at random (seed {seed})."
         before = None if self.before is None else self.before[:, drawn]
         return self._part(places, lengths, self.user_ids[drawn], note, before)
 
     def recent(self, longest: int) -> Self:
-        """Return all users with the last `longest` of their interactions, and the items that any of these consumed.
+        """Return all users with their last `longest` interactions, and the items that these contain.
 
         Raises:
-            DataError: so few cannot be split.
+            DataError: too few interactions are left to split.
         """
         check_protocol(self.max_len, longest)
         lengths = np.minimum(np.diff(self.offsets), longest)
         kept = np.arange(len(self.items)) >= np.repeat(self.offsets[1:] - lengths, np.diff(self.offsets))
         if kept.all():
             return self
-        note = f"Of each user the last {longest:,} interactions are kept, {kept.sum():,} of {len(kept):,}."
+        note = f"Each user's last {longest:,} interactions are kept, {kept.sum():,} of {len(kept):,} in all."
         dropped = np.diff(self.offsets) - lengths
         before = None if self.before is None else np.maximum(0, self.before - dropped)
         return self._part(np.flatnonzero(kept), lengths, self.user_ids, note, before)
@@ -222,9 +223,9 @@ class Sequences:
     def _part(
         self, places: np.ndarray, lengths: np.ndarray, user_ids: np.ndarray, note: str, before: np.ndarray | None
     ) -> Self:
-        """Return the interactions at rising packed positions, packed anew, with a note on which."""
+        """Return the interactions at increasing packed positions as new sequences, with a note on which they are."""
         starts = None
-        if self.basket_start is not None:  # of a basket that is cut, the part that is left
+        if self.basket_start is not None:  # a basket that is cut keeps the part that is left
             starts = np.searchsorted(places, self.basket_start[places])
         return self.pack(
             self.items[places],
@@ -241,12 +242,12 @@ class Sequences:
 
     @property
     def n_items(self) -> int:
-        """How many items the catalogue holds; also the code of padding."""
+        """Number of items in the catalogue; also the padding code."""
         return len(self.item_ids)
 
     @property
     def n_users(self) -> int:
-        """How many users there are."""
+        """Number of users."""
         return len(self.offsets) - 1
 
     @property
@@ -258,16 +259,16 @@ class Sequences:
 
     @property
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:
-        """(n_users,) int64 each: the packed position from which on a user's items are held out, and that of the test.
+        """(n_users,) int64 each: packed position of each user's first held-out item, and of the test.
 
-        The position is the user's end where nothing is.
+        It is the end of the user's items if nothing is held out.
         """
         if self.before is None:
             return self.offsets[1:] - 2, self.offsets[1:] - 1
         return self.offsets[:-1] + self.before[0], self.offsets[:-1] + self.before[1]
 
     def training_counts(self) -> np.ndarray:
-        """Return (n_items,) how often each item is consumed, leaving out what is held out for validation and test."""
+        """Return (n_items,) how often each item is consumed, without what is held out for validation and test."""
         counts = np.zeros(self.n_items, dtype=np.int64)
         for start in range(0, len(self.items), AT_ONCE):
             counts += np.bincount(self.items[start : start + AT_ONCE], minlength=self.n_items)
@@ -280,32 +281,34 @@ class Sequences:
         return counts
 
     def windows(self, split: Split, shift: np.ndarray | int = 0) -> Windows:
-        """Return what is read and scored in a split.
+        """Return the windows of a split: what is read, and which targets are scored.
 
-        Training: a user's first window reads up to `max_len` items and has a target at every position; each later one
-        moves on by half of `max_len`, and has targets at the positions that are new. So every position is a target
-        exactly once, with between max_len / 2 and max_len items of context (fewer only at the start of a sequence).
-        The borders of windows may be shifted, so that a position is not always read with the same items before it.
-        In the next-basket split a window has the targets that are predicted from these positions: each item of the
-        second basket and of later ones exactly once. Validation and test: a window with one target for each user who
-        has such a case, or for each item of the user's basket, in order.
+        Training: a user's first window reads up to `max_len` items and has a target at every position. Each later
+        window moves on by half of `max_len` and has targets at the new positions only. So every position is a target
+        exactly once, with max_len / 2 to max_len items of context (fewer only at the start of a sequence). Window
+        borders may be shifted, so that a position is not always read with the same context. In the next-basket split
+        a window has the targets that are predicted from these positions: each item from the second basket on, exactly
+        once.
+
+        Validation and test: one window with one target for each user who has such a case, or for each item of the
+        user's basket, in order.
 
         Args:
-            split: which.
-            shift: by how much less than `max_len` a first window in training reads if others follow, (n_users,) or one
-                number, from 0 to `largest_shift`.
+            split: "train", "validation" or "test".
+            shift: how many items fewer than `max_len` a user's first training window reads if others follow,
+                (n_users,) or one number, from 0 to `largest_shift`.
         """
         begin, end = self.offsets[:-1], self.offsets[1:]
         validation, test = self.held_out
         if split != "train":
-            stop, behind = (test, end) if split == "test" else (validation, test)
-            user = np.flatnonzero((begin < stop) & (stop < behind))
-            of_user = (behind - stop)[user] if self.basket_start is not None else np.ones_like(user)
+            stop, after = (test, end) if split == "test" else (validation, test)
+            user = np.flatnonzero((begin < stop) & (stop < after))
+            of_user = (after - stop)[user] if self.basket_start is not None else np.ones_like(user)
             first = np.repeat(stop[user] - np.cumsum(of_user) + of_user, of_user) + np.arange(of_user.sum())
             user = np.repeat(user, of_user)
             stop = stop[user]
             return Windows(user, np.maximum(begin[user], stop - self.max_len), stop, first, np.ones_like(stop))
-        n_targets = np.maximum(0, validation - begin - 1)  # all but the first item and those held out
+        n_targets = np.maximum(0, validation - begin - 1)  # all except the first item and the held-out ones
         longest_first = np.where(n_targets > self.max_len, self.max_len - shift, self.max_len)
         if self.basket_start is not None:
             return training_windows_of_baskets(self.offsets, self.basket_start, validation, longest_first, self.max_len)
@@ -313,11 +316,11 @@ class Sequences:
 
     @property
     def largest_shift(self) -> int:
-        """By how much the borders of training windows can be shifted; one more would be the same borders again."""
+        """Largest shift of the borders of training windows; one more would give the same borders again."""
         return max(1, self.max_len // 2) - 1
 
     def batch(self, windows: Windows, chosen: np.ndarray) -> Batch:
-        """Return the windows with the indices `chosen` (B,) as padded tensors."""
+        """Return the windows at indices `chosen` (B,) as padded tensors."""
         start, lengths, n_targets = windows.start[chosen], windows.lengths[chosen], windows.n_targets[chosen]
         first = windows.first[chosen]
         read = np.arange(lengths.max())

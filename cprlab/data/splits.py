@@ -1,55 +1,43 @@
-"""Which interactions are held out: the last two of each user or baskets, or all behind two points in time."""
+"""Splits: hold out each user's last two items or baskets, or what follows two points in time."""
 
 from collections.abc import Sequence
-from typing import Literal, NoReturn, get_args
+from typing import Literal, NoReturn
 
 import numpy as np
 
 from cprlab.data.times import show_time
-from cprlab.errors import ConfigError, DataError, suggestion
+from cprlab.errors import DataError
 
 SplitBy = Literal["leave-one-out", "temporal", "next-basket"]
-FEWEST = 4  # interactions of a user: one that is only read, and a target each for training, validation and test
-PERCENT = (80, 90)  # of the interactions lie before the temporal split's validation, and before its test
-
-
-def parse_split(name: str) -> SplitBy:
-    """Return the split of this name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    splits: dict[str, SplitBy] = {split: split for split in get_args(SplitBy)}
-    if name not in splits:
-        raise ConfigError(f"Unknown split {name!r}: {suggestion(name, splits)}")
-    return splits[name]
+FEWEST = 4  # interactions per user: one that is only read, and one target each for training, validation and test
+PERCENT = (80, 90)  # of the interactions are before the temporal split's validation, and before its test
 
 
 def check_protocol(max_len: int, min_interactions: int) -> None:
-    """Raise a DataError if histories of such lengths cannot be split."""
+    """Raise a DataError if histories of these lengths cannot be split."""
     if not FEWEST <= min_interactions < 2**31 or not 1 <= max_len < 2**31:
         raise DataError(
-            f"A split needs users with at least {FEWEST} interactions and histories of at least 1 item, and both below "
-            f"2^31; asked for {min_interactions} and {max_len}."
+            f"A split needs users with at least {FEWEST} interactions and histories of at least 1 item, both below "
+            f"2^31; got {min_interactions} and {max_len}."
         )
 
 
 def keep_users(lengths: np.ndarray, log: str, min_interactions: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return (n_users,) which users have enough interactions, and the note on the others, if there are any.
+    """Return (n_users,) bool, which users have enough interactions, and a note on the others, if any.
 
     Args:
-        lengths: (n_users,) how many interactions each has.
-        log: what to call the log in error messages.
-        min_interactions: how many are enough.
+        lengths: (n_users,) number of interactions per user.
+        log: name of the log in error messages.
+        min_interactions: users with fewer are left out.
 
     Raises:
-        DataError: no user has that many interactions.
+        DataError: no user has enough interactions.
     """
     kept = lengths >= min_interactions
     if not kept.any():
         raise DataError(
-            f"{log}: no user has {min_interactions} interactions (the longest history holds {lengths.max()}), "
-            "so nothing can be split into training, validation and test; bring longer histories, or more users."
+            f"{log}: no user has {min_interactions} interactions (the longest history has {lengths.max()}), so there "
+            "is nothing to split into training, validation and test. Use longer histories or more users."
         )
     if kept.all():
         return kept, ()
@@ -61,29 +49,29 @@ def keep_users(lengths: np.ndarray, log: str, min_interactions: int) -> tuple[np
 
 
 def refuse_no_times(log: str) -> NoReturn:
-    """Raise the DataError of a log without times that is to be split by them."""
+    """Raise the DataError for a temporal split of a log without times."""
     raise DataError(
-        f"{log} has no times, which the temporal split needs; name their column with --time, or take the "
-        "leave-one-out split."
+        f"{log} has no times for the temporal split. Name the column with --time, or use the leave-one-out split."
     )
 
 
 def held_out_places(n: int) -> list[int]:
-    """Return which of `n` interactions in order of time are the first of the validation and of the test."""
+    """Return the positions, among `n` interactions sorted by time, where validation and test begin."""
     return [n * percent // 100 for percent in PERCENT]
 
 
 def check_cases(lengths: np.ndarray, before: np.ndarray, log: str, first: np.ndarray | None = None) -> tuple[int, int]:
-    """Return how many users have a validation and a test case.
+    """Return the number of users with a validation case, and with a test case.
 
     Args:
-        lengths: (n_users,) how many interactions each user has.
-        before: (2, n_users) how many of them lie before the validation, and before the test.
-        log: what to call the log in error messages.
-        first: (n_users,) how many items are read before the first target: a basket of the next-basket split; 1 if None.
+        lengths: (n_users,) number of interactions per user.
+        before: (2, n_users) number of them before the validation, and before the test.
+        log: name of the log in error messages.
+        first: (n_users,) number of items before the first target: the first basket in the next-basket split; 1 if
+            None.
 
     Raises:
-        DataError: nothing is left to train on, to validate or to test.
+        DataError: nothing is left for training, validation or test.
     """
     validation, test = before
     cases = {
@@ -94,20 +82,20 @@ def check_cases(lengths: np.ndarray, before: np.ndarray, log: str, first: np.nda
     for name, users in cases.items():
         if not users.any():
             why = (
-                "the temporal split leaves no {}, since no user comes back behind its points in time"
+                "the temporal split leaves no {}, since no user comes back after its points in time"
                 if first is None
-                else "the next-basket split leaves no {}, since no user has so many baskets"
+                else "the next-basket split leaves no {}, since no user has enough baskets"
             ).format(name)
-            raise DataError(f"{log}: {why}; take the leave-one-out split, or more users.")
+            raise DataError(f"{log}: {why}. Use the leave-one-out split, or more users.")
     return int(cases["validation case"].sum()), int(cases["test case"].sum())
 
 
 def note_temporal(points: Sequence[float], unit: str, cases: tuple[int, int], n_users: int) -> tuple[str]:
-    """Return the note on a temporal split: its points in time, in `unit`, and its validation and test cases."""
+    """Return the note on a temporal split: its points in time, in `unit`, and the number of cases."""
     validation, test = (show_time(point, unit) for point in points)
     return (
-        f"Temporal split: training before {validation}, validation from then until {test}, test from then on; "
-        f"{PERCENT[0]}% and {PERCENT[1]}% of the interactions lie before. Held out is each user's first interaction "
-        f"after a point, if the user was there before: {cases[0]:,} validation and {cases[1]:,} test cases of "
-        f"{n_users:,} users.",
+        f"Temporal split: training before {validation}, validation until {test}, test from then on "
+        f"({PERCENT[0]}% and {PERCENT[1]}% of the interactions come before these times). Each user's first interaction "
+        f"in a period is held out, if the user has an earlier one: {cases[0]:,} validation and {cases[1]:,} test cases "
+        f"of {n_users:,} users.",
     )

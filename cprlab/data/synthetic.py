@@ -1,12 +1,12 @@
-"""Logs with a planted bottleneck: item embeddings are part of the plan, and what they cost is known in closed form.
+"""Synthetic logs with a planted bottleneck: item embeddings are part of the plan, and their cost has a closed form.
 
 The softmaxes p(v) ∝ exp(h · w_v) of all states h over given embeddings W (n, d) are an exponential family. The best fit
-among them to wanted probabilities p* has the same mean embedding Σ p*_v w_v as these and, of all that do, the largest
-entropy (Wainwright & Jordan, 2008, section 3.6). So an item that lies in the middle of wanted ones, or where one lies,
-gets as much as they do: the bottleneck of Chang & McCallum (ACL 2022). With `bottleneck=False` the log is the same, and
-the embeddings are such that a single state can have the wanted probabilities.
+to target probabilities p* has the same mean embedding Σ p*_v w_v and, among all distributions with this mean, the
+largest entropy (Wainwright & Jordan, 2008, section 3.6). So an item between the wanted items, or at the same point as
+one, gets as much probability as they do: the bottleneck of Chang & McCallum (ACL 2022). With `bottleneck=False` the log
+is the same, but a single state can express the target probabilities over its embeddings.
 
-The embeddings must be kept as they are (`Recommender.freeze_items`) while encoder and head are trained.
+Freeze the embeddings (`Recommender.freeze_items`) while encoder and head are trained.
 """
 
 from abc import ABC, abstractmethod
@@ -27,12 +27,12 @@ Histories = Sequence[Sequence[int] | np.ndarray]
 
 
 class Plan(Config, ABC):
-    """What the plans have in common.
+    """Base class of the plans.
 
     Attributes:
-        users: how many there are in the log.
+        users: number of users in the log.
         bottleneck: whether the embeddings have the conflict.
-        seed: of the log.
+        seed: seed of the log.
     """
 
     users: int = pydantic.Field(1500, ge=1)
@@ -41,7 +41,7 @@ class Plan(Config, ABC):
 
     @abstractmethod
     def sequences(self) -> Sequences:
-        """Return the log; its catalogue also holds the items that nobody consumes."""
+        """Return the log; its catalogue includes items that nobody consumes."""
 
     @abstractmethod
     def embeddings(self) -> np.ndarray:
@@ -49,54 +49,54 @@ class Plan(Config, ABC):
 
     @abstractmethod
     def wanted(self, histories: Histories) -> np.ndarray:
-        """Return the probabilities (m, n) from which the log's next item is drawn after each of m histories.
+        """Return the true probabilities (m, n) of the next item after each of m histories.
 
         Raises:
-            DataError: a history is none of this plan's, or has no one answer yet.
+            DataError: a history is not from this plan, or is too short to have a unique answer.
         """
 
     @abstractmethod
     def floor(self, histories: Histories) -> np.ndarray:
-        """Return (m,) by how many nats the expected loss of any single state is above the best, at the least.
+        """Return (m,) the infimum, over single states, of the expected loss above the best loss, in nats.
 
-        States that grow without bound approach it.
+        It is approached by states of growing norm.
         """
 
     @abstractmethod
     def interfering(self, histories: Histories) -> np.ndarray:
-        """Return (m, n) bool: items not wanted, to which the best single state gives as much as to wanted ones."""
+        """Return (m, n) bool: unwanted items that the best single state gives as much probability as wanted ones."""
 
     def best_loss(self, histories: Histories) -> np.ndarray:
-        """Return (m,) the least expected loss, nats: the entropy of the wanted probabilities."""
+        """Return (m,) the least expected loss in nats: the entropy of the wanted probabilities."""
         return entr(self.wanted(histories)).sum(1)
 
     def expected_loss(self, histories: Histories, log_probs: np.ndarray) -> np.ndarray:
-        """Return (m,) −Σ_v p*_v log p_v, nats, for predictions (m, n) after the histories."""
+        """Return (m,) −Σ_v p*_v log p_v in nats, for predictions (m, n) after the histories."""
         wanted = self.wanted(histories)
         return -(wanted * np.where(wanted > 0, log_probs, 0)).sum(1)
 
 
 class CopyingPlan(Plan):
-    """Users copy the four corners of a square in whose middle other items lie.
+    """Users copy the four corners of a square, while other items lie in its middle.
 
-    A user belongs to one of G groups, and first consumes its corners in random order. Each later item is one of these
-    again with probability s, all alike, and else one of P pool items, all alike; nobody consumes a middle item.
+    A user belongs to one of G groups and first consumes its corners in random order. Each later item is one of the
+    corners with probability s, else one of P pool items, each drawn uniformly. Nobody consumes a middle item.
 
         corner of group g   (e_g, ±1, ±1, 0)    wanted s / 4
         middle of group g   (e_g,  0,  0, 0)    0
         pool item           (  0,  0,  0, 1)    (1 − s) / P
 
-    in d = G + 3. The mean of the wanted corners is the middle, so a single state gives its k items as much as each
-    corner, s / (4 + k), and misses the best loss by s log((4 + k) / 4). A context partition scores the history's items
-    by a state of its own, so that the middle need not follow the corners. Without the conflict each of the four corners
-    has a coordinate, shared by the groups, in the place of the plane: d = G + 5.
+    with d = G + 3. The mean of the wanted corners is the middle, so a single state gives each of its k items as much
+    probability as each corner, s / (4 + k), and misses the best loss by s log((4 + k) / 4). A context partition scores
+    the history's items with a separate state, so the middle need not follow the corners. Without the conflict, each of
+    the four corners has its own coordinate, shared by the groups, instead of the plane: d = G + 5.
 
     Attributes:
-        groups: G.
-        middles: k, of each group.
-        pool: P.
-        share: s, of repeats.
-        length: items of each user.
+        groups: G, number of groups.
+        middles: k, number of middle items per group.
+        pool: P, number of pool items.
+        share: s, probability of a repeat.
+        length: number of items per user.
     """
 
     groups: int = pydantic.Field(6, ge=1)
@@ -106,7 +106,7 @@ class CopyingPlan(Plan):
     length: int = pydantic.Field(20, ge=len(CORNERS) + 3)  # the corners, and a target for each split
 
     def sequences(self) -> Sequences:
-        """See `Plan`. Codes: group by group the corners and the middles, then the pool."""
+        """See `Plan`. Item codes: each group's corners, then its middles; last the pool."""
         rng = np.random.default_rng(self.seed)
         group = rng.integers(self.groups, size=(self.users, 1))
         first = rng.permuted(np.tile(np.arange(len(CORNERS)), (self.users, 1)), axis=1)
@@ -136,8 +136,8 @@ class CopyingPlan(Plan):
             group, place = np.divmod(items[items < self.groups * self._size], self._size)
             if len(set(group)) != 1 or place.tolist() != list(range(len(CORNERS))) or items[-1] >= wanted.shape[1]:
                 raise DataError(
-                    f"The history of case {case} is not the four corners of one group, and pool items; take histories "
-                    f"of {len(CORNERS)} items and more from the log of this plan."
+                    f"The history of case {case} is not the four corners of one group, with or without pool items; use "
+                    f"histories of at least {len(CORNERS)} items from this plan's log."
                 )
             wanted[case, items[: len(CORNERS)]] = self.share / len(CORNERS)
         return wanted
@@ -155,29 +155,29 @@ class CopyingPlan(Plan):
 
     @property
     def _size(self) -> int:
-        """Items of a group."""
+        """Number of items in a group."""
         return len(CORNERS) + self.middles
 
 
 class ExcludingPlan(Plan):
-    """Users consume items of a cluster, none of them twice, and all in the same place.
+    """Users consume items of a cluster, none of them twice, while all of its items have the same embedding.
 
-    A user draws from one of G clusters of c items without replacement, and stops before it is empty, after 4 to c − 1
-    items. After t of them each of the c − t that are left is wanted alike: the best loss is log(c − t). All items of
-    cluster g have the embedding e_g, d = G, so that a single state gives those consumed as much as the others, and
-    misses the best loss by log(c / (c − t)). A context partition gives them scores of their own. Without the conflict
-    each of the c items has a coordinate, shared by the clusters, as well: d = G + c.
+    A user draws from one of G clusters of c items without replacement and stops before it is empty, after 4 to c − 1
+    items. After t items, the c − t that are left are equally likely, so the best loss is log(c − t). All items of
+    cluster g have the embedding e_g, d = G, so a single state gives consumed items as much probability as the others
+    and misses the best loss by log(c / (c − t)). A context partition scores them separately. Without the conflict, each
+    of the c items also has its own coordinate, shared by the clusters: d = G + c.
 
     Attributes:
-        clusters: G.
-        size: c.
+        clusters: G, number of clusters.
+        size: c, number of items per cluster.
     """
 
     clusters: int = pydantic.Field(6, ge=1)
     size: int = pydantic.Field(8, gt=FEWEST)
 
     def sequences(self) -> Sequences:
-        """See `Plan`. Codes: cluster by cluster."""
+        """See `Plan`. Item codes: cluster after cluster."""
         rng = np.random.default_rng(self.seed)
         cluster = rng.integers(self.clusters, size=(self.users, 1))
         order = rng.permuted(np.tile(np.arange(self.size), (self.users, 1)), axis=1)
@@ -201,8 +201,8 @@ class ExcludingPlan(Plan):
                 or not len(items) == len(history) < self.size
             ):
                 raise DataError(
-                    f"The history of case {case} is not 1 to {self.size - 1} different items of one cluster; take "
-                    "histories from the log of this plan."
+                    f"The history of case {case} is not 1 to {self.size - 1} distinct items of one cluster; use "
+                    "histories from this plan's log."
                 )
             start = cluster.pop() * self.size
             wanted[case, start : start + self.size] = 1 / (self.size - len(items))
@@ -221,12 +221,12 @@ class ExcludingPlan(Plan):
 
 
 def _grouped(groups: int, within: np.ndarray) -> np.ndarray:
-    """Return (groups · size, groups + width): a one-hot of the group beside the places (size, width) that all share."""
+    """Return (groups · size, groups + width): one-hot groups, then the coordinates `within` (size, width) of each."""
     return np.hstack([np.repeat(np.eye(groups), len(within), axis=0), np.tile(within, (groups, 1))])
 
 
 def _pack(name: str, items: np.ndarray, lengths: np.ndarray, titles: list[str]) -> Sequences:
-    """Return sequences of the first `lengths` (users,) of each user's items (users, longest), which are read whole."""
+    """Return sequences of the first `lengths` (users,) of each user's items (users, longest); models read all."""
     consumed = items[np.arange(items.shape[1]) < lengths[:, None]].astype(np.int32)
     return Sequences.pack(
         consumed,

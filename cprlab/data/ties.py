@@ -1,41 +1,27 @@
-"""Ties: rows of one user with one time, or of one basket, whose order is not known, and what is done about it."""
+"""Ties: a user's rows with the same time or basket, whose order is unknown, and how they are ordered."""
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cprlab.errors import ConfigError, suggestion
-
 Ties = Literal["file", "shuffle", "auto"]
 Order = Literal["file", "reversed", "shuffled"]
 SEED = 0
 SHUFFLED = f"such ties are shuffled (seed {SEED})"
-SHARE = 2 / 3  # of steps that go one way, at the least
-SORTED = 1e-3  # below this probability it is no chance that so many rise, or fall
-BACKWARDS = 0.05  # likewise for times that fall: a file in no order at all loses nothing when it is reversed
-
-
-def parse_ties(name: str) -> Ties:
-    """Return the way with ties of this name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    ways: dict[str, Ties] = {way: way for way in get_args(Ties)}
-    if name not in ways:
-        raise ConfigError(f"Unknown way with ties {name!r}: {suggestion(name, ways)}")
-    return ways[name]
+SHARE = 2 / 3  # minimum share of steps in one direction
+SORTED = 1e-3  # p-value below which ids or titles count as sorted
+BACKWARDS = 0.05  # the same for falling times; reversing a file without order does no harm
 
 
 def keys(places: np.ndarray, order: Order) -> np.ndarray:
-    """Return what rows at these places of the file (m,) are sorted by within ties; different places differ.
+    """Return unique sort keys within ties for rows at these positions (m,) in the file.
 
-    Shuffled, it is the place's number of the generator splitmix64 (Steele, Lea and Flood, OOPSLA 2014), so a row's key
-    depends on nothing but its place.
+    The keys of a shuffle are the positions' outputs of the generator splitmix64 (Steele, Lea and Flood, OOPSLA 2014),
+    so a row's key depends only on its position.
     """
     if order != "shuffled":
         return places if order == "file" else -places
@@ -46,7 +32,7 @@ def keys(places: np.ndarray, order: Order) -> np.ndarray:
 
 
 def ranked(values: pd.Series) -> np.ndarray | None:
-    """Return numbers, or text that holds some, as float64 (m,); None where one is no finite number."""
+    """Return numbers, or text that contains numbers, as float64 (m,); None unless all are finite numbers."""
     if not pd.api.types.is_numeric_dtype(values):
         values = pd.to_numeric(values.map(str).str.strip(), errors="coerce")
     numbers = values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -54,22 +40,22 @@ def ranked(values: pd.Series) -> np.ndarray | None:
 
 
 def sorted_places(values: pd.Series) -> np.ndarray:
-    """Return (n,) the place of each value among the different ones, as numbers where all are numbers, else as text."""
+    """Return (n,) the rank of each value among the distinct ones, compared as numbers if all are, else as text."""
     numbers = ranked(values)
     return pd.factorize(values.map(str) if numbers is None else numbers, sort=True)[0]
 
 
 class TieCounts:
-    """Counts ties, and how often what stands in them rises or falls from a row to the next, in the order of the file.
+    """Counts ties, and how often item ids and titles rise or fall within them, in file order.
 
     Attributes:
-        tied: rows with the time of the same user's one before, or its basket, that no column puts in order.
-        rises: by what is compared, how many steps between different neighbours within ties go up.
-        falls: likewise, down.
+        tied: rows with the time or basket of the same user's previous row that no column puts in order.
+        rises: number of steps within ties, between different neighbours, that go up; by what is compared.
+        falls: the same for steps that go down.
     """
 
     def __init__(self, ids: pd.Series, titles: np.ndarray) -> None:
-        """Take the log's own ids of the items, and their titles (n_items,), by item code."""
+        """Take the log's own item ids and titles, (n_items,) each, by item code."""
         self._names = {"item ids": ids, "titles": pd.Series(titles, dtype=object)}
         self.tied = 0
         self.rises, self.falls = (dict.fromkeys(self._names, 0) for _ in range(2))
@@ -83,7 +69,7 @@ class TieCounts:
         """Count the next rows, sorted by user and time.
 
         Args:
-            rows: (m,) each: of which user, time, basket and rank they are, and the code of the item.
+            rows: (m,) each: user, time, basket, rank and item code.
         """
         rows = tuple(np.concatenate(pair) for pair in zip(self._last, rows, strict=True)) if self._last else rows
         self._last = [values[-1:] for values in rows]
@@ -98,23 +84,22 @@ class TieCounts:
             self.falls[name] += int(np.count_nonzero(place[after] < place[before]))
 
     def settle(self, ties: Ties, n_rows: int, times: Callable[[], tuple[int, int]]) -> tuple[Order, tuple[str, ...]]:
-        """Return the order that the rows of ties are to have, and the note on it, if there are any.
+        """Decide the order of tied rows; return it with a note, if there are any.
 
-        "auto" takes the file's, unless the file shows that it is none: item ids or titles rise (or fall) within ties
-        in more than 2/3 of the steps between different neighbours, which an order without regard to them would do with
-        a probability below 1/1000 (one-sided binomial test against 1/2); or the file runs newest first, since times
-        fall in more than 2/3 of the steps from a user's row to his next, with a probability below 1/20. What is sorted
-        is shuffled, and what is newest first is reversed.
+        "auto" keeps the file's order, with two exceptions. Ties are shuffled if they are sorted: item ids or titles
+        rise (or fall) in more than 2/3 of the steps between different neighbours, with p < 1/1000 in a one-sided
+        binomial test against 1/2. Ties are reversed if the file runs newest first: times fall in more than 2/3 of the
+        steps from a user's row to the next, with p < 1/20.
 
         Args:
-            ties: what was asked for.
-            n_rows: of the log.
-            times: gives how often a user's time rises, and falls, from a row of the file to his next.
+            ties: the requested order.
+            n_rows: number of rows of the log.
+            times: returns how often the time rises, and falls, from a user's row in the file to the next.
         """
         if not self.tied:
             return "file", ()
         order, said = self._settle(ties, times)
-        tied = f"{self.tied:,} of {n_rows:,} interactions have the time of the same user's one before, or its basket"
+        tied = f"{self.tied:,} of {n_rows:,} interactions have the time or basket of the same user's previous one"
         return order, (f"{tied}: {said}.",)
 
     def _settle(self, ties: Ties, times: Callable[[], tuple[int, int]]) -> tuple[Order, str]:
@@ -123,13 +108,13 @@ class TieCounts:
         for name in self._names:
             for way, steps in (("rise", self.rises[name]), ("fall", self.falls[name])):
                 if one_way(steps, of := self.rises[name] + self.falls[name], SORTED):
-                    return "shuffled", f"their {name} {way} in {steps / of:.1%} of the steps, so {SHUFFLED}"
+                    return "shuffled", f"their {name} {way} in {steps / of:.1%} of steps, so {SHUFFLED}"
         rises, falls = times()
         if one_way(falls, rises + falls, BACKWARDS):
             return "reversed", "such ties are reversed, since the file runs newest first"
-        return "file", "such ties keep the order of the file, which sorts them by neither items nor titles"
+        return "file", "such ties keep the order of the file, which sorts them by neither item ids nor titles"
 
 
 def one_way(steps: int, of: int, chance: float) -> bool:
-    """Say whether so many of the steps go one way that this is no chance."""
+    """Return whether significantly more than half of the steps, and more than `SHARE`, go one way."""
     return bool(steps > SHARE * of and stats.binom.sf(steps - 1, of, 0.5) < chance)

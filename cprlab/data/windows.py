@@ -1,4 +1,4 @@
-"""Windows: stretches of packed items that a model reads, with the targets behind them."""
+"""Windows: slices of the packed items that a model reads, with their targets."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,10 +9,10 @@ import torch
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches of the packed items that a model reads, each with targets behind its last positions.
+    """Slices of the packed items that a model reads, each with targets for its last positions.
 
     Window i reads `items[start[i]:stop[i]]` and has the targets `items[first[i]:first[i] + n_targets[i]]`. A target is
-    predicted from the item before it, or, in the next-basket split, from the last item before its basket. Training
+    predicted from the item before it or, in the next-basket split, from the last item before its basket. Training
     windows have many targets; a validation or test case has one.
 
     Attributes:
@@ -20,7 +20,7 @@ class Windows:
         start: (m,) int64, first packed position read.
         stop: (m,) int64, one past the last packed position read.
         first: (m,) int64, packed position of the first target.
-        n_targets: (m,) int64, how many targets there are.
+        n_targets: (m,) int64, number of targets.
     """
 
     user: np.ndarray
@@ -34,7 +34,7 @@ class Windows:
 
     @property
     def lengths(self) -> np.ndarray:
-        """(m,) how many items each window reads."""
+        """(m,) number of items that each window reads."""
         return self.stop - self.start
 
 
@@ -43,9 +43,9 @@ class Batch:
     """Windows as tensors, padded on the right with the code `n_items`.
 
     Attributes:
-        items: (B, L) int64, what is read.
-        at: (B, T) int64, the positions that are scored.
-        targets: (B, T) int64, the item that came next, −1 where there is none (a window with fewer targets).
+        items: (B, L) int64, items that are read.
+        at: (B, T) int64, positions that are scored.
+        targets: (B, T) int64, the next item; −1 is padding for windows with fewer targets.
         users: (B,) int64, code of each window's user.
     """
 
@@ -63,10 +63,10 @@ def training_windows(begin: np.ndarray, n_targets: np.ndarray, longest_first: np
     """Return windows in which each of a user's targets is scored once, from the item before it.
 
     Args:
-        begin: (n_users,) the packed position of each user's first item, which is no target.
-        n_targets: (n_users,) how many of the items behind it are.
-        longest_first: (n_users,) how many items the first of a user's windows reads at the most.
-        max_len: how many items a window reads at the most; each later one moves on by half of it.
+        begin: (n_users,) packed position of each user's first item, which is not a target.
+        n_targets: (n_users,) number of items after it that are targets.
+        longest_first: (n_users,) maximum number of items that a user's first window reads.
+        max_len: maximum number of items that a window reads; each later one moves on by half of it.
     """
     stride = max(1, max_len // 2)
     n_windows = (n_targets > 0) + np.maximum(0, -(-(n_targets - longest_first) // stride))

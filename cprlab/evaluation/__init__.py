@@ -1,12 +1,11 @@
-"""Ranking over all items, split into repeats and new items, with intervals; and what a head copies."""
+"""Evaluation: ranking over all items, split into repeats and new items, with intervals; and how much a head copies."""
 
-from cprlab.evaluation.bootstrap import estimate
+from cprlab.evaluation.bootstrap import FEW, FEW_OF_A_KIND, Estimate, estimate, judge
 from cprlab.evaluation.cases import describe_cases, evaluate
 from cprlab.evaluation.diversity import Lists, diversity, recommended, taken
 from cprlab.evaluation.examples import RULE, Example, choose_examples
 from cprlab.evaluation.metrics import (
     BY_LENGTH,
-    LOWER_IS_BETTER,
     MAIN,
     METRICS,
     RANKING,
@@ -17,17 +16,19 @@ from cprlab.evaluation.metrics import (
 )
 from cprlab.evaluation.scaling import Scaling, fit_shift, fit_temperature
 from cprlab.evaluation.statistics import by_bins, gains, geometric_mean_gains, labelled, means, stacked, trends
-from cprlab.evaluation.tables import calibration, readable, side_by_side
+from cprlab.evaluation.tables import calibration, overall, readable, side_by_side
 from cprlab.evaluation.whether import knows_when
 
 __all__ = [
     "BY_LENGTH",
-    "LOWER_IS_BETTER",
+    "FEW",
+    "FEW_OF_A_KIND",
     "MAIN",
     "METRICS",
     "RANKING",
     "RULE",
     "SUMMARY",
+    "Estimate",
     "Example",
     "Lists",
     "Metric",
@@ -43,10 +44,12 @@ __all__ = [
     "fit_temperature",
     "gains",
     "geometric_mean_gains",
+    "judge",
     "knows_when",
     "labelled",
     "mean",
     "means",
+    "overall",
     "readable",
     "recommended",
     "side_by_side",

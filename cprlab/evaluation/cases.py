@@ -1,4 +1,4 @@
-"""evaluate: a row for each test case, from which every table and figure is made."""
+"""evaluate: one row per test case, the source of all tables and figures."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -13,17 +13,17 @@ from cprlab.models.partitions import largest
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 
 TOP = 10
-NO_PROBABILITIES = {"log_loss": np.nan, "copy_probability": np.nan}  # of a head that only orders the items
+NO_PROBABILITIES = {"log_loss": np.nan, "copy_probability": np.nan}  # for a head that only ranks
 
 
 class Scored(NamedTuple):
-    """Some held-out cases and a head's prediction for them.
+    """Some held-out cases and a head's predictions for them.
 
     Attributes:
-        rows: (B,) which of the split's windows.
-        scores: (B, n) log-probabilities; those of one user's cases are alike.
-        history: (B, L) the items read, each once, n elsewhere.
-        target: (B, 1).
+        rows: (B,) indices of the split's windows.
+        scores: (B, n) log-probabilities, the same for all cases of a user.
+        history: (B, L) distinct items read, padded with n.
+        target: (B, 1) target items.
     """
 
     rows: np.ndarray
@@ -38,25 +38,25 @@ Scale = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def evaluate(
     recommender: Recommender, sequences: Sequences, split: Split = "test", scale: Scale | None = None
 ) -> pd.DataFrame:
-    """Rank all items for every user's held-out item.
+    """Rank all items for every user's held-out items.
 
-    No candidates are sampled, and the items of the history stay in; ties count against the target.
+    Candidates are not sampled, and the items of the history are not removed. Ties count against the target.
 
     Args:
         recommender: trained on these sequences' items.
         sequences: the log.
         split: "test" or "validation".
-        scale: what to make of the log-probabilities (B, n), given the histories (B, L) as in `measure`, before they are
-            measured; such as a `Scaling`.
+        scale: a function such as `Scaling` that transforms the log-probabilities (B, n), given the histories (B, L) as
+            in `measure`, before they are measured.
 
     Returns:
-        A row a user who has such a case, in the order of `sequences.user_ids`; in the next-basket split a row for each
-        item of the user's basket. `user` (code), `length` (items before the target, or its basket, of which the last
-        `max_len` are read), `target` (code), `repeat` (the target is among the items read), `rank` (1 is best),
-        `rank_post` (the same with the history's items removed at inference, the paper's "post"; NaN where that removes
-        the target), `log_loss` (nats), `copy_probability` (total probability of the items read), `copied` (share of
-        the top 10 that is among the items read). Of a head that only orders the items, `log_loss` and
-        `copy_probability` are NaN.
+        One row per user with such a case, in the order of `sequences.user_ids`; in the next-basket split, one row per
+        item of the user's basket. Columns: `user` (code), `length` (number of items before the target or its basket;
+        the last `max_len` are read), `target` (code), `repeat` (the target is among the items read), `rank` (1 is
+        best), `rank_post` (the rank after removing the history's items at inference, the paper's "post"; NaN if that
+        removes the target), `log_loss` (nats), `copy_probability` (total probability of the items read), `copied`
+        (share of the top 10 that is among the items read). `log_loss` and `copy_probability` are NaN for a head that
+        only ranks.
     """
     windows = sequences.windows(split)
     order, parts = [], []
@@ -72,9 +72,9 @@ def evaluate(
 
 
 def score_cases(recommender: Recommender, sequences: Sequences, split: Split) -> Iterator[Scored]:
-    """Yield the held-out cases of a split, a few at a time, those of short histories first."""
+    """Yield the held-out cases of a split in batches, short histories first."""
     windows = sequences.windows(split)
-    first = np.flatnonzero(np.diff(windows.user, prepend=-1))  # of each user, all of whose cases have one history
+    first = np.flatnonzero(np.diff(windows.user, prepend=-1))  # first case per user; all have the same history
     cases = np.diff(first, append=len(windows))
     order = np.argsort(windows.lengths[first], kind="stable")
     device = recommender.embedding.weight.device
@@ -94,19 +94,19 @@ def score_cases(recommender: Recommender, sequences: Sequences, split: Split) ->
 
 
 def measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -> dict[str, np.ndarray]:
-    """Return the columns of `evaluate` but for `user` and `length`.
+    """Return the columns of `evaluate` except `user` and `length`.
 
     Args:
         scores: (B, n) log-probabilities.
-        history: (B, L) the items read, each once, n elsewhere.
-        target: (B, 1).
+        history: (B, L) distinct items read, padded with n.
+        target: (B, 1) target items.
     """
     n_items = scores.shape[1]
     of_target = scores.gather(1, target)
     padding = history == n_items
     in_history = scores.gather(1, history.clamp(max=n_items - 1)).masked_fill(padding, -torch.inf)
     repeat = (history == target).any(1)
-    rank = n_items - (scores < of_target).sum(1)  # so a score that is no number counts against the target too
+    rank = n_items - (scores < of_target).sum(1)  # ties and NaN count against the target
     above = ((in_history >= of_target) & ~padding).sum(1)
     best = largest(scores, min(TOP, n_items))  # (B, 10)
     columns = {
@@ -122,12 +122,12 @@ def measure(scores: torch.Tensor, history: torch.Tensor, target: torch.Tensor) -
 
 
 def describe_cases(sequences: Sequences, split: Split = "test") -> pd.DataFrame:
-    """Return what is known of each held-out case before any model is asked.
+    """Describe each held-out case independently of any model.
 
     Returns:
-        A row a case, as of `evaluate`: `user` (code), `gap` (how many interactions ago the target was last among the
-        items read, 1 being the latest; NaN where it is new), `target_popularity` and `history_popularity` (how often
-        the target, and the median item read, occurs in training).
+        One row per case, as in `evaluate`: `user` (code), `gap` (how many interactions ago the target was last read, 1
+        for the latest; NaN if it is new), `target_popularity` and `history_popularity` (training counts of the target,
+        and of the median item read).
     """
     windows, counts = sequences.windows(split), sequences.training_counts()
     rows = []

@@ -1,4 +1,4 @@
-"""Diversity: how varied the lists are that a head recommends, to each user and to all, beside what users took."""
+"""Diversity of recommended lists, within and across users, compared with what users took."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -14,16 +14,16 @@ from cprlab.evaluation.bootstrap import estimate
 from cprlab.evaluation.cases import TOP
 from cprlab.models import Recommender
 
-LEFT_OUT = 50  # groups of users, at most, each of which the jackknife leaves out once
+LEFT_OUT = 50  # maximum number of user groups in the jackknife, each left out once
 
 
 @dataclass(frozen=True)
 class Lists:
-    """A list of different items for each user.
+    """A list of distinct items for each user.
 
     Attributes:
-        items: (S, m, k) int64, item codes of the lists that S seeds give to m users; −1 behind a list's end.
-        repeats: (S, m, k) bool, which of these the user took before: they are among the items that were read.
+        items: (S, m, k) int64, item codes of the lists of S seeds for m users, padded with −1.
+        repeats: (S, m, k) bool, whether the user took the item before, that is, among the items that were read.
     """
 
     items: np.ndarray
@@ -34,16 +34,18 @@ def recommended(recommenders: Sequence[Recommender], sequences: Sequences, k: in
     """Return the k most probable items for every test case, best first.
 
     Args:
-        recommenders: one for each seed, trained on these sequences' items.
+        recommenders: one per seed, trained on these sequences' items.
         sequences: the log.
-        k: the lists' length; of fewer items, all.
+        k: length of the lists, at most the number of items.
 
     Raises:
         DataError: not every user has a test case.
     """
     windows = sequences.windows("test")
     if not np.array_equal(windows.user, np.arange(sequences.n_users)):
-        raise DataError(f"{sequences.name}: the {sequences.split} split has no one list a user; take leave-one-out.")
+        raise DataError(
+            f"{sequences.name}: the {sequences.split} split does not have one list per user; use leave-one-out."
+        )
     read = [sequences.items[start:stop] for start, stop in zip(windows.start, windows.stop, strict=True)]
     k = min(k, sequences.n_items)
     items = np.stack([recommender.topk(read, k, users=windows.user)[0] for recommender in recommenders])
@@ -51,16 +53,16 @@ def recommended(recommenders: Sequence[Recommender], sequences: Sequences, k: in
 
 
 def taken(sequences: Sequences, k: int = TOP) -> Lists:
-    """Return the last k different items that each user took, latest first, as one seed's lists.
+    """Return the last k distinct items that each user took, latest first, as lists of one seed.
 
-    A list is what a recommender would have had to give, had it known, at the moment before the first of these: so its
-    repeats are those among the `max_len` items read up to that moment. At most the second half of a sequence is used.
+    This is the perfect list at the moment before the first of these items. Its repeats are the items among the
+    `max_len` items read up to that moment. At most the second half of a sequence is used.
     """
     items = np.full((1, sequences.n_users, k), -1)
     repeats = np.zeros(items.shape, dtype=bool)
     for user, (begin, end) in enumerate(zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)):
         backwards = sequences.items[begin + (end - begin + 1) // 2 : end][::-1]
-        places = np.sort(np.unique(backwards, return_index=True)[1])[:k]  # of each item's last time, from the end
+        places = np.sort(np.unique(backwards, return_index=True)[1])[:k]  # last occurrences, from the end
         moment = end - places[-1] - 1
         read = sequences.items[max(begin, moment - sequences.max_len) : moment]
         items[0, user, : len(places)] = backwards[places]
@@ -69,7 +71,7 @@ def taken(sequences: Sequences, k: int = TOP) -> Lists:
 
 
 def takers(sequences: Sequences) -> sparse.csr_array:
-    """Return (n, users) float64, 1 where a user took the item in the training part."""
+    """Return (n, users) float64, 1 if a user took the item in the training part."""
     lengths = np.diff(sequences.offsets)
     user = np.repeat(np.arange(sequences.n_users), lengths)
     training = np.arange(len(sequences.items)) < np.repeat(sequences.held_out[0], lengths)
@@ -81,7 +83,7 @@ def takers(sequences: Sequences) -> sparse.csr_array:
 
 
 def information(sequences: Sequences) -> np.ndarray:
-    """Return (n,) bits, −log₂ of each item's share of the training interactions, one more counted for each item."""
+    """Return (n,) each item's self-information in bits: −log₂ of its training share, with add-one smoothing."""
     counts = sequences.training_counts() + 1
     return np.log2(counts.sum()) - np.log2(counts)
 
@@ -89,13 +91,13 @@ def information(sequences: Sequences) -> np.ndarray:
 def intra_list_distance(items: np.ndarray, took: sparse.csr_array) -> np.ndarray:
     """Return (S, m) the mean cosine distance between two items of each list (Ziegler et al., WWW 2005).
 
-    An item's vector is who took it in training, without the user whose list it is: otherwise the items of each history
-    would be near one another because this user took them, and lists of repeats never varied. Two items are at the
-    distance 0 if the same others took them, and 1 if nobody took both.
+    An item's vector says which users took it in training, without the list's own user. Otherwise the items of a history
+    would be close because this user took them, and lists of repeats would never be diverse. The distance of two items
+    is 0 if the same other users took them, and 1 if no other user took both.
 
     Args:
-        items: (S, m, k) codes, −1 behind a list's end; nan comes of a list of one.
-        took: (n, m) of `takers`.
+        items: (S, m, k) codes, padded with −1; the distance is NaN for a list of one item.
+        took: (n, m) from `takers`.
     """
     distance = np.full(items.shape[:2], np.nan)
     for seed, user in np.ndindex(distance.shape):
@@ -111,12 +113,12 @@ def intra_list_distance(items: np.ndarray, took: sparse.csr_array) -> np.ndarray
 
 
 def coverage(exposure: np.ndarray) -> float:
-    """Return the share of the items that are in any list, from how many lists hold each (n,)."""
+    """Return the share of items that are in any list, given the number of lists with each item (n,)."""
     return np.count_nonzero(exposure) / len(exposure)
 
 
 def gini(exposure: np.ndarray) -> float:
-    """Return Gini's coefficient of counts by item (n,): 0 if all are alike, or none; 1 − 1/n if one item has all."""
+    """Return the Gini coefficient of item counts (n,): 0 if all are equal or 0; 1 − 1/n if one item has all."""
     n, total = len(exposure), exposure.sum()
     return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(exposure) / (n * total)) if total else 0.0
 
@@ -128,22 +130,25 @@ OF_EACH = ("repeats", "intra-list distance", "novelty")
 def diversity(
     lists: dict[str, Lists], sequences: Sequences, against: Sequence[str] = ("",), seed: int = 0
 ) -> pd.DataFrame:
-    """Return what is measured of lists, averaged over seeds, with 95% intervals over users.
+    """Measure the diversity of lists, averaged over seeds, with 95% intervals over users.
 
     Args:
-        lists: by name, all for the users of `sequences`.
+        lists: lists by name, all for the users of `sequences`.
         sequences: the log.
-        against: names of lists that are subtracted from all others, user by user; "" for the measures themselves.
-        seed: of the bootstrap.
+        against: names of lists to subtract from all others, user by user; "" for the measures themselves.
+        seed: seed of the bootstrap.
 
     Returns:
-        Rows `against, lists, metric, value, low, high, n`. Means over users, with bootstrap intervals: "repeats" (share
-        of a list that the user took before), "intra-list distance" (over lists of two and more; no row where there are
-        none), and "novelty" (bits an item, of `information`). Of all lists together, over all items of the log:
-        "coverage" and "Gini of exposure". These two depend on how many users there are, and a user drawn twice brings
-        no new list, so a bootstrap's coverage is too low and its Gini too high. Their intervals are the jackknife's,
-        which leaves out each fiftieth of the users once; they hold what as many other users would give on average, and
-        are conservative (Efron and Stein, Annals of Statistics 9, 1981).
+        Rows `against, lists, metric, value, low, high, n`.
+
+        Means over users, with bootstrap intervals: "repeats" (share of a list that the user took before), "intra-list
+        distance" (over lists of at least two items; no row if there are none) and "novelty" (bits per item, see
+        `information`).
+
+        Over all lists and all items of the log: "coverage" and "Gini of exposure". These depend on the number of users,
+        and a user drawn twice adds no new list, so a bootstrap would give too low a coverage and too high a Gini. Their
+        intervals come from a jackknife that leaves out each fiftieth of the users once. They refer to the average over
+        samples of the same number of users, and are conservative (Efron and Stein, Annals of Statistics 9, 1981).
     """
     bits, took = information(sequences), takers(sequences)
     each = {name: _of_each(of_name, took, bits) for name, of_name in lists.items()}
@@ -164,7 +169,7 @@ def diversity(
 
 
 def _of_each(lists: Lists, took: sparse.csr_array, bits: np.ndarray) -> dict[str, np.ndarray]:
-    """Return each metric of a user's list, (m,)."""
+    """Return each metric of single lists, (m,)."""
     there = lists.items >= 0
     size = there.sum(2)
     measured = {
@@ -176,7 +181,7 @@ def _of_each(lists: Lists, took: sparse.csr_array, bits: np.ndarray) -> dict[str
 
 
 def _of_all(items: np.ndarray, n_items: int) -> dict[str, np.ndarray]:
-    """Return each metric of all lists together, (1 + G,): of all users, and without each of G groups of them."""
+    """Return each metric of all lists together, (1 + G,): for all users, then without each of G groups."""
     group = np.arange(items.shape[1]) % LEFT_OUT
     measured = []
     for of_seed in items:
@@ -188,7 +193,7 @@ def _of_all(items: np.ndarray, n_items: int) -> dict[str, np.ndarray]:
 
 
 def _jackknife(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the first value and its 95% interval from the others, those without each of G groups of users."""
+    """Return the first value, and its 95% interval from the G others, each without one group of users."""
     value, without = values[0], values[1:]
     spread = np.sqrt((len(without) - 1) * without.var())  # √((G − 1) / G · Σ (value − mean)²)
     half = stats.t.ppf(0.975, len(without) - 1) * spread

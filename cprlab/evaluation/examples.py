@@ -1,4 +1,4 @@
-"""Real cases where one head copies wrongly, or fails to copy, and another does not: chosen by a rule."""
+"""Examples: real cases where one head copies wrongly or fails to copy and another does not, chosen by a rule."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from cprlab.evaluation.cases import TOP
 from cprlab.models import Recommender
 
 RULE = (
-    f"A case qualifies when one of the first two heads has the true next item in its top {TOP} and the other has not. "
-    "If the item is in the history, and the head that misses it puts less probability on the history than the other, "
-    "it fails to copy; if the item is new, and the head that misses it puts more probability on the history, it copies "
-    "wrongly. Of each kind and each head the cases come first in which the two heads' copy probabilities differ most."
+    f"A case qualifies if one of the first two heads has the true next item in its top {TOP} and the other does not. "
+    "The head that misses it fails to copy if the item is in the history and this head puts less probability on the "
+    "history than the other. It copies wrongly if the item is new and this head puts more probability on the history. "
+    "For each kind and head, the cases whose copy probabilities differ most come first."
 )
 
 
@@ -22,13 +22,13 @@ class Example:
     """A test case on which two heads disagree.
 
     Attributes:
-        kind: "fails to copy" or "copies wrongly", said of the head `wrong`.
-        wrong: name of that head.
-        right: name of the other.
+        kind: "fails to copy" or "copies wrongly": what the head `wrong` does.
+        wrong: name of this head.
+        right: name of the other head.
         user: the user's own id.
         history: (L,) codes of the items read, oldest first.
         target: code of the true next item.
-        log_probs: by head, (n,) log-probabilities of every item.
+        log_probs: (n,) log-probabilities of all items, by head.
     """
 
     kind: str
@@ -46,10 +46,10 @@ def choose_examples(
     """Apply the rule (`RULE`) to the first two heads.
 
     Args:
-        recommenders: by head.
-        cases: by head, what `evaluate` gave on the test split.
+        recommenders: recommenders by head.
+        cases: results of `evaluate` on the test split, by head.
         sequences: the log.
-        each: at most so many of each kind for each head being wrong.
+        each: maximum number of examples of each kind for each head.
     """
     heads = list(recommenders)[:2]
     windows = sequences.windows("test")

@@ -1,4 +1,4 @@
-"""METRICS: the one table of what is measured of a test case, and how cases become a number of their users."""
+"""METRICS: the table of all metrics of a test case, and their means over users."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from cprlab.evaluation.cases import TOP
 
 @dataclass(frozen=True)
 class Metric:
-    """What is measured of a test case.
+    """A metric of a test case.
 
     Attributes:
-        name: what it is called in tables.
-        of_cases: gives (m,) numbers from the cases of `evaluate` and the name of a column of ranks.
-        k: how long the list is that the target must be in; None where the ranks do not matter.
-        better: which of two values is the better one; None where neither is.
+        name: its name in tables.
+        of_cases: function from the cases of `evaluate` and the name of a rank column to (m,) numbers.
+        k: length of the list that must contain the target; None if the metric does not use ranks.
+        better: whether "higher" or "lower" is better; None if neither is.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Metric:
     better: Literal["higher", "lower"] | None = None
 
     def __call__(self, cases: pd.DataFrame, rank: str = "rank") -> pd.Series:
-        """Return a number for each case; `rank` is the column of ranks, "rank" or "rank_post"."""
+        """Return a number for each case; `rank` is the rank column, "rank" or "rank_post"."""
         return self.of_cases(cases, rank)
 
 
@@ -38,9 +38,9 @@ def _in_list(name: str, gain: Callable[[pd.Series], pd.Series], k: int = TOP) ->
 
 
 def _loss_on_whether(cases: pd.DataFrame, rank: str) -> pd.Series:
-    """Return −log of the probability of the side that the target is on: the history, or all else.
+    """Return −log of the probability of the target's side: the history, or all other items.
 
-    It is no more than the loss on the target, and that bound keeps a side that rounds to nothing from costing too much.
+    It is bounded by the loss on the target, so that a side whose probability rounds to 0 does not cost too much.
     """
     copied = cases["copy_probability"].astype(float).clip(0, 1)
     with np.errstate(divide="ignore"):
@@ -59,7 +59,7 @@ METRICS = {
         Metric("copy excess", lambda cases, rank: cases["copy_probability"] - cases["repeat"]),
         Metric("copied in top 10", lambda cases, rank: cases["copied"]),
         Metric("Brier score", lambda cases, rank: (cases["copy_probability"] - cases["repeat"]) ** 2, better="lower"),
-        # of the log-loss; the rest is that on which item of that side
+        # log-loss = loss on whether the target is in the history + loss on which item of that side it is
         Metric("loss on whether", _loss_on_whether, better="lower"),
         Metric("loss on which", lambda cases, rank: cases["log_loss"] - _loss_on_whether(cases, rank), better="lower"),
     )
@@ -69,31 +69,31 @@ GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "repeat": lambda cases: cases["repeat"],
     "new": lambda cases: ~cases["repeat"],
 }
-MAIN = "NDCG@10"  # by which training is validated, and which tables are of unless another is asked for
+MAIN = "NDCG@10"  # used for validation, and the default of tables
 RANKING = tuple(metric.name for metric in METRICS.values() if metric.k)
 COPYING = ("log-loss", "copy probability", "observed repeats", "copy excess")
 SUMMARY = (*RANKING, *COPYING, "copied in top 10")
 BY_LENGTH = (MAIN, "copy probability", "observed repeats")
-LOWER_IS_BETTER = {metric.name for metric in METRICS.values() if metric.better == "lower"}
 
 
 def mean(cases: pd.DataFrame, metric: str, rank: str = "rank") -> float:
-    """Return a metric's mean over each user's cases, and then over users.
+    """Return a metric's mean over users of its mean over each user's cases.
 
     Args:
-        cases: what `evaluate` gave.
+        cases: result of `evaluate`.
         metric: a name in `METRICS`.
-        rank: the column of ranks, "rank" or "rank_post".
+        rank: the rank column, "rank" or "rank_post".
     """
     return float(user_means(METRICS[metric](cases, rank).to_numpy(float), users_of(cases)).mean())
 
 
 def user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
-    """Return the mean of each user's values (…, u), so that a user with many cases weighs as one with a single case.
+    """Return the mean of each user's values (…, u), so that users count equally whatever their number of cases.
 
     Args:
-        values: (…, m) numbers of cases.
-        users: (m,) whose they are. The means are in the order of these, and the values themselves if each has one.
+        values: (…, m) one number per case.
+        users: (m,) user of each case. Means are sorted by user; if each user has one case, `values` is returned as it
+            is.
     """
     found, place, counts = np.unique(users, return_inverse=True, return_counts=True)
     if len(found) == len(users):
@@ -104,5 +104,5 @@ def user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
 
 
 def users_of(cases: pd.DataFrame) -> np.ndarray:
-    """Return (m,) whose the cases are; of a Snapshot's cases nobody knows, and each counts alone."""
+    """Return (m,) the user of each case; cases of a Snapshot have no users, so each counts as one."""
     return cases["user"].to_numpy() if "user" in cases else np.arange(len(cases))

@@ -1,4 +1,4 @@
-"""Scaling: one number that changes all predictions of a trained head, fitted on its validation cases."""
+"""Scaling: a temperature or a shift of a trained head's predictions, fitted on validation cases."""
 
 from dataclasses import dataclass
 
@@ -13,28 +13,28 @@ from cprlab.evaluation.cases import evaluate, score_cases
 from cprlab.models import Recommender
 
 TEMPERATURES = (0.02, 50.0)
-SHIFTS = (-30.0, 30.0)  # nats; beyond, double precision sees nothing but the history, or nothing of it
-TOLERANCE = {"xatol": 1e-3}  # of log T and of the shift; the loss is flat there
+SHIFTS = (-30.0, 30.0)  # nats; beyond, in double precision, the history has all or no probability
+TOLERANCE = {"xatol": 1e-3}  # of log T and of the shift; the loss is flat near the optimum
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Log-probabilities divided by a temperature, or those of the history's items raised by a constant.
+    """Divide log-probabilities by a temperature, or add a constant to those of the history's items.
 
-    p(v) becomes proportional to p(v)^(1/T) · e^(shift · [v in the history]). For a head that is one softmax the former
-    is temperature scaling of its logits (Guo et al., ICML 2017). For a mixture it is that of the mixture as a whole,
-    the power of what it predicts, and no mixture of softmaxes with a temperature each.
+    p(v) becomes proportional to p(v)^(1/T) · e^(shift · [v in the history]). For a single softmax, the temperature is
+    temperature scaling of its logits (Guo et al., ICML 2017). For a mixture, it applies to the mixture's prediction,
+    not to each softmax.
 
     Attributes:
-        temperature: T; below 1 it sharpens, above it flattens. The order of the items stays.
-        shift: nats; what moves probability between the history and the rest, and leaves the proportions in either.
+        temperature: T; below 1 it sharpens, above 1 it flattens. The order of items does not change.
+        shift: in nats; moves probability between the history and the rest, without changing proportions within either.
     """
 
     temperature: float = 1.0
     shift: float = 0.0
 
     def __call__(self, scores: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
-        """Return the log-probabilities (B, n) so scaled; history (B, L) has each item once, n elsewhere."""
+        """Return the scaled log-probabilities (B, n); history (B, L) has distinct items, padded with n."""
         n_items = scores.shape[1]
         shifts = torch.where(history < n_items, self.shift, 0.0).to(scores.dtype)
         scaled = (scores / self.temperature).scatter_add(1, history.clamp(max=n_items - 1), shifts)
@@ -42,13 +42,13 @@ class Scaling:
 
 
 def fit_temperature(recommender: Recommender, sequences: Sequences) -> Scaling:
-    """Return the temperature with the least mean log-loss on the validation items.
+    """Fit the temperature with the least mean log-loss on the validation items.
 
-    The loss is convex in 1/T, so it has one minimum. Each try scores all cases anew, a few at a time: no matrix of all
-    cases and items is ever there.
+    The loss is convex in 1/T, so it has one minimum. Each step scores all cases again in batches, so memory never holds
+    all cases and items.
 
     Raises:
-        ConfigError: the head gives a validation item no probability at all, which no temperature mends.
+        ConfigError: the head gives a validation item probability 0, which a temperature cannot change.
     """
 
     n_cases = len(sequences.windows("validation"))
@@ -63,18 +63,18 @@ def fit_temperature(recommender: Recommender, sequences: Sequences) -> Scaling:
 
     if not np.isfinite(loss(0.0)):
         raise ConfigError(
-            f"{recommender.head.config} gives a validation item no probability at all, which no temperature mends; "
-            "fit one to a head that leaves the history in."
+            f"{recommender.head.config} gives a validation item probability 0, which a temperature cannot change; "
+            "use a head that keeps the history."
         )
     found = optimize.minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options=TOLERANCE)
     return Scaling(temperature=float(np.exp(found.x)))
 
 
 def fit_shift(recommender: Recommender, sequences: Sequences) -> Scaling:
-    """Return the shift of the history's log-probabilities with the least mean log-loss on the validation items.
+    """Fit the shift of the history's log-probabilities with the least mean log-loss on the validation items.
 
-    It changes the copy probability P to σ(logit P + shift), and nothing else that the loss depends on. Where no
-    validation item repeats, or all do, none is the best, and the end of `SHIFTS` is taken.
+    It changes the copy probability P to σ(logit P + shift), and nothing else that the loss depends on. If no validation
+    item repeats, or all do, there is no minimum, and an end of `SHIFTS` is returned.
     """
     cases = evaluate(recommender, sequences, "validation")
     repeat = cases["repeat"].to_numpy(bool)

@@ -1,4 +1,4 @@
-"""means, gains, trends, by_bins: metrics of many runs and paired differences, with intervals over seeds and users."""
+"""means, gains, trends, by_bins: metrics of runs and their paired differences, with intervals over seeds and users."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,24 +8,24 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
-from cprlab.evaluation.bootstrap import Estimate, bounds, estimate, resampled_means, shares
+from cprlab.evaluation.bootstrap import Estimate, bounds, estimate, judge, resampled_means, shares
 from cprlab.evaluation.metrics import GROUPS, MAIN, METRICS, user_means
 from cprlab.models.names import COUNTING
 
 ALL_GROUPS = tuple(GROUPS)
-OF_EVALUATE = "user"  # the first column behind the labels
+OF_EVALUATE = "user"  # the first column after the labels
 
 
 def labelled(cases: pd.DataFrame, labels: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the cases of one run behind columns that say what tells it from others."""
+    """Return the cases of one run with label columns in front that distinguish it from other runs."""
     return pd.concat([pd.DataFrame(labels, index=cases.index), cases], axis=1)
 
 
 def stacked(cases: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return heads' cases one below the other, with the labels `head` and `seed`: as of a sweep with one seed.
+    """Concatenate the cases of heads, with the labels `head` and `seed`, like a sweep with one seed.
 
     Args:
-        cases: by head, what `evaluate` gave, or a Snapshot's, whose users nobody knows: each of these counts alone.
+        cases: results of `evaluate` by head, or a Snapshot's cases, where each case counts as a user.
     """
     tables = [
         labelled(of_head.rename(columns={"case": "user"}), {"head": head, "seed": 0}) for head, of_head in cases.items()
@@ -42,13 +42,13 @@ def means(
     """Return the mean of each metric over users and seeds, with its 95% interval.
 
     Args:
-        cases: of `Results`.
-        metrics: names of `evaluation.METRICS`.
-        seed: of the bootstrap.
-        groups: which of "all", "repeat" and "new" are wanted.
+        cases: cases with labels, as in `Results` or from `stacked`.
+        metrics: names in `evaluation.METRICS`.
+        seed: seed of the bootstrap.
+        groups: any of "all", "repeat" and "new".
 
     Returns:
-        Rows: the labels but for `seed`, then `ranking ("raw" | "post"), cases ("all" | "repeat" | "new"), metric,
+        Rows: the labels except `seed`, then `ranking ("raw" | "post"), cases ("all" | "repeat" | "new"), metric,
         value, low, high, n` (users). "post" is the ranking with the history removed at inference. A group without cases
         has no rows.
     """
@@ -66,20 +66,21 @@ def gains(
     seed: int = 0,
     groups: Sequence[str] = ALL_GROUPS,
 ) -> pd.DataFrame:
-    """Return what each setting gains over the one that has `base`'s labels and is alike in all others.
+    """Return each setting's gain over its base: the setting with `base`'s labels and the same other labels.
 
-    A head that counts has one run, which is paired with each seed of the other side.
+    A counting head has one run, which is paired with each seed of the other side.
 
     Args:
-        cases: of `Results`.
-        base: labels, as in `{"head": "Softmax"}`.
-        metrics: names of `evaluation.METRICS`.
-        seed: of the bootstrap.
+        cases: as for `means`.
+        base: labels, such as `{"head": "Softmax"}`.
+        metrics: names in `evaluation.METRICS`.
+        seed: seed of the bootstrap.
         groups: as for `means`.
 
     Returns:
-        Rows as of `means`, where `value, low, high` are of the paired difference, and `ratio, ratio_low, ratio_high` of
-        the quotient of both means (nan where the base's mean is 0, or is so in a resample). Both are resampled alike.
+        Rows as in `means`, where `value, low, high` are of the paired difference, and `ratio, ratio_low, ratio_high` of
+        the ratio of both means (NaN if the base's mean is 0, for the bounds also in any resample). Both use the same
+        resamples. `verdict` is what `judge` says of the difference.
 
     Raises:
         ConfigError: a label is unknown, or a setting has no base.
@@ -87,10 +88,11 @@ def gains(
     rows = []
     for labels, name, values, of_base in paired(cases, base, metrics, groups):
         drawn, base_drawn = resampled_means(values, seed), resampled_means(of_base, seed)
-        row = _row(name, Estimate((values - of_base).mean(), *bounds(drawn - base_drawn), values.shape[1]))
+        found = Estimate((values - of_base).mean(), *bounds(drawn - base_drawn), values.shape[1])
         ratio = values.mean() / of_base.mean() if of_base.any() else np.nan
         low, high = bounds(drawn / base_drawn) if base_drawn.all() else (np.nan, np.nan)
-        rows.append(labels | row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
+        ratios = {"ratio": ratio, "ratio_low": low, "ratio_high": high}
+        rows.append(labels | _row(name, found) | ratios | {"verdict": judge(found, METRICS[name[-1]].better)})
     return pd.DataFrame(rows)
 
 
@@ -101,20 +103,20 @@ def geometric_mean_gains(
     seed: int = 0,
     over_logs: bool = False,
 ) -> pd.DataFrame:
-    """Return by what share each setting is above its base in the geometric mean over data, as in the paper's tables.
+    """Return each setting's relative gain over its base in the geometric mean over data, as in the paper's tables.
 
     Args:
-        cases: of `Results`; each setting on the same data.
+        cases: as for `means`; each setting on the same data.
         base: as for `gains`.
-        metrics: names of `evaluation.METRICS`.
-        seed: of the bootstrap.
-        over_logs: resample the logs too, so that the interval speaks of logs like these, and not of these alone.
+        metrics: names in `evaluation.METRICS`.
+        seed: seed of the bootstrap.
+        over_logs: resample the logs too, so that the interval is about logs like these, not only these.
 
     Returns:
-        Rows: the labels but for `data` and `seed`, then `logs ("with repeats" | "without repeats" | "all"), ranking,
-        metric, value, low, high, n` (data). The value 0.1 is a gain of 10%; without one (nan) are rows with a log on
-        which the base's mean is 0. A log has repeats if any test case is one.
-        Seeds and users of each log are resampled alike for the setting and its base, and apart from other logs'.
+        Rows: the labels except `data` and `seed`, then `logs ("with repeats" | "without repeats" | "all"), ranking,
+        metric, value, low, high, n` (data). The value 0.1 is a gain of 10%; it is NaN if the base's mean is 0 on any
+        log. A log has repeats if any of its test cases is one. A setting and its base use the same resamples of seeds
+        and users, independent for each log.
 
     Raises:
         ConfigError: as for `gains`.
@@ -146,7 +148,8 @@ def geometric_mean_gains(
                     drawn = np.expm1(logarithms[:, :-1].mean(0))
                 low = high = value
                 if not np.isnan(value):
-                    low, high = np.nanpercentile(drawn, (2.5, 97.5), method="inverted_cdf")  # never between infinities
+                    # this method does not interpolate between infinities
+                    low, high = np.nanpercentile(drawn, (2.5, 97.5), method="inverted_cdf")
                 numbers = {"value": value, "low": low, "high": high, "n": len(chosen)}
                 rows.append(dict(rest) | {"logs": logs, "ranking": ranking, "metric": metric} | numbers)
     return pd.DataFrame(rows)
@@ -155,20 +158,20 @@ def geometric_mean_gains(
 def trends(
     cases: pd.DataFrame, base: dict[str, Any], over: str, metrics: Sequence[str] = (MAIN,), seed: int = 0
 ) -> pd.DataFrame:
-    """Return how much the gain over `base` changes each time the setting `over` doubles.
+    """Return how much the gain over `base` changes when the setting `over` doubles.
 
-    This is the slope of the least-squares line through the gains over log₂ of the setting. It is a weighted sum of
-    paired differences, so its interval is paired too.
+    This is the slope of the least-squares line of the gains over log₂ of the setting. It is a weighted sum of paired
+    differences, so its interval is paired too.
 
     Args:
-        cases: of `Results`.
+        cases: as for `means`.
         base: labels, as in `gains`, without `over`.
         over: the label of a setting with positive values.
-        metrics: names of `evaluation.METRICS`.
-        seed: of the bootstrap.
+        metrics: names in `evaluation.METRICS`.
+        seed: seed of the bootstrap.
 
     Returns:
-        Rows as of `means`, without the label `over`.
+        Rows as in `means`, without the label `over`.
 
     Raises:
         ConfigError: as for `gains`, or `over` has one value only.
@@ -180,7 +183,7 @@ def trends(
     rows = []
     for (rest, *place), differences in of_line.items():
         if len(differences) < 2:
-            raise ConfigError(f"A trend takes two values of {over!r} at least; there is {list(differences)} only.")
+            raise ConfigError(f"A trend needs at least two values of {over!r}; there is only {list(differences)}.")
         x = np.log2(list(differences))
         x -= x.mean()
         slopes = np.tensordot(x / (x @ x), list(differences.values()), axes=1)  # (S, m)
@@ -191,18 +194,18 @@ def trends(
 def by_bins(
     cases: pd.DataFrame, key: str, metrics: Sequence[str] = (MAIN,), bins: int = 5, seed: int = 0
 ) -> pd.DataFrame:
-    """Return the mean of each metric over cases that are alike in a column, in bins of about equally many users.
+    """Return the mean of each metric in bins of a column, with about the same number of cases in each.
 
     Args:
-        cases: of `Results`.
-        key: a column, the same for all runs on one log; cases where it is NaN are left out.
-        metrics: names of `evaluation.METRICS`.
-        bins: at most; equal values share one.
-        seed: of the bootstrap.
+        cases: as for `means`.
+        key: a column with the same values for all runs on one log; cases where it is NaN are left out.
+        metrics: names in `evaluation.METRICS`.
+        bins: maximum number of bins; equal values are in the same bin.
+        seed: seed of the bootstrap.
 
     Returns:
-        Rows: the labels but for `seed`, then the key's name (its median in the bin), and the columns of `means`,
-        for all cases of the bin as they rank raw.
+        Rows: the labels except `seed`, then the key (its median in the bin), and the columns of `means` for all cases
+        of the bin with the raw ranking.
     """
     rows = []
     for labels, of_run in _settings(cases.dropna(subset=[key])):
@@ -212,7 +215,7 @@ def by_bins(
         places, users = quantile_bins(of_user, bins), of_run[OF_EVALUATE].to_numpy()[: len(of_user)]
         for place, name in itertools.product(np.unique(places), metrics):
             chosen = user_means(values[name][:, places == place], users[places == place])
-            if not np.isnan(chosen).any():  # a metric of probabilities, of a head that only orders the items
+            if not np.isnan(chosen).any():  # NaN: a probability metric of a head that only ranks
                 label = {key: np.median(of_user[places == place])}
                 rows.append(labels | label | _row(("raw", "all", name), estimate(chosen, seed)))
     return pd.DataFrame(rows)
@@ -221,7 +224,7 @@ def by_bins(
 def paired(
     cases: pd.DataFrame, base: dict[str, Any], metrics: Sequence[str], groups: Sequence[str] = ALL_GROUPS
 ) -> Iterator[tuple[dict[str, Any], tuple[str, str, str], np.ndarray, np.ndarray]]:
-    """Yield labels, (ranking, group, metric), and (seeds, users) values of each setting and of its base.
+    """Yield labels, (ranking, group, metric), and the (seeds, users) values of each setting and of its base.
 
     Raises:
         ConfigError: a label is unknown, or a setting has no base.
@@ -233,7 +236,7 @@ def paired(
         if against == key:
             continue
         if against not in of_setting:
-            raise ConfigError(f"There is no run {dict(against)} to compare {labels} with; run it too.")
+            raise ConfigError(f"There is no run {dict(against)} to compare with {labels}; run it too.")
         bases = dict(_matrices(of_setting[against], metrics, groups))
         for name, values in _matrices(of_run, metrics, groups):
             if name not in bases:
@@ -244,12 +247,14 @@ def paired(
             elif labels.get("head") in COUNTING and len(values) == 1:
                 values = np.broadcast_to(values, (len(of_base), values.shape[1]))
             if values.shape != of_base.shape:
-                raise ConfigError(f"{labels} has other seeds or users than {dict(against)}; run both alike.")
+                raise ConfigError(
+                    f"{labels} and {dict(against)} have different seeds or users; run both with the same ones."
+                )
             yield labels, name, values, of_base
 
 
 def _settings(cases: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Yield each setting's labels, `seed` left out, and its rows."""
+    """Yield each setting's labels, without `seed`, and its rows."""
     labels = [name for name in cases.columns[: cases.columns.get_loc(OF_EVALUATE)] if name != "seed"]
     for values, of_run in cases.groupby(labels, sort=False, dropna=False):
         yield dict(zip(labels, values, strict=True)), of_run
@@ -258,13 +263,13 @@ def _settings(cases: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFram
 def _matrices(
     of_run: pd.DataFrame, metrics: Sequence[str], groups: Sequence[str]
 ) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    """Yield (seeds, users) for each ranking, group of cases and metric; a user's cases count as one."""
+    """Yield (seeds, users) values for each ranking, group of cases and metric, averaged over each user's cases."""
     seeds = of_run["seed"].nunique()
     first = of_run[of_run["seed"] == of_run["seed"].iloc[0]]
     for metric in metrics:
         for ranking, rank in (("raw", "rank"), ("post", "rank_post"))[: 2 if METRICS[metric].k else 1]:
             values = METRICS[metric](of_run, rank).to_numpy(dtype=float).reshape(seeds, -1)
-            if np.isnan(values).any():  # a metric of probabilities, of a head that only orders the items
+            if np.isnan(values).any():  # a probability metric of a head that only ranks
                 continue
             for group in groups:
                 chosen = GROUPS[group](first).to_numpy()
@@ -277,6 +282,6 @@ def _row(name: Sequence[str], found: Estimate) -> dict[str, Any]:
 
 
 def quantile_bins(values: np.ndarray, bins: int) -> np.ndarray:
-    """Return the bin (m,) of each value, of at most `bins` with about equally many; equal values share one."""
+    """Return the quantile bin (m,) of each value, at most `bins` in all; equal values are in the same bin."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
     return np.searchsorted(edges[1:-1], values)

@@ -1,4 +1,4 @@
-"""Tables to read: statistics as text, and the calibration of the copy probability."""
+"""Readable tables: statistics as text, and the calibration of the copy probability."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,21 @@ from cprlab.evaluation.bootstrap import estimate
 from cprlab.evaluation.metrics import GROUPS, users_of
 
 
+def overall(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `means` or `gains` that are of all cases, ranked with the history left in."""
+    return table[(table["cases"] == "all") & (table["ranking"] == "raw")]
+
+
 def readable(table: pd.DataFrame, digits: int = 3, keys: Sequence[str] = ("metric", "head", "ranking")) -> pd.DataFrame:
     """Return rows of `means` or `gains` as text, `value [low, high]`.
 
     Args:
         table: the rows, with a column `cases`.
-        digits: behind the point.
-        keys: columns that tell the rows from one another; those that the table lacks do not count.
+        digits: number of decimals.
+        keys: columns that identify a row; missing columns are ignored.
 
     Returns:
-        A column a group of cases, indexed by the keys.
+        One column per group of cases, indexed by the keys.
     """
     text = _text(table, digits)
     keys = [key for key in keys if key in table]
@@ -31,14 +36,14 @@ def readable(table: pd.DataFrame, digits: int = 3, keys: Sequence[str] = ("metri
 
 
 def side_by_side(tables: dict[str, pd.DataFrame], key: str, digits: int = 3) -> pd.DataFrame:
-    """Return tables with rows `key, value, low, high` as text: a row for each `key`, a column for each table."""
+    """Return tables with rows `key, value, low, high` as text, with one row per `key` and one column per table."""
     texts = [pd.Series(_text(table, digits), index=table[key], name=name) for name, table in tables.items()]
     return pd.concat(texts, axis=1).fillna("")
 
 
 def _text(table: pd.DataFrame, digits: int) -> list[str]:
-    """Return `value [low, high]` for each row; the value alone where it has no interval, and nothing for no value."""
-    rounded = table[["value", "low", "high"]].astype(float).round(digits) + 0.0  # which turns −0 into 0
+    """Return `value [low, high]` for each row; only the value without an interval, and "" without a value."""
+    rounded = table[["value", "low", "high"]].astype(float).round(digits) + 0.0  # turns −0 into 0
     return [
         ("" if np.isnan(row.value) else f"{row.value:.{digits}f}")
         + ("" if np.isnan(row.low) else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]")
@@ -47,12 +52,12 @@ def _text(table: pd.DataFrame, digits: int) -> list[str]:
 
 
 def calibration(cases: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Return the predicted copy probability beside the observed share of repeats, in bins of equally many users.
+    """Return predicted copy probability and observed share of repeats, in bins with the same number of users.
 
     Returns:
-        Rows `predicted, observed, low, high, n`: mean copy probability, share of targets that are in the history, and
-        its 95% interval: Wilson's, or, where users have several targets, the bootstrap's over users. No rows of a head
-        that only orders the items.
+        Rows `predicted, observed, low, high, n`: mean copy probability, share of targets in the history and its 95%
+        interval (Wilson's, or a bootstrap over users if users have several targets), and number of users. No rows for a
+        head that only ranks.
     """
     if cases["copy_probability"].isna().any():
         return pd.DataFrame(columns=["predicted", "observed", "low", "high", "n"])

@@ -1,4 +1,4 @@
-"""Does a head know when to copy? How well its copy probability tells repeats from new items, beside the base rate."""
+"""Does a head know when to copy? How well its copy probability separates repeats from new items."""
 
 import numpy as np
 import pandas as pd
@@ -9,19 +9,19 @@ from cprlab.evaluation.metrics import METRICS
 
 
 def knows_when(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
-    """Return whether heads know for whom to copy, and not only how often, with 95% bootstrap intervals over users.
+    """Measure whether heads know for whom to copy, not only how often, with 95% bootstrap intervals over users.
 
-    Calibration in the large is not knowledge: who says the share of repeats to everybody is calibrated.
+    Calibration alone does not show this: predicting the share of repeats for everybody is calibrated.
 
     Args:
-        cases: by head, what `evaluate` gave; a user's cases count as one. Heads without probabilities are left out.
-        seed: of the bootstrap.
+        cases: results of `evaluate` by head. Users count equally; heads without probabilities are left out.
+        seed: seed of the bootstrap.
 
     Returns:
-        Rows `head, metric, value, low, high, n` (users): "AUC" (the chance that a repeat has a higher copy probability
-        than a new item, equal ones counting half; none where all cases are of one kind), "loss on whether" (nats),
-        "base rate" (the same loss for always saying the share of repeats among these cases, its entropy) and "against
-        the base rate" (the difference of both; below 0 a head knows more).
+        Rows `head, metric, value, low, high, n` (users): "AUC" (probability that a repeat has a higher copy probability
+        than a new item, ties counting half; no row if all cases are of one kind), "loss on whether" (nats), "base rate"
+        (the loss of always predicting the share of repeats among these cases, its entropy) and "against the base rate"
+        (the difference; below 0 the head knows more).
     """
     rows = []
     for head, of_head in cases.items():
@@ -45,7 +45,7 @@ def knows_when(cases: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
 
 
 def area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the area under the ROC curve (R,) for R weightings of the same cases.
+    """Return the area under the ROC curve (R,) for R sets of weights of the same cases.
 
     Args:
         scores: (m,).
@@ -53,10 +53,10 @@ def area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.nd
         weights: (R, m), at least 0.
     """
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # where runs of equal scores begin
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # starts of runs of equal scores
     above, below = (
         np.add.reduceat(weights[:, order] * kind[order], starts, axis=1) for kind in (positive, 1 - positive)
     )
     lower = np.cumsum(below, axis=1) - below / 2
-    with np.errstate(invalid="ignore"):  # a resample may hold one kind alone
+    with np.errstate(invalid="ignore"):  # a resample may have one kind only
         return (above * lower).sum(1) / (above.sum(1) * below.sum(1))

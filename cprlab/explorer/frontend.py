@@ -1,21 +1,36 @@
 """The explorer's front end: one ES module and one style sheet, joined from the files in `static`."""
 
+import re
+from graphlib import TopologicalSorter
 from importlib.resources import files
 
-SCRIPTS = ("base", "cases", "history", "predictions", "map", "states", "verdict", "export", "explorer")
-STYLES = ("explorer", "map")
+IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+\.js)";$', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const) (\w+))", re.MULTILINE)
+ENTRY = "explorer.js"
 
 
 def script() -> str:
-    """Return the ES module, whose default export is anywidget's `{render}`."""
-    return _joined(SCRIPTS, "js")
+    """Return the ES module, whose default export is anywidget's `{render}`.
+
+    Each file is a module of its own. Here it becomes a function that gives its exports, behind those that it imports.
+    """
+    texts = _texts(".js")
+    order = TopologicalSorter({name: [other for _, other in IMPORT.findall(text)] for name, text in texts.items()})
+    joined = ["const modules = {};", *(_scoped(name, texts[name]) for name in order.static_order())]
+    return "\n".join([*joined, f'export default {{ render: modules["{ENTRY}"].render }};\n'])
 
 
 def style() -> str:
     """Return the style sheet; every rule is scoped below `.cprlab-explorer`."""
-    return _joined(STYLES, "css")
+    return "\n".join(_texts(".css").values())
 
 
-def _joined(names: tuple[str, ...], suffix: str) -> str:
-    static = files(__package__) / "static"
-    return "\n".join((static / f"{name}.{suffix}").read_text(encoding="utf-8") for name in names)
+def _scoped(name: str, text: str) -> str:
+    exported = ", ".join(EXPORT.findall(text))
+    body = EXPORT.sub("", IMPORT.sub(r'const \1 = modules["\2"];', text))
+    return f'modules["{name}"] = (() => {{\n{body}return {{ {exported} }};\n}})();'
+
+
+def _texts(suffix: str) -> dict[str, str]:
+    found = sorted((files(__package__) / "static").iterdir(), key=lambda file: file.name)
+    return {file.name: file.read_text(encoding="utf-8") for file in found if file.name.endswith(suffix)}

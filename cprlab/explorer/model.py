@@ -107,7 +107,6 @@ class Model:
         self.recommender = subject.recommender or Recorded(subject.snapshot)
         self.ordered = not self.recommender.head.config.probabilities
         self.users = subject.users if self.encodes else np.arange(len(subject.held_out))
-        self.padding = self.recommender.n_items - self.held_out.n_items  # what RecBole's codes begin with
         self.head = lru_cache(KEPT)(self._make_head)
         self._copying_state = lru_cache(KEPT)(self._find_copying_state)
 
@@ -166,7 +165,7 @@ class Model:
         """
         recommender = self.head(setting.head)
         users = None if self.users is None else self.users[[case]]
-        items, at, codes = recommender.collate([np.asarray(history, dtype=np.int64) + self.padding], users)
+        items, at, codes = recommender.collate([np.asarray(history, dtype=np.int64)], users)
         with inference(recommender):
             facets = recommender(items, at, codes)
         if self.has_states:
@@ -174,19 +173,19 @@ class Model:
             moved = self._moved(state.double().cpu().numpy(), case, history, setting)
             facets["V"] = torch.from_numpy(moved).to(state)[None, None]
         parts = recommender.explain(facets, Context(items, at, recommender.n_items))
-        scores = parts.log_probs[0, self.padding :].astype(np.float64)
+        scores = parts.log_probs[0].astype(np.float64)
         if setting.temperature != 1 and np.isfinite(scores).any():  # (post) may leave nothing
             scores = log_softmax(scores / setting.temperature)
         hidden = {name: facets[name][0, 0].cpu().numpy() for name in recommender.head.states}
         return Prediction(
             scores,
-            _owners(parts)[self.padding :],
+            _owners(parts),
             {name: one for name, one in hidden.items() if len(one) == self.snapshot.item_embeddings.shape[1]},
             np.unique(self.read(history)),
             self.ordered,
         )
 
-    def case(self, case: int, history: Codes, state: np.ndarray | None = None) -> Snapshot:
+    def edited(self, case: int, history: Codes, state: np.ndarray | None = None) -> Snapshot:
         """Return a Snapshot of one case with another history, and maybe another hidden state, for the probes."""
         return replace(
             self.snapshot,
@@ -204,7 +203,7 @@ class Model:
         return setting.scale * (state + setting.toward * (mean - state) + np.linalg.norm(state) * along)
 
     def _find_copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
-        return copying_states(self.case(case, history), progress=False, radius=self.radius)[0]
+        return copying_states(self.edited(case, history), radius=self.radius)[0]
 
 
 def _owners(parts: Parts) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the page is told: the Explorer's tables as plain values for JSON; what comes from the data is clipped."""
+"""What the page is told: the tables of an Explorer as plain values for JSON; what comes from the data is clipped."""
 
 import typing
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from cprlab.errors import CprlabError
-from cprlab.explorer.app import Explorer
-from cprlab.explorer.cases import SHOWN
+from cprlab.explorer import tables
+from cprlab.explorer.choices import SHOWN
+from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import PRESETS, PROJECTIONS, UNCOPYABLE
-from cprlab.explorer.tables import best, inseparable, known_verdict
 from cprlab.explorer.verdict import COLUMNS
 from cprlab.models import PARTS, HeadConfig, SoftmaxConfig
 from cprlab.plots import KINDS
@@ -41,14 +41,14 @@ FORMATS = {
 }
 
 
-def base(app: Explorer) -> dict[str, Any]:
+def base(shown: Explorer) -> dict[str, Any]:
     """Return what stays as it is: titles, models, and what there is to choose from."""
     return {
         "type": "base",
-        "titles": [title[:CLIPPED] for title in app.titles],
-        "models": [_model(model) for model in app.models],
+        "titles": [title[:CLIPPED] for title in shown.titles],
+        "models": [_model(model) for model in shown.models],
         "kinds": {kind: [colour, symbol] for kind, (colour, symbol, _) in KINDS.items()},
-        "observed": app.cases.observed,
+        "observed": shown.choices.observed,
         "presets": PRESETS,
         "projections": list(PROJECTIONS.items()),
         "parts": [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS] + [POST],
@@ -71,45 +71,40 @@ def _model(model: Model) -> dict[str, Any]:
     }
 
 
-def view(app: Explorer, notice: str, error: str) -> dict[str, Any]:
+def view(shown: Explorer) -> dict[str, Any]:
     """Return what all views show but the table of cases, the map and the verdict."""
-    state, predicted, pinned = app.state, app.predicted(), app.pinned()
-    undo, redo = app.undoable
+    state, predicted, pinned = shown.state, shown.predicted(), shown.pinned()
     selected = [0.0 if one is None else float(one.probabilities(state.selection).sum()) for one in predicted]
     return {
         "type": "view",
         "state": state.model_dump(),
-        "undo": undo,
-        "redo": redo,
-        "error": error,
-        "notice": notice,
-        "case": _case(app),
-        "history": app.history,
-        "predictions": [_prediction(app, *one) for one in zip(app.models, predicted, pinned, strict=True)],
-        "heads": [_head(head) for head in app.heads()],
+        "case": _case(shown),
+        "history": shown.history,
+        "predictions": [_prediction(shown, *one) for one in zip(shown.models, predicted, pinned, strict=True)],
+        "heads": [_head(head) for head in shown.heads()],
         "selected": [_number(share) for share in selected],
     }
 
 
-def _case(app: Explorer) -> dict[str, Any]:
-    state, length, longest = app.state, len(app.history), max(model.max_len for model in app.models)
+def _case(shown: Explorer) -> dict[str, Any]:
+    state, length, longest = shown.state, len(shown.history), max(model.max_len for model in shown.models)
     note = ""
     if not length:
         note = "The history is empty, so nothing can be predicted: insert an item, undo or reset."
     elif length > longest:
         note = f"The models read the last {longest} of these {length} items."
     return {
-        "user": app.cases.users[state.case][:CLIPPED],
-        "target": app.target,
+        "user": shown.choices.users[state.case][:CLIPPED],
+        "target": shown.target,
         "edited": state.history is not None,
         "note": note,
     }
 
 
-def _prediction(app: Explorer, model: Model, now: Prediction | None, pinned: Prediction | None) -> dict[str, Any]:
+def _prediction(shown: Explorer, model: Model, now: Prediction | None, pinned: Prediction | None) -> dict[str, Any]:
     if now is None:
         return {"rank": None, "copy": None, "target": None, "top": [], "pinned": None, "settled": ""}
-    top = {name: column.tolist() for name, column in best(app, now, pinned).items()}
+    top = {name: column.tolist() for name, column in tables.best(shown, now, pinned).items()}
     none = [None] * len(top["item"])
     was, before = top.get("pinned_probability", none), top.get("pinned_place", none)
     places = now.ranks(top["item"]).tolist()
@@ -119,9 +114,9 @@ def _prediction(app: Explorer, model: Model, now: Prediction | None, pinned: Pre
     follows = (
         "" if model.encodes else "No encoder came with these states, so the hidden state stays as it is under edits."
     )
-    return outcome(now, app.target) | {
+    return outcome(now, shown.target) | {
         "top": [dict(zip(names, values, strict=True)) for values in zip(*columns, map(_number, was), strict=True)],
-        "pinned": None if pinned is None else outcome(pinned, app.target),
+        "pinned": None if pinned is None else outcome(pinned, shown.target),
         "settled": follows,
     }
 
@@ -142,10 +137,10 @@ def _head(head: HeadConfig) -> dict[str, Any]:
     return switches | merges | {"name": str(head)}
 
 
-def marks(app: Explorer) -> dict[str, Any]:
+def marks(shown: Explorer) -> dict[str, Any]:
     """Return what the map marks."""
     try:
-        table = app.table("map")
+        table = tables.marks(shown)
     except CprlabError as error:
         return {"type": "marks", "marks": [], "lines": [], "note": str(error)}
     table = table[np.isfinite(table["x"])]
@@ -155,7 +150,7 @@ def marks(app: Explorer) -> dict[str, Any]:
     ]
     places = {mark["item"]: [mark["x"], mark["y"]] for mark in found if mark["item"] >= 0}
     lines = {
-        "history": [places[item] for item in app.history if item in places],
+        "history": [places[item] for item in shown.history if item in places],
         "states": [[mark["x"], mark["y"]] for mark in found if mark["item"] < 0],
     }
     return {
@@ -166,39 +161,39 @@ def marks(app: Explorer) -> dict[str, Any]:
     }
 
 
-def points(app: Explorer) -> tuple[dict[str, Any], list[bytes]]:
+def points(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
     """Return the message with the map's points, and its buffers: none as long as they are being made."""
-    state = app.state
+    state = shown.state
     message = {"type": "points", "projection": state.projection, "model": state.space, "note": ""}
     try:
-        plane = app.plane()
+        plane = shown.plane()
     except CprlabError as error:
         return message | {"note": str(error)}, []
     if plane is None:
-        note = f"The t-SNE of {len(app.titles):,} items is being made; about half a minute for each 10,000."
+        note = f"The t-SNE of {len(shown.titles):,} items is being made; about half a minute for each 10,000."
         return message | {"note": note, "pending": True}, []
     return message | {"note": plane.note}, [plane.points.tobytes()]
 
 
-def cases(app: Explorer) -> dict[str, Any]:
+def cases(shown: Explorer) -> dict[str, Any]:
     """Return the table of cases as the query lists them."""
-    found = app.cases.find(app.state.query)
-    shown = found.head(SHOWN)
+    found = shown.choices.find(shown.state.query)
+    listed = found.head(SHOWN)
     letters = "; ".join(
         f"{letter} is {model.name}{', which gives no probabilities' * model.ordered}"
-        for letter, model in app.cases.lettered()
+        for letter, model in shown.choices.lettered()
     )
     note = f"{letters}. copy is the probability on the history, rank that of the next item."
-    if app.state.query.preset == UNCOPYABLE:
-        note = f"{(app.cases.table['copyable'] != '').sum():,} cases have been looked at. {note}"
+    if shown.state.query.preset == UNCOPYABLE:
+        note = f"{(shown.choices.table['copyable'] != '').sum():,} cases have been looked at. {note}"
     return {
         "type": "cases",
         "columns": [
-            {"key": key, "label": LABELS.get(key, key), "format": FORMATS.get(key.split()[0], "text")} for key in shown
+            {"key": key, "label": LABELS.get(key, key), "format": FORMATS.get(key.split()[0], "text")} for key in listed
         ],
-        "rows": [[_number(_clipped(value)) for value in values] for values in shown.itertuples(index=False)],
-        "total": len(app.cases.table),
-        "shown": len(shown),
+        "rows": [[_number(_clipped(value)) for value in values] for values in listed.itertuples(index=False)],
+        "total": len(shown.choices.table),
+        "shown": len(listed),
         "found": len(found),
         "note": note,
     }
@@ -208,22 +203,22 @@ def _clipped(value: Any) -> Any:
     return value[:CLIPPED] if isinstance(value, str) else value
 
 
-def verdict(app: Explorer) -> dict[str, Any]:
+def verdict(shown: Explorer) -> dict[str, Any]:
     """Return the verdict on the case shown, as far as it has been worked out."""
-    never = inseparable(app).itertuples(index=False)
+    never = tables.inseparable(shown).itertuples(index=False)
     return {
         "type": "verdict",
-        "sentence": app.sentence(),
+        "sentence": shown.sentence(),
         "columns": COLUMNS,
-        "rows": known_verdict(app).to_numpy().tolist(),
+        "rows": tables.known_verdict(shown).to_numpy().tolist(),
         "never": [{"item": item, "title": title[:CLIPPED]} for item, title in never],
     }
 
 
-def notice(app: Explorer, before: Sequence[dict | None], now: Sequence[dict | None]) -> str:
+def notice(shown: Explorer, before: Sequence[dict | None], now: Sequence[dict | None]) -> str:
     """Return a line on what changed of the models' outcomes (`Prediction.outcome`)."""
     said = []
-    for model, old, new in zip(app.models, before, now, strict=True):
+    for model, old, new in zip(shown.models, before, now, strict=True):
         if old and new and old != new:
             copied = "" if model.ordered else f"copy probability {old['copy']:.1%} → {new['copy']:.1%}, "
             said.append(f"{model.name}: {copied}the next item's rank {old['rank']:,} → {new['rank']:,}")

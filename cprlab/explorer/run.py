@@ -9,7 +9,7 @@ import nbformat
 from cprlab.catalogue import BUILTIN
 from cprlab.catalogue.local import located
 from cprlab.errors import DataError
-from cprlab.explorer.app import ExplorerConfig, explore
+from cprlab.explorer.explorer import CaseConfig, ExplorerConfig, opened
 from cprlab.explorer.serve import address, check_port, serve
 from cprlab.explorer.state import ExplorerState
 from cprlab.pages.run import parameterised, publish, refuse_to_overwrite
@@ -31,16 +31,16 @@ def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
         CprlabError: a parameter, a model, the data, the state or the port is not usable.
     """
     check_port(port)
-    explore(config)
+    opened(config)
     with tempfile.TemporaryDirectory(prefix="cprlab-explorer-") as folder:
         notebook = Path(folder) / NOTEBOOK
-        nbformat.write(parameterised(NOTEBOOK, dict(_anywhere(config))), notebook)
+        nbformat.write(parameterised(NOTEBOOK, _anywhere(config).model_dump()), notebook)
         token = secrets.token_hex(16)
         print(f"{address(port, token)} (Ctrl-C ends it)", flush=True)
         serve(notebook, port, open_browser, token)
 
 
-def run_case(config: ExplorerConfig, out: Path | str = "") -> Path:
+def run_case(config: CaseConfig, out: Path | str = "") -> Path:
     """Execute `case.ipynb` and write `index.html`, `case.json` and `report.ipynb`; as `run_report`.
 
     Args:
@@ -53,10 +53,10 @@ def run_case(config: ExplorerConfig, out: Path | str = "") -> Path:
     Raises:
         CprlabError: a parameter, a model, the data, the state or the place is not usable.
     """
-    case = f"-{ExplorerState.from_json(config.state).case}" if config.state else ""
-    out = Path(out or Path("reports") / f"case-{config.stem}{case}")
+    case = ExplorerState.from_json(config.state).case
+    out = Path(out or Path("reports") / f"case-{config.stem}-{case}")
     refuse_to_overwrite(out, config, "case.json", "state")
-    return publish("case.ipynb", config, out, f"cprlab: a case of {config.models or config.data}")
+    return publish("case.ipynb", config, out, f"cprlab: a case of {'; '.join(config.models) or config.data}")
 
 
 def read_state(text: str) -> str:
@@ -79,7 +79,6 @@ def _anywhere(config: ExplorerConfig) -> ExplorerConfig:
     def absolute(path: str) -> str:
         return str(Path(path).absolute()) if path else ""
 
-    models = [absolute(source.strip()) for source in config.models.split(";")]
     data = config.data if config.data in BUILTIN else absolute(located(config.data))
     paths = {"data": data, "histories": absolute(config.histories), "runs": absolute(config.runs)}
-    return config.but(models="; ".join(filter(None, models)), **paths)
+    return config.but(models=tuple(map(absolute, config.models)), **paths)

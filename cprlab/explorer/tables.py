@@ -1,57 +1,89 @@
-"""What each view of an Explorer shows, as a table: for Python, for the export menus, and for the page."""
+"""What each view shows of an Explorer, as a table: for Python, for the export menus, and for the page."""
 
 import re
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cprlab.errors import ConfigError
+from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Prediction
 from cprlab.explorer.verdict import COLUMNS, row
 from cprlab.probes.geometry import NO_ITEM
-
-if TYPE_CHECKING:
-    from cprlab.explorer.app import Explorer
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # the wide ones are taken alike
 NUMBER = re.compile(r"[+-]\d+([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
 NEVER = 12  # items that can never be separated
 
 
-def cases(app: "Explorer") -> pd.DataFrame:
-    """Return the rows of `Cases.table` that the query lists."""
-    return app.cases.find(app.state.query)
+def table(shown: Explorer, view: str) -> pd.DataFrame:
+    """Return what a view shows as a table.
+
+    Args:
+        shown: what is shown.
+        view: "cases", "history", "predictions", "map", "states" or "verdict"; the verdict is worked out, which may
+            take a second.
+
+    Raises:
+        ConfigError: there is no such view.
+    """
+    if view not in VIEWS:
+        raise ConfigError(f"There is no view {view!r}; possible are {', '.join(VIEWS)}.")
+    return VIEWS[view](shown)
 
 
-def history(app: "Explorer") -> pd.DataFrame:
+def cases(shown: Explorer) -> pd.DataFrame:
+    """Return the rows of `Choices.table` that the query lists."""
+    return shown.choices.find(shown.state.query)
+
+
+def history(shown: Explorer) -> pd.DataFrame:
     """Return rows `place` (from 1, oldest first), `item` (code), `id, title, next` (it is the true next item)."""
-    items = list(app.history)
-    ids = app.models[0].held_out.item_ids[items]
-    table = pd.DataFrame({"item": items, "id": ids, "title": app.titles[items]})
-    table.insert(0, "place", np.arange(1, len(items) + 1))
-    return table.assign(next=table["item"] == app.target)
+    items = list(shown.history)
+    places = {"place": np.arange(1, len(items) + 1)}
+    return pd.DataFrame(places | _named(shown, items) | {"next": np.equal(items, shown.target)})
 
 
-def predictions(app: "Explorer") -> pd.DataFrame:
-    """See `Explorer.predictions`."""
+def selection(shown: Explorer) -> pd.DataFrame:
+    """Return the selected items: `item` (code), `id`, `title`, and for each model, by its name, their probability."""
+    items = list(shown.state.selection)
+    columns = _named(shown, items)
+    for model, prediction in zip(shown.models, shown.predicted(), strict=True):
+        columns[model.name] = np.nan if prediction is None else prediction.probabilities(items)
+    return pd.DataFrame(columns)
+
+
+def _named(shown: Explorer, items: list[int]) -> dict[str, Any]:
+    return {"item": items, "id": shown.models[0].held_out.item_ids[items], "title": shown.titles[items]}
+
+
+def predictions(shown: Explorer) -> pd.DataFrame:
+    """Return the k best items of each model.
+
+    Returns:
+        Rows `model, place` (from 1), `item` (code), `title, probability` (NaN of a model that only orders the items),
+        `kind` ("history", "new", or "target" for the true next item), `partition` (that scored it last), and with a
+        pin `pinned_probability, pinned_place`.
+    """
     rows = [
-        pd.DataFrame({"model": model.name} | best(app, prediction, pinned))
-        for model, prediction, pinned in zip(app.models, app.predicted(), app.pinned(), strict=True)
+        pd.DataFrame({"model": model.name} | best(shown, prediction, pinned))
+        for model, prediction, pinned in zip(shown.models, shown.predicted(), shown.pinned(), strict=True)
         if prediction is not None
     ]
     columns = ["model", "place", "item", "title", "probability", "kind", "partition"]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
 
-def best(app: "Explorer", prediction: Prediction, pinned: Prediction | None) -> dict[str, np.ndarray]:
-    """Return columns (k,) of the k best items: those of `Explorer.predictions` but `model`."""
-    top = prediction.top(app.state.k)
+def best(shown: Explorer, prediction: Prediction, pinned: Prediction | None) -> dict[str, np.ndarray]:
+    """Return columns (k,) of the k best items: those of `predictions` but `model`."""
+    top = prediction.top(shown.state.k)
     columns = {
         "place": np.arange(1, len(top) + 1),
         "item": top,
-        "title": app.titles[top],
+        "title": shown.titles[top],
         "probability": prediction.probabilities(top),
-        "kind": app.kinds(top),
+        "kind": shown.kinds(top),
         "partition": prediction.partitions[top],
     }
     if pinned is not None:
@@ -59,7 +91,7 @@ def best(app: "Explorer", prediction: Prediction, pinned: Prediction | None) -> 
     return columns
 
 
-def marks(app: "Explorer") -> pd.DataFrame:
+def marks(shown: Explorer) -> pd.DataFrame:
     """Return what the map marks.
 
     Returns:
@@ -70,8 +102,8 @@ def marks(app: "Explorer") -> pd.DataFrame:
     Raises:
         ConfigError: there is no map, as `Explorer.plane` says.
     """
-    model, prediction = app.models[app.state.space], app.predicted()[app.state.space]
-    rows, plane = app.marked(), app.plane()
+    model, prediction = shown.models[shown.state.space], shown.predicted()[shown.state.space]
+    rows, plane = shown.marked(), shown.plane()
     states = {} if prediction is None else prediction.states
     places = np.full((len(rows) + len(states), 2), np.nan)
     if plane is not None:
@@ -80,7 +112,7 @@ def marks(app: "Explorer") -> pd.DataFrame:
     return pd.DataFrame(
         {
             "item": [*rows, *[NO_ITEM] * len(states)],
-            "title": [*app.titles[list(rows)], *(f"hidden state {name}" for name in states)],
+            "title": [*shown.titles[list(rows)], *(f"hidden state {name}" for name in states)],
             "kind": [*rows.values(), *["hidden state"] * len(states)],
             "x": places[:, 0],
             "y": places[:, 1],
@@ -88,40 +120,40 @@ def marks(app: "Explorer") -> pd.DataFrame:
     )
 
 
-def states(app: "Explorer") -> pd.DataFrame:
+def states(shown: Explorer) -> pd.DataFrame:
     """Return a row a model: `model`, what was done to it (`Setting`), and what came of it (`Prediction.outcome`)."""
     rows = []
     for model, setting, head, prediction in zip(
-        app.models, app.state.settings, app.heads(), app.predicted(), strict=True
+        shown.models, shown.state.settings, shown.heads(), shown.predicted(), strict=True
     ):
-        known = {} if prediction is None else prediction.outcome(app.target)
+        known = {} if prediction is None else prediction.outcome(shown.target)
         rows.append({"model": model.name} | dict(setting) | {"head": str(head)} | known)
     return pd.DataFrame(rows)
 
 
-def verdict(app: "Explorer") -> pd.DataFrame:
+def verdict(shown: Explorer) -> pd.DataFrame:
     """Return a row a model by `verdict.COLUMNS`, but for those without states and probabilities; worked out now."""
-    for _ in app.verdict():
+    for _ in shown.verdict():
         pass
-    return known_verdict(app)
+    return known_verdict(shown)
 
 
-def known_verdict(app: "Explorer") -> pd.DataFrame:
+def known_verdict(shown: Explorer) -> pd.DataFrame:
     """Return `verdict` of the models for which it has been worked out, or that have probabilities but no states."""
-    rows = [row(*known) for known in app.known_verdicts() if known[0].has_states or not known[0].ordered]
+    rows = [row(*known) for known in shown.known_verdicts() if known[0].has_states or not known[0].ordered]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def inseparable(app: "Explorer") -> pd.DataFrame:
+def inseparable(shown: Explorer) -> pd.DataFrame:
     """Return the items, `item` and `title`, of which whatever hidden state puts one above some item of the history.
 
     They are those of the proofs that no state copies the history (`Certificate.below`), those first on which a proof
     rests most; of each model whose verdict has been worked out.
     """
-    found = [one for one in app.verdicts() if one is not None]
+    found = [one for one in shown.verdicts() if one is not None]
     blamed = {item: share for one in found for item, share in (one.copying.below or {}).items()}
     items = sorted(blamed, key=lambda item: blamed[item], reverse=True)[:NEVER]
-    return pd.DataFrame({"item": items, "title": app.titles[items]})
+    return pd.DataFrame({"item": items, "title": shown.titles[items]})
 
 
 def to_csv(table: pd.DataFrame) -> str:

@@ -50,16 +50,16 @@ def case_verdict(model: Model, case: int, history: Codes, state: np.ndarray) -> 
         history: item codes, oldest first.
         state: (d,) the hidden state that the model has for them.
     """
-    one = model.case(case, history, state)
-    copying = separable(one, one.distinct, progress=False)[0]
+    one = model.edited(case, history, state)
+    copying = separable(one, one.distinct)[0]
     yield
     # A state that ranks the history lowest is the negative of one that ranks it highest where biases are negated.
     mirrored = one if one.bias is None else replace(one, bias=-one.bias)
-    excluding = separable(mirrored, one.distinct, progress=False)[0]
+    excluding = separable(mirrored, one.distinct)[0]
     yield
-    interfering = interference(one, progress=False, radius=model.radius)["item"]
+    interfering = interference(one, radius=model.radius)["item"]
     yield
-    dial = copy_dial(one, (1, 0), progress=False, radius=model.radius)
+    dial = copy_dial(one, (1, 0), radius=model.radius)
     copied, excluded = dial["floor_ball"].tolist()
     return CaseVerdict(copying, excluding, copied, excluded, tuple(interfering.tolist()[:NAMED]))
 

@@ -1,4 +1,4 @@
-"""ExplorerWidget: what the page and the Explorer say to each other.
+"""ExplorerWidget: what the page and a Session say to each other.
 
 The page sends what its user does, one act at a time, and draws what it is told; it asks for slow work when nobody
 waits. So nothing queues up here. An act that comes twice, as after a pause in the connection, is done once.
@@ -14,8 +14,8 @@ import torch
 
 from cprlab.errors import CprlabError
 from cprlab.explorer import payload, tables
-from cprlab.explorer.app import Explorer
 from cprlab.explorer.frontend import script, style
+from cprlab.explorer.session import Session
 from cprlab.explorer.state import ExplorerState
 
 TABLE_EVERY = 2.0  # seconds, while certificates come in
@@ -23,28 +23,28 @@ FAULT = "Something went wrong that should not have ({}: {}); nothing was changed
 
 
 class ExplorerWidget(anywidget.AnyWidget):
-    """The widget of an Explorer.
+    """The widget of a Session.
 
     Args:
-        app: what it shows.
+        session: what it shows, and what its acts change.
     """
 
     _esm = script()
     _css = style()
 
-    def __init__(self, app: Explorer) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
-        self._app = app
+        self._session = session
         self._act_done: int | None = None
         self._sent: dict[str, Any] = {}  # by kind of message: what it was made from
-        self._outcomes: list[dict | None] = [None] * len(app.models)  # of the last view
+        self._outcomes: list[dict | None] = [None] * len(session.shown.models)  # of the last view
         self._notice = ""  # what the last change changed
         self._verdict: Iterator[None] = iter(())
-        self._certificates = app.cases.certify()
+        self._certificates = session.shown.choices.certify()
         self._certified: int | None = 0  # cases; None when there are no more to look at
         self._table_due = 0.0
         self._acting = False  # on an act, which is answered once when it is done
-        app.changed.append(self._changed)
+        session.changed.append(self._changed)
         self.on_msg(self._receive)
 
     def _changed(self) -> None:
@@ -62,7 +62,7 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _hello(self, content: dict) -> None:
         self._sent.clear()
-        self.send(payload.base(self._app))
+        self.send(payload.base(self._session.shown))
         self._show()
 
     def _act(self, content: dict) -> None:
@@ -70,7 +70,7 @@ class ExplorerWidget(anywidget.AnyWidget):
             self._act_done, self._acting = content["id"], True
             try:
                 if "set" in content:
-                    self._app.patch(content["set"], bool(content.get("live")))
+                    self._session.patch(content["set"], bool(content.get("live")))
                 else:
                     self._command(content["command"], content.get("value"))
             finally:
@@ -78,50 +78,51 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._show()
 
     def _command(self, name: str, value: Any) -> None:
-        app = self._app
+        session = self._session
         if name == "head":
             options = {payload.SWITCHES.get(key, key): one for key, one in value.items() if key != "model"}
-            app.switch(value["model"], **options)
+            session.switch(value["model"], **options)
         elif name == "load":
-            app.change(ExplorerState.from_json(value))
+            session.change(ExplorerState.from_json(value))
         elif name == "unpin":
-            app.patch({"pinned": None})
+            session.patch({"pinned": None})
         else:
-            {"undo": app.undo, "redo": app.redo, "pin": app.pin}[name]()
+            {"undo": session.undo, "redo": session.redo, "pin": session.pin}[name]()
 
     def _export(self, content: dict) -> None:
         name = content["view"]
-        text = tables.to_csv(self._app.table(name))
+        text = tables.to_csv(tables.table(self._session.shown, name))
         self.send({"type": "export", "name": f"explorer-{name}.csv", "mime": "text/csv", "text": text})
 
     def _show(self, error: str = "") -> None:
         """Send the view, then what may come later: the map, the cases and the verdict, as far as they changed."""
-        app = self._app
-        outcomes = [None if one is None else payload.outcome(one, app.target) for one in app.predicted()]
-        known = self._sent.get("case") == app.state.case
+        shown = self._session.shown
+        outcomes = [None if one is None else payload.outcome(one, shown.target) for one in shown.predicted()]
+        known = self._sent.get("case") == shown.state.case
         if not known or outcomes != self._outcomes:
-            self._notice = payload.notice(app, self._outcomes, outcomes) if known else ""
-        self._sent["case"], self._outcomes = app.state.case, outcomes
-        view = payload.view(app, self._notice, error)
-        self.send(view | {"id": self._act_done})
+            self._notice = payload.notice(shown, self._outcomes, outcomes) if known else ""
+        self._sent["case"], self._outcomes = shown.state.case, outcomes
+        undo, redo = self._session.undoable
+        said = {"id": self._act_done, "undo": undo, "redo": redo, "notice": self._notice, "error": error}
+        self.send(payload.view(shown) | said)
         self._send_points()
-        self.send(payload.marks(app))
-        if app.state.query != self._sent.get("cases"):
+        self.send(payload.marks(shown))
+        if shown.state.query != self._sent.get("cases"):
             self._send_cases()
-        if app.sentence():
-            self.send(payload.verdict(app) | {"id": self._act_done})
+        if shown.sentence():
+            self.send(payload.verdict(shown) | {"id": self._act_done})
 
     def _send_points(self) -> None:
-        key = self._app.map_key
+        key = self._session.shown.map_key
         if key == self._sent.get("points"):
             return
-        message, buffers = payload.points(self._app)
+        message, buffers = payload.points(self._session.shown)
         self._sent["points"] = None if message.get("pending") else key
         self.send(message, buffers)
 
     def _send_cases(self) -> None:
-        self._sent["cases"] = self._app.state.query
-        self.send(payload.cases(self._app))
+        self._sent["cases"] = self._session.state.query
+        self.send(payload.cases(self._session.shown))
 
     def _slow(self, content: dict) -> None:
         doing = self._work()
@@ -129,18 +130,18 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _work(self) -> str:
         """Do a little of what nobody waits for and say what it is; "" where there is nothing left to do."""
-        app = self._app
-        shown = app.state.case, app.history
-        if shown != self._sent.get("verdict"):
-            self._sent["verdict"], self._verdict = shown, app.verdict()
+        shown = self._session.shown
+        key = shown.state.case, shown.history
+        if key != self._sent.get("verdict"):
+            self._sent["verdict"], self._verdict = key, shown.verdict()
         if next(self._verdict, "done") != "done":
-            if app.sentence():
+            if shown.sentence():
                 self._show()  # the map marks what interferes from now on
             return "the verdict on this case"
-        if app.state.projection == "tsne" and self._sent.get("points") is None:
-            if app.plane() is not None:
+        if shown.state.projection == "tsne" and self._sent.get("points") is None:
+            if shown.plane() is not None:
                 self._show()
-            return f"t-SNE of {len(app.titles):,} items"
+            return f"t-SNE of {len(shown.titles):,} items"
         if self._certified is not None:
             self._certified = next(self._certificates, None)
             if self._certified is None or time.monotonic() > self._table_due:
@@ -148,7 +149,7 @@ class ExplorerWidget(anywidget.AnyWidget):
                 self._send_cases()
         if self._certified is None:
             return ""
-        return f"certificates: {self._certified:,} of {len(app.cases.targets):,} cases"
+        return f"certificates: {self._certified:,} of {len(shown.choices.targets):,} cases"
 
 
 @contextmanager

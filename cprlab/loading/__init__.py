@@ -1,4 +1,4 @@
-"""Whatever a log is, a name of the catalogue, a file or a prepared folder, it is opened, prepared or checked here."""
+"""Open, prepare and check logs, given as a name of the catalogue, a file or a prepared folder."""
 
 from cprlab.loading.large import prepare
 from cprlab.loading.load import load_log, load_sequences

@@ -1,4 +1,4 @@
-"""check: what cprlab understands of a log, and every doubt that a reader of it should have."""
+"""check: how cprlab reads a log, and every doubt about it."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import pandas as pd
 from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.local import located
 from cprlab.data.baskets import group_baskets
+from cprlab.data.columns import Columns
 from cprlab.data.log import InteractionLog, as_text, candidates, plain
 from cprlab.data.readers import kind_of, read_table
 from cprlab.data.repeats import count_repeats
@@ -22,26 +23,25 @@ from cprlab.data.times import UNITS, show_time
 from cprlab.errors import DataError
 from cprlab.loading.load import as_log, check_file
 
-ROLES = ("user", "item", "time", "title", "basket")
-LIKE_BASKETS = ("basketid", "basket", "orderid", "invoiceno", "invoice", "transactionid", "cartid")  # as `plain` gives
-ENOUGH = 5  # interactions of a user, as `Sequences.from_log` keeps them
-MANY, TIMES_THE_MEDIAN = 1000, 50  # interactions of a user that look like a program's, or a shared account's
+LIKE_BASKETS = ("basketid", "basket", "orderid", "invoiceno", "invoice", "transactionid", "cartid")  # `plain` names
+ENOUGH = 5  # interactions per user, the default of `Sequences.from_log`
+MANY, TIMES_THE_MEDIAN = 1000, 50  # interactions of a user that suggest a program or a shared account
 FIRST = 5  # rows shown
-ZONED = r"\d[T ]\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)\s*$"  # a date, a time of day, and a zone
+ZONED = r"\d[T ]\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)\s*$"  # date, time of day and time zone
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was understood of a file; values from it are as they are, so whoever prints them makes them `visible`.
+    """How a file was read. Values from the file are unescaped; make them `visible` before printing.
 
     Attributes:
-        columns: rows `column, holds, taken as, why`.
+        columns: rows `column, type, used as, why`.
         rows: the first rows, as text.
-        facts: rows `fact, value`; empty if the file is no log, as are `splits` and `doubts`.
-        splits: rows `fact, leave-one-out, temporal, next-basket`: the sizes of each split, and what leaks in it;
-            without the columns of splits that the log does not admit.
-        doubts: a sentence each.
-        refused: why the file is no log, or none that can be split.
+        facts: rows `fact, value`; empty if the file is not a log, as are `splits` and `doubts`.
+        splits: rows `fact, leave-one-out, temporal, next-basket`: the size of each split and its leakage, without
+            columns for splits that are not possible.
+        doubts: one sentence or two for each doubt.
+        refused: why the file is not a log, or cannot be split.
     """
 
     columns: pd.DataFrame
@@ -54,45 +54,37 @@ class Check:
 
 def check(
     path: str | Path,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
-    basket: str = "",
     ties: Ties = "auto",
 ) -> Check:
-    """Read a file as `load_log` does, in memory, and say what it is.
+    """Read a file into memory as `load_log` does, and describe it.
 
     Args:
         path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
-        user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
-        item: column of the items.
-        time: column of the times.
-        title: column of the items' titles.
-        basket: column of baskets, if rows are to be taken together.
-        ties: as for `load_log`.
+        columns: which column holds what.
+        ties: order of ties, as for `load_log`.
 
     Raises:
         DataError: the file is missing or not a table.
     """
     if str(path) in BUILTIN:
-        raise DataError(f"{path} is built in and needs no check; give a file.")
+        raise DataError(f"{path} is built in and needs no check; name a file instead.")
     path = Path(located(path))
     check_file(path)
     frame = read_table(path)
-    given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
-    columns = {role: given[role] or next(iter(candidates(frame.columns, role)), "") for role in ROLES}
-    places = [one for one in candidates(frame.columns, "order") if one not in columns.values()][:1]
+    given = dict(columns)
+    taken = {role: given[role] or next(iter(candidates(frame.columns, role)), "") for role in given}
+    places = [one for one in candidates(frame.columns, "order") if one not in taken.values()][:1]
     if places and ranked(frame[places[0]]) is not None:
-        columns["order" if columns["time"] or columns["basket"] else "time"] = places[0]
+        taken["order" if taken["time"] or taken["basket"] else "time"] = places[0]
     facts, refused = pd.DataFrame(columns=["fact", "value"]), None
     leaks: dict[SplitBy, dict[str, int | float]] = {}
     doubts: list[str] = []
     try:
-        log = as_log(frame, path, ties=ties, **given)
-        facts = _describe(path, frame, log, columns["time"])
-        doubts += _doubts(frame, log, given, columns)
+        log = as_log(frame, path, columns, ties)
+        facts = _describe(path, frame, log, taken["time"])
+        doubts += _doubts(frame, log, given, taken)
         leaks["leave-one-out"] = leakage(log, "leave-one-out")
         doubts += _about_leaks(leaks["leave-one-out"])
     except DataError as error:
@@ -100,10 +92,10 @@ def check(
     else:
         others: tuple[SplitBy, ...] = ("temporal", "next-basket")
         for split in others:
-            with suppress(DataError):  # not every log can be split so, nor has anybody asked
+            with suppress(DataError):  # nobody asked for this split, so the log need not allow it
                 leaks[split] = leakage(log, split)
     head = frame.head(FIRST).apply(lambda values: as_text(values.astype(object)))
-    return Check(_describe_columns(frame, given, columns), head, facts, _side_by_side(leaks), tuple(doubts), refused)
+    return Check(_describe_columns(frame, given, taken), head, facts, _side_by_side(leaks), tuple(doubts), refused)
 
 
 def _describe_columns(frame: pd.DataFrame, given: dict[str, str], columns: dict[str, str]) -> pd.DataFrame:
@@ -113,12 +105,12 @@ def _describe_columns(frame: pd.DataFrame, given: dict[str, str], columns: dict[
         role = roles.get(column, "")
         why = f"named with --{role}" if role and given.get(role) else "its name" if role else ""
         if not role and plain(str(column)) in LIKE_BASKETS:
-            why = "may be baskets: --basket takes their rows together"
+            why = "may be baskets: group their rows with --basket"
         elif not role and not columns["time"] and any(word in str(column).casefold() for word in ("time", "date")):
             why = "may be times: name it with --time"
-        holds = str(frame[column].dtype).replace("str", "text")
-        rows.append((str(column), holds, role or "not used", why))
-    return pd.DataFrame(rows, columns=["column", "holds", "taken as", "why"])
+        kind = str(frame[column].dtype).replace("str", "text")
+        rows.append((str(column), kind, role or "not used", why))
+    return pd.DataFrame(rows, columns=["column", "type", "used as", "why"])
 
 
 def _describe(path: Path, frame: pd.DataFrame, log: InteractionLog, time: str) -> pd.DataFrame:
@@ -126,20 +118,20 @@ def _describe(path: Path, frame: pd.DataFrame, log: InteractionLog, time: str) -
     lengths = np.bincount(log.users)
     titled = np.count_nonzero(log.titles != as_text(pd.Series(log.item_ids, dtype=object)).to_numpy(dtype=object))
     facts = {
-        "kind of file": f"{kind[1:]}{f', packed as {compression[1:]}' if compression else ''}",
+        "file type": f"{kind[1:]}{f', compressed as {compression[1:]}' if compression else ''}",
         "rows": f"{len(log):,}",
         "users": f"{len(log.user_ids):,}",
         "items": f"{len(log.item_ids):,}",
-        "interactions a user, median (fewest to most)": _spread(lengths),
+        "interactions per user, median (fewest to most)": _spread(lengths),
         "interactions that repeat an earlier item of the user": f"{_repeats(log):.1%}",
-        "times": "none, rows are taken in file order" if log.times is None else _range(log.times, log.unit),
+        "times": "none, rows stay in file order" if log.times is None else _range(log.times, log.unit),
         "read as": "" if log.times is None else _read_as(frame[time], log.unit),
         "items with a title": f"{titled:,}",
     }
     if log.baskets is not None:
         sizes = np.bincount(log.baskets)
         facts["baskets"] = f"{len(sizes):,}"
-        facts["rows a basket, median (fewest to most)"] = _spread(sizes)
+        facts["rows per basket, median (fewest to most)"] = _spread(sizes)
     return pd.DataFrame([(fact, value) for fact, value in facts.items() if value], columns=["fact", "value"])
 
 
@@ -158,28 +150,28 @@ def _range(times: np.ndarray, unit: str) -> str:
 
 def _read_as(values: pd.Series, unit: str) -> str:
     if not unit:
-        return "plain numbers, of which only the order counts"
+        return "plain numbers, used only for order"
     if pd.isna(pd.to_numeric(as_text(values.head(1)), errors="coerce").iloc[0]):
-        return "dates, in UTC where they name no zone"
-    return f"{unit} since 1970 (UTC), as their magnitude tells"
+        return "dates, in UTC unless they name a time zone"
+    return f"{unit} since 1970 (UTC), guessed from their magnitude"
 
 
 def leakage(log: InteractionLog, split: SplitBy) -> dict[str, int | float]:
-    """Return the sizes of a split of the users with at least 5 interactions, and shares of its test cases, by fact.
+    """Return the size and leakage of a split, by fact, for the users with at least 5 interactions.
 
-    In the next-basket split each item of a user's last basket is a test case of its own. A test item is older than the
-    newest training interaction if any kept user has a training interaction after it: the model has then been trained on
-    what came later.
+    Shares are of the validation or test cases. In the next-basket split each item of a user's last basket is a separate
+    test case. A test item is older than the newest training interaction if any kept user has a training interaction
+    after it: the model was then trained on the future.
 
     Raises:
-        DataError: the log cannot be split so.
+        DataError: the log cannot be split this way.
     """
     sequences = Sequences.from_log(log, split=split)
     rows = np.arange(len(log))
     if split == "next-basket":
         rows = rows[group_baskets(log.users, log.items, log.times, log.baskets, log.name)[0]]
     users = log.users[rows]
-    rows = rows[(np.bincount(users) >= ENOUGH)[users]]  # of the log, in the sequences' order
+    rows = rows[(np.bincount(users) >= ENOUGH)[users]]  # log rows in the sequences' order
     training = np.arange(len(sequences.items)) < np.repeat(sequences.held_out[0], np.diff(sequences.offsets))
     windows = sequences.windows("test")
     tests, validations = windows.first, sequences.windows("validation").first
@@ -190,7 +182,7 @@ def leakage(log: InteractionLog, split: SplitBy) -> dict[str, int | float]:
         "validation cases": len(validations),
         "test cases": len(tests),
         "test items among the 50 before them": counts.tested / counts.cases,
-        "test items that are never trained on": np.mean(sequences.training_counts()[sequences.items[tests]] == 0),
+        "test items that never occur in training": np.mean(sequences.training_counts()[sequences.items[tests]] == 0),
     }
     if log.times is not None:
         times = log.times[rows]
@@ -199,7 +191,7 @@ def leakage(log: InteractionLog, split: SplitBy) -> dict[str, int | float]:
         facts["test items older than the newest training interaction"] = np.mean(times[tests] < newest)
     if log.baskets is not None:
         baskets = log.baskets[rows]
-        facts["test items of whose basket other items are read"] = np.mean(baskets[tests] == baskets[windows.stop - 1])
+        facts["test items predicted from their own basket"] = np.mean(baskets[tests] == baskets[windows.stop - 1])
     return {fact: value if isinstance(value, int) else float(value) for fact, value in facts.items()}
 
 
@@ -215,7 +207,7 @@ def _doubts(frame: pd.DataFrame, log: InteractionLog, given: dict[str, str], col
     guessed = {role: column for role, column in columns.items() if column and not given.get(role, "order")}
     if guessed:
         named = ", ".join(f"{role} = {column!r}" for role, column in guessed.items())
-        yield f"Guessed from names: {named}; name others with --{', --'.join(guessed)}."
+        yield f"Guessed from column names: {named}. Name other columns with --{', --'.join(guessed)}."
     for role in guessed:
         others = [column for column in candidates(frame.columns, role)[1:] if column not in columns.values()]
         if others:
@@ -232,8 +224,8 @@ def _about_leaks(facts: dict[str, int | float]) -> Iterator[str]:
     share = facts.get("test items older than the newest training interaction", 0)
     if share:
         yield (
-            f"Leakage: in the leave-one-out split {share:.1%} of the test items are older than the newest training "
-            "interaction, so models know what other users did later. The temporal split has none of this."
+            f"Leakage: in the leave-one-out split, {share:.1%} of the test items are older than the newest training "
+            "interaction, so models know what other users did later. The temporal split avoids this."
         )
 
 
@@ -243,8 +235,8 @@ def _about_times(frame: pd.DataFrame, log: InteractionLog, time: str) -> Iterato
     first = log.times[np.flatnonzero(np.diff(log.users, prepend=-1))]
     if not log.unit and len(first) > 1 and (first == first[0]).all():
         yield (
-            f"The times of each user begin at {first[0]:,}, so they count the user's own rows: times of different "
-            "users cannot be compared, and the temporal split and what is said of leakage mean nothing."
+            f"Each user's times begin at {first[0]:,}, so they probably number the user's rows. Times of different "
+            "users cannot be compared, so the temporal split and the leakage figures mean nothing."
         )
     if not log.unit:
         return
@@ -252,23 +244,23 @@ def _about_times(frame: pd.DataFrame, log: InteractionLog, time: str) -> Iterato
     early = np.count_nonzero(seconds < pd.Timestamp("1971-01-01").timestamp())
     late = np.count_nonzero(seconds > pd.Timestamp.now().timestamp())
     if early:
-        yield f"{early:,} of {len(log):,} times lie in 1970 or before, as zeros and times in a wrong unit do."
+        yield f"{early:,} of {len(log):,} times are in 1970 or before; they may be zeros or in the wrong unit."
     if late:
         last = show_time(log.times.max().item(), log.unit)
-        yield f"{late:,} of {len(log):,} times lie in the future, the last one at {last}."
+        yield f"{late:,} of {len(log):,} times are in the future; the latest is {last}."
     if isinstance(frame[time].dtype, pd.StringDtype):
         zoned = frame[time].str.contains(ZONED)
         if zoned.any() and not zoned.all():
-            yield f"{np.count_nonzero(~zoned):,} times name no zone, unlike the others, and are taken as UTC."
+            yield f"{np.count_nonzero(~zoned):,} times have no time zone, unlike the others, and are read as UTC."
 
 
 def _about_rows(frame: pd.DataFrame) -> Iterator[str]:
     try:
         twice = np.count_nonzero(frame.duplicated())
-    except TypeError:  # lists, in a column that is not used
+    except TypeError:  # lists in an unused column
         return
     if twice:
-        yield f"{twice:,} of {len(frame):,} rows equal an earlier one in every column; they are kept as repeats."
+        yield f"{twice:,} of {len(frame):,} rows are exact copies of an earlier row; they are kept as repeats."
 
 
 def _about_ids(kind: str, ids: pd.Series) -> Iterator[str]:
@@ -277,13 +269,13 @@ def _about_ids(kind: str, ids: pd.Series) -> Iterator[str]:
     text = as_text(ids)
     odd = np.count_nonzero([not one.isprintable() for one in text])
     if odd:
-        yield f"{odd:,} {kind} ids hold characters that cannot be seen, such as line ends or escapes."
-    alike = text.map(lambda one: " ".join(unicodedata.normalize("NFKC", one).casefold().split()))
-    first = text.groupby(alike).transform("first")
+        yield f"{odd:,} {kind} ids contain invisible characters, such as line ends or escapes."
+    normalised = text.map(lambda one: " ".join(unicodedata.normalize("NFKC", one).casefold().split()))
+    first = text.groupby(normalised).transform("first")
     if (differ := first != text).any():
         yield (
-            f"{np.count_nonzero(differ):,} {kind} ids differ from another one by case, spaces or the like alone, such "
-            f"as {text[differ].iloc[0]!r} and {first[differ].iloc[0]!r}; they are taken as different."
+            f"{np.count_nonzero(differ):,} {kind} ids differ from another only by case, spaces or the like, such as "
+            f"{text[differ].iloc[0]!r} and {first[differ].iloc[0]!r}; they count as different."
         )
 
 
@@ -292,18 +284,18 @@ def _about_users(log: InteractionLog) -> Iterator[str]:
     short = lengths < ENOUGH
     if short.any():
         yield (
-            f"{np.count_nonzero(short):,} of {len(lengths):,} users have fewer than {ENOUGH} interactions and will be "
-            f"left out, with {lengths[short].sum() / len(log):.1%} of the rows."
+            f"{np.count_nonzero(short):,} of {len(lengths):,} users have fewer than {ENOUGH} interactions and are left "
+            f"out, with {lengths[short].sum() / len(log):.1%} of the rows."
         )
     median = np.median(lengths)
     if lengths.max() > max(MANY, TIMES_THE_MEDIAN * median):
         yield (
             f"The user {str(log.user_ids[lengths.argmax()])!r} has {lengths.max():,} interactions, "
-            f"{lengths.max() / median:,.0f} times the median: a program, or an account that many share?"
+            f"{lengths.max() / median:,.0f} times the median. It may be a program or a shared account."
         )
     ends = np.cumsum(lengths)
     items = [
         log.items[end - length : end].tobytes() for end, length in zip(ends, lengths, strict=True) if length >= ENOUGH
     ]
     if same := len(items) - len(set(items)):
-        yield f"{same:,} of {len(items):,} users have the very sequence of items that another user has."
+        yield f"{same:,} of {len(items):,} users have exactly the same sequence of items as another user."

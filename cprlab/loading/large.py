@@ -1,4 +1,4 @@
-"""prepare: a log that may be larger than memory becomes a folder of sequences."""
+"""prepare: turn a log that may be larger than memory into a folder of sequences."""
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -16,8 +16,10 @@ from tqdm import tqdm
 from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.data_sets import SHORTEST, find
 from cprlab.catalogue.local import About, located, note_filter, read_about
+from cprlab.data.columns import Columns
 from cprlab.data.log import check_ids, find_columns, first_titles, name_items, refuse_no_rows
 from cprlab.data.prepared import load_prepared, open_npy, refuse_all_but_prepared, save_prepared
+from cprlab.data.protocol import Protocol
 from cprlab.data.readers import CHUNK, first_line, item_titles, read_chunks, read_head
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import (
@@ -29,7 +31,7 @@ from cprlab.data.splits import (
     note_temporal,
     refuse_no_times,
 )
-from cprlab.data.ties import Order, TieCounts, Ties, keys, parse_ties, ranked
+from cprlab.data.ties import Order, TieCounts, Ties, keys, ranked
 from cprlab.data.times import (
     UNITS,
     count_units,
@@ -44,9 +46,9 @@ from cprlab.errors import DataError, visible
 from cprlab.files import scratch
 from cprlab.loading.load import check_file, load_log
 
-# `log` holds place (of the row in the file), user_id, item_id, moment (its time), rank (in a tie) and maybe basket.
-# `placed` holds these rows with `start`, the place of the first row of their basket, and the basket's moment. Codes go
-# by first appearance.
+# `log` has place (row number in the file), user_id, item_id, moment (time), rank (order within a tie) and maybe basket.
+# `placed` adds `start`, the place of the first row of the basket, and takes the basket's moment. Codes are numbered by
+# first appearance.
 NAMES = {"user": "user_id", "item": "item_id", "basket": "basket"}
 ALONE = "CREATE VIEW placed AS SELECT *, 0::BIGINT AS start FROM log"
 BASKETS = """
@@ -89,81 +91,72 @@ BEFORE = """
 def prepare(
     path: str | Path,
     folder: str | Path,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
-    basket: str = "",
     ties: Ties = "auto",
     max_len: int = 50,
     min_interactions: int = 5,
     split: SplitBy = "leave-one-out",
     memory: str = "2GB",
 ) -> Sequences:
-    """Read a log in chunks, sort it on disk and keep the sequences in a folder, for logs that do not fit in memory.
+    """Read a log in chunks, sort it on disk and write the sequences to a folder; for logs larger than memory.
 
-    The result equals `Sequences.from_log(load_log(path))`. Memory holds a chunk of rows, the ids of users and items,
-    and what DuckDB may take; beside the folder there must be room for about 30 bytes a row while this runs, and for
-    more where ids are long.
+    The result equals `Sequences.from_log(load_log(path))`. Memory use is one chunk of rows, the ids of users and items,
+    and DuckDB's limit. While it runs, it needs about 30 bytes per row of disk space next to the folder, and more for
+    long ids.
 
     Args:
-        path: a parquet, csv, tsv or RecBole `.inter` file, packed text too; or an imported data set's name.
-        folder: where the sequences go; an earlier log prepared there is replaced.
-        user: column of the users; guessed from its name when empty. Likewise `item`, `time` and `title`.
-        item: column of the items.
-        time: column of the times; a log without one is taken in file order.
-        title: column of the items' titles.
-        basket: column of baskets, if rows are to be taken together.
-        ties: as for `InteractionLog.from_frame`.
-        max_len: how many items a model reads at the most.
+        path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
+        folder: output folder; an earlier prepared log there is replaced.
+        columns: which column holds what.
+        ties: order of ties, as for `InteractionLog.from_frame`.
+        max_len: maximum number of items that a model reads.
         min_interactions: users with fewer are left out.
-        split: as for `Sequences.from_log`; for the next-basket one the log is read in memory.
-        memory: what DuckDB may take, such as "2GB" or "500MB"; it goes on on disk.
+        split: as for `Sequences.from_log`; for the next-basket split the log is read into memory.
+        memory: memory limit of DuckDB, such as "2GB" or "500MB"; beyond it, sorting continues on disk.
 
     Raises:
-        DataError: the file or a value in it is not what it should be, or the folder cannot be written.
+        DataError: the file or a value in it is invalid, or the folder cannot be written.
     """
     folder = Path(folder)
     if str(path) in BUILTIN:
-        raise DataError(f"{path} is built in and fits in memory: it needs no preparing; give its name as it is.")
+        raise DataError(f"{path} is built in and fits in memory; use its name directly, without preparing it.")
     path = Path(located(path))
     check_file(path)
     about = read_about(path)
     name = path.name if about is None else about.name
     check_protocol(max_len, min_interactions)
-    parse_ties(ties)
+    Protocol(ties=ties, split=split)  # refuses a way or a split that is none
     refuse_all_but_prepared(folder)
-    if split == "next-basket":  # where baskets begin is worked out in memory
-        log = load_log(path, user=user, item=item, time=time, title=title, basket=basket, ties=ties)
+    if split == "next-basket":  # baskets are grouped in memory
+        log = load_log(path, columns, ties=ties)
         sequences = Sequences.from_log(log, max_len=max_len, min_interactions=min_interactions, split=split)
         save_prepared(sequences, folder)
         return load_prepared(folder)
     names = read_head(path).columns
-    given = {"user": user, "item": item, "time": time, "title": title, "basket": basket}
-    columns = find_columns(names, path.name, given)
-    titles = None if title else item_titles(path)
+    found = find_columns(names, path.name, columns)
+    titles = None if columns.title else item_titles(path)
     if titles is not None:
-        columns["title"] = None
+        found["title"] = None
     with scratch(folder) as work:
         with _database(work, memory, path.name) as db:
-            rows = _fill(db, path, columns)
+            rows = _fill(db, path, found)
             refuse_no_rows(rows.n, path.name)
             notes: tuple[str, ...] = ()
-            columns = rows.columns
-            if split == "temporal" and columns["time"] is None:
+            found = rows.columns
+            if split == "temporal" and found["time"] is None:
                 refuse_no_times(path.name)
             if about is not None:
                 rows.n, left_out = _filter(db, rows.n, about)
                 notes += about.notes + left_out
-            if basket:
+            if columns.basket:
                 db.execute(BASKETS)
                 ((baskets,),) = db.execute("SELECT count(*) FROM baskets").fetchall()
-                notes += note_baskets(basket, baskets)
-            db.execute(TOGETHER if basket else ALONE)
-            if columns["order"] is not None:
-                notes += note_order(columns["order"], columns["order"] == columns["time"])
-            notes += note_file_order(names) if columns["time"] is None else note_units(rows.units)
+                notes += note_baskets(columns.basket, baskets)
+            db.execute(TOGETHER if columns.basket else ALONE)
+            if found["order"] is not None:
+                notes += note_order(found["order"], found["order"] == found["time"])
+            notes += note_file_order(names) if found["time"] is None else note_units(rows.units)
             db.execute(USERS)
             db.execute(ITEMS)
             lengths = _table(db, "SELECT n FROM users ORDER BY first")["n"].to_numpy()
@@ -171,7 +164,7 @@ def prepare(
             kept_ids = f"SELECT user_id FROM users WHERE n >= {min_interactions} ORDER BY first"
             user_ids = np.asarray(rows.ids["user"].own(_table(db, kept_ids)["user_id"]))
             item_ids = rows.ids["item"].own(_table(db, "SELECT item_id FROM items ORDER BY code")["item_id"])
-            if columns["title"] is not None:
+            if found["title"] is not None:
                 titles = _table(db, TITLES)
                 titles = titles["title"].set_axis(rows.ids["item"].own(titles["item_id"]))
             named = name_items(item_ids, titles)
@@ -186,8 +179,8 @@ def prepare(
             before = None
             if split == "temporal":
                 query = db.execute
-                found = [query(POINT, [min_interactions, place]).fetchall() for place in held_out_places(n_kept)]
-                points = [point for ((point,),) in found]
+                answers = [query(POINT, [min_interactions, place]).fetchall() for place in held_out_places(n_kept)]
+                points = [point for ((point,),) in answers]
                 before = np.stack(list(query(BEFORE, [*points, min_interactions]).fetchnumpy().values()))
                 cases = check_cases(lengths[kept], before, path.name)
                 notes += note_temporal(points, unit_of(rows.units), cases, before.shape[1])
@@ -208,24 +201,26 @@ def prepare(
 
 @contextmanager
 def _database(work: Path, memory: str, log: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a new database in the folder `work`; what it lacks is said in a sentence about `log`."""
+    """Open a new database in the folder `work`; a lack of memory or disk becomes a DataError that names `log`."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
         "temp_directory": str(work / "sorting"),
-        "preserve_insertion_order": False,  # rows know their place
+        "preserve_insertion_order": False,  # rows store their place
     }
-    if memory.strip().startswith("-"):  # DuckDB would take it for no limit
-        raise DataError(f"The memory cannot be {memory!r}, which is below 0; write it as 2GB or 500MB.")
+    if memory.strip().startswith("-"):  # DuckDB takes negative values as no limit
+        raise DataError(f"The memory limit {memory!r} is below 0; write it like 2GB or 500MB.")
     try:
         with duckdb.connect(work / "log.duckdb", config=config) as db:
             db.execute("SET enable_progress_bar = false")  # it would write to standard output
             db.create_function("scattered", _scattered, ["BIGINT"], "UBIGINT", type=PythonUDFType.ARROW)
             yield db
     except duckdb.ParserException as error:
-        raise DataError(f"The memory cannot be {memory!r}: {_first_line(error)}; write it as 2GB or 500MB.") from error
+        raise DataError(
+            f"The memory limit {memory!r} is invalid ({_first_line(error)}); write it like 2GB or 500MB."
+        ) from error
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
         raise DataError(
-            f"{log} cannot be sorted with {memory} of memory and the room that is left on disk: {_first_line(error)}"
+            f"{log} cannot be sorted with {memory} of memory and the free disk space: {_first_line(error)}"
         ) from error
 
 
@@ -238,14 +233,14 @@ def _first_line(error: Exception) -> str:
 
 
 class _Ids:
-    """Ids on their way through DuckDB; those of a kind that it has no like of are numbered, and kept in memory."""
+    """Converts ids for DuckDB; ids of types that DuckDB lacks are replaced by numbers and kept in memory."""
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
         self._numbered: pd.Index | None = None
 
     def put(self, values: pd.Series) -> pd.Series:
-        """Return the ids as DuckDB takes them."""
+        """Return ids as DuckDB stores them."""
         plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "biufM" and values.dtype != np.float16
         if plain or isinstance(values.dtype, pd.StringDtype):
             return values
@@ -257,13 +252,13 @@ class _Ids:
         return pd.Series(numbers[codes], index=values.index)
 
     def own(self, kept: pd.Series) -> pd.Index:
-        """Return the log's own ids for what came back."""
+        """Return the log's own ids for values from DuckDB."""
         return pd.Index(kept) if self._numbered is None else self._numbered.take(kept)
 
 
 @dataclass
 class _Rows:
-    """What was read: how many rows, how many of the times look like each unit, the ids by role, and which columns."""
+    """What was read: number of rows, how many times look like each unit, and ids and columns by role."""
 
     n: int
     units: np.ndarray
@@ -290,7 +285,7 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
             for column in keys.values():
                 check_ids(chunk[column], path.name, line)
             places = np.arange(rows.n, rows.n + len(chunk))
-            times = places  # the order of the file
+            times = places  # file order
             ranks = np.zeros(len(chunk)) if order is None else ranked(chunk[order])
             if ranks is None:
                 return again(columns | {"order": None, "time": None if time == order else time}, as_numbers=as_numbers)
@@ -299,7 +294,7 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
                 rows.units += count_units(times, kind)
                 times = times.astype(float) if kind == "number" else times
                 kinds.add(kind)
-            if len(kinds) > 1:  # only the whole column tells what it is: numbers, of which some chunks look otherwise
+            if len(kinds) > 1:  # chunks of one column look different: read all of it as numbers
                 return again(columns, as_numbers=True)
             ids = {role: rows.ids[role].put(chunk[column]) for role, column in keys.items()}
             named = {NAMES[role]: values for role, values in ids.items()}
@@ -313,7 +308,7 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
 
 
 def _filter(db: duckdb.DuckDBPyConnection, n_rows: int, about: About) -> tuple[int, tuple[str, ...]]:
-    """Leave out the rows that `local.filtered` leaves out; return how many are left, and the note on it."""
+    """Remove the rows that `local.filtered` removes; return how many are left, and a note."""
     fewest = find(about.name).min_interactions
     if fewest == 1:
         return n_rows, ()
@@ -329,7 +324,7 @@ def _filter(db: duckdb.DuckDBPyConnection, n_rows: int, about: About) -> tuple[i
 
 
 def _append(db: duckdb.DuckDBPyConnection, table: str, columns: dict[str, np.ndarray | pd.Series | pd.Index]) -> None:
-    """Append rows to a table, which the first ones make and give its types."""
+    """Append rows to a table; the first rows create it and set its types."""
     db.register("rows", pa.table({name: pa.array(values) for name, values in columns.items()}))
     db.execute(f"CREATE TABLE IF NOT EXISTS {table} AS FROM rows LIMIT 0")
     db.execute(f"INSERT INTO {table} FROM rows")
@@ -344,7 +339,7 @@ def _sort(
     order: Order,
     counts: TieCounts | None = None,
 ) -> None:
-    """Write the kept users' items, `n_items` codes in order, to an npy file; count the ties of all rows."""
+    """Write the kept users' `n_items` item codes, in order, to an npy file, and count the ties of all rows."""
     query = SORTED.format(key=KEYS[order])
     with (
         tqdm(total=n_items, desc="sorting", unit=" rows", unit_scale=True, mininterval=1.0) as bar,
@@ -360,5 +355,5 @@ def _sort(
 
 
 def _table(db: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
-    """Return a query's result with the types that reading a file would give."""
+    """Return a query's result with the same types as a table read from a file."""
     return db.sql(query).to_arrow_table().to_pandas()

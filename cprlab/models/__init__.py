@@ -1,4 +1,4 @@
-"""Recommenders: an encoder that reads a history, and a head that turns its states into a distribution over items."""
+"""Recommenders: an encoder reads a history, and a head turns its states into a distribution over items."""
 
 from cprlab.models.ablation import ablated
 from cprlab.models.encoders import EncoderConfig, GRU4RecConfig, MFConfig, SASRecConfig

@@ -1,4 +1,4 @@
-"""ablated: a trained recommender with some partitions of its head switched off or changed, and nothing trained anew."""
+"""ablated: a trained recommender with partitions of its head switched off or changed, without training it again."""
 
 import copy
 from collections.abc import Sequence
@@ -14,24 +14,24 @@ from cprlab.models.partitions import Partition, Reranker
 from cprlab.models.parts import SoftmaxConfig
 from cprlab.models.recommender import Recommender
 
-# Options that say which weights there are, or how they score.
+# Options that decide which weights exist, or how they score.
 FIXED = ("kind", "facets", "mixture", "projection_bias", "tied", "similarity")
 
 
 def ablated(recommender: Recommender, head: HeadConfig) -> Recommender:
-    """Return the same model with another head, made of the weights that the trained head has.
+    """Return the same model with another head, made from the weights of the trained head.
 
-    Parts may be taken away, (post) too or added, and a reranker's k, a merge or the pointer's norm may be another.
-    Rerankers pair in order of size; of fewer than were trained, those with the same k keep their weights,
-    and the others pair in order. Without Mi the maps read [h ; 0] in the place of [h ; GELU(…)]. RepeatNet may only
-    gain or lose (post).
+    Parts may be removed, (post) may be removed or added, and a reranker's k, a merge or the pointer's norm may change.
+    Rerankers are matched in order of size; if fewer are asked for than were trained, those with the same k keep their
+    weights and the others are matched in order. Without Mi, the maps read [h ; 0] instead of [h ; GELU(…)]. RepeatNet
+    may only gain or lose (post).
 
     Args:
         recommender: the model. Its embeddings, encoder and linear maps are shared, not copied.
-        head: what the head shall be; it prints by this name.
+        head: the new head.
 
     Raises:
-        ConfigError: the trained head has no weights for what is asked, or a k is above the number of items.
+        ConfigError: the trained head lacks the weights, or a k is above the number of items.
     """
     head.check_items(recommender.n_items)
     other = copy.copy(recommender)
@@ -45,15 +45,15 @@ def _head(trained: Head, config: HeadConfig) -> Head:
     for option in (*FIXED, *shared):
         if getattr(config, option, None) != getattr(own, option, None):
             raise ConfigError(
-                f"{config} cannot be made of the trained head {own}: {option} says which weights there are; "
+                f"{config} cannot be made from the trained head {own}: {option} decides which weights exist; "
                 f"keep {option}={getattr(own, option)}."
             )
-    if not (isinstance(trained, PartitionedSoftmax) and isinstance(config, SoftmaxConfig)):  # alike but for (post)
+    if not (isinstance(trained, PartitionedSoftmax) and isinstance(config, SoftmaxConfig)):  # only (post) may differ
         head = copy.copy(trained)
         head.config = config
         return head
     own = trained.config
-    with torch.device("meta"):  # its weights are never looked at
+    with torch.device("meta"):  # its weights are never used
         head = PartitionedSoftmax(config, trained.width, trained.depth)
     pairs = _pairs(config.rerank, own.rerank)
     sources = {name: name for name in (*head.maps, *head.learned)}
@@ -66,8 +66,8 @@ def _head(trained: Head, config: HeadConfig) -> Head:
     if missing:
         there = [name for name in weights if name not in ("L", "mixture")] + ["Mi"] * own.inputs
         raise ConfigError(
-            f"{config} needs {', '.join(missing)}, for which the trained head {own} has no weights; possible are "
-            f"{', '.join(there)} or fewer of these, with another k or merge, and (post) or not."
+            f"{config} needs {', '.join(missing)}, for which the trained head {own} has no weights. Possible are "
+            f"{', '.join(there)} or fewer of these, with another k or merge, with or without (post)."
         )
     narrow = own.inputs and not config.inputs
     for name in head.learned:
@@ -87,7 +87,7 @@ def _head(trained: Head, config: HeadConfig) -> Head:
 
 
 def _pairs(asked: tuple[int, ...], trained: tuple[int, ...]) -> dict[int, int]:
-    """Return which trained k has the weights for each k asked for; none where more are asked for than there are."""
+    """Return the trained k whose weights each requested k gets; empty if more are requested than were trained."""
     if len(asked) > len(trained):
         return {}
     kept = set(asked) & set(trained) if len(asked) < len(trained) else set()
@@ -100,7 +100,7 @@ def _rerankers(partitions: Sequence[Partition]) -> list[Reranker]:
 
 
 def _order(head: Head, trained: Head, pairs: dict[int, int]) -> None:
-    """Apply rerankers in the trained head's own order, where that is not the largest first (as in RecBole)."""
+    """Apply rerankers in the trained head's own order, if that is not the largest first (as in RecBole)."""
     for index, (new, old) in enumerate(zip(head.components, trained.components, strict=True)):
         sizes = [reranker.k for reranker in _rerankers(old.partitions)]
         if sizes != sorted(sizes, reverse=True):
@@ -110,7 +110,7 @@ def _order(head: Head, trained: Head, pairs: dict[int, int]) -> None:
 
 
 def _first_columns(layer: nn.Linear, d: int) -> nn.Linear:
-    """Return a linear map that reads the first d numbers alone, in the memory of the same weights."""
+    """Return a linear map that reads only the first d inputs and shares the memory of the weights."""
     with torch.device("meta"):
         narrow = nn.Linear(d, layer.out_features, bias=False)
     narrow.weight = nn.Parameter(layer.weight.detach()[:, :d], requires_grad=layer.weight.requires_grad)

@@ -1,4 +1,4 @@
-"""Counting rivals: what is known of the next item without anything that is trained, as heads without hidden states."""
+"""Counting heads: baselines that predict the next item from counts, without training and without hidden states."""
 
 import math
 from collections.abc import Iterator
@@ -18,25 +18,25 @@ MIXTURES = {"Markov": ("Markov", "popularity", "uniform"), "Counts": ("frequency
 
 
 class Counting(Head):
-    """A head that counts, in the items read and in the training part of the log; `training.fit_counting` fills it.
+    """A head that counts in the items read and in the training part of the log; fitted by `training.fit_counting`.
 
     Markov and Counts are mixtures with weights λ, p = Σ_k λ_k p_k, of
 
     - frequency: p(x) ∝ Σ over {j : x_j = x} of δ_f^age_j, the decayed frequency in the history;
-    - Markov: p(x) ∝ Σ_j δ_m^age_j M(x_j, x), where M(i, ·) is what came after item i in training, normalised; items
-      that nothing came after do not count, and where that holds of all, it is the popularity;
+    - Markov: p(x) ∝ Σ_j δ_m^age_j M(x_j, x), where M(i, ·) is the normalised distribution of what followed item i in
+      training; items that nothing followed do not count, and if there are no others, it is the popularity;
     - popularity: p(x) ∝ how often x occurs in training;
     - uniform: p(x) = 1 / n.
 
-    The latest item read has the age 0, the one before it 1. The others give scores that order the items, no
-    probabilities: Popular by popularity; Recent by the item's last place in the history; Frequent by its count there,
-    ties by the last place. Items outside the history follow by popularity.
+    The latest item read has age 0, the one before it age 1. The other heads only rank: Popular by popularity; Recent by
+    the item's last position in the history; Frequent by its count in the history, ties by last position. Items outside
+    the history follow by popularity.
 
     Attributes:
         popularity: (n,) float64, how often each item occurs in training.
-        starts: (n + 1,) int64, where each item's row of M begins in `columns` and `values`.
-        columns: (nnz,) int64, items, rising within a row.
-        values: (nnz,) float64, M's entries that are not 0.
+        starts: (n + 1,) int64, start of each item's row of M in `columns` and `values`.
+        columns: (nnz,) int64, items, increasing within a row.
+        values: (nnz,) float64, nonzero entries of M.
         weights: (K,) float64, λ.
         decays: (2,) float64, δ_f and δ_m, above 0 and at most 1.
     """
@@ -62,12 +62,12 @@ class Counting(Head):
 
     @property
     def plain(self) -> bool:
-        """No hidden state scores anything."""
+        """False: no hidden state scores items."""
         return False
 
     @property
     def n_items(self) -> int:
-        """How many items there are, n."""
+        """Number of items, n."""
         return len(self.popularity)
 
     @property
@@ -83,11 +83,11 @@ class Counting(Head):
         self.starts = torch.from_numpy(matrix.indptr.astype(np.int64))
 
     def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
-        """ "mixture" (B, T, K), log λ, of a mixture; nothing of an ordering. See `Head.facets`."""
+        """Return "mixture" (B, T, K), log λ, or nothing for a head that only ranks; see `Head.facets`."""
         return {"mixture": self.weights.log().expand(*at.shape, -1)} if self.config.probabilities else {}
 
     def log_probs(self, facets: Facets, outputs: Outputs, context: Context) -> torch.Tensor:
-        """See `Head.log_probs`; an ordering's scores are no logarithms of anything."""
+        """See `Head.log_probs`; scores of a head that only ranks are not log-probabilities."""
         if self.config.probabilities:
             return super().log_probs(facets, outputs, context)
         return self.logits(facets, outputs, context)
@@ -101,7 +101,7 @@ class Counting(Head):
         yield name, None, F.pad(values.log() if self.config.probabilities else values, (0, 1), value=-math.inf)
 
     def component(self, name: str, context: Context) -> torch.Tensor:
-        """Return p_k, or an ordering's scores, (B, T, n)."""
+        """Return p_k, or the scores of a head that only ranks, (B, T, n)."""
         popular = self.popularity
         match name:
             case "Popular":
@@ -131,7 +131,7 @@ class Counting(Head):
         return F.pad(others, (0, 1)).scatter(2, owned, scores)[..., :-1]
 
     def _last(self, context: Context) -> torch.Tensor:
-        """Return the age (B, T, L) at which each position's item was seen last."""
+        """Return the age (B, T, L) of the last occurrence of each position's item."""
         ages = _ages(context).masked_fill(~context.visible, context.items.shape[1])
         return torch.where(context.same[:, None], ages[:, :, None, :], context.items.shape[1]).amin(3)
 
@@ -155,14 +155,14 @@ class Counting(Head):
         return torch.where(total > 0, dense.view(*context.at.shape, -1), self.popularity / self.popularity.sum())
 
     def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
-        """Take M at the size that it was saved in, and refuse one that is none."""
+        """Load M with the size that it was saved with, and refuse invalid counts."""
         for name in ("columns", "values"):
             if (saved := state_dict.get(prefix + name)) is not None:
                 self.register_buffer(name, getattr(self, name).new_empty(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
         errors: list[str] = args[-1]
         if not errors and not self._whole():
-            errors.append("the counts are not those of a log")
+            errors.append("the counts are not valid counts of a log")
 
     def _whole(self) -> bool:
         n, starts, columns = self.n_items, self.starts, self.columns
@@ -173,7 +173,7 @@ class Counting(Head):
 
 
 class Unread(nn.Module):
-    """In the place of an encoder where a head reads no states."""
+    """Placeholder for the encoder of a head that reads no states."""
 
     def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None = None) -> torch.Tensor:
         """Return (B, L, 1, 0) for the embedded items (B, L, 0)."""
@@ -181,16 +181,16 @@ class Unread(nn.Module):
 
 
 def empty_items(n_items: int) -> nn.Embedding:
-    """Return item embeddings of width 0, which is what a head reads that counts."""
+    """Return item embeddings of width 0, for a counting head."""
     return nn.Embedding(n_items + 1, 0, padding_idx=n_items, _weight=torch.zeros(n_items + 1, 0))
 
 
 def _ages(context: Context) -> torch.Tensor:
-    """Return how many items ago each position is, (B, T, L); 0 for the latest, no less behind it."""
+    """Return how many items ago each position is, (B, T, L); 0 for the latest and for later positions."""
     places = torch.arange(context.items.shape[1], device=context.items.device)
     return (context.at[:, :, None] - places).clamp(min=0)
 
 
 def _decayed(decay: torch.Tensor, context: Context) -> torch.Tensor:
-    """Return decay^age (B, T, L), 0 where nothing is visible."""
+    """Return decay^age (B, T, L), 0 for positions that are not visible."""
     return decay ** _ages(context).to(decay.dtype) * context.visible

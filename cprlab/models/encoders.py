@@ -1,4 +1,4 @@
-"""Encoders: embedded items in, the states of every layer at every position out."""
+"""Encoders: map embedded items to the states of every layer at every position."""
 
 import math
 from collections.abc import Callable
@@ -16,11 +16,11 @@ class GRU4RecConfig(Config):
     """Sizes of a `GRU4Rec`.
 
     Attributes:
-        d: size of item embeddings and of the states that it gives.
+        d: size of item embeddings and of output states.
         hidden: size of the recurrent state.
-        layers: how many recurrent layers.
-        dropout: share of the embedded inputs that is dropped in training.
-        recurrent_bias: the recurrent layers have biases, as in RepeatNet.
+        layers: number of recurrent layers.
+        dropout: dropout rate of the embedded inputs.
+        recurrent_bias: whether the recurrent layers have biases, as in RepeatNet.
     """
 
     name: Literal["GRU4Rec"] = "GRU4Rec"
@@ -36,15 +36,15 @@ class SASRecConfig(Config):
 
     Attributes:
         d: size of item embeddings and of all states.
-        layers: how many transformer layers.
-        heads: attention heads; they share d.
+        layers: number of transformer layers.
+        heads: number of attention heads, a divisor of d.
         inner: width of the feed-forward networks.
-        dropout: share of the embedded inputs and of each sublayer's output that is dropped in training.
-        attention_dropout: share of the attention weights that is dropped in training.
-        activation: of the feed-forward networks.
-        norm_first: the layers normalise what they read, and their states are normalised (pre-norm); otherwise the
-            embedded inputs are normalised, and after each sublayer its sum with its input (post-norm), as RecBole does.
-        norm_eps: added to variances in LayerNorm.
+        dropout: dropout rate of the embedded inputs and of each sublayer's output.
+        attention_dropout: dropout rate of the attention weights.
+        activation: activation of the feed-forward networks.
+        norm_first: True (pre-norm) normalises the input of each sublayer, and the layers' states. False (post-norm, as
+            in RecBole) normalises the embedded inputs, and the sum of each sublayer's output and input.
+        norm_eps: constant added to variances in LayerNorm.
     """
 
     name: Literal["SASRec"] = "SASRec"
@@ -69,9 +69,9 @@ class MFConfig(Config):
     """Sizes of an `MF`.
 
     Attributes:
-        d: size of the users' and the items' vectors.
-        layers: one, always: a user's vector.
-        dropout: share of a user's vector that is dropped in training.
+        d: size of user and item vectors.
+        layers: always 1, the user's vector.
+        dropout: dropout rate of the user's vector.
     """
 
     name: Literal["MF"] = "MF"
@@ -86,9 +86,9 @@ CONFIGS = {config.model_fields["name"].default: config for config in (GRU4RecCon
 
 # Every encoder is called with
 #   embedded  (B, L, d) embedded items,
-#   valid     (B, L) bool, the positions that hold an item,
+#   valid     (B, L) bool, False for padding,
 #   users     (B,) int64 codes, or None,
-# and returns states (B, L, layers, d), the top layer last; none depends on what stands behind its position.
+# and returns states (B, L, layers, d), the top layer last. No state depends on later positions.
 
 
 class GRU4Rec(nn.Module):
@@ -118,8 +118,8 @@ class GRU4Rec(nn.Module):
 class SASRec(nn.Module):
     """Item and position embeddings, dropout, causal transformer layers, LayerNorm (Kang & McAuley, ICDM 2018).
 
-    In the pre-norm form the item embeddings are multiplied by √d (Vaswani et al., NeurIPS 2017), as in the paper's own
-    code, and the LayerNorm is of each layer's states; in the post-norm form it is of the embedded inputs.
+    With pre-norm, item embeddings are multiplied by √d (Vaswani et al., NeurIPS 2017), as in the paper's own code, and
+    the LayerNorm is applied to each layer's states. With post-norm, it is applied to the embedded inputs.
     """
 
     def __init__(self, config: SASRecConfig, max_len: int) -> None:
@@ -148,7 +148,7 @@ class SASRec(nn.Module):
         ]
         for layer in layers:
             layer.self_attn.dropout = config.attention_dropout
-            layer.dropout.p = 0.0  # the sublayers' outputs are dropped out, not what is inside them
+            layer.dropout.p = 0.0  # dropout on the sublayers' outputs only, not inside them
         self.layers = nn.ModuleList(layers)
         for name, weight in self.named_parameters():
             if "norm" not in name:
@@ -158,13 +158,13 @@ class SASRec(nn.Module):
         """Return states (B, L, layers, d); see above.
 
         Raises:
-            ConfigError: there are fewer positions than the input holds.
+            ConfigError: the input is longer than the number of positions.
         """
         length = embedded.shape[1]
         if length > len(self.positions.weight):
             raise ConfigError(
                 f"SASRec has {len(self.positions.weight)} positions and cannot read {length} items; "
-                "set the recommender's max_len to the longest history that is read."
+                "set the recommender's max_len to the length of the longest history."
             )
         x = self.scale * embedded + self.positions.weight[:length]
         x = self.dropout(x if self.norm_first else self.norm(x))
@@ -177,7 +177,7 @@ class SASRec(nn.Module):
 
 
 class MF(nn.Module):
-    """Matrix factorisation: the hidden state is the user's vector, whatever was read (Koren et al., Computer 2009)."""
+    """Matrix factorisation: the hidden state is the user's vector for any history (Koren et al., Computer 2009)."""
 
     def __init__(self, config: MFConfig, n_users: int) -> None:
         super().__init__()
@@ -186,13 +186,13 @@ class MF(nn.Module):
         nn.init.xavier_normal_(self.users.weight)
 
     def forward(self, embedded: torch.Tensor, valid: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
-        """Return states (B, L, 1, d), each row alike; see above.
+        """Return states (B, L, 1, d), the same at all positions; see above.
 
         Raises:
-            ConfigError: nobody said whose histories these are.
+            ConfigError: `users` is missing.
         """
         if users is None:
-            raise ConfigError("Matrix factorisation predicts for the users that it was trained on; say which: users=…")
+            raise ConfigError("Matrix factorisation predicts for the users that it was trained on; name them: users=…")
         return self.dropout(self.users(users))[:, None, None].expand(-1, embedded.shape[1], -1, -1)
 
 
@@ -200,7 +200,7 @@ def build_encoder(config: EncoderConfig, n_users: int, max_len: int) -> nn.Modul
     """Return a new, untrained encoder that reads at most `max_len` items.
 
     Raises:
-        ConfigError: it learns a vector for each user, and nobody said how many there are.
+        ConfigError: the encoder learns a vector for each user, and `n_users` is 0.
     """
     match config:
         case GRU4RecConfig():
@@ -209,5 +209,5 @@ def build_encoder(config: EncoderConfig, n_users: int, max_len: int) -> nn.Modul
             return SASRec(config, max_len)
         case MFConfig():
             if not n_users:
-                raise ConfigError("Matrix factorisation learns a vector for each user; say how many: n_users=…")
+                raise ConfigError("Matrix factorisation learns a vector for each user; give their number: n_users=…")
             return MF(config, n_users)

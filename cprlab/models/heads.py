@@ -1,6 +1,6 @@
-"""Heads: encoder states become facets, facets become log-probabilities over items.
+"""Heads: turn encoder states into facets, and facets into log-probabilities over items.
 
-The two steps are apart on purpose. `facets` holds all weights; `log_probs` has none, so that training can score in
+The two steps are separate on purpose. `facets` has all weights and `log_probs` has none, so training can score in
 chunks, and an explorer can move a facet and score again.
 """
 
@@ -27,7 +27,7 @@ from cprlab.models.partitions import (
 )
 from cprlab.models.parts import SoftmaxConfig
 
-SCALE = 16.0  # of cosines, before training; NISER's
+SCALE = 16.0  # initial scale of cosines, as in NISER
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Component:
     """One softmax of a head: the vocabulary's logits, and the partitions that change them, in order.
 
     Attributes:
-        vocabulary: V, the facet f of z_v = f · w_v + b_v; None where no item has a logit to begin with.
-        partitions: in the order in which they are applied.
+        vocabulary: V, the facet f of z_v = f · w_v + b_v; None if no item has an initial logit.
+        partitions: partitions in order of application.
     """
 
     vocabulary: str | None
@@ -44,20 +44,20 @@ class Component:
 
     @property
     def reads(self) -> list[Facet]:
-        """The facets that it scores with."""
+        """The facets used for scoring."""
         of_vocabulary = [Facet(self.vocabulary)] if self.vocabulary else []
         return of_vocabulary + [facet for partition in self.partitions for facet in partition.reads]
 
 
 class Head(nn.Module, ABC):
-    """What all heads have in common; subclasses say which facets there are.
+    """Base class of all heads; subclasses compute the facets.
 
     Attributes:
-        config: what the head was asked to be.
-        components: the softmaxes that it mixes, one or several.
+        config: the head's settings.
+        components: one softmax, or the softmaxes of a mixture.
         width: size of the output embeddings.
-        states: names of the facets that are hidden states at the positions scored, each once.
-        cosine: output embeddings are scored at length 1.
+        states: distinct names of the facets that are hidden states at the scored positions.
+        cosine: whether output embeddings are normalised to length 1.
     """
 
     states: tuple[str, ...] = ("V",)
@@ -71,14 +71,14 @@ class Head(nn.Module, ABC):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """Names of the states that score the vocabulary: one, or one for each softmax of a mixture that does."""
+        """Names of the states that score the vocabulary: one, or one per softmax of a mixture that scores it."""
         return tuple(component.vocabulary for component in self.components if component.vocabulary)
 
     @property
     def plain(self) -> bool:
-        """Whether one hidden state scores all items by their output embeddings, those of the history like all others.
+        """Whether one hidden state scores all items by their output embeddings, including those of the history.
 
-        What the head reads, and whether its output embeddings are the input embeddings, does not matter.
+        It does not matter what the head reads, or whether output and input embeddings are tied.
         """
         return len(self.components) == 1 and not self.components[0].partitions and not self.config.post
 
@@ -91,28 +91,28 @@ class Head(nn.Module, ABC):
             at: (B, T) int64, positions to score.
 
         Returns:
-            By name; each has B first, then T, or L for a facet of every position. "mixture" is (B, T, K), logarithms of
-            the mixture weights up to a constant.
+            Facets by name, of shape (B, T, …), or (B, L, …) for a facet of every position. "mixture" (B, T, K) is the
+            logarithm of the mixture weights up to a constant.
         """
 
     def log_probs(self, facets: Facets, outputs: Outputs, context: Context) -> torch.Tensor:
-        """Return log-probabilities (B, T, n) over the real items; padding is not scored.
+        """Return log-probabilities (B, T, n) over the real items, without padding.
 
-        Where nothing is left to recommend (every item was consumed and is excluded), all are −inf.
+        All are −inf if no item can be recommended (every item was consumed and is excluded).
 
         Args:
-            facets: what `facets` gave.
+            facets: result of `facets`.
             outputs: output embeddings.
             context: the items read and the positions scored.
         """
         return _log_softmax(self.logits(facets, outputs, context))
 
     def logits(self, facets: Facets, outputs: Outputs, context: Context) -> torch.Tensor:
-        """Return logits z (B, T, n) over the real items, of which p is the softmax; arguments as in `log_probs`.
+        """Return logits z (B, T, n) over the real items, with p = softmax(z); arguments as in `log_probs`.
 
-        One softmax: the logits after its partitions; for `max_logits`, the largest of the K components. A mixture:
-        z = log p with p = Σ_k π_k softmax(z_k), where a component that gives no item a chance leaves its weight to the
-        others. Under (post) the history's z are −inf, but not in training.
+        For one softmax, these are the logits after its partitions; for `max_logits`, the largest of the K components.
+        For a mixture, z = log p with p = Σ_k π_k softmax(z_k); a component with probability 0 for all items leaves its
+        weight to the others. With (post), the history's z are −inf, except in training.
         """
         scores = [self._score(component, facets, outputs, context) for component in self.components]
         if "mixture" not in facets:
@@ -124,17 +124,17 @@ class Head(nn.Module, ABC):
         return z
 
     def mixture(self, scores: Sequence[torch.Tensor], norms: torch.Tensor, facets: Facets) -> torch.Tensor:
-        """Return log p (B, T, a) of a items, given K times their logits (B, T, a), and K norms, as in `log_weights`."""
+        """Return log p (B, T, a) of a items, given K logits (B, T, a) of each, and the norms as in `log_weights`."""
         least = torch.finfo(norms.dtype).min / 2
         shift = self.log_weights(facets, norms) - norms.clamp(min=least)
         shifted = [z + shift[:, :, [k]] for k, z in enumerate(scores)]
         if not torch.is_grad_enabled():
             return reduce(torch.logaddexp, shifted)
-        z = reduce(torch.logaddexp, [z.clamp(min=least) for z in shifted])  # the gradients of −inf are not numbers
+        z = reduce(torch.logaddexp, [z.clamp(min=least) for z in shifted])  # gradients at −inf are NaN
         return z.masked_fill(z <= least, -math.inf)
 
     def log_weights(self, facets: Facets, norms: torch.Tensor) -> torch.Tensor:
-        """Return log π (B, T, K), given the logsumexp of each component's logits (B, T, K); −inf where that is −inf."""
+        """Return log π (B, T, K), given the logsumexp of each component's logits (B, T, K); −inf for norms of −inf."""
         return _log_softmax(facets["mixture"].masked_fill(norms == -math.inf, -math.inf))
 
     def stages(
@@ -142,7 +142,7 @@ class Head(nn.Module, ABC):
     ) -> Iterator[tuple[str, torch.Tensor | None, torch.Tensor]]:
         """Yield each partition's name, the items that it owns (None: all), and the logits (B, T, n + 1) after it.
 
-        The next stage may change the logits in place.
+        The next step may change the logits in place.
         """
         if component.vocabulary:
             z = outputs.score_all(facets[component.vocabulary])
@@ -162,8 +162,8 @@ class Head(nn.Module, ABC):
 class PartitionedSoftmax(Head):
     """Softmax-CPR and its mixtures: the vocabulary, then the head's parts in the order of the table (`parts.PARTS`).
 
-    Each facet is a linear map of what the head reads, q (Chang et al., WSDM 2024, section 3). Of several vocabulary
-    facets, each has a reranker and a context facet of its own; they share the pointer, and the numbers of B and F.
+    Each facet is a linear map of what the head reads, q (Chang et al., WSDM 2024, section 3). With several vocabulary
+    facets, each has its own reranker and context facet; the pointer, and the numbers of B and F, are shared.
     """
 
     config: SoftmaxConfig
@@ -205,7 +205,7 @@ class PartitionedSoftmax(Head):
             self.weights = nn.Parameter(torch.zeros(config.facets))
 
     def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
-        """Linear maps of q at the positions `at`, or at every position, and learned numbers; see `Head.facets`."""
+        """Return linear maps of q at positions `at`, or at every position, and learned numbers; see `Head.facets`."""
         read = self._query(states)
         chosen = _at(read, at)
         facets = {name: layer(read if name in self.everywhere else chosen) for name, layer in self.maps.items()}
@@ -219,7 +219,7 @@ class PartitionedSoftmax(Head):
         return facets
 
     def _query(self, states: torch.Tensor) -> torch.Tensor:
-        """Return q (B, L, d), or with Mi (B, L, 2d): [h_t ; GELU(M · the states around t)]."""
+        """Return q (B, L, d), or (B, L, 2d) with Mi: [h_t ; GELU(M · states before and at t)]."""
         top = states[:, :, -1]
         if self.mix is None:
             return top
@@ -234,9 +234,9 @@ class PartitionedSoftmax(Head):
 class RepeatNet(Head):
     """RepeatNet: p(x) = p(repeat) · attention over the input's items + p(explore) · softmax over all others.
 
-    Three attentions read the states h_1 … h_t of the encoder's top layer (Ren et al., AAAI 2019): one decides between
-    repeating and exploring, one says which item is repeated, one what is looked for among the new items, scored by
-    output embeddings of width 2d. It is a mixture of two softmaxes that share out the items.
+    Three attentions read the states h_1 … h_t of the encoder's top layer (Ren et al., AAAI 2019). One chooses between
+    repeating and exploring, one selects the repeated item, and one computes the state that scores new items by output
+    embeddings of width 2d. It is a mixture of two softmaxes over disjoint sets of items.
     """
 
     def __init__(self, config: RepeatNetConfig, d: int) -> None:
@@ -245,10 +245,10 @@ class RepeatNet(Head):
         super().__init__(config, [repeat, explore], width=2 * d)
         self.gate, self.repeat, self.explore = (AdditiveAttention(d) for _ in range(3))
         self.choice = nn.Linear(d, 2, bias=False)
-        self.gate_sees_all = False  # also what stands behind the position scored
+        self.gate_sees_all = False  # True: the gate also reads positions after the scored one
 
     def facets(self, states: torch.Tensor, at: torch.Tensor) -> Facets:
-        """ "mixture" (B, T, 2): repeat or explore; "repeat" (B, T, L); "V" (B, T, 2d); see `Head.facets`."""
+        """Return "mixture" (B, T, 2): repeat or explore; "repeat" (B, T, L); "V" (B, T, 2d); see `Head.facets`."""
         top = states[:, :, -1]
         now = _at(top, at)
         seen = torch.arange(top.shape[1], device=at.device) <= at[:, :, None]  # (B, T, L)
@@ -269,7 +269,7 @@ class AdditiveAttention(nn.Module):
         self.value = nn.Linear(d, 1, bias=False)
 
     def forward(self, now: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        """Return a (B, T, L) for the states (B, T, d) that ask and those (B, L, d) that are asked."""
+        """Return a (B, T, L) for query states (B, T, d) and key states (B, L, d)."""
         return self.value(torch.tanh(self.query(now)[:, :, None] + self.key(states)[:, None])).squeeze(3)
 
     def read(self, now: torch.Tensor, states: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
@@ -278,7 +278,7 @@ class AdditiveAttention(nn.Module):
 
 
 def build_head(config: SoftmaxConfig | RepeatNetConfig, d: int, layers: int) -> Head:
-    """Return a new, untrained head on an encoder that gives `layers` states of size d."""
+    """Return a new, untrained head for an encoder with `layers` states of size d."""
     match config:
         case SoftmaxConfig():
             return PartitionedSoftmax(config, d, layers)
@@ -287,11 +287,11 @@ def build_head(config: SoftmaxConfig | RepeatNetConfig, d: int, layers: int) -> 
 
 
 def _at(read: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Return what stands in (B, L, d) at the positions (B, T), as (B, T, d)."""
+    """Return the entries of (B, L, d) at the positions (B, T), as (B, T, d)."""
     rows = at + read.shape[1] * torch.arange(len(read), device=at.device)[:, None]
-    return read.flatten(0, 1).index_select(0, rows.flatten()).view(*at.shape, -1)  # `gather` is slow, backwards as well
+    return read.flatten(0, 1).index_select(0, rows.flatten()).view(*at.shape, -1)  # faster than `gather`
 
 
 def _log_softmax(z: torch.Tensor) -> torch.Tensor:
-    """Return log softmax(z) over the last axis; −inf, not a NaN, where all of z is −inf."""
+    """Return log softmax(z) over the last axis; −inf, not NaN, if all of z is −inf."""
     return z - z.logsumexp(-1, keepdim=True).clamp(min=torch.finfo(z.dtype).min)

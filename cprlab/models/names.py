@@ -1,4 +1,4 @@
-"""The paper's names of heads, read and written: `Softmax + CPR:20,100 + Mi`."""
+"""Parse and print the paper's names of heads, such as `Softmax + CPR:20,100 + Mi`."""
 
 import re
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -35,7 +35,7 @@ CountingName = Literal["Popular", "Recent", "Frequent", "Markov", "Counts"]
 
 
 class _AloneConfig(BaseHeadConfig):
-    """A head of its own, without parts; its `kind` is its name."""
+    """A head without parts; its `kind` is its name."""
 
     kind: str
 
@@ -59,10 +59,10 @@ class RepeatNetConfig(_AloneConfig):
 
 
 class CountingConfig(_AloneConfig):
-    """A rival that counts and trains nothing (see `models.counting`).
+    """A baseline that counts and trains nothing (see `models.counting`).
 
     Attributes:
-        kind: Popular, Recent and Frequent order the items; Markov and Counts give probabilities.
+        kind: Popular, Recent and Frequent only rank; Markov and Counts give probabilities.
     """
 
     kind: CountingName = "Counts"
@@ -84,17 +84,17 @@ ALONE: dict[str, type[RepeatNetConfig | CountingConfig]] = {
 
 
 def parse_head(name: str, **options: Any) -> HeadConfig:
-    """Read a head's name; `str()` of what comes back is the name again.
+    """Parse a head's name; `str()` of the result is the name again.
 
     Args:
         name: parts joined by `+`; options may follow in brackets, as in `Softmax + CP (context_merge=add)`.
-        options: further fields of `HeadConfig`, by keyword.
+        options: further fields of `HeadConfig`.
 
     Raises:
-        ConfigError: the name or an option is not understood; the sentence says which part, and what is possible.
+        ConfigError: the name or an option is unknown; the message names it and lists what is possible.
     """
     if not isinstance(name, str):
-        raise ConfigError(f"A head is asked for by its name, such as 'Softmax + CPR:100'; {name!r} is not one.")
+        raise ConfigError(f"A head must be a name, such as 'Softmax + CPR:100', not {name!r}.")
     whole = re.fullmatch(r"(?P<parts>[^()]*)(\((?P<options>[^()]*)\)\s*)?", name)
     if not whole:
         raise ConfigError(f"Unknown head {name!r}: {suggestion(name, EXAMPLES)}")
@@ -104,7 +104,8 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
         new = _read_part(name, part)
         if settings.keys() & new.keys():
             raise ConfigError(
-                f"The head {name!r} has a part too many, {part!r}; write C, P and R as one, as in CPR:100; each once."
+                f"The head {name!r} has a part too many, {part!r}. Write each part once, and C, P and R as one word, "
+                "as in CPR:100."
             )
         settings |= new
     for option in (whole["options"] or "").split(",") if whole["options"] is not None else ():
@@ -123,7 +124,16 @@ def parse_head(name: str, **options: Any) -> HeadConfig:
     try:
         return kind(**(settings | options))
     except ConfigError as error:
-        raise ConfigError(f"The head {name!r} cannot be: {str(error).removeprefix(f'{kind.__name__}: ')}") from None
+        raise ConfigError(f"The head {name!r} is not valid: {str(error).removeprefix(f'{kind.__name__}: ')}") from None
+
+
+def canonical(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return heads' names as `str()` of the heads writes them.
+
+    Raises:
+        ConfigError: one is not understood.
+    """
+    return tuple(str(parse_head(name)) for name in names)
 
 
 def _read_first(name: str, first: str) -> dict[str, Any]:

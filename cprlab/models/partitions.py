@@ -1,7 +1,7 @@
-"""Partitions: each owns some items for an input and says how they are scored; later ones override earlier ones.
+"""Partitions: each owns some items for an input and scores them; later partitions override earlier ones.
 
-A partition has no weights. It reads facets, the hidden states that the head prepared for it, so that a facet can be
-moved by hand and everything be scored again. All shapes: B windows, L items read, T positions scored, n items, d.
+A partition has no weights. It reads facets, hidden states prepared by the head, so that a facet can be moved by hand
+and everything scored again. Shapes: B windows, L items read, T positions scored, n items, hidden size d.
 """
 
 import math
@@ -16,18 +16,18 @@ from torch.nn import functional as F
 Facets = dict[str, torch.Tensor]  # by name
 Scored = tuple[torch.Tensor, torch.Tensor]  # the items that a partition owns (B, T, k), and their scores (B, T, k)
 
-GROUP = 8  # a wider group costs more to search, a narrower one more passes
-MANY = 4  # times k: fewer groups cost more than they save
-TAGGED = 2**17  # numbers of double precision, a megabyte
+GROUP = 8  # wider groups cost more to search, narrower ones more passes
+MANY = 4  # times k; with fewer groups, grouping costs more than it saves
+TAGGED = 2**17  # double-precision numbers per block, a megabyte
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the partitions see of the input: the items read and the positions scored.
+    """The input of partitions: the items read and the positions scored.
 
     Attributes:
-        items: (B, L) int64 codes, padding is n.
-        at: (B, T) int64, positions scored; an item is visible from a position at or after its own.
+        items: (B, L) int64 codes, padded with n.
+        at: (B, T) int64, positions scored; an item is visible from its own and later positions.
         padding: the code n.
     """
 
@@ -37,42 +37,42 @@ class Context:
 
     @cached_property
     def same(self) -> torch.Tensor:
-        """(B, L, L) bool: positions i and j hold the same item."""
+        """(B, L, L) bool: whether positions i and j have the same item."""
         return self.items[:, :, None] == self.items[:, None, :]
 
     @cached_property
     def visible(self) -> torch.Tensor:
-        """(B, T, L) bool: position j holds an item and is not after the position scored."""
+        """(B, T, L) bool: whether position j has an item and is not after the position scored."""
         places = torch.arange(self.items.shape[1], device=self.items.device)
         return (places <= self.at[:, :, None]) & (self.items != self.padding)[:, None, :]
 
     @cached_property
     def first(self) -> torch.Tensor:
-        """(B, L) int64: where the item of each position occurs first, visible or not."""
-        return self.same.to(torch.uint8).argmax(dim=2)  # of equal ones the first
+        """(B, L) int64: position of the first occurrence of each position's item, visible or not."""
+        return self.same.to(torch.uint8).argmax(dim=2)  # argmax returns the first maximum
 
     @cached_property
     def distinct(self) -> torch.Tensor:
-        """(B, T, L) int64: visible items, each once, at the place of its first occurrence; elsewhere padding.
+        """(B, T, L) int64: distinct visible items at their first occurrence, padding elsewhere.
 
-        Whether j is the first occurrence of its item does not depend on the position scored, so one mask serves all.
+        Whether j is the first occurrence of its item does not depend on the position scored, so one mask is enough.
         """
         first = self.first == torch.arange(self.items.shape[1], device=self.items.device)
         return torch.where(self.visible & first[:, None, :], self.items[:, None, :], self.padding)
 
     @cached_property
     def occurrences(self) -> torch.Tensor:
-        """(B, T, L) int64: the visible items, each as often as it occurs; elsewhere padding."""
+        """(B, T, L) int64: all occurrences of visible items, padding elsewhere."""
         return torch.where(self.visible, self.items[:, None, :], self.padding)
 
     @cached_property
     def counts(self) -> torch.Tensor:
-        """(B, T, L) float: how often the item of `occurrences` is visible; infinity for padding."""
+        """(B, T, L) float: visible count of each item of `occurrences`; infinity for padding."""
         visible = self.visible.float()
         return (visible @ self.same.float()).masked_fill(~self.visible, math.inf)
 
     def rows(self, chosen: slice) -> Self:
-        """Return the context of some of the windows."""
+        """Return the context of the chosen windows."""
         return replace(self, items=self.items[chosen], at=self.at[chosen])
 
 
@@ -80,7 +80,7 @@ class Outputs(NamedTuple):
     """Output embeddings.
 
     Attributes:
-        weight: (n + 1, d), the last row padding's.
+        weight: (n + 1, d), the last row for padding.
         bias: (n + 1,), or None.
     """
 
@@ -88,11 +88,11 @@ class Outputs(NamedTuple):
     bias: torch.Tensor | None
 
     def score_all(self, facet: torch.Tensor) -> torch.Tensor:
-        """Return f · w_v + b_v for the facets (B, T, d) and all items, as (B, T, n + 1)."""
+        """Return f · w_v + b_v for facets (B, T, d) and all items, as (B, T, n + 1)."""
         return F.linear(facet, self.weight, self.bias)
 
     def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Return f · w_v + b_v for the facets (B, T, d) and each one's own items (B, T, k), as (B, T, k)."""
+        """Return f · w_v + b_v for facets (B, T, d) and items (B, T, k) chosen for each, as (B, T, k)."""
         weight, bias = self.lookup(codes)
         scores = (facet[..., None, :] @ weight.mT).squeeze(-2)
         return scores if bias is None else scores + bias
@@ -103,7 +103,7 @@ class Outputs(NamedTuple):
 
 
 class Embeddings(Protocol):
-    """What partitions read of the output embeddings; training puts one in the place of `Outputs`."""
+    """The interface of output embeddings that partitions use; training replaces `Outputs` by another implementation."""
 
     def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """See `Outputs`."""
@@ -115,10 +115,10 @@ class Embeddings(Protocol):
 
 
 def largest(z: torch.Tensor, k: int) -> torch.Tensor:
-    """Return the indices (…, k) of the k largest of (…, n), in no order.
+    """Return the indices (…, k) of the k largest of (…, n), in any order.
 
-    The k largest lie within the k groups with the largest maxima, for any division into groups; so a long row is
-    divided into groups of GROUP, and their maxima are asked first, in the same way.
+    For any division into groups, the k largest are within the k groups with the largest maxima. So a long row is
+    divided into groups of GROUP, and the largest maxima are found first, recursively.
     """
     n = z.shape[-1]
     groups = n // GROUP
@@ -132,19 +132,19 @@ def largest(z: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def _largest(z: torch.Tensor, k: int) -> torch.Tensor:
-    """Do what `largest` does, without groups; on a processor NumPy takes a fraction of the time that torch does.
+    """See `largest`, without groups; on a CPU, NumPy needs a fraction of torch's time.
 
-    A number of single precision leaves 29 bits free in one of double precision. Its index is put there, so that
-    numbers are partitioned and not the indices of numbers; a few rows at a time, which a core's cache holds.
+    A single-precision number leaves 29 bits free in a double. Its index is stored there, so that numbers are
+    partitioned instead of indices, a few rows at a time to stay in a core's cache.
     """
-    if z.device.type != "cpu" or z.dtype == torch.bfloat16:  # which NumPy has not
+    if z.device.type != "cpu" or z.dtype == torch.bfloat16:  # NumPy has no bfloat16
         return z.topk(k, sorted=False).indices
     n = z.shape[-1]
     if z.dtype == torch.float64:
         return torch.from_numpy(np.argpartition(z.numpy(), n - k, axis=-1)[..., n - k :].copy())
     least, places, found = torch.finfo(z.dtype).min, torch.arange(n), []
     for rows in z.flatten(0, -2).split(max(1, TAGGED // n)):
-        tagged = rows.double().clamp_(min=least)  # −inf with an index would be no number
+        tagged = rows.double().clamp_(min=least)  # −inf with an index would be NaN
         tagged.view(torch.int64).bitwise_or_(places)
         tagged.numpy().partition(n - k, axis=-1)
         found.append(tagged[:, n - k :].contiguous().view(torch.int64) & (2**29 - 1))
@@ -155,7 +155,7 @@ Merge = Literal["replace", "add", "half"]
 
 
 def merge(z: torch.Tensor, codes: torch.Tensor, scores: torch.Tensor, how: Merge) -> torch.Tensor:
-    """Return the logits z (B, T, n + 1) with the scores (B, T, k) of the items (B, T, k); z itself may change.
+    """Merge the scores (B, T, k) of items (B, T, k) into the logits z (B, T, n + 1); z may change in place.
 
     `replace`: z_x ← s_x; `add`: z_x ← z_x + s_x; `half`: z_x ← z_x / 2 + s_x.
     """
@@ -170,15 +170,15 @@ def merge(z: torch.Tensor, codes: torch.Tensor, scores: torch.Tensor, how: Merge
 
 @dataclass(frozen=True)
 class Facet:
-    """What a partition reads of the head: a linear map of q, or a few learned numbers that are the same for all inputs.
+    """A partition's input from the head: a linear map of q, or learned numbers that are the same for all inputs.
 
     Attributes:
-        name: of the facet.
-        width: how many numbers it holds; None for a hidden state, of size d.
-        everywhere: it is of every position that is read, (B, L, ·), and not of the positions scored, (B, T, ·).
-        shared: one for all vocabulary facets of a mixture; its weights are drawn after those of each one's own.
-        learned: it does not depend on q.
-        start: the numbers before training; of a linear map, its bias beside weights of 0. None: drawn at random.
+        name: name of the facet.
+        width: number of values; None for a hidden state of size d.
+        everywhere: whether it is computed at every position read, (B, L, ·), instead of the scored ones, (B, T, ·).
+        shared: whether all vocabulary facets of a mixture share it; shared weights are drawn after the others.
+        learned: whether it is independent of q.
+        start: initial values; for a linear map, its initial bias with weights of 0. None: random.
     """
 
     name: str
@@ -190,7 +190,7 @@ class Facet:
 
 
 class Partition(Protocol):
-    """What partitions have in common."""
+    """The interface of partitions."""
 
     @property
     def reads(self) -> tuple[Facet, ...]:
@@ -199,23 +199,23 @@ class Partition(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in the table of a prediction's parts."""
+        """Its name in the table of a prediction's parts."""
         ...
 
     @property
     def merge(self) -> Merge:
-        """What happens to the logit that an item had so far."""
+        """How scores are merged into the logits so far."""
         ...
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
-        """Return which items the partition owns here (B, T, k), and their scores (B, T, k).
+        """Return the items that the partition owns (B, T, k), and their scores (B, T, k).
 
         Args:
-            z: (B, T, n + 1) logits so far, not to be changed. The last column belongs to padding: partitions may own
-                it any number of times, nobody reads it.
-            facets: by name, (B, T, d) for a facet of the positions scored, (B, L, d) for one of the positions read.
+            z: (B, T, n + 1) logits so far; must not be changed. The last column is padding: partitions may own it any
+                number of times, and it is never read.
+            facets: facets by name, (B, T, d) at the positions scored, or (B, L, d) at the positions read.
             outputs: the output embeddings.
-            context: what was read.
+            context: the items read and the positions scored.
         """
         ...
 
@@ -268,7 +268,7 @@ class ContextPartition:
 class Pointer:
     """P: every distinct item x of the visible input gains the mean over {j : x_j = x} of f_P · l_j, or the sum.
 
-    It owns an item once for each occurrence j, and each adds its part.
+    It owns an item once per occurrence j, and each occurrence adds its part.
     """
 
     mean: bool
@@ -299,12 +299,12 @@ class Shift:
 class Frequency:
     """F: every distinct item x of the visible input gains b + w₁ log(1 + count of x) + w₂ log Σ_j age_j^−δ.
 
-    The sum is over the occurrences j of x. The latest item read has the age 1, the one before it 2. It is ACT-R's
-    base-level activation (Anderson & Schooler, Psychological Science 1991), with a decay δ > 0 that is learned. The
-    facet "F" holds b, w₁, w₂ and softplus⁻¹(δ).
+    The sum is over the occurrences j of x. The latest item read has age 1, the one before it age 2. The last term is
+    ACT-R's base-level activation (Anderson & Schooler, Psychological Science 1991) with a learned decay δ > 0. The
+    facet "F" has the values b, w₁, w₂ and softplus⁻¹(δ).
 
     Attributes:
-        linear: these four are linear in q; otherwise they are learned, the same for all inputs.
+        linear: whether these four are linear in q; otherwise they are learned and the same for all inputs.
     """
 
     linear: bool
@@ -313,18 +313,18 @@ class Frequency:
 
     @property
     def reads(self) -> tuple[Facet, ...]:
-        """See `Partition`; δ starts at 1/2, as is usual in ACT-R, and all else at 0."""
+        """See `Partition`; δ starts at 1/2, as is usual in ACT-R, and the others at 0."""
         start = (0.0, 0.0, 0.0, math.log(math.expm1(0.5)))
         return (Facet("F", width=4, shared=True, learned=not self.linear, start=start),)
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
         b, by_count, by_age, decay = facets["F"].unsqueeze(2).unbind(3)  # (B, T, 1) each
-        # From softplus's threshold on its input is its value: at the usual 20 float64 can still tell the two apart.
+        # Above the threshold, softplus(x) = x; at the default of 20, float64 still resolves the difference.
         visible, same, decay = context.visible.to(z.dtype), context.same.to(z.dtype), F.softplus(decay, threshold=40)
         age = (context.at[:, :, None] - torch.arange(visible.shape[2], device=z.device) + 1).clamp(min=1)
         log_age = age.to(z.dtype).log()
-        # Ages relative to the item's last occurrence: its own power is then 1, so that no sum is 0 for a large decay.
+        # Relative to the item's last occurrence, whose power is then 1, so no sum underflows to 0 for a large decay.
         first = context.first[:, None].expand_as(log_age)
         last = torch.full_like(log_age, math.inf).scatter_reduce_(
             2, first, log_age.masked_fill(~context.visible, math.inf), "amin"
@@ -337,7 +337,7 @@ class Frequency:
 
 @dataclass(frozen=True)
 class Attention:
-    """Every distinct item x of the visible input gets log Σ over {j : x_j = x} of exp(a_j); a is the facet "repeat".
+    """Every distinct item x of the visible input gets log Σ over {j : x_j = x} of exp(a_j), with a the facet "repeat".
 
     So the softmax over items is the softmax of a over positions, summed over an item's occurrences.
     """

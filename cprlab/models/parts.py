@@ -1,7 +1,7 @@
-"""The table of parts: what a partitioned softmax can have beside its vocabulary, each part told once.
+"""The table of parts that a partitioned softmax can have in addition to its vocabulary.
 
-Names, errors, ablation, the explorer and its page read it. A new part is a partition, a row and fields here, and an
-equation in docs/method.md.
+Names, errors, ablation, the explorer and its page read this table. A new part needs a partition, a row and fields here,
+and an equation in docs/method.md.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,17 @@ class Part:
     """A part of a head.
 
     Attributes:
-        letter: what it is called in a head's name.
-        field: of `SoftmaxConfig`, which says whether the head has it.
-        label: what it is called in words.
+        letter: its letter in a head's name.
+        field: field of `SoftmaxConfig` that says whether the head has it.
+        label: its name in words.
         sentence: what it does.
-        options: fields of `SoftmaxConfig` that mean something only where the head has the part.
-        weights: those of the options that say which weights there are, so that a trained head cannot change them.
-        joined: it is written in one word with C, P and R, as in CPR:100; others stand alone.
-        early: its partitions come before those of other parts, so that they see the vocabulary's logits alone.
-        limit: the option that says how many of several vocabulary facets have the part; all where there is none.
-        make: returns its partitions for a head, and for the ending of the names of its facets. None changes what is
-            read and not what is scored.
+        options: fields of `SoftmaxConfig` that apply only if the head has the part.
+        weights: options that decide which weights exist, so that a trained head cannot change them.
+        joined: whether it is written in one word with C, P and R, as in CPR:100.
+        early: whether its partitions come before those of other parts, so that they see only the vocabulary's logits.
+        limit: option with the number of vocabulary facets that have the part; empty if all have it.
+        make: function of a head's settings and a suffix of facet names that returns its partitions; None if the part
+            changes only what is read.
     """
 
     letter: str
@@ -45,7 +45,7 @@ class Part:
     make: "Callable[[SoftmaxConfig, str], list[Partition]] | None" = None
 
 
-# In the order in which names have them, and in which partitions are applied but for the early ones.
+# In the order of names; partitions are applied in this order too, except early ones, which come first.
 PARTS = (
     Part(
         "C",
@@ -71,7 +71,7 @@ PARTS = (
         "R",
         "rerank",
         "reranker partition",
-        "the k likeliest items so far get logits from a hidden state of their own, for each k, the largest first",
+        "the k most likely items so far get logits from a hidden state of their own, for each k, the largest first",
         options=("rerank_merge", "rerank_facets"),
         joined=True,
         early=True,
@@ -89,7 +89,7 @@ PARTS = (
         "F",
         "frequency",
         "frequency and recency",
-        "the items of the history gain by how often and how lately they were consumed",
+        "the items of the history gain by how often and how recently they were consumed",
         options=("coefficients",),
         weights=("coefficients",),
         make=lambda head, suffix: [Frequency(head.coefficients == "linear")],
@@ -108,10 +108,10 @@ SEVERAL = ("mixture", "context_facets", "rerank_facets")  # options of a head wi
 
 
 class BaseHeadConfig(Config):
-    """What heads of all kinds have in common.
+    """Base class of all heads' settings.
 
     Attributes:
-        post: the items of the history get probability 0 at inference.
+        post: whether the items of the history get probability 0 at inference.
     """
 
     post: bool = False
@@ -131,7 +131,7 @@ class BaseHeadConfig(Config):
 
     @property
     def probabilities(self) -> bool:
-        """Whether its scores are log-probabilities; those of an ordering are not."""
+        """Whether its scores are log-probabilities; False for a head that only ranks."""
         return True
 
     def check_items(self, n_items: int) -> None:
@@ -151,32 +151,33 @@ class BaseHeadConfig(Config):
 
 
 class SoftmaxConfig(BaseHeadConfig):
-    """A partitioned softmax: which parts it has (Chang et al., WSDM 2024, section 3), and what it reads.
+    """Settings of a partitioned softmax: its parts (Chang et al., WSDM 2024, section 3), and what it reads.
 
-    An option that its head has no use for is refused.
+    Options that do not apply to the head are refused.
 
     Attributes:
-        facets: K, vocabulary facets; more than one make a mixture of softmaxes (MoS).
-        mixture: how the K facets become one distribution: the elementwise maximum of their logits in one softmax, or K
-            softmaxes weighted by the input, by learned weights, or alike.
-        context: C, the items of the history get logits of their own.
-        pointer: P, these logits also see a local embedding of each occurrence; needs C.
-        rerank: R, for each k the top k items get logits of their own; largest k first.
+        facets: K, number of vocabulary facets; more than one make a mixture of softmaxes (MoS).
+        mixture: how the K facets become one distribution: "max_logits", the elementwise maximum of their logits in one
+            softmax; or K softmaxes with weights from the input ("dynamic"), learned ("static"), or equal ("uniform").
+        context: C, the items of the history get logits from a separate hidden state.
+        pointer: P, these items also gain a product with a local embedding of each occurrence; needs C.
+        rerank: R, for each k the top k items get logits from a separate hidden state; largest k first.
         shift: B, one learned number is added to the logits of the history's items.
-        frequency: F, these gain by how often and how lately they were consumed.
+        frequency: F, the history's items gain by how often and how recently they were consumed.
         inputs: Mi, the head reads several hidden states of the encoder instead of one.
-        context_merge: what C does with an item's logit so far: replace it, add to it, or halve it and add.
-        context_norm: an item's pointer logit is the mean over its occurrences; off: the sum.
-        context_facets: how many of the K facets, from the first, have C; all when None.
-        rerank_merge: what R does with an item's logit so far.
-        rerank_facets: how many of the K facets, from the first, have R; all when None.
-        coefficients: those of F are learned, the same for all inputs, or linear in what the head reads.
+        context_merge: how C changes an item's logit so far: replace it, add to it, or halve it and add.
+        context_norm: an item's pointer logit is the mean over its occurrences (True) or the sum (False).
+        context_facets: number of the K facets, from the first, with C; None for all.
+        rerank_merge: how R changes an item's logit so far.
+        rerank_facets: number of the K facets, from the first, with R; None for all.
+        coefficients: coefficients of F: learned and the same for all inputs, or linear in what the head reads.
         window: Mi reads the positions t, t − 1, …, t − window.
-        depth: Mi reads the top `depth` layers, or as many as there are.
-        projection_bias: the linear maps to the facets have a bias.
-        tied: output embeddings are the input embeddings.
-        similarity: a score is the dot product of a hidden state and an item's embedding, or their cosine times a number
-            that is learned (Gupta et al., NISER, 2019; Hou et al., CORE, SIGIR 2022): no item gains by its length.
+        depth: Mi reads the top `depth` layers, at most all.
+        projection_bias: whether the linear maps to the facets have a bias.
+        tied: whether output embeddings are the input embeddings.
+        similarity: score by the dot product of hidden state and item embedding, or by their cosine times a learned
+            number (Gupta et al., NISER, 2019; Hou et al., CORE, SIGIR 2022), so that an embedding's length has no
+            effect.
     """
 
     kind: Literal["Softmax"] = "Softmax"
@@ -200,15 +201,19 @@ class SoftmaxConfig(BaseHeadConfig):
     tied: bool = True
     similarity: Literal["dot", "cosine"] = "dot"
 
+    @pydantic.field_validator("rerank")
+    @classmethod
+    def _in_order(cls, rerank: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(rerank))
+
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
         if self.pointer and not self.context:
-            raise ValueError("a pointer partition (P) adds to the context partition (C); ask for CP")
+            raise ValueError("a pointer partition (P) adds to the context partition (C); use CP")
         if self.shift and self.frequency:
-            raise ValueError("frequency and recency (F) has a bias of the history (B) in it; ask for F alone")
+            raise ValueError("frequency and recency (F) includes a bias of the history (B); use F alone")
         if any(k < 1 for k in self.rerank) or len(set(self.rerank)) < len(self.rerank):
-            raise ValueError("every k of a reranker partition must be at least 1, and none given twice")
-        object.__setattr__(self, "rerank", tuple(sorted(self.rerank)))
+            raise ValueError("every k of a reranker partition must be at least 1, and none may be given twice")
         for name, options in self._missing().items():
             if changed := self._changed(options):
                 raise ValueError(f"{changed[0]} is an option of {name}, which this head does not have")
@@ -233,7 +238,7 @@ class SoftmaxConfig(BaseHeadConfig):
         return self.but(**(changes | lost))
 
     def _missing(self) -> dict[str, tuple[str, ...]]:
-        """Return the options of each part that the head does not have, by the part in words."""
+        """Return the options of the parts that the head does not have, by the part in words."""
         missing = {f"the {part.label} ({part.letter})": part.options for part in PARTS if not getattr(self, part.field)}
         return missing if self.facets > 1 else missing | {"several facets (MoS)": SEVERAL}
 
@@ -265,5 +270,5 @@ class SoftmaxConfig(BaseHeadConfig):
         return self if held == self.rerank else self.but(rerank=held or (max(1, n_items // 10),))
 
 
-NAMED = ("kind", "facets", "mixture", "post", *(part.field for part in PARTS))  # stand in the name itself
-OPTIONS = tuple(field for field in SoftmaxConfig.model_fields if field not in NAMED)  # in brackets, if not the default
+NAMED = ("kind", "facets", "mixture", "post", *(part.field for part in PARTS))  # part of the name itself
+OPTIONS = tuple(field for field in SoftmaxConfig.model_fields if field not in NAMED)  # in brackets, if not default

@@ -1,4 +1,4 @@
-"""Recommender: item embeddings, an encoder and a head, and the questions one asks of them."""
+"""Recommender: item embeddings, an encoder and a head, with methods for prediction."""
 
 import numbers
 from collections.abc import Iterator, Sequence
@@ -19,20 +19,20 @@ from cprlab.models.names import CountingConfig, HeadConfig
 from cprlab.models.partitions import Context, Facets, Outputs, Pointer, largest
 
 HISTORIES_AT_ONCE = 512  # read by the encoder
-SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}  # 4 MB, which a processor's caches hold; on a GPU, launches cost more
+SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}  # 4 MB fit in a CPU's caches; on a GPU, launches cost more
 
-Codes = Sequence[int] | np.ndarray  # of items, or of users
+Codes = Sequence[int] | np.ndarray  # of items or users
 Histories = Sequence[Codes]
 
 
 @dataclass(frozen=True)
 class ComponentParts:
-    """How one softmax of a head came to its logits.
+    """The logits of one softmax of a head, partition by partition.
 
     Attributes:
-        names: S, the partitions in the order in which they were applied: V, R:k, C, P, …
-        logits: (S, B, n), after each partition.
-        owner: (B, n) str, the partition that scored the item last; of C and P together, C; "" where none did.
+        names: S partitions in order of application: V, R:k, C, P, …
+        logits: (S, B, n) logits after each partition.
+        owner: (B, n) str, the partition that scored the item last; C for C and P together; "" if none did.
     """
 
     names: tuple[str, ...]
@@ -41,18 +41,18 @@ class ComponentParts:
 
     @property
     def contributions(self) -> np.ndarray:
-        """(S, B, n) what each partition changed in the logit of each item; the first starts from 0."""
+        """(S, B, n) change of each item's logit by each partition; the first starts from 0."""
         before = np.concatenate([np.zeros_like(self.logits[:1]), self.logits[:-1]])
         return np.subtract(self.logits, before, out=np.zeros_like(before), where=self.logits != before)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """How predictions came about.
+    """Predictions and their parts.
 
     Attributes:
-        log_probs: (B, n), what comes of the components; under (post) without the history's items.
-        weights: (B, K) mixture weights of the components; None where there is one softmax over the largest logits.
+        log_probs: (B, n) log-probabilities; with (post) −inf for the history's items.
+        weights: (B, K) mixture weights of the components; None for a single softmax over the largest logits.
         components: K softmaxes, one for most heads.
     """
 
@@ -65,18 +65,18 @@ class Recommender(nn.Module):
     """A sequential recommender over items 0 … n − 1; the code n is padding and is never scored.
 
     Args:
-        encoder: which encoder, and its sizes; a head that counts has none.
-        head: which head, and whether its output embeddings are tied to the input embeddings.
-        n_items: n.
-        n_users: how many users there are, for an encoder that learns a vector for each.
-        max_len: of a longer history the last `max_len` items are read.
+        encoder: settings of the encoder; not used by a counting head.
+        head: settings of the head, including whether output embeddings are tied to input embeddings.
+        n_items: n, number of items.
+        n_users: number of users, for an encoder that learns a vector for each.
+        max_len: maximum number of items that are read; the last ones of a longer history.
 
     Raises:
-        ConfigError: a reranker of the head is too large for so few items, the encoder needs users, or there is no item
-            or nothing to read.
+        ConfigError: a reranker's k is above the number of items, the encoder needs users, or `n_items` or `max_len` is
+            below 1.
     """
 
-    item_bias: nn.Parameter | None  # (n + 1,) in a model from elsewhere that has one
+    item_bias: nn.Parameter | None  # (n + 1,), only in models from other libraries
 
     def __init__(
         self, encoder: EncoderConfig, head: HeadConfig, n_items: int, *, n_users: int = 0, max_len: int = 50
@@ -100,34 +100,34 @@ class Recommender(nn.Module):
 
     @property
     def outputs(self) -> Outputs:
-        """The output embeddings, tied or not, as they are scored, and the items' biases, if any."""
+        """The output embeddings used for scoring, tied or not, and the item biases, if any."""
         weight = (self.output_embedding or self.embedding).weight
         return Outputs(F.normalize(weight, dim=1) if self.head.cosine else weight, self.item_bias)
 
     def freeze_items(self, embeddings: np.ndarray) -> None:
-        """Put embeddings (n, d) in the place of the items', read and scored alike; training leaves them as they are.
+        """Replace the item embeddings (n, d), for reading and scoring, and exclude them from training.
 
         Raises:
-            ConfigError: there are other than n, or of another size, or the head has output embeddings of its own.
+            ConfigError: the shape is wrong, or the head has separate output embeddings.
         """
         wanted = (self.n_items, self.embedding.embedding_dim)
         if np.shape(embeddings) != wanted:
             raise ConfigError(f"The item embeddings must be of shape {wanted}, not {np.shape(embeddings)}.")
         if self.output_embedding is not None:
             raise ConfigError(
-                f"The head {self.head.config} has output embeddings of its own, which would be trained on; "
-                "use one whose output embeddings are the items' own."
+                f"The head {self.head.config} has separate output embeddings, which would still be trained; "
+                "use a head with tied embeddings."
             )
         with torch.no_grad():
             self.embedding.weight[:-1] = torch.as_tensor(embeddings)
         self.embedding.weight.requires_grad_(False)
 
     def forward(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> Facets:
-        """Read histories and return what the head scores with; all the weights are at work here, none in the scoring.
+        """Read histories and return the facets that the head scores with; only this step uses encoder and head weights.
 
         Args:
             items: (B, L) int64 codes, padded on the right with n.
-            at: (B, T) int64, the positions after which to predict.
+            at: (B, T) int64, positions after which to predict.
             users: (B,) int64 codes, for an encoder that learns a vector for each user.
 
         Returns:
@@ -136,7 +136,7 @@ class Recommender(nn.Module):
         return self.head.facets(self.encoder(self.embedding(items), self.valid(items), users), at)
 
     def valid(self, items: torch.Tensor) -> torch.Tensor:
-        """Return which positions hold an item, (B, L) bool."""
+        """Return (B, L) bool, False for padding."""
         return items != self.n_items
 
     def score(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> torch.Tensor:
@@ -146,7 +146,7 @@ class Recommender(nn.Module):
     def scored(
         self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None
     ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Yield what `score` returns, (b, T, n), and of which windows, a few at a time; arguments as in `forward`."""
+        """Yield batches: a slice of windows and the result of `score` (b, T, n); arguments as in `forward`."""
         facets, context = self(items, at, users), Context(items, at, self.n_items)
         held = SCORES_AT_ONCE.get(items.device.type, SCORES_AT_ONCE["cpu"])
         size = max(1, held // (self.n_items * at.shape[1]))
@@ -155,7 +155,7 @@ class Recommender(nn.Module):
             yield rows, self.distribution({name: facet[rows] for name, facet in facets.items()}, context.rows(rows))
 
     def distribution(self, facets: Facets, context: Context) -> torch.Tensor:
-        """Return log-probabilities (B, T, n) for what `forward` gave."""
+        """Return log-probabilities (B, T, n) for the facets from `forward`."""
         return self.head.log_probs(facets, self.outputs, context)
 
     def log_probs(
@@ -167,19 +167,19 @@ class Recommender(nn.Module):
         """Return log-probabilities of the next item, in the weights' precision.
 
         Args:
-            histories: item codes, oldest first, any lengths from 1 up; the last `max_len` are read.
-            candidates: items to be scored, the same m for every history or (len(histories), m); all n if None. Their
-                probabilities are those among all items.
+            histories: item codes, oldest first, each with at least one item; the last `max_len` are read.
+            candidates: items to score, the same m for every history or (len(histories), m); all n if None.
+                Probabilities are still relative to all items.
             users: a code for each history, for an encoder that learns a vector for each user.
 
         Returns:
             (len(histories), n), or (len(histories), m).
 
         Raises:
-            ConfigError: a history is empty, or a code is not one of an item or user, or the head only orders items.
+            ConfigError: a history is empty, an item or user code is invalid, or the head only ranks.
         """
         if not self.head.config.probabilities:
-            raise ConfigError(f"{self.head.config} orders the items and gives no probabilities; ask topk.")
+            raise ConfigError(f"{self.head.config} only ranks items and gives no probabilities; use topk.")
         chosen = None if candidates is None else self._check_candidates(candidates, len(histories))
         rows = [
             scores.cpu().numpy() if chosen is None else np.take_along_axis(scores.cpu().numpy(), chosen[batch], axis=1)
@@ -188,9 +188,9 @@ class Recommender(nn.Module):
         return np.concatenate(rows or [self._none(self.n_items if chosen is None else chosen.shape[1])])
 
     def topk(self, histories: Histories, k: int, users: Codes | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k most probable next items, best first; items of the history are among them.
+        """Return the k most probable next items, best first; items of the history are not removed.
 
-        Items of probability 0, as (post) gives to the history's, come last, with −inf.
+        Items with probability 0, such as the history's with (post), come last, with −inf.
 
         Args:
             histories: as in `log_probs`.
@@ -198,10 +198,10 @@ class Recommender(nn.Module):
             users: as in `log_probs`.
 
         Returns:
-            Item codes (len(histories), k) int64, and their log-probabilities, or the scores of a head that only orders.
+            Item codes (len(histories), k) int64, and their log-probabilities, or the scores of a head that only ranks.
 
         Raises:
-            ConfigError: as in `log_probs`, or k is not possible.
+            ConfigError: as in `log_probs`, or k is invalid.
         """
         if not isinstance(k, numbers.Integral) or isinstance(k, bool) or not 1 <= k <= self.n_items:
             raise ConfigError(f"k = {k!r} is not possible; there are {self.n_items} items.")
@@ -214,10 +214,10 @@ class Recommender(nn.Module):
         return np.concatenate(items), np.concatenate(values or [self._none(k)])
 
     def parts(self, histories: Histories, users: Codes | None = None) -> Parts:
-        """Return how the predictions of `log_probs` come about, partition by partition.
+        """Return the predictions of `log_probs` partition by partition.
 
         Args:
-            histories: as in `log_probs`; B of them, at least one.
+            histories: B histories as in `log_probs`, at least one.
             users: as in `log_probs`.
 
         Raises:
@@ -231,11 +231,11 @@ class Recommender(nn.Module):
         return self.explain(facets, Context(items, at, self.n_items))
 
     def explain(self, facets: Facets, context: Context) -> Parts:
-        """Return as `parts` what comes of given facets, which may have been moved by hand.
+        """Return the same as `parts` for given facets, which may have been moved by hand.
 
         Args:
-            facets: what `forward` gave, for B histories and one position of each (T = 1).
-            context: the items read, and that position.
+            facets: result of `forward`, for B histories and one position of each (T = 1).
+            context: the items read, and this position.
         """
         components, norms = [], []
         with inference(self):
@@ -259,23 +259,23 @@ class Recommender(nn.Module):
     def collate(
         self, histories: Histories, users: Codes | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Check histories, and users if any, and return them as tensors for `forward`.
+        """Check histories and users, and return them as tensors for `forward`.
 
         Raises:
             ConfigError: as in `log_probs`.
         """
         if self.embedding.weight.dtype == torch.bfloat16:
-            raise ConfigError("NumPy has no bfloat16, in which these weights are; ask the model after model.float().")
+            raise ConfigError("The weights are in bfloat16, which NumPy does not have; call model.float() first.")
         read = []
         for row, history in enumerate(histories):
             codes = whole_numbers(history)
             if codes is None or codes.ndim != 1:
-                raise ConfigError(f"History {row} holds something that is not a whole number; use lists of item codes.")
+                raise ConfigError(f"History {row} contains values that are not whole numbers; use lists of item codes.")
             if not len(codes):
                 raise ConfigError(f"History {row} is empty; a prediction needs at least one item.")
             if codes.min() < 0 or codes.max() >= self.n_items:
                 raise ConfigError(
-                    f"History {row} holds an item outside 0 … {self.n_items - 1}; use the codes of the training log."
+                    f"History {row} contains an item outside 0 … {self.n_items - 1}; use the codes of the training log."
                 )
             read.append(codes[-self.max_len :])
         device = self.embedding.weight.device
@@ -296,7 +296,7 @@ class Recommender(nn.Module):
         """Return item codes (n_histories, m)."""
         chosen = whole_numbers(candidates)
         if chosen is None or chosen.ndim not in (1, 2):
-            raise ConfigError("The candidates must be item codes, as many for each history.")
+            raise ConfigError("The candidates must be item codes, the same number for each history.")
         if chosen.ndim == 2 and len(chosen) != n_histories:
             raise ConfigError(f"There are {len(chosen)} rows of candidates for {n_histories} histories.")
         if chosen.size and (chosen.min() < 0 or chosen.max() >= self.n_items):
@@ -308,7 +308,7 @@ class Recommender(nn.Module):
         return self.embedding.weight.detach().cpu().numpy()[:0, :1].repeat(width, axis=1)
 
     def _score(self, histories: Histories, users: Codes | None) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Yield log-probabilities (b, n) of a few histories at a time, and which."""
+        """Yield batches: a slice of histories and their log-probabilities (b, n)."""
         items, at, codes = self.collate(histories, users)
         for start in range(0, len(histories), HISTORIES_AT_ONCE):
             read = slice(start, start + HISTORIES_AT_ONCE)
@@ -319,7 +319,7 @@ class Recommender(nn.Module):
 
 @contextmanager
 def inference(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, without gradients, for the length of a `with` block."""
+    """Set a model to evaluation mode, without gradients, for a `with` block."""
     was_training = model.training
     model.eval()
     try:
@@ -338,7 +338,7 @@ def _embedding(n_items: int, width: int) -> nn.Embedding:
 
 
 def whole_numbers(values: Any) -> np.ndarray | None:
-    """Return whole numbers as an int64 array of its own, and None for anything else."""
+    """Return whole numbers as a new int64 array, or None for anything else."""
     try:
         codes = np.asarray(values)
     except ValueError:  # rows of different lengths

@@ -3,36 +3,47 @@
 import asyncio
 import json
 import re
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cprlab.errors import DataError
+from cprlab.errors import ConfigError, DataError, suggestion
 from cprlab.files import whole
 from cprlab.pages.html import PLOTLY
 
 
-def write_figures(report: Path | str, folder: Path | str) -> list[Path]:
-    """Write every figure of `report`/report.ipynb to `folder` as NAME.png; a second figure of a name is NAME-2.png.
+def write_figures(report: Path | str, folder: Path | str, only: Collection[str] = ()) -> list[Path]:
+    """Write the figures of `report`/report.ipynb to `folder` as NAME.png; a second figure of a name is NAME-2.png.
+
+    Args:
+        report: the report's folder.
+        folder: where the files go.
+        only: the names of the figures to write; all if empty.
 
     Raises:
         DataError: there is no executed report, one of its figures is none, or there is no browser to draw with.
+        ConfigError: the report has no figure of a name.
     """
     notebook = Path(report) / "report.ipynb"
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         drawn = [output["data"][PLOTLY] for output in outputs if PLOTLY in output.get("data", {})]
-        names = [_name(figure["layout"].get("meta", {}).get("name")) for figure in drawn]
+        found: dict[str, dict] = {}
+        for figure in drawn:
+            name = _name(figure["layout"].get("meta", {}).get("name"))
+            again = sum(other.partition("-")[0] == name for other in found)
+            found[f"{name}-{again + 1}" if again else name] = figure
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{notebook} is not an executed report; make one with: cprlab report") from error
-    written: list[Path] = []
-    for name, picture in zip(names, pictures(drawn, f"of {notebook}"), strict=True):
-        again = sum(path.stem.partition("-")[0] == name for path in written)
-        path = Path(folder) / (f"{name}-{again + 1}.png" if again else f"{name}.png")
+    if unknown := [name for name in only if name not in found]:
+        raise ConfigError(f"{notebook} has no figure {unknown[0]!r}: {suggestion(unknown[0], found)}")
+    chosen = {name: figure for name, figure in found.items() if name in only or not only}
+    paths = [Path(folder) / f"{name}.png" for name in chosen]
+    for path, picture in zip(paths, pictures(list(chosen.values()), f"of {notebook}"), strict=True):
         with whole(path) as file:
             file.write_bytes(picture)
-        written.append(path)
-    return written
+    return paths
 
 
 def pictures(figures: list[dict], origin: str) -> list[bytes]:

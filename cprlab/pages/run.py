@@ -21,7 +21,7 @@ from cprlab import errors
 from cprlab.errors import ConfigError, CprlabError, DataError, suggestion, visible
 from cprlab.files import make_folder, refuse_other_files, whole
 from cprlab.pages.html import to_page
-from cprlab.settings import ReportConfig
+from cprlab.settings import PageConfig, ReportConfig
 from cprlab.studies.probe import ProbeConfig
 
 PAGE, NOTEBOOK = "index.html", "report.ipynb"
@@ -55,10 +55,10 @@ def run_probe(config: ProbeConfig, out: Path | str) -> Path:
         CprlabError: a parameter, a model, the data or the place is not usable.
     """
     refuse_to_overwrite(Path(out), config, "probe.json", "models")
-    return publish("probe.ipynb", config, Path(out), f"cprlab: probe of {config.models or config.data}")
+    return publish("probe.ipynb", config, Path(out), f"cprlab: probe of {'; '.join(config.models) or config.data}")
 
 
-def publish(notebook: str, config: ReportConfig, out: Path, title: str) -> Path:
+def publish(notebook: str, config: PageConfig, out: Path, title: str) -> Path:
     """Execute a notebook of the project, write its page and itself to the folder `out`, and return the page's path.
 
     Raises:
@@ -66,13 +66,13 @@ def publish(notebook: str, config: ReportConfig, out: Path, title: str) -> Path:
     """
     with whole(out) as new:
         new.mkdir()
-        executed = execute(notebook, dict(config.but(out=str(new))))
+        executed = execute(notebook, config.but(out=str(new)).model_dump())
         nbformat.write(executed, new / NOTEBOOK)
         (new / PAGE).write_text(to_page(executed, title), encoding="utf-8")
     return out / PAGE
 
 
-def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: str) -> None:
+def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str, subject: str) -> None:
     """Let a report replace nothing but an earlier one with the same `numbers` file and the same parameter `subject`.
 
     Raises:
@@ -86,7 +86,7 @@ def refuse_to_overwrite(out: Path, config: ReportConfig, numbers: str, subject: 
             about = notebook["metadata"]["papermill"]["parameters"][subject]
         except (OSError, ValueError, LookupError, TypeError):
             about = "something that cannot be read"
-        if about != getattr(config, subject):
+        if about != config.model_dump()[subject]:
             about = str(about)
             shown = about if len(about) <= 80 else about[:79] + "…"
             raise DataError(f"{out} holds the report on {shown}; choose another folder with --out, or remove it.")

@@ -49,7 +49,7 @@ def run_sweep(
     _notebooks(config)
     with open_cluster(workers, scheduler, slurm, config.device) as client:
         trials = [(trial, data) for data in config.data for trial in config.grid.but(data=(data,)).trials()]
-        log = {"size": config.size} | config.protocol
+        log = config.sized | config.protocol
         asked = [(train_trial, (trial, data, log, config.runs, config.device)) for trial, data in trials]
         trained = run_all(client, asked, "runs")
         usable = {data for (_, data), of_run in zip(trials, trained, strict=True) if not of_run.error}
@@ -113,15 +113,18 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
         if "size" not in known:
             raise ConfigError(f"{notebook} does not take a size, as a sweep's notebooks do; choose a numbered one.")
         for encoder in config.encoder:
-            parameters = config.protocol | {
-                "data": "; ".join(config.data),
-                "size": config.size,
-                "encoder": encoder,
-                "heads": "; ".join(config.head),
-                "seeds": config.seeds,
-                "device": config.device,
-                "runs": config.runs,
-            }
+            parameters = (
+                config.protocol
+                | config.sized
+                | {
+                    "data": "; ".join(config.data),
+                    "encoder": encoder,
+                    "heads": "; ".join(config.head),
+                    "seeds": config.seeds,
+                    "device": config.device,
+                    "runs": config.runs,
+                }
+            )
             taken = {name: value for name, value in parameters.items() if name in known}
             title = f"cprlab: {config.name}, {notebook}, {encoder}"
             pages[f"{notebook}-{encoder}"] = (f"{notebook}.ipynb", taken, title)

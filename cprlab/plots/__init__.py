@@ -1,4 +1,4 @@
-"""Figures: one function each, a tidy table in, a plotly Figure out. Each figure carries its name in `layout.meta`."""
+"""Figures: each function turns a tidy table into a plotly Figure, whose name is in `layout.meta`."""
 
 from cprlab.plots.cases import GLYPHS, example, leave_one_out, predictions
 from cprlab.plots.logs import repeat_curve, repeat_gaps

@@ -1,4 +1,4 @@
-"""Single cases: a history, and what each head makes of it."""
+"""Figures of single cases: a history, and each head's predictions."""
 
 from itertools import cycle
 
@@ -11,8 +11,8 @@ from cprlab.evaluation import Example
 from cprlab.plots.maps import KINDS
 from cprlab.plots.style import COLOURS, IN_HISTORY, NEW, TRUE_NEXT, TRUTH, short, styled
 
-GLYPHS = {"history": "●", "new": "◆", "target": "★"}  # of the kinds of items that may come next
-SHOWN = 10  # items of a history that are drawn
+GLYPHS = {"history": "●", "new": "◆", "target": "★"}  # by kind of predicted item
+SHOWN = 10  # number of items drawn of a history
 
 
 def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
@@ -21,7 +21,7 @@ def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
     ranks = {head: int((scores >= scores[case.target]).sum()) for head, scores in case.log_probs.items()}
     panels = [f"{head}<br>true item at rank {rank:,}" for head, rank in ranks.items()]
     figure = make_subplots(
-        1, 1 + len(heads), subplot_titles=("the history's end, newest last", *panels), horizontal_spacing=0.16
+        1, 1 + len(heads), subplot_titles=("end of the history, newest last", *panels), horizontal_spacing=0.16
     )
     history = list(case.history[-SHOWN:])
     figure.add_scatter(
@@ -45,7 +45,7 @@ def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
     widest = max(float(np.exp(scores.max())) for scores in case.log_probs.values())
     for column in range(2, 2 + len(heads)):
         figure.update_xaxes(range=[0, 1.05 * widest], nticks=4, row=1, col=column)
-    for name, colour in (("the true next item", TRUE_NEXT), ("in the history", IN_HISTORY), ("new", NEW)):
+    for name, colour in (("true next item", TRUE_NEXT), ("in the history", IN_HISTORY), ("new", NEW)):
         figure.add_scatter(
             x=[None],
             y=[None],
@@ -63,14 +63,14 @@ def example(case: Example, titles: np.ndarray, top: int = 5) -> go.Figure:
 
 
 def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, colour: str = "kind") -> go.Figure:
-    """Draw each model's most probable next items as bars, side by side and on one scale.
+    """Draw each model's most probable next items as bars, side by side on the same scale.
 
     Args:
-        table: rows as of `Explorer.predictions`; pinned probabilities are drawn as lines across the bars. Of a model
-            that only orders the items each place is a dot.
-        heads: by model, the lines to write above its bars.
-        title: above them all.
-        colour: what the bars' colours tell: the items' "kind", which a glyph tells as well, or the "partition".
+        table: rows as in `Explorer.predictions`; pinned probabilities are drawn as lines across the bars. A model that
+            only ranks has a dot for each place.
+        heads: title lines of each model's panel.
+        title: title of the figure.
+        colour: what colours mean: the items' "kind", also shown by a glyph, or the "partition".
     """
     columns = min(2, len(heads))
     panels = ["<br>".join(short(line, 60) for line in lines) for lines in heads.values()]
@@ -97,7 +97,7 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
                 ),
             }  # fmt: skip
             says = "%{{customdata[0]}}: {}, %{{customdata[1]}}, partition %{{customdata[2]}}<extra></extra>"
-            if ordered:  # a dot a place
+            if ordered:  # no probabilities: one dot per place
                 hover = says.format("place %{y}")
                 figure.add_scatter(
                     x=[0.02 * largest] * len(bars), mode="markers", marker_size=9, hovertemplate=hover, **drawn, **cell
@@ -110,7 +110,7 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
             figure.add_scatter(
                 x=rows["pinned_probability"], y=rows["place"], mode="markers", showlegend=False,
                 marker={"symbol": "line-ns-open", "size": 16, "color": TRUTH, "line_width": 2},
-                hovertemplate="at the pin: %{x:.2%}<extra></extra>", **cell,
+                hovertemplate="pinned: %{x:.2%}<extra></extra>", **cell,
             )  # fmt: skip
         labels = [f"{short(row.title, 30)} {GLYPHS[row.kind]}" for row in rows.itertuples()]
         figure.update_yaxes(tickvals=rows["place"], ticktext=labels, autorange="reversed", showgrid=False, **cell)
@@ -126,7 +126,7 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
 
 
 def leave_one_out(table: pd.DataFrame, titles: np.ndarray) -> go.Figure:
-    """Draw one case of `probes.leave_one_out`: what each item of the history, oldest first, did to the prediction."""
+    """Draw one case of `probes.leave_one_out`: the effect of each item of the history, oldest first."""
     panels = {"copy_change": "copy probability", "target_change": "log-probability of the true item (nats)"}
     panels = {column: name for column, name in panels.items() if table[column].notna().any()}
     figure = make_subplots(1, len(panels), subplot_titles=list(panels.values()), shared_yaxes=True)
@@ -144,5 +144,5 @@ def leave_one_out(table: pd.DataFrame, titles: np.ndarray) -> go.Figure:
         showgrid=False,
     )
     figure.update_xaxes(title="change when the item is left out", nticks=6, zerolinecolor="#999999")
-    title = "Which items of the history carry the prediction? (oldest first)"
+    title = "Which items of the history does the prediction depend on? (oldest first)"
     return styled(figure, "leave_one_out", title, 190 + 17 * len(table))

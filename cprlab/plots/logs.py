@@ -1,23 +1,23 @@
-"""What a log is like: how often its users repeat, and how soon."""
+"""Figures of logs: how often users repeat, and how soon."""
 
 from itertools import cycle
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from cprlab.evaluation import FEW
 from cprlab.plots.studies import panelled, sized
 from cprlab.plots.style import COLOURS, TRUTH, short, styled
 
-FEW = 20  # users below which a share is not drawn
-PANEL = 230  # pixels of a panel's height
+PANEL = 230  # height of a panel in pixels
 
 
 def repeat_curve(curve: pd.DataFrame, panel: str = "") -> go.Figure:
-    """Draw `data.repeat_curve`: the share of repeats at each place of a sequence where at least `FEW` users are.
+    """Draw `data.repeat_curve`: the share of repeats at each position that at least `FEW` users reach.
 
     Args:
-        curve: its rows, of one log or more.
-        panel: the column that names the log, with a panel for each; none if empty.
+        curve: its rows for one or more logs.
+        panel: column with the log's name, one panel each; a single panel if empty.
     """
     figure, panels = panelled(curve, panel, shared_yaxes="all")
     prefixes = sorted(set(curve["prefix"]))
@@ -33,16 +33,16 @@ def repeat_curve(curve: pd.DataFrame, panel: str = "") -> go.Figure:
     figure.update_xaxes(title="position in the user's sequence")
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(title="share that repeat an earlier item", col=1)
-    title = f"Do users repeat, and does one repeat announce the next? (places with {FEW} or more users)"
+    title = f"Do users repeat, and does one repeat predict the next? (positions with at least {FEW} users)"
     return sized(figure, "repeat_curve", title, len(panels), PANEL)
 
 
 def repeat_gaps(gaps: pd.DataFrame, max_len: int) -> go.Figure:
-    """Draw `data.repeat_gaps` with a line for each log.
+    """Draw `data.repeat_gaps` with one line per log.
 
     Args:
         gaps: its rows, with the log's name in the column `data`.
-        max_len: how many items a model reads, where a line is drawn.
+        max_len: maximum number of items that a model reads, drawn as a vertical line.
     """
     figure = go.Figure()
     for colour, (name, rows) in zip(cycle(COLOURS), gaps.groupby("data", sort=False), strict=False):
@@ -51,10 +51,10 @@ def repeat_gaps(gaps: pd.DataFrame, max_len: int) -> go.Figure:
             customdata=rows["n"], hovertemplate="within %{x:,}: %{y:.1%}, %{customdata:,} repeats",
         )  # fmt: skip
     figure.add_scatter(
-        x=[max_len] * 2, y=[0, 1], name="what a model reads", mode="lines", line={"color": TRUTH, "dash": "dot"}
+        x=[max_len] * 2, y=[0, 1], name="model input length", mode="lines", line={"color": TRUTH, "dash": "dot"}
     )
     ticks = [step * 10**power for power in range(7) for step in (1, 2, 5)]
-    figure.update_xaxes(title="interactions since the user last had the item, at most (log scale)", type="log")
+    figure.update_xaxes(title="maximum number of interactions since the user last had the item (log scale)", type="log")
     figure.update_xaxes(tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
     figure.update_yaxes(title="share of all repeats", tickformat=".0%", range=[0, 1.03])
     return styled(figure, "repeat_gaps", "How soon do items come back?").update_layout(showlegend=True)

@@ -1,4 +1,4 @@
-"""Maps: items and hidden states on a plane, labelled as far as there is room."""
+"""Maps of items and hidden states in a plane, with labels where there is room."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from cprlab.plots.style import NEW, TRUE_NEXT, short, styled
 
-KINDS = {  # of a map's points, the most telling last: colour, symbol and size, which grey print keeps apart
+KINDS = {  # kinds of points, the most important last: colour, symbol and size; distinguishable in grey print
     "other": (NEW, "circle", 5),
     "new": ("#009E73", "diamond", 9),
     "history": ("#0072B2", "circle", 9),
@@ -14,18 +14,18 @@ KINDS = {  # of a map's points, the most telling last: colour, symbol and size, 
     "target": (TRUE_NEXT, "star", 17),
     "hidden state": ("#000000", "x", 12),
 }
-MAP = (900, 520)  # pixels within which a map keeps its labels apart; where there are more, there is only more room
-LABEL = 11  # pixels, the size of a map's labels
-SIDES = {  # on which a label may stand of its point: right and up
+MAP = (900, 520)  # size in pixels at which labels do not overlap; larger maps have more room
+LABEL = 11  # font size of labels in pixels
+SIDES = {  # positions of a label relative to its point: right and up
     "middle right": (1, 0), "middle left": (-1, 0), "top center": (0, 1), "bottom center": (0, -1),
     "top right": (1, 1), "bottom right": (1, -1), "top left": (-1, 1), "bottom left": (-1, -1),
 }  # fmt: skip
 
 
 def neighbourhood(table: pd.DataFrame, title: str) -> go.Figure:
-    """Draw `probes.neighbourhood` as a map: what a hidden state must tell apart to copy its history.
+    """Draw `probes.neighbourhood` as a map: the items that a hidden state must separate to copy its history.
 
-    All but the other items are labelled, as far as there is room; every title shows under the pointer.
+    Items of all kinds but "other" are labelled where there is room; titles of all items show on hover.
     """
     items = table[table["item"] >= 0]
     drawn, missed = (items[["x", "y"]] ** 2).to_numpy().sum(), (items["off_plane"] ** 2).sum()
@@ -34,14 +34,14 @@ def neighbourhood(table: pd.DataFrame, title: str) -> go.Figure:
 
 
 def item_map(table: pd.DataFrame, note: str, title: str) -> go.Figure:
-    """Draw items and hidden states on a plane, each kind of `KINDS` with a colour and a symbol of its own.
+    """Draw items and hidden states in a plane, with a colour and a symbol for each kind of `KINDS`.
 
-    All but the other items are labelled, as far as there is room; every title shows under the pointer.
+    Items of all kinds but "other" are labelled where there is room; titles of all items show on hover.
 
     Args:
-        table: rows `item` (code; negative for a hidden state), `title`, `kind`, `x`, `y`; none where there is no map.
-        note: what the plane is, below the map, or why there is none.
-        title: above it.
+        table: rows `item` (code; negative for a hidden state), `title`, `kind`, `x`, `y`; no rows if there is no map.
+        note: axis title that explains the plane, or why there is no map.
+        title: title of the figure.
     """
     if table.empty:
         figure = go.Figure().update_xaxes(visible=False).update_yaxes(visible=False)
@@ -63,14 +63,14 @@ def item_map(table: pd.DataFrame, note: str, title: str) -> go.Figure:
 
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a map's points with a `label` and the `side` on which it stands, so that none covers another.
+    """Return a map's points with a `label` and its `side`, so that labels do not overlap.
 
-    The most telling points choose first; one whose label finds no room, and every other item, has the label "".
+    The most important points come first. Points without room, and those of kind "other", have the label "".
     """
     labelled = table.assign(label="", side="middle right")
     marked = table[table["kind"] != "other"]
     low, high = table[["x", "y"]].min(), table[["x", "y"]].max()
-    pixels = 0.9 * min(np.array(MAP) / np.maximum(high - low, 1e-12))  # a unit; plotly leaves a margin
+    pixels = 0.9 * min(np.array(MAP) / np.maximum(high - low, 1e-12))  # per unit; plotly leaves a margin
     places = (marked[["x", "y"]] - (low + high) / 2) * pixels
     taken = [(x, y, 6.0, 6.0) for x, y in places.to_numpy()]  # middle, half the width, half the height
     for row in marked["kind"].map(list(KINDS).index).sort_values(ascending=False, kind="stable").index:

@@ -1,4 +1,4 @@
-"""What the probes find: spectra, losses in parts, the copy dial, separable sets."""
+"""Figures of the probes: spectra, parts of the loss, the copy dial, separable sets."""
 
 from itertools import cycle
 
@@ -8,11 +8,11 @@ from plotly.subplots import make_subplots
 
 from cprlab.plots.style import COLOURS, DASHES, short, styled
 
-ROUNDING = 1e-15  # shares of a variance below are nothing else
+ROUNDING = 1e-15  # smaller shares of a variance are rounding errors
 
 
 def spectra(tables: dict[str, pd.DataFrame]) -> go.Figure:
-    """Draw each model's `probes.spectra`: how the variance of its embeddings and of its predictions falls off."""
+    """Draw each model's `probes.spectra`: how the variance of embeddings and predictions is spread over directions."""
     panels = list(dict.fromkeys(matrix for table in tables.values() for matrix in table["matrix"]))
     figure = make_subplots(1, len(panels), subplot_titles=panels, shared_yaxes=True)
     for place, (model, table) in enumerate(tables.items()):
@@ -30,7 +30,7 @@ def spectra(tables: dict[str, pd.DataFrame]) -> go.Figure:
 
 
 def loss_parts(parts: dict[str, pd.DataFrame]) -> go.Figure:
-    """Draw each model's `probes.loss_parts`: what no single state can remove, what could be learned, and noise."""
+    """Draw each model's `probes.loss_parts`: bottleneck, learning and noise."""
     figure = go.Figure()
     models = list(parts)
     for name, colour, pattern in (
@@ -46,19 +46,19 @@ def loss_parts(parts: dict[str, pd.DataFrame]) -> go.Figure:
             hovertemplate=name + ": %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}] nats",
         )  # fmt: skip
     figure.update_layout(barmode="stack").update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(title="expected loss on whether the next item is in the history (nats a case)")
-    figure = styled(figure, "loss_parts", "Where is it lost?", 240 + 45 * len(models))
+    figure.update_xaxes(title="expected loss on whether the next item is in the history (nats per case)")
+    figure = styled(figure, "loss_parts", "Why does the model lose?", 240 + 45 * len(models))
     return figure.update_layout(legend={"traceorder": "normal", "y": -0.5})
 
 
 def dial(curves: dict[str, pd.DataFrame]) -> go.Figure:
-    """Draw each model's `probes.copy_dial`, averaged over cases: the loss by how much is wanted on the history."""
+    """Draw each model's `probes.copy_dial`: the mean loss over cases by wanted share of probability on the history."""
     figure = make_subplots(1, len(curves), subplot_titles=[short(model, 50) for model in curves], shared_yaxes=True)
     lines = {
-        "stay": ("at the model's own state", COLOURS[4], "solid"),
-        "floor_ball": ("at the best single state in reach", COLOURS[1], "solid"),
-        "floor_free": ("at the best single state of all", COLOURS[1], "dot"),
-        "floor_context": ("with a context partition in reach", COLOURS[2], "dash"),
+        "stay": ("model's own state", COLOURS[4], "solid"),
+        "floor_ball": ("best single state in reach", COLOURS[1], "solid"),
+        "floor_free": ("best single state of any length", COLOURS[1], "dot"),
+        "floor_context": ("context partition in reach", COLOURS[2], "dash"),
     }
     for column, table in enumerate(curves.values(), start=1):
         mean = table.groupby("alpha").mean()
@@ -68,13 +68,13 @@ def dial(curves: dict[str, pd.DataFrame]) -> go.Figure:
                 line={"color": colour, "dash": dash}, hovertemplate="%{x:.0%} wanted: %{y:.3f} nats", row=1, col=column,
             )  # fmt: skip
     figure.update_xaxes(title="wanted share of probability on the history", tickformat=".0%")
-    figure.update_yaxes(rangemode="tozero").update_yaxes(title="loss (nats a case)", col=1)
-    title = "The copy dial: blue to orange could be learned, below orange is the bottleneck"
+    figure.update_yaxes(rangemode="tozero").update_yaxes(title="loss (nats per case)", col=1)
+    title = "The copy dial: from blue to orange could be learned, below orange is the bottleneck"
     return styled(figure, "dial", title, 430)
 
 
 def separable(tables: dict[str, pd.DataFrame], capacities: dict[str, float]) -> go.Figure:
-    """Draw each model's `probes.separable_share`; the threshold of random sets, `probes.capacity`, is dotted."""
+    """Draw each model's `probes.separable_share`; dotted: `probes.capacity`, the threshold of random sets."""
     figure = go.Figure()
     for colour, (model, table) in zip(cycle(COLOURS), tables.items(), strict=False):
         for sets, dash, symbol in (("histories", "solid", "circle"), ("random", "dash", "circle-open")):
@@ -87,9 +87,9 @@ def separable(tables: dict[str, pd.DataFrame], capacities: dict[str, float]) -> 
         if capacities[model] <= table["size"].max():
             figure.add_vline(x=capacities[model], line={"color": colour, "dash": "dot", "width": 1.5})
     figure.update_xaxes(
-        title="the last … distinct items of the history (dotted: half of random sets in theory)", type="log"
+        title="number of last distinct items of the history (dotted: theory for half of random sets)", type="log"
     )
     ticks = sorted({size for table in tables.values() for size in table["size"]})
     figure.update_xaxes(tickvals=ticks, ticktext=[str(size) for size in ticks])
-    figure.update_yaxes(title="share that one state can rank first", tickformat=".0%", range=[-0.03, 1.03])
+    figure.update_yaxes(title="share that a single state can rank first", tickformat=".0%", range=[-0.03, 1.03])
     return styled(figure, "separable", "How many items can a single hidden state copy exactly?", 430)

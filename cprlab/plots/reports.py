@@ -1,4 +1,4 @@
-"""How well heads do on a log: training, ranking, calibration, planted bottlenecks."""
+"""Figures of heads on a log: training, ranking, calibration, planted bottlenecks."""
 
 from itertools import cycle
 
@@ -12,7 +12,7 @@ from cprlab.plots.style import COLOURS, TRUTH, short, styled, whiskers
 
 def training(history: dict[str, pd.DataFrame]) -> go.Figure:
     """Draw each head's loss and validation NDCG@10 by epoch."""
-    figure = make_subplots(1, 2, subplot_titles=("training loss (nats a target)", f"validation {MAIN}"))
+    figure = make_subplots(1, 2, subplot_titles=("training loss (nats per target)", f"validation {MAIN}"))
     for colour, (head, epochs) in zip(cycle(COLOURS), history.items(), strict=False):
         for column, measure in ((1, "loss"), (2, "ndcg")):
             figure.add_scatter(
@@ -25,7 +25,7 @@ def training(history: dict[str, pd.DataFrame]) -> go.Figure:
 
 
 def metrics(summary: pd.DataFrame) -> go.Figure:
-    """Draw the ranking metrics of `evaluation.means` with their intervals, for all, repeat and new cases."""
+    """Draw the ranking metrics of `evaluation.means` with intervals, for all, repeat and new cases."""
     figure = make_subplots(1, len(RANKING), subplot_titles=RANKING, shared_yaxes=True)
     heads = list(dict.fromkeys(summary["head"]))
     settings = [(head, ranking) for head in heads for ranking in ("raw", "post")]
@@ -45,7 +45,7 @@ def metrics(summary: pd.DataFrame) -> go.Figure:
             )  # fmt: skip
     figure.update_yaxes(tickvals=[0, 1, 2], ticktext=["new", "repeat", "all"], range=[-0.5, 2.5], zeroline=False)
     figure.update_xaxes(rangemode="tozero")
-    return styled(figure, "metrics", "How well each head ranks the next item (bars: 95% intervals over users)", 430)
+    return styled(figure, "metrics", "How well does each head rank the next item? (95% intervals over users)", 430)
 
 
 def calibration(tables: dict[str, pd.DataFrame], title: str = "Does the head know when to copy?") -> go.Figure:
@@ -56,7 +56,7 @@ def calibration(tables: dict[str, pd.DataFrame], title: str = "Does the head kno
         x=[0, top],
         y=[0, top],
         mode="lines",
-        name="as often as predicted",
+        name="perfect calibration",
         line={"color": TRUTH, "dash": "dot"},
     )
     for colour, (head, table) in zip(cycle(COLOURS), tables.items(), strict=False):
@@ -71,7 +71,7 @@ def calibration(tables: dict[str, pd.DataFrame], title: str = "Does the head kno
 
 
 def by_length(table: pd.DataFrame) -> go.Figure:
-    """Draw `evaluation.by_bins` by `length`: ranking, and predicted against observed copying, by length of history."""
+    """Draw `evaluation.by_bins` by `length`: ranking, and predicted and observed repeats, by length of history."""
     figure = make_subplots(1, 2, subplot_titles=(MAIN, "probability on the history, and observed repeats"))
     heads = list(dict.fromkeys(table["head"]))
     observed = table[(table["metric"] == "observed repeats") & (table["head"] == heads[0])]
@@ -96,7 +96,7 @@ def by_length(table: pd.DataFrame) -> go.Figure:
 
 
 def planted(losses: pd.DataFrame) -> go.Figure:
-    """Draw `training.planted_losses`, with the columns `plan` and `head`: how far each head is above the best loss."""
+    """Draw `training.planted_losses` with columns `plan` and `head`: how far each head is above the best loss."""
     mean = losses.assign(above=losses["loss"] - losses["best"]).groupby(["head", "plan"], sort=False)
     mean = mean[["above", "floor"]].mean().reset_index()
     figure = go.Figure()
@@ -105,9 +105,9 @@ def planted(losses: pd.DataFrame) -> go.Figure:
             x=rows["plan"], y=rows["above"], name=head, marker_color=colour, hovertemplate="%{x}: %{y:.3f} nats"
         )
     figure.add_scatter(
-        x=rows["plan"], y=rows["floor"], name="least of a single state, as planted", mode="markers",
+        x=rows["plan"], y=rows["floor"], name="planted floor of a single state", mode="markers",
         marker={"symbol": "line-ew-open", "size": 60, "line_width": 3, "color": TRUTH},
         hovertemplate="%{x}: %{y:.3f} nats",
     )  # fmt: skip
     figure.update_yaxes(title="expected loss above the best (nats)", rangemode="tozero")
-    return styled(figure, "planted", "How near each head comes to the best loss")
+    return styled(figure, "planted", "How close does each head come to the best loss?")

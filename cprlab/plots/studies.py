@@ -1,4 +1,4 @@
-"""What many runs say together: gains side by side, curves over a setting, grids of two settings, and trade-offs."""
+"""Figures of many runs: gains, curves over a setting, grids of two settings, and trade-offs."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -6,21 +6,21 @@ from plotly.subplots import make_subplots
 
 from cprlab.plots.style import COLOURS, TRUTH, short, styled, whiskers
 
-ACROSS = 3  # panels in a row
-PANEL = 260  # pixels of a panel's height
-GAP = 85  # pixels between two rows of panels: ticks, the axis's title, and the title of the panel below
+ACROSS = 3  # panels per row
+PANEL = 260  # height of a panel in pixels
+GAP = 85  # pixels between rows of panels, for ticks, axis title and the title of the panel below
 
 
 def gains(table: pd.DataFrame, row: str, colour: str, title: str, axis: str, panel: str = "") -> go.Figure:
     """Draw values with their intervals, one below the other, and a line at zero.
 
     Args:
-        table: rows with `value, low, high`, as `evaluation.gains` gives them.
-        row: the column that names the rows.
-        colour: the column that is told apart by colour.
-        title: of the figure.
-        axis: what the values are, with their unit.
-        panel: the column with a panel for each value; none if empty.
+        table: rows with `value, low, high`, as from `evaluation.gains`.
+        row: column of the row names.
+        colour: column shown by colour.
+        title: title of the figure.
+        axis: what the values are, with unit.
+        panel: column with one panel per value; a single panel if empty.
     """
     names, shades = list(dict.fromkeys(table[row])), list(dict.fromkeys(table[colour]))
     height = 60 + 24 * len(names) * max(1, len(shades) / 2)
@@ -54,19 +54,20 @@ def curves(
     axis: str,
     panel: str = "",
     label: str = "",
+    *,
     doubling: bool = False,
 ) -> go.Figure:
-    """Draw values with their intervals over a setting, a line for each `colour`.
+    """Draw values with their intervals over a setting, one line per `colour`.
 
     Args:
-        table: rows with `value, low, high`, as `evaluation.means` and `evaluation.gains` give them.
-        x: the column of the setting.
-        colour: the column with a line for each value.
-        title: of the figure.
-        axis: what the values are, with their unit.
-        panel: the column with a panel for each value; none if empty.
-        label: what the setting is, with its unit; its column's name if empty.
-        doubling: the setting's values lie at equal ratios: a logarithmic axis, with a tick at each.
+        table: rows with `value, low, high`, as from `evaluation.means` and `evaluation.gains`.
+        x: column of the setting.
+        colour: column with one line per value.
+        title: title of the figure.
+        axis: what the values are, with unit.
+        panel: column with one panel per value; a single panel if empty.
+        label: what the setting is, with unit; its column's name if empty.
+        doubling: whether the setting's values have equal ratios; uses a logarithmic axis with a tick at each value.
     """
     figure, panels = panelled(table, panel)
     for place, (of_panel, where) in enumerate(panels):
@@ -86,18 +87,18 @@ def curves(
 
 
 def grids(
-    table: pd.DataFrame, x: str, y: str, title: str, axis: str, panel: str = "", diverging: bool = False
+    table: pd.DataFrame, x: str, y: str, title: str, axis: str, panel: str = "", *, diverging: bool = False
 ) -> go.Figure:
-    """Draw a value for every pair of two settings, as colours with the numbers on them.
+    """Draw a heatmap with numbers: a value for each pair of two settings.
 
     Args:
         table: rows with `value`, one for each pair and panel.
-        x: the column of one setting; its name is the axis's title.
-        y: the column of the other; its name is the axis's title.
-        title: of the figure.
-        axis: what the values are, with their unit.
-        panel: the column with a panel for each value; none if empty.
-        diverging: the values are differences, and 0 has no colour.
+        x: column of one setting; its name is the axis title.
+        y: column of the other; its name is the axis title.
+        title: title of the figure.
+        axis: what the values are, with unit.
+        panel: column with one panel per value; a single panel if empty.
+        diverging: whether the values are differences, so that 0 has no colour.
     """
     figure, panels = panelled(table, panel)
     for of_panel, where in panels:
@@ -120,11 +121,11 @@ def tradeoffs(table: pd.DataFrame, against: str, units: dict[str, str], title: s
     """Draw one metric of several lists against each of the others, with both intervals.
 
     Args:
-        table: rows `lists, metric, value, low, high`, as `evaluation.diversity` gives them; lists without the metric
+        table: rows `lists, metric, value, low, high`, as from `evaluation.diversity`; lists without the metric
             `against` are drawn as a line.
-        against: the metric on the upright axis.
-        units: of the other metrics, by their names.
-        title: of the figure.
+        against: metric on the vertical axis.
+        units: axis titles of the other metrics, by name.
+        title: title of the figure.
     """
     of_metric = dict(iter(table.groupby("metric")))
     upright = of_metric[against].set_index("lists")
@@ -152,10 +153,10 @@ def tradeoffs(table: pd.DataFrame, against: str, units: dict[str, str], title: s
 def panelled(
     table: pd.DataFrame, panel: str, height: float = PANEL, **shared: bool | str
 ) -> tuple[go.Figure, list[tuple[pd.DataFrame, dict]]]:
-    """Return an empty figure with a panel for each value of a column, and for each its rows and where it stands."""
+    """Return an empty figure with a panel for each value of a column, and each panel's rows and position."""
     names = list(dict.fromkeys(table[panel])) if panel else [""]
     down = -(-len(names) // ACROSS)
-    across = -(-len(names) // down)  # four stand two by two
+    across = -(-len(names) // down)  # four panels are two by two
     titles = [short(name, 40) for name in names] if panel else None
     gap = GAP / (down * height + GAP * (down - 1)) if down > 1 else 0
     figure = make_subplots(down, across, subplot_titles=titles, vertical_spacing=gap, **shared)
@@ -166,7 +167,7 @@ def panelled(
 
 
 def sized(figure: go.Figure, name: str, title: str, panels: int, height: float) -> go.Figure:
-    """Return the figure with its name, its title and room for so many panels of a height in pixels."""
+    """Return the figure with its name, title, and room for a number of panels with a height in pixels."""
     down = -(-panels // ACROSS)
     figure = styled(figure, name, short(title, 200), int(170 + down * height + GAP * (down - 1)))
     return figure.update_layout(legend_y=-70 / (down * height + GAP * (down - 1)))

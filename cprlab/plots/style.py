@@ -1,18 +1,18 @@
-"""What all figures look like."""
+"""The common style of all figures."""
 
 import html
 
 import pandas as pd
 import plotly.graph_objects as go
 
-# Okabe and Ito's colours: told apart with any colour vision, and of different lightness in grey print.
+# Okabe and Ito's colours: distinguishable with any colour vision, and different in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 IN_HISTORY, NEW, TRUE_NEXT, TRUTH = "#56B4E9", "#BBBBBB", "#D55E00", "#444444"
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def styled(figure: go.Figure, name: str, title: str, height: int = 400) -> go.Figure:
-    """Return the figure with its name, its title and the common layout; height in pixels."""
+    """Return the figure with its name, title and the common layout; height in pixels."""
     return figure.update_layout(
         meta={"name": name},
         title={"text": title, "x": 0, "xref": "paper", "font": {"size": 16}},
@@ -25,7 +25,7 @@ def styled(figure: go.Figure, name: str, title: str, height: int = 400) -> go.Fi
 
 
 def whiskers(rows: pd.DataFrame, colour: str) -> dict:
-    """Return error bars from `low` to `high` of rows drawn at their `value`."""
+    """Return error bars from `low` to `high` for rows drawn at `value`."""
     return {
         "type": "data",
         "symmetric": False,
@@ -38,6 +38,6 @@ def whiskers(rows: pd.DataFrame, colour: str) -> dict:
 
 
 def short(title: str, most: int) -> str:
-    """Return a title as one line of text that plotly cannot take for markup."""
+    """Return a title as one line of text, cut to length, with markup escaped for plotly."""
     line = " ".join(str(title).split())
     return html.escape(line if len(line) <= most else line[: most - 1] + "…", quote=False)

@@ -1,4 +1,4 @@
-"""Probes: does a trained softmax fail to copy or to exclude, where, by how much, and would a CPR head pay?"""
+"""Probes: does a trained softmax fail to copy or to exclude, where, by how much, and would a CPR head help?"""
 
 from cprlab.probes.attribution import attribution, leave_one_out
 from cprlab.probes.bottleneck import bottleneck_gap, copy_dial, copying_states, interference

@@ -1,6 +1,6 @@
-"""A Snapshot's arrays: read from files, of which nothing is run, and checked.
+"""Read a Snapshot's arrays from files, without running code from them, and check them.
 
-All functions raise a DataError, which says what is wrong and where.
+All functions raise a DataError that says what is wrong and where.
 """
 
 import json
@@ -16,15 +16,15 @@ from safetensors import safe_open
 from cprlab.errors import DataError
 from cprlab.files import read_parquet, refuse_bomb
 
-PAD = -1  # stands behind a shorter history in a file's table of histories
+PAD = -1  # padding after shorter histories in a file's table of histories
 ARRAYS = ("item_embeddings", "states", "histories", "targets", "bias", "item_ids", "titles")
 SUFFIXES = (".safetensors", ".npz")
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """Return the arrays of a `.npz` or `.safetensors` file by name, and what its header holds of ids and titles."""
+    """Return the arrays of a `.npz` or `.safetensors` file by name, with ids and titles from its header."""
     if path.suffix not in SUFFIXES:
-        raise DataError(f"{path} is no Snapshot; use a file that ends in {' or '.join(SUFFIXES)}.")
+        raise DataError(f"{path} is not a Snapshot; use a file that ends in {' or '.join(SUFFIXES)}.")
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
@@ -40,7 +40,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
 
 
 def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
-    """Return `histories`, m lists of codes, and `targets` (m,) of a Parquet file, which may hold `item_ids` (n,)."""
+    """Return `histories`, m lists of item codes, and `targets` (m,) from a Parquet file of codes or `item_ids` (n,)."""
     try:
         table = read_parquet(path)
     except (OSError, ValueError) as error:
@@ -51,7 +51,7 @@ def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
         return {"histories": list(table["history"]), "targets": table["target"].to_numpy()}
     codes = pd.Index(item_ids)
     if not codes.is_unique:
-        raise DataError(f"{path}: item_ids hold {codes[codes.duplicated()][0]!r} twice, so ids name no item.")
+        raise DataError(f"{path}: item_ids contain {codes[codes.duplicated()][0]!r} twice; make them unique.")
     return {
         "histories": [_lookup(codes, history, f"{path}, row {row}") for row, history in enumerate(table["history"])],
         "targets": _lookup(codes, table["target"], f"{path}, column target"),
@@ -76,7 +76,7 @@ def _plain(values: Any) -> np.ndarray:
 
 
 def check_table(values: Any, name: str, rows: str, n: int | None = None) -> np.ndarray:
-    """Return a finite floating-point array (rows, columns), or (n,) where n is given."""
+    """Return a finite floating-point array (rows, columns), or (n,) if n is given."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.float() if values.element_size() < 4 else values  # NumPy has no bfloat16
@@ -87,18 +87,18 @@ def check_table(values: Any, name: str, rows: str, n: int | None = None) -> np.n
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} must be a table of numbers.") from error
     if n is None and (array.ndim != 2 or not array.size):
-        raise DataError(f"{name} must have a row for each of the {rows} and a column a dimension, not {array.shape}.")
+        raise DataError(f"{name} must have a row for each of the {rows} and a column per dimension, not {array.shape}.")
     if n is not None and array.shape != (n,):
-        raise DataError(f"{name} must hold a number for each of the {n:,} {rows}, not {array.shape}.")
+        raise DataError(f"{name} must have one number for each of the {n:,} {rows}, not {array.shape}.")
     wrong = ~np.isfinite(array)
     if wrong.any():
         row = int(np.argwhere(wrong)[0][0])
-        raise DataError(f"{name} holds {array[wrong][0]} in row {row}; every number must be finite.")
+        raise DataError(f"{name} contains {array[wrong][0]} in row {row}; every number must be finite.")
     return np.ascontiguousarray(array)
 
 
 def _whole(values: Any) -> np.ndarray | None:
-    """Return an int64 array of one dimension, and None for anything else."""
+    """Return values as a one-dimensional int64 array, or None if they are not one."""
     try:
         array = np.asarray(values)
     except ValueError:
@@ -107,13 +107,13 @@ def _whole(values: Any) -> np.ndarray | None:
 
 
 def check_history(case: int, values: Any, n: int) -> np.ndarray:
-    """Return the history of a case as int64 codes of n items, at least one."""
+    """Return the history of a case as one or more int64 codes of n items."""
     codes = _whole(values)
     if codes is None or not len(codes):
         raise DataError(f"The history of case {case} must be a list of one or more item codes.")
     if codes.min() < 0 or codes.max() >= n:
         wrong = codes[(codes < 0) | (codes >= n)][0]
-        raise DataError(f"The history of case {case} holds item {wrong}; codes go from 0 to {n - 1}.")
+        raise DataError(f"The history of case {case} contains item {wrong}; codes go from 0 to {n - 1}.")
     return codes
 
 
@@ -134,7 +134,9 @@ def check_names(values: Any, name: str, n: int) -> np.ndarray:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise DataError(f"{name} must have one for each of the {n:,} items, not lists of several lengths.") from error
+        raise DataError(
+            f"{name} must have one entry for each of the {n:,} items, not lists of different lengths."
+        ) from error
     if array.shape != (n,):
-        raise DataError(f"{name} must have one for each of the {n:,} items, not {array.shape}.")
+        raise DataError(f"{name} must have one entry for each of the {n:,} items, not {array.shape}.")
     return array

@@ -1,4 +1,4 @@
-"""Why a prediction came out as it did: what each partition of the head, and each item of the history, did to it."""
+"""Attribution: the effect of each partition of the head, and of each item of the history, on a prediction."""
 
 import numbers
 
@@ -20,9 +20,9 @@ def attribution(
     users: Codes | None = None,
     targets: Codes | None = None,
 ) -> pd.DataFrame:
-    """Return what each partition of the head changed in the logits and ranks of the items that matter to a case.
+    """Return what each partition of the head changed in the logits and ranks of a case's relevant items.
 
-    These are the case's k most probable items, the items of the history that are read, and the target.
+    These are the k most probable items, the items of the history that are read, and the target.
 
     Args:
         recommender: the model, with any head.
@@ -32,20 +32,20 @@ def attribution(
         targets: the item that came after each history, if known.
 
     Returns:
-        A row for each case, item (best first), component and partition (in the order in which they are applied).
+        One row per case, item (best first), component and partition (in order of application).
 
-        - Of the prediction: `case`, `item`, `in_history`, `is_target`, `log_prob`, `rank` (1 is best; ties count
+        - For the prediction: `case`, `item`, `in_history`, `is_target`, `log_prob`, `rank` (1 is best; ties count
           against the item).
-        - Of the component, one of the softmaxes that a mixture mixes: `component` (from 1), `weight` (in the mixture; 1
-          if it is the only one; NaN if each item's largest logit among the components counts).
-        - Of the partition: `partition` (V, R:k, C, P, …), `owner` (it scored the item last; of C and P together, C),
-          `logit_before` (0 before the first), `logit_change`, `rank_before` (NaN before the first) and `rank_after`,
-          among the component's logits so far.
+        - For the component, one of the softmaxes of a mixture: `component` (from 1), `weight` (in the mixture; 1 if it
+          is the only one; NaN if the largest logit among the components counts).
+        - For the partition: `partition` (V, R:k, C, P, …), `owner` (whether it scored the item last; C for C and P
+          together), `logit_before` (0 before the first), `logit_change`, `rank_before` (NaN before the first) and
+          `rank_after`, among the component's logits so far.
 
-        What (post) does to the history happens after all components, so only `log_prob` and `rank` show it.
+        (post) removes the history after all components, so only `log_prob` and `rank` show it.
 
     Raises:
-        ConfigError: as in `Recommender.log_probs`; or there is no history, k is not possible, or targets do not fit.
+        ConfigError: as in `Recommender.log_probs`; or there is no history, or k or the targets are invalid.
     """
     if not isinstance(k, numbers.Integral) or not 1 <= k <= recommender.n_items:
         raise ConfigError(f"k = {k!r} is not possible; there are {recommender.n_items} items.")
@@ -68,10 +68,10 @@ def leave_one_out(
     targets: Codes | None = None,
     users: Codes | None = None,
 ) -> pd.DataFrame:
-    """Return how the prediction changes when one item of the history is taken out and the rest is read again.
+    """Return how the prediction changes when one item of the history is left out and the rest is read again.
 
-    A history of one item cannot be shortened, so it has no rows. Of a longer one than the model reads, the items read
-    are taken out in turn, and none moves up in their place.
+    A history of one item has no rows. If a history is longer than the model reads, only the items read are left out,
+    and no earlier item takes their place.
 
     Args:
         recommender: the model, with any head.
@@ -80,14 +80,14 @@ def leave_one_out(
         users: as in `Recommender.log_probs`.
 
     Returns:
-        A row for each case and position that is read: `case`, `position` (in the history as given, from 0, oldest
-        first), `item` (its code; another occurrence of it stays), `copy_change` (of the copy probability, summed over
-        the distinct items of the unshortened history), `target_change` (of the target's log-probability, nats; NaN if
-        not known, or excluded by (post) both times). Both are the shortened history's less the whole one's: negative
-        where the item had raised them.
+        One row per case and position that is read: `case`, `position` (in the given history, from 0, oldest first),
+        `item` (its code; other occurrences of it stay), `copy_change` (change of the copy probability, summed over the
+        distinct items of the full history), `target_change` (change of the target's log-probability in nats; NaN if the
+        target is unknown, or excluded by (post) both times). Changes are shortened minus full history: negative if the
+        item had raised the value.
 
     Raises:
-        ConfigError: as in `Recommender.log_probs`; or there is no history, or targets do not fit.
+        ConfigError: as in `Recommender.log_probs`; or there is no history, or the targets are invalid.
     """
     read, known = _check(recommender, histories, users, targets)
     tables = [pd.DataFrame({name: np.empty(0, np.int64 if name in LEFT_OUT[:3] else np.float64) for name in LEFT_OUT})]
@@ -109,7 +109,7 @@ def leave_one_out(
 
 
 def _attributed(parts: Parts, row: int, history: np.ndarray, target: np.ndarray, k: int) -> pd.DataFrame:
-    """Return `attribution`'s rows of one case."""
+    """Return the rows of `attribution` for one case."""
     log_probs = parts.log_probs[row]
     best = np.argsort(-log_probs, kind="stable")[:k]
     items = np.unique(np.concatenate([best, history, target]))
@@ -146,12 +146,12 @@ def _attributed(parts: Parts, row: int, history: np.ndarray, target: np.ndarray,
 
 
 def _ranks(scores: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return how many of all scores (n,) are as large as each item's, itself among them."""
+    """Return each item's rank among all scores (n,); ties count against the item."""
     return len(scores) - np.searchsorted(np.sort(scores), scores[items], side="left")
 
 
 def _before(after: np.ndarray, first: float) -> np.ndarray:
-    """Return what stood there before each stage, given what stood there after it (S, items)."""
+    """Return the values before each stage, given the values after it (S, items)."""
     return np.concatenate([np.full_like(after[:1], first), after[:-1]])
 
 

@@ -1,6 +1,6 @@
-"""How much a single hidden state loses, against what is wanted: the bottleneck gap and the copy dial.
+"""The bottleneck gap and the copy dial: how far a single hidden state stays from wanted distributions.
 
-The item embeddings are held fixed, so these floors are of a trained model, not of an architecture.
+Item embeddings are held fixed, so these floors belong to a trained model, not to an architecture.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,33 +15,33 @@ from cprlab.errors import ConfigError
 from cprlab.probes.snapshot import Snapshot
 from cprlab.probes.states import Items, Nearest, OwnItems, nearest_states
 
-AT_ONCE = 64  # cases; their probabilities of all items are held
-FREE = 1000  # radii: so far out stands for no bound at all; beyond, rounding rules the logits
-NEAR = 0.01  # nats within which a context partition has to come to all or nothing, which no finite state reaches
+AT_ONCE = 64  # cases whose probabilities of all items are in memory
+FREE = 1000  # radii that count as unbounded; beyond, rounding dominates the logits
+NEAR = 0.01  # nats within which a context partition must reach 0 or 1, which no finite state reaches exactly
 
 
-def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progress: bool = True) -> pd.DataFrame:
+def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, *, progress: bool = False) -> pd.DataFrame:
     """Return how far the best single hidden state stays from a wanted distribution.
 
-    The gap is min over h of KL(p ‖ softmax(W h + b)): exp(gap) is how many times the wanted probability is
-    diluted. With any h it is the dual of entropy's maximum under the mean Σ p w.
+    The gap is min over h of KL(p ‖ softmax(W h + b)); exp(gap) is the factor by which the wanted probability is
+    diluted. Over all h, it is the dual of maximum entropy under the mean Σ p w.
 
     Args:
         snapshot: W, b, and the histories.
-        wanted: (m, n) the wanted distribution p of each case; uniform on the history's distinct items if None.
-        progress: whether to show a bar.
+        wanted: (m, n) wanted distribution p of each case; uniform on the history's distinct items if None.
+        progress: whether to show a progress bar.
 
     Returns:
-        A row a case: `case`, `gap_free` (nats, over all h; ‖h‖ up to 1,000 times `snapshot.radius`), `gap_ball` (over
-        ‖h‖ ≤ `snapshot.radius`, as far as this model goes), `certificate` (nats by which either may be too large, by
-        the duality gap), `interfering` (how many items outside the history score above its lowest item at the best
-        h in the ball).
+        One row per case: `case`, `gap_free` (nats, over all h with ‖h‖ up to 1,000 times `snapshot.radius`), `gap_ball`
+        (nats, over ‖h‖ ≤ `snapshot.radius`, the reach of this model), `certificate` (nats by which either may be too
+        large, from the duality gap), `interfering` (number of items outside the history that score above its lowest
+        item at the best h in the ball).
 
     Raises:
         ConfigError: `wanted` is not a distribution over the items for each case.
     """
     rows = []
-    for batch in _batches(snapshot, progress, "bottleneck gap"):
+    for batch in _batches(snapshot, bar="bottleneck gap" * progress):
         free, ball = batch.solve(*batch.wanted(wanted))
         certificate = torch.maximum(free.certificate, ball.certificate)
         columns = (free.divergence, ball.divergence, certificate, (batch.excess(ball.states) > 0).sum(1))
@@ -51,34 +51,32 @@ def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, progres
     return table.astype({"interfering": int})
 
 
-def copying_states(snapshot: Snapshot, progress: bool = True, radius: float | None = None) -> np.ndarray:
+def copying_states(snapshot: Snapshot, radius: float | None = None) -> np.ndarray:
     """Return the states in the ball ‖h‖ ≤ ρ nearest to a uniform copy of each history, (m, d) float64.
 
-    They are those behind `gap_ball` of `bottleneck_gap` and behind `interference`.
+    `gap_ball` of `bottleneck_gap` and `interference` use these states.
 
     Args:
         snapshot: W, b, and the histories.
-        progress: whether to show a bar.
-        radius: ρ, as of the snapshot from which these cases were taken; `snapshot.radius` if None.
+        radius: ρ, for example of the snapshot from which these cases were taken; `snapshot.radius` if None.
     """
-    batches = _batches(snapshot, progress, "copying states", radius)
+    batches = _batches(snapshot, radius)
     return np.concatenate([batch.solve_ball(*batch.wanted(None)).states.numpy() for batch in batches])
 
 
-def interference(snapshot: Snapshot, progress: bool = True, radius: float | None = None) -> pd.DataFrame:
-    """Return the items that any good copier of a history must lift as well, with their titles.
+def interference(snapshot: Snapshot, radius: float | None = None) -> pd.DataFrame:
+    """Return the items outside a history that score high at the state that copies it best, with their titles.
 
     Args:
         snapshot: W, b, and the histories.
-        progress: whether to show a bar.
         radius: as in `copying_states`.
 
     Returns:
-        A row for each case and interfering item, the strongest first: `case, item, title, excess` (nats by which the
-        item scores above the history's lowest, at the state in the ball that best copies the history uniformly).
+        One row per case and interfering item, the strongest first: `case, item, title, excess` (nats by which the item
+        scores above the history's lowest item, at the state in the ball that best copies the history uniformly).
     """
     rows = []
-    for batch in _batches(snapshot, progress, "interference", radius):
+    for batch in _batches(snapshot, radius):
         excess = batch.excess(batch.solve_ball(*batch.wanted(None)).states)
         for case, item in (excess > 0).nonzero().tolist():
             rows.append((batch.start + case, item, snapshot.titles[item], float(excess[case, item])))
@@ -89,26 +87,27 @@ def interference(snapshot: Snapshot, progress: bool = True, radius: float | None
 def copy_dial(
     snapshot: Snapshot,
     alphas: Sequence[float | np.ndarray] = (0, 0.5, 1),
-    progress: bool = True,
     radius: float | None = None,
+    *,
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """Turn the share of probability on the history, and return what a single state loses that a partition does not.
+    """Return the loss of a single state, and of a context partition, at wanted shares of probability on the history.
 
-    Be p_C and p_V the model's own softmax, restricted to the history's items and to all others. The wanted distribution
-    is α p_C + (1 − α) p_V: 0 is perfect exclusion, 1 pure copying.
+    Let p_C and p_V be the model's own softmax restricted to the history's items and to all others. The wanted
+    distribution is α p_C + (1 − α) p_V: α = 0 is perfect exclusion, α = 1 pure copying.
 
     Args:
         snapshot: W, b, states and histories.
-        alphas: wanted copy shares from 0 to 1, each the same for all cases, or (m,).
-        progress: whether to show a bar.
+        alphas: wanted copy shares from 0 to 1, each one number for all cases, or (m,).
         radius: of the ball, as in `copying_states`.
+        progress: whether to show a bar.
 
     Returns:
-        A row a case and α: `case`, `alpha`, `stay` (nats lost at the model's own state), `floor_free` and `floor_ball`
-        (lost at the best single state, as in `bottleneck_gap`; `stay` is no smaller than `floor_ball` where the model's
-        state is in the ball), `certificate` (nats by which either floor may be too large), `floor_context` (lost
-        at the best f_C in the same ball, if a context partition scores the history and the model's own state the
-        rest), `context_norm` (least ‖f_C‖ that reaches α exactly, or within 0.01 nats for 0 and 1; infinite where no
+        One row per case and α: `case`, `alpha`, `stay` (nats lost at the model's own state), `floor_free` and
+        `floor_ball` (nats lost at the best single state, as in `bottleneck_gap`; `stay` is at least `floor_ball` if the
+        model's state is in the ball), `certificate` (nats by which either floor may be too large), `floor_context`
+        (nats lost at the best f_C in the same ball, if a context partition scores the history and the model's own state
+        the rest), `context_norm` (least ‖f_C‖ that reaches α exactly, or within 0.01 nats for 0 and 1; infinite if no
         f_C does).
 
     Raises:
@@ -118,9 +117,9 @@ def copy_dial(
     if any(not ((share >= 0) & (share <= 1)).all() for share in shares):
         raise ConfigError("The wanted copy shares must be numbers from 0 to 1.")
     if any(len(history) == snapshot.n_items for history in snapshot.distinct):
-        raise ConfigError("A history holds every item there is, so nothing is left for the other end of the dial.")
+        raise ConfigError("A history contains every item, so no items are left to exclude; leave this case out.")
     rows = []
-    for batch in _batches(snapshot, progress, "copy dial", radius):
+    for batch in _batches(snapshot, radius, "copy dial" * progress):
         dial = _Dial(batch)
         for share in shares:
             alpha = torch.from_numpy(share[batch.cases].copy())
@@ -140,14 +139,14 @@ def copy_dial(
 
 
 class _Batch(NamedTuple):
-    """Some cases at once.
+    """A batch of cases.
 
     Attributes:
         items: W and b.
-        start: the first case.
-        states: (B, d) the model's own.
-        codes: (B, L) the history's distinct items, 0 behind the last.
-        valid: (B, L) bool, where `codes` holds an item.
+        start: index of the first case.
+        states: (B, d) the model's own states.
+        codes: (B, L) the history's distinct items, padded with 0.
+        valid: (B, L) bool, False for padding.
         radius: ρ.
     """
 
@@ -163,7 +162,7 @@ class _Batch(NamedTuple):
         return slice(self.start, self.start + len(self.states))
 
     def inside(self) -> torch.Tensor:
-        """Return (B, n) bool: the item is in the history."""
+        """Return (B, n) bool: whether each item is in the history."""
         empty = torch.zeros(len(self.codes), len(self.items.weight), dtype=torch.int8)
         return empty.scatter_add_(1, self.codes, self.valid.to(torch.int8)).bool()
 
@@ -176,42 +175,42 @@ class _Batch(NamedTuple):
             p = torch.from_numpy(np.asarray(given[self.cases], dtype=np.float64))
             whole = p.shape == (len(self.states), len(self.items.weight)) and bool((p >= 0).all())
             if not whole or not bool(((p.sum(1) - 1).abs() < 1e-6).all()):
-                raise ConfigError("What is wanted must be probabilities, (cases, items), that sum to 1 for each case.")
+                raise ConfigError("wanted must be probabilities (cases, items) that sum to 1 for each case.")
         return p @ self.items.weight, torch.xlogy(p, p).sum(1) - p @ self.items.bias
 
     def solve_ball(self, mean: torch.Tensor, constant: torch.Tensor) -> Nearest:
-        """Return the nearest states of those in the ball."""
+        """Return the nearest states in the ball."""
         return nearest_states(self.items, mean, constant, self.states, self.radius)
 
     def solve(self, mean: torch.Tensor, constant: torch.Tensor) -> tuple[Nearest, Nearest]:
-        """Return the nearest states of all, and of those in the ball."""
+        """Return the nearest states without bound, and in the ball."""
         ball = self.solve_ball(mean, constant)
         return nearest_states(self.items, mean, constant, ball.states, FREE * self.radius), ball
 
     def excess(self, states: torch.Tensor) -> torch.Tensor:
-        """Return (B, n) by how much an item scores above the history's lowest; −∞ for the history's items."""
+        """Return (B, n) how far each item scores above the history's lowest item; −∞ for the history's items."""
         scores = self.items.scores(states) + self.items.bias
         lowest = scores.gather(1, self.codes).masked_fill(~self.valid, torch.inf).amin(1, keepdim=True)
         return (scores - lowest).masked_fill(self.inside(), -torch.inf)
 
 
-def _batches(snapshot: Snapshot, progress: bool, name: str, radius: float | None = None) -> Iterator[_Batch]:
+def _batches(snapshot: Snapshot, radius: float | None = None, bar: str = "") -> Iterator[_Batch]:
     radius = snapshot.radius if radius is None else radius
     weight = torch.from_numpy(snapshot.item_embeddings).double()
     bias = torch.zeros(len(weight)) if snapshot.bias is None else torch.from_numpy(snapshot.bias)
     items = Items(weight, bias.double())
     states = torch.from_numpy(snapshot.states).double()
-    with tqdm(total=len(snapshot), desc=name, unit="case", disable=not progress) as bar:
+    with tqdm(total=len(snapshot), desc=bar, unit="case", disable=not bar) as shown:
         for start in range(0, len(snapshot), AT_ONCE):
             histories = [torch.from_numpy(history) for history in snapshot.distinct[start : start + AT_ONCE]]
             codes = torch.nn.utils.rnn.pad_sequence(histories, batch_first=True, padding_value=-1)
             now = states[start : start + AT_ONCE]
             yield _Batch(items, start, now, codes.clamp(min=0), codes >= 0, radius)
-            bar.update(len(now))
+            shown.update(len(now))
 
 
 class _Dial:
-    """The model's own softmax of some cases, restricted to the history and to the rest, and mixed anew."""
+    """The model's own softmax, restricted to the history and to the rest, and mixed with new weights."""
 
     def __init__(self, batch: _Batch) -> None:
         self.batch = batch
@@ -225,7 +224,7 @@ class _Dial:
         self.bias = bias[batch.codes].masked_fill(~batch.valid, -torch.inf)
         p_history, p_rest = (of_history - self.norms[0][:, None]).exp(), (rest - self.norms[1][:, None]).exp()
         self.means = (p_history[:, None] @ self.embedded)[:, 0], p_rest @ batch.items.weight
-        # Σ p (log p − b) of each: log p is w · h + b less the norm, so what is left is p̄ · h less the norm.
+        # Σ p (log p − b) = p̄ · h − norm, since log p = w · h + b − norm
         self.constants = tuple(
             (mean * batch.states).sum(1) - norm for mean, norm in zip(self.means, self.norms, strict=True)
         )
@@ -237,13 +236,13 @@ class _Dial:
         return mean, own - _entropy(alpha)
 
     def stay(self, alpha: torch.Tensor) -> torch.Tensor:
-        """Return KL(α ‖ P_copy), all that is lost at the model's own state, (B,)."""
+        """Return (B,) KL(α ‖ P_copy), the loss at the model's own state."""
         norm = torch.logaddexp(*self.norms)
         cross = -alpha * (self.norms[0] - norm) - (1 - alpha) * (self.norms[1] - norm)
         return (cross - _entropy(alpha)).clamp(min=0)
 
     def context(self, alpha: torch.Tensor) -> Nearest:
-        """Return the best f_C in the ball: a softmax over the history's items and one item that stands for the rest."""
+        """Return the best f_C in the ball: a softmax over the history's items and one item that represents the rest."""
         rest = self.embedded.new_zeros(len(alpha), 1, self.embedded.shape[2])
         items = OwnItems(torch.cat([self.embedded, rest], 1), torch.cat([self.bias, self.norms[1][:, None]], 1))
         mean = alpha[:, None] * self.means[0]
@@ -251,7 +250,7 @@ class _Dial:
         return nearest_states(items, mean, constant, self.batch.states, self.batch.radius)
 
     def context_norm(self, alpha: torch.Tensor) -> torch.Tensor:
-        """Return the least norm of an f_C that adds the same to all scores of the history, as much as α needs, (B,)."""
+        """Return (B,) the least norm of an f_C that shifts all scores of the history equally, to reach α."""
         share = alpha.where(alpha > 0, -np.expm1(-NEAR)).where(alpha < 1, np.exp(-NEAR))
         shift = torch.logit(share) - (self.norms[0] - self.norms[1])
         scores = (self.embedded @ self.batch.states[..., None])[..., 0] + shift[:, None] * self.batch.valid
@@ -262,5 +261,5 @@ class _Dial:
 
 
 def _entropy(alpha: torch.Tensor) -> torch.Tensor:
-    """Return H(α) of a choice between two, nats."""
+    """Return the binary entropy H(α) in nats."""
     return -torch.xlogy(alpha, alpha) - torch.xlogy(1 - alpha, 1 - alpha)

@@ -1,4 +1,4 @@
-"""How many items can one hidden state rank above all others? Random sets have a threshold; histories differ."""
+"""Capacity: how many items can a single hidden state rank above all others? For random sets, and for histories."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,15 @@ from cprlab.probes.snapshot import Snapshot
 
 
 def capacity(n: int, d: int) -> float:
-    """Return m*, the size at which half of random sets of n items in general position can be ranked above the rest.
+    """Return m*, the set size at which half of all random sets can be ranked above the rest of n items.
 
-    It solves min over b of m [(1 + b²) Φ(b) + b φ(b)] + (n − m) [(1 + b²) Φ(−b) − b φ(b)] = d: what a random subspace
-    meets of the cone of the scores that separate (Gardner, 1988; Gordon, 1988, for Gaussian embeddings).
+    Items are in general position. m* solves min over b of
+    m [(1 + b²) Φ(b) + b φ(b)] + (n − m) [(1 + b²) Φ(−b) − b φ(b)] = d: the statistical dimension of the cone of
+    separating scores equals that of a random subspace (Gardner, 1988; Gordon, 1988, for Gaussian embeddings).
 
     Args:
-        n: how many items there are.
-        d: size of the hidden state; from n / 2 on there is no threshold, and m* is infinite.
+        n: number of items.
+        d: size of the hidden state; if it is at least n / 2, m* is infinite.
     """
     if 2 * d >= n:
         return np.inf
@@ -34,18 +35,17 @@ def capacity(n: int, d: int) -> float:
     return float(brentq(lambda m: dimension(m) - d, 1e-9, n / 2))
 
 
-def separable_share(snapshot: Snapshot, sizes: Sequence[int], seed: int = 0, progress: bool = True) -> pd.DataFrame:
-    """Return what share of histories can be copied exactly, by how many of their last items are asked for.
+def separable_share(snapshot: Snapshot, sizes: Sequence[int], seed: int = 0) -> pd.DataFrame:
+    """Return the share of histories whose last items can be copied exactly, by number of items.
 
     Args:
         snapshot: W, b, and the histories.
-        sizes: how many distinct items; histories with fewer are left out.
-        seed: of the random sets.
-        progress: whether to show a bar.
+        sizes: numbers of distinct items; histories with fewer are left out.
+        seed: seed of the random sets.
 
     Returns:
-        Rows `sets ("histories" | "random"), size, share, undecided, n`: the share for which some single state ranks all
-        of them above all other items (an "undecided" case does not count as one), and the share of undecided cases.
+        Rows `sets ("histories" | "random"), size, share, undecided, n`: the share of sets that some single state ranks
+        above all other items (undecided cases count as no), and the share of undecided cases.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -59,7 +59,7 @@ def separable_share(snapshot: Snapshot, sizes: Sequence[int], seed: int = 0, pro
             "random": [rng.choice(snapshot.n_items, size, replace=False) for _ in cases],
         }
         for sets, S in asked.items():
-            outcomes = np.array([found.outcome for found in separable(chosen, S, progress=progress)])
+            outcomes = np.array([found.outcome for found in separable(chosen, S)])
             rows.append((sets, size, np.mean(outcomes == "yes"), np.mean(outcomes == "undecided"), len(cases)))
     return pd.DataFrame(rows, columns=["sets", "size", "share", "undecided", "n"])
 

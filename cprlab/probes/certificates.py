@@ -1,9 +1,9 @@
-"""Can any single hidden state rank one set of items above another? Exact answers, each with its proof.
+"""Can any single hidden state rank one set of items above another? Exact answers, each with a proof.
 
-A state h ranks S above T when w_x · h + b_x > w_v · h + b_v for all x in S and v in T. By the theorem of the
-alternative (Farkas) such an h exists, or there are weights α on S and β on T, none negative and each summing to 1, with
-Σ α w = Σ β w and Σ α b ≤ Σ β b: a mean of S then scores no higher than a mean of T, whatever h is. Both answers are
-checked in double precision before they are given.
+A state h ranks S above T if w_x · h + b_x > w_v · h + b_v for all x in S and v in T. By the theorem of the alternative
+(Farkas), either such an h exists, or there are non-negative weights α on S and β on T, each summing to 1, with
+Σ α w = Σ β w and Σ α b ≤ Σ β b: then a mean of S scores no higher than a mean of T for every h. Both answers are
+checked in double precision.
 """
 
 import time
@@ -19,10 +19,10 @@ from cprlab.errors import ConfigError
 from cprlab.models.recommender import Codes, Histories
 from cprlab.probes.snapshot import Snapshot
 
-FIRST, MORE = 200, 60  # columns to start with, and the worst violators that are added in a round
+FIRST, MORE = 200, 60  # columns in the first round, and worst violators added in later rounds
 ROUNDS = 200
-TOLERANCE = 1e-9  # of a margin, where embeddings have norms around 1
-NEGLIGIBLE = 1e-12  # of the largest weight: what rounding leaves of weights that are 0
+TOLERANCE = 1e-9  # of a margin, for embeddings with norms around 1
+NEGLIGIBLE = 1e-12  # relative to the largest weight; smaller weights are rounding errors
 AT_ONCE = 128
 
 Outcome = Literal["yes", "no", "undecided"]
@@ -34,12 +34,12 @@ class Certificate:
 
     Attributes:
         outcome: "yes", "no" or "undecided" at the tolerance.
-        margin: of the witness: the score of the lowest of S less that of the highest of T, per ‖h‖, or with biases per
-            ‖(h, 1)‖. For "no" and "undecided" a margin that no state exceeds.
-        seconds: that it took.
-        witness: (d,) h of a "yes".
-        above: weights α by item code, of a "no".
-        below: weights β by item code, of a "no".
+        margin: for "yes", the witness's lowest score of S minus highest score of T, divided by ‖h‖, or by ‖(h, 1)‖ with
+            biases. For "no" and "undecided", an upper bound of every state's margin.
+        seconds: computing time.
+        witness: (d,) h, for "yes".
+        above: weights α by item code, for "no".
+        below: weights β by item code, for "no".
     """
 
     outcome: Outcome
@@ -50,12 +50,12 @@ class Certificate:
     below: dict[int, float] | None = None
 
 
-def copyable(snapshot: Snapshot, progress: bool = True) -> pd.DataFrame:
-    """Return whether any single hidden state ranks all of a case's history above all other items.
+def copyable(snapshot: Snapshot, *, progress: bool = False) -> pd.DataFrame:
+    """Return whether any single hidden state ranks a case's whole history above all other items.
 
     Returns:
-        A row a case: `case`, `size` (distinct items of the history), `outcome` ("yes", "no" or "undecided"), `margin`
-        and `seconds`, as in `Certificate`.
+        One row per case: `case`, `size` (distinct items of the history), `outcome` ("yes", "no" or "undecided"),
+        `margin` and `seconds`, as in `Certificate`.
     """
     certificates = separable(snapshot, snapshot.distinct, progress=progress)
     rows = [
@@ -69,21 +69,23 @@ def separable(
     snapshot: Snapshot,
     S: Histories,
     from_: Histories | None = None,
-    progress: bool = True,
+    *,
+    progress: bool = False,
 ) -> list[Certificate]:
-    """Return for each case whether any single hidden state ranks the items S above the items `from_`, with the proof.
+    """Return for each case whether any single hidden state ranks the items S above the items `from_`, with a proof.
 
-    Non-negative least squares looks for the Farkas weights among a few items of `from_`; where it leaves a residual,
-    the residual is a state, which is tried on all items, and the worst violators are added.
+    Non-negative least squares searches for the Farkas weights among a few items of `from_`. A nonzero residual is a
+    state, which is tried on all items, and the worst violators are added.
 
     Args:
-        snapshot: W and b; its states say where to begin.
-        S: m sets of item codes, one for each case; such as the histories, or the targets alone.
+        snapshot: W and b; its states are starting points.
+        S: m sets of item codes, one per case, such as the histories or only the targets.
         from_: m sets of item codes; all items that are not in S if None.
-        progress: whether to show a bar.
+        progress: whether to show a progress bar.
 
     Raises:
-        ConfigError: a set is empty or holds no item codes, an item stands in both, or there is not one for each case.
+        ConfigError: a set is empty or has invalid item codes, an item is in both sets, or the number of sets is not the
+            number of cases.
     """
     n = snapshot.n_items
     above = [_codes(chosen, n, f"S of case {case}") for case, chosen in enumerate(S)]
@@ -101,10 +103,10 @@ def separable(
                     others = np.zeros(n, dtype=bool)
                     others[below[case]] = True
                     if others[above[case]].any():
-                        raise ConfigError(f"An item stands in both sets of case {case}; nothing is above itself.")
+                        raise ConfigError(f"An item is in both sets of case {case}; remove it from one of them.")
                 others[above[case]] = False
                 if not others.any():
-                    raise ConfigError(f"S of case {case} holds every item, so there is none to rank it above.")
+                    raise ConfigError(f"S of case {case} contains every item, so there is nothing to rank it above.")
                 batch.append(_Search(space, above[case], others, snapshot.states[case]))
             certificates += _decide(space, batch)
             bar.update(len(batch))
@@ -112,7 +114,7 @@ def separable(
 
 
 class _Space:
-    """Item embeddings, centred and scaled to a root mean square norm of 1, with the biases as a last coordinate."""
+    """Item embeddings, centred and scaled to a root mean square norm of 1, with the bias as last coordinate."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         weight = snapshot.item_embeddings.astype(np.float64)
@@ -120,15 +122,15 @@ class _Space:
         if snapshot.bias is not None:
             weight = np.column_stack([weight, snapshot.bias])
         self.original = weight
-        weight = np.where(np.ptp(weight, axis=0) == 0, 0, weight - weight.mean(0))  # no rounding where all are equal
+        weight = np.where(np.ptp(weight, axis=0) == 0, 0, weight - weight.mean(0))  # exactly 0 if all are equal
         self.scale = float(np.sqrt((weight[:, : self.d] ** 2).sum(1).mean())) or 1.0
         self.weight = weight / self.scale
 
     def witness(self, direction: np.ndarray, margin: float) -> np.ndarray:
-        """Return h, or (h, 1) where there are biases, in that direction of `weight`'s coordinates.
+        """Return h, or (h, 1) if there are biases, in this direction of `weight`'s coordinates.
 
-        The biases count once, so the direction is divided by its last coordinate; half of the margin is spent to make
-        that greater than 0.
+        The bias has coefficient 1, so the direction is divided by its last coordinate; half of the margin is used to
+        make that positive.
         """
         if not self.biased:
             return direction
@@ -143,13 +145,13 @@ class _Search:
     def __init__(self, space: _Space, above: np.ndarray, others: np.ndarray, state: np.ndarray) -> None:
         self.space, self.above, self.others = space, above, others
         self.direction = np.append(state.astype(np.float64), np.ones(int(space.biased)))
-        self.below = np.empty(0, dtype=np.int64)  # the columns: items that S is to be ranked above
-        self.bound = np.inf  # no state has a larger margin, per unit of its norm
+        self.below = np.empty(0, dtype=np.int64)  # the columns: items to rank below S
+        self.bound = np.inf  # upper bound of every state's margin per unit norm
         self.seconds = 0.0
         self.found: Certificate | None = None
 
     def look(self, scores: np.ndarray) -> None:
-        """Answer "yes" if the direction ranks S above all others, by the scores (n,) of all items; else add columns."""
+        """Answer "yes" if the scores (n,) of the direction rank S above all others; else add columns."""
         size = np.linalg.norm(self.direction)
         margin = scores[self.above].min() - scores[self.others].max()
         if margin > TOLERANCE * size and self._witness(margin):
@@ -159,7 +161,7 @@ class _Search:
         count = min(MORE if len(self.below) else FIRST, len(masked))
         worst = np.argpartition(-masked, count - 1)[:count]
         worst = worst[np.isfinite(masked[worst])]
-        if self.bound < np.inf:  # an item that scores below S already changes nothing
+        if self.bound < np.inf:  # items that already score below S change nothing
             worst = worst[masked[worst] > scores[self.above].min()]
         if len(worst):
             self.below = np.concatenate([self.below, worst])
@@ -167,7 +169,7 @@ class _Search:
             self._answer("undecided", self.bound)
 
     def solve(self) -> None:
-        """Come as near to Farkas weights as the columns allow; answer "no" if that is near enough, else turn there."""
+        """Find the best Farkas weights for the columns; answer "no" if they are exact, else update the direction."""
         weight, n_above = self.space.weight, len(self.above)
         columns = np.concatenate([weight[self.above], -weight[self.below]]).T
         sums = np.zeros((2, columns.shape[1]))
@@ -189,10 +191,10 @@ class _Search:
             self.bound = float(np.linalg.norm(differences))
         if self.bound <= TOLERANCE:
             self._answer("no", self.bound, above=_weights(self.above, alpha), below=_weights(self.below, beta))
-        self.below = self.below[beta > 0]  # dropping the others changes nothing, and keeps the next search short
+        self.below = self.below[beta > 0]  # the others do not matter; dropping them speeds up the next round
 
     def _witness(self, margin: float) -> bool:
-        """Answer "yes" if the witness ranks S above all others in the embeddings as they were given."""
+        """Answer "yes" if the witness ranks S above all others in the original embeddings."""
         state = self.space.witness(self.direction, margin)
         scores = self.space.original @ state
         margin = (scores[self.above].min() - scores[self.others].max()) / np.linalg.norm(state)
@@ -201,7 +203,7 @@ class _Search:
         return margin > 0
 
     def certificate(self) -> Certificate:
-        """Return what was found, "undecided" if nothing was, and how long that took."""
+        """Return the answer, "undecided" if there is none yet, with the computing time."""
         found = self.found or Certificate("undecided", self.bound * self.space.scale, seconds=0)
         return replace(found, seconds=self.seconds)
 
@@ -210,7 +212,7 @@ class _Search:
 
 
 def _decide(space: _Space, searches: list[_Search]) -> list[Certificate]:
-    """Search for all certificates at once: the scores of all items come from one product of matrices a round."""
+    """Search for all certificates at once, with one matrix product per round for the scores of all items."""
     waiting = searches
     for _ in range(ROUNDS):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How often a model copies, against how often it should (the copy probability and its truth)."""
+"""Copy probability: how often a model copies, compared with how often it should."""
 
 from collections.abc import Iterable
 
@@ -12,18 +12,18 @@ from cprlab.evaluation import calibration, estimate
 from cprlab.evaluation.cases import measure
 from cprlab.probes.snapshot import Snapshot
 
-BINS = 10  # of the calibration error
+BINS = 10  # for the calibration error
 
 
 def copy_probability(snapshot: Snapshot, scores: Iterable[tuple[slice, torch.Tensor]] | None = None) -> pd.DataFrame:
-    """Return how much probability each prediction puts on its history, and how well it ranks.
+    """Return the probability that each prediction puts on its history, and how well it ranks.
 
-    The columns are those of `evaluation.evaluate`, so its statistics (of `stacked` cases) and `calibration` take
-    these cases too.
+    The columns are those of `evaluation.evaluate`, so its statistics (of `stacked` cases) and `calibration` also accept
+    these cases.
 
     Returns:
-        A row a case: `case`, `length` (of the history), `target`, `repeat` (the target is in the history), `rank` (1 is
-        best, all items ranked), `rank_post` (with the history's items removed; NaN where that removes the target),
+        One row per case: `case`, `length` (of the history), `target`, `repeat` (the target is in the history), `rank`
+        (1 is best, among all items), `rank_post` (with the history's items removed; NaN if that removes the target),
         `log_loss` (nats), `copy_probability` (P_copy = Σ p(x) over the history's items), `copied` (share of the top 10
         that is in the history).
 
@@ -40,7 +40,7 @@ def copy_probability(snapshot: Snapshot, scores: Iterable[tuple[slice, torch.Ten
     measured = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     if (wrong := measured["copy_probability"].isna()).any():
         raise DataError(
-            f"The scores of case {wrong.argmax()} overflow {snapshot.item_embeddings.dtype}; give smaller "
+            f"The scores of case {wrong.argmax()} overflow {snapshot.item_embeddings.dtype}; use smaller "
             "item_embeddings and states, or float64."
         )
     measured.insert(0, "case", np.arange(len(snapshot)))
@@ -49,18 +49,18 @@ def copy_probability(snapshot: Snapshot, scores: Iterable[tuple[slice, torch.Ten
 
 
 def copy_scores(cases: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Return how good the copy probability is as a forecast of repeats, with 95% bootstrap intervals over cases.
+    """Return how well the copy probability predicts repeats, with 95% bootstrap intervals over cases.
 
     Args:
-        cases: of `copy_probability`, or of `evaluation.evaluate`.
-        seed: of the bootstrap.
+        cases: from `copy_probability` or `evaluation.evaluate`.
+        seed: seed of the bootstrap.
 
     Returns:
         Rows `measure, value, low, high, n`: "copy probability" and "repeats" (means), "calibration error" (expected,
-        over 10 bins of equally many cases), "Brier score", "AUC" (NaN where all cases repeat, or none),
-        "loss on the history" (mean of −log P_copy where the target is in the history, nats: what copying too little
-        costs) and "loss off the history" (mean of −log(1 − P_copy) where it is new: what copying too much costs).
-        The calibration error and the AUC have no interval.
+        over 10 bins with the same number of cases), "Brier score", "AUC" (NaN if all cases repeat, or none),
+        "loss on the history" (mean of −log P_copy over targets in the history, nats: the cost of copying too little)
+        and "loss off the history" (mean of −log(1 − P_copy) over new targets: the cost of copying too much). The
+        calibration error and the AUC have no interval.
     """
     predicted, repeat = cases["copy_probability"].clip(0, 1).to_numpy(float), cases["repeat"].to_numpy(bool)
     binned = calibration(cases, BINS)

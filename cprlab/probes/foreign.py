@@ -1,6 +1,6 @@
-"""Snapshots of models that RecBole or RecTools trained, on the last item of every user of their log.
+"""Snapshots of models trained by RecBole or RecTools, on the last item of every user of their log.
 
-A model of any other kind needs no function here: make a `Snapshot` of its arrays.
+For any other model, make a `Snapshot` of its arrays.
 """
 
 from pathlib import Path
@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cprlab.adapters.recbole import PADDING
-from cprlab.data import InteractionLog
+from cprlab.data import Columns, InteractionLog
 from cprlab.data.log import find_columns
 from cprlab.data.readers import first_line, item_titles, read_table
 from cprlab.data.times import read_times
@@ -21,95 +20,86 @@ from cprlab.models import Recommender
 from cprlab.models.recommender import HISTORIES_AT_ONCE, inference
 from cprlab.probes.snapshot import Snapshot
 
-CHECKED = 500  # cases by which a wrong numbering of items is told
-FEWEST_NEW = 30  # of them with a new item; fewer tell nothing
+CHECKED = 500  # cases used to detect a wrong numbering of items
+FEWEST_NEW = 30  # minimum number of these with a new item
 
 
 def from_recbole(
     recommender: Recommender,
     path: Path | str,
+    columns: Columns = Columns(),
     *,
-    user: str = "",
-    item: str = "",
-    time: str = "",
-    title: str = "",
     facet: str = "",
 ) -> Snapshot:
-    """Take the states of a model that RecBole trained, on RecBole's own test cases (its split "LS: valid_and_test").
+    """Take the states of a model trained by RecBole, on RecBole's own test cases (its split "LS: valid_and_test").
 
-    RecBole numbers items as they first appear in the log's rows; those that stand in its `.item` file alone come
-    after. It reads times in single precision, which tells seconds since 1970 apart by the minute or two, and rows of
-    equal times keep the order of the file. So is it done here: by exact times, other items would be held out,
-    among them some that the model was trained on.
+    RecBole numbers items by first appearance in the log; items that are only in its `.item` file come after. It reads
+    times in single precision, which resolves seconds since 1970 only to a minute or two, and keeps file order within
+    equal times. This function does the same: with exact times, other items would be held out, including some that the
+    model was trained on.
 
     Args:
-        recommender: of `cprlab.adapters.recbole.load`.
-        path: the log with the rows that RecBole kept. Rows that it was told to drop (`user_inter_num_interval` and
-            the like) must be gone.
-        user: column of the users, as for `cprlab.loading.load_log`; likewise `item`, `time` and `title`.
-        item: column of the items.
-        time: column of the times.
-        title: column of the items' titles.
+        recommender: from `cprlab.adapters.recbole.load`, corrected.
+        path: the log with the rows that RecBole kept. Remove rows that RecBole was configured to drop
+            (`user_inter_num_interval` and the like).
+        columns: which column holds what.
         facet: as in `Snapshot.from_recommender`.
 
     Raises:
-        DataError: the log cannot be read, its items are not as many as the model's, or the model tells the users'
-            held-out items apart no better than by chance, as it does when the items are numbered otherwise.
+        DataError: the log cannot be read, the number of items differs from the model's, or the model predicts the
+            users' held-out items no better than chance, as with a different numbering of items.
         ConfigError: as in `Snapshot.from_recommender`.
     """
-    log = _read_as_recbole(Path(path), user=user, item=item, time=time, title=title)
-    ids, titles = _all_items(log, Path(path), recommender.n_items - 1)
+    log = _read_as_recbole(Path(path), columns)
+    ids, titles = _all_items(log, Path(path), recommender.n_items)
     histories, targets = _held_out(log, recommender.max_len, fewest=3)
-    histories, targets = [history + 1 for history in histories], targets + 1  # behind padding
     _check_numbering(recommender, histories[:CHECKED], targets[:CHECKED], log.name)
     return Snapshot.from_recommender(
         recommender,
         histories,
         targets,
-        item_ids=np.insert(ids.astype(object), PADDING, "[PAD]"),
-        titles=np.insert(titles.astype(object), PADDING, "[PAD]"),
+        item_ids=ids,
+        titles=titles,
         facet=facet,
     )
 
 
 def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") -> Snapshot:
-    """Take the states of a fitted SASRecModel of RecTools (0.19) behind each user's last item.
+    """Take the states of a fitted SASRecModel of RecTools (0.19) before each user's last item.
 
-    Nothing of RecTools is imported, and none of its files is opened: they are pickles. As there, items that the model
-    does not know are left out of the histories; users whose last item is one, or who have no other, are left out.
-    The scores are those that `recommend` gives, over the temperature of the model's softmax (`logits_t`), if it has
-    one. A model that was trained with another loss than "softmax" is read as a softmax all the same.
+    RecTools is not imported, and none of its files is opened, since they are pickles. As in RecTools, unknown items are
+    left out of the histories, and users are left out if their last item is unknown or no other item is known. Scores
+    equal those of `recommend`, divided by the temperature of the model's softmax (`logits_t`), if it has one. A model
+    trained with a loss other than "softmax" is still read as a softmax.
 
     Args:
         model: fitted without the users' last interactions.
-        interactions: with columns as for `cprlab.loading.load_log`, such as RecTools' own `user_id`, `item_id` and
-            `datetime`; each user's last one is held out.
-        title: column of the items' titles.
+        interactions: a table with columns as for `cprlab.loading.load_log`, such as RecTools' own `user_id`, `item_id`
+            and `datetime`; each user's last interaction is held out.
+        title: item title column.
 
     Raises:
-        ConfigError: the model is not such a model, or not fitted.
+        ConfigError: the model is not a SASRecModel, or not fitted.
         DataError: the interactions cannot be read, or no user has a history and a last item that the model knows.
     """
     try:
         lightning, preparator = model.lightning_model, model.data_preparator
         backbone, similarity = lightning.torch_model, lightning.torch_model.similarity_module
         ids, max_len = np.asarray(preparator.item_id_map.external_ids)[1:], int(preparator.session_max_len)
-        known = len(preparator.item_extra_tokens) == 1 and not preparator.add_unix_ts  # no mask, no times to read
+        known = len(preparator.item_extra_tokens) == 1 and not preparator.add_unix_ts  # no mask token, no times
     except AttributeError as error:
-        raise ConfigError(f"from_rectools takes a fitted SASRecModel of RecTools; this has no {error.name}.") from error
+        raise ConfigError(f"from_rectools needs a fitted SASRecModel of RecTools; this has no {error.name}.") from error
     if not known:
-        raise ConfigError("Of RecTools' models only SASRecModel can be read, without times; take its arrays yourself.")
-    log = InteractionLog.from_frame(interactions, "interactions", title=title, ties="file")
-    codes = pd.Index(ids).get_indexer(pd.Index(log.item_ids))  # −1 where the model does not know the item
+        raise ConfigError("Only RecTools' SASRecModel without times can be read; make a Snapshot of its arrays.")
+    log = InteractionLog.from_frame(interactions, "interactions", Columns(title=title), ties="file")
+    codes = pd.Index(ids).get_indexer(pd.Index(log.item_ids))  # −1 for items unknown to the model
     histories, targets = _held_out(log, len(log), fewest=2)
     histories = [kept[kept >= 0][-max_len:] for kept in (codes[history] for history in histories)]
     cases = [case for case, history in enumerate(histories) if len(history) and codes[targets[case]] >= 0]
     if not cases:
-        raise DataError(
-            "No user's last item and history are known to the model; give it the ids that it was fitted on."
-        )
+        raise DataError("The model knows no user's last item and history; use the ids that it was fitted on.")
     histories, targets = [histories[case] for case in cases], codes[targets[cases]]
-    sessions = np.zeros((len(cases), max_len), dtype=np.int64)  # padded at the left with 0
+    sessions = np.zeros((len(cases), max_len), dtype=np.int64)  # padded on the left with 0
     for row, history in zip(sessions, histories, strict=True):
         row[-len(history) :] = history + 1
     with inference(backbone):
@@ -130,22 +120,22 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
     )
 
 
-def _read_as_recbole(path: Path, **given: str) -> InteractionLog:
-    """Return a log in which times are in single precision, and ties in the order of the file."""
+def _read_as_recbole(path: Path, columns: Columns) -> InteractionLog:
+    """Return a log with times in single precision and ties in file order."""
     check_file(path)
     frame = read_table(path)
-    columns = find_columns(frame.columns, path.name, given)
-    if (column := columns["time"]) is not None:
+    found = find_columns(frame.columns, path.name, columns)
+    if (column := found["time"]) is not None:
         times, _ = read_times(frame[column], path.name, first_line(path))
         frame[column] = times.astype(np.float32).astype(times.dtype)
-    return as_log(frame.drop(columns=columns["order"] or []), path, ties="file", **given)
+    return as_log(frame.drop(columns=found["order"] or []), path, columns, "file")
 
 
 def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids and titles of the model's items; after the log's come those of its `.item` file, if it has more.
+    """Return the ids and titles of the model's items: the log's, then more from the `.item` file if needed.
 
     Raises:
-        DataError: they are not as many as the model's.
+        DataError: their number differs from the model's.
     """
     if len(log.item_ids) < n_items and (others := item_titles(path)) is not None:
         others = others.drop(log.item_ids, errors="ignore")
@@ -153,14 +143,14 @@ def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarra
             return np.append(log.item_ids, others.index), np.append(log.titles, others)
     if len(log.item_ids) != n_items:
         raise DataError(
-            f"{path} holds {len(log.item_ids):,} items and the model {n_items:,}; give the log that RecBole read, with "
+            f"{path} has {len(log.item_ids):,} items and the model {n_items:,}; use the log that RecBole read, with "
             "the rows that it kept."
         )
     return log.item_ids, log.titles
 
 
 def _held_out(log: InteractionLog, max_len: int, fewest: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return, for each user with at least `fewest` interactions, the last item's code and up to `max_len` before it.
+    """Return, for each user with at least `fewest` interactions, up to `max_len` items and the last item after them.
 
     Raises:
         DataError: there is no such user.
@@ -176,10 +166,10 @@ def _held_out(log: InteractionLog, max_len: int, fewest: int) -> tuple[list[np.n
 
 
 def _check_numbering(recommender: Recommender, histories: list[np.ndarray], targets: np.ndarray, log: str) -> None:
-    """Raise a DataError unless a user's target is likelier than other users' targets, by five standard errors.
+    """Raise a DataError unless users' own targets are more likely than other users' targets, by five standard errors.
 
-    That is for its popularity, so that a numbering that is wrong but has popular items first, as most have, is told.
-    Items of the history are left out on both sides: heads that copy or exclude do so under any numbering.
+    Scores are corrected for popularity, since a wrong numbering often still has popular items first. Items of the
+    history are left out on both sides, since heads copy or exclude them under any numbering.
     """
     new = np.array([~np.isin(targets, history) for history in histories])  # (m, m): user by target
     fresh = np.diag(new)
@@ -190,6 +180,6 @@ def _check_numbering(recommender: Recommender, histories: list[np.ndarray], targ
     own = np.diag(scores) - np.nanmean(scores, axis=1)
     if not own.mean() > 5 * own.std() / np.sqrt(len(own)):
         raise DataError(
-            f"{log}: the model finds the held-out items of its users no likelier than those of others, so it was "
-            "trained on another log, on rows in another order, or too little; give the file that RecBole read."
+            f"{log}: for the model, users' held-out items are no more likely than those of other users. It was trained "
+            "on another log, on rows in another order, or too little; use the file that RecBole read."
         )

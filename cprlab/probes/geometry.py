@@ -1,4 +1,4 @@
-"""Where hidden states and items lie: distances case by case, the shape of the whole space, its spectra, and a map."""
+"""Geometry of hidden states and items: distances by case, the shape of the embedding space, its spectra, and a map."""
 
 from itertools import combinations
 
@@ -15,21 +15,21 @@ from cprlab.models.recommender import HISTORIES_AT_ONCE, Codes, Histories, infer
 from cprlab.probes.snapshot import Snapshot
 
 DISTANCES_AT_ONCE = 2**21  # 16 MB of doubles
-NEIGHBOURS = 10  # of the k-occurrence
+NEIGHBOURS = 10  # k of the k-occurrence
 NO_ITEM = -1
 
 
 def geometry(snapshot: Snapshot) -> pd.DataFrame:
-    """Return where each hidden state h lies, and how far its history is scattered among the other items.
+    """Return distances of each hidden state h and its history, and how scattered the history is among other items.
 
-    Distances are Euclidean, in the units of the embeddings. Scores are products, h · w, so between models compare
-    ratios of these columns, not their sizes.
+    Distances are Euclidean, in the units of the embeddings. Scores are products, h · w, so compare ratios of these
+    columns between models, not their sizes.
 
     Returns:
-        A row a case: `case`, `size` (distinct items of the history), `norm` (of h), `to_history` (distance of h to the
-        mean embedding of these items), `to_target` (of h to the target's embedding), `spread` (root mean squared
-        distance of these items to their mean), `inside` (how many items that are not in the history lie nearer to
-        that mean than the farthest item of the history does: those between its items).
+        One row per case: `case`, `size` (distinct items of the history), `norm` (of h), `to_history` (distance of h to
+        the mean embedding of these items), `to_target` (distance of h to the target's embedding), `spread` (root mean
+        squared distance of these items to their mean), `inside` (number of items outside the history that are closer to
+        this mean than the farthest item of the history: those between its items).
     """
     weights, states = _doubles(snapshot)
     means = np.stack([weights[items].mean(0) for items in snapshot.distinct])
@@ -54,25 +54,26 @@ def geometry(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def space(snapshot: Snapshot) -> pd.DataFrame:
-    """Return the shape of the embedding space as a whole.
+    """Return measures of the embedding space as a whole.
 
-    All pairs of items are compared for the hubness, so its time grows with n².
+    Hubness compares all pairs of items, so its time grows with n².
 
     Returns:
-        Rows `measure, value`; NaN where a measure is not defined, as a correlation with what is constant is not:
+        Rows `measure, value`; NaN if a measure is undefined, such as a correlation with a constant:
 
         - "dimensions": d.
-        - "participation ratio": of the centred item embeddings, (Σλ)² / Σλ² over the eigenvalues λ of their
-          covariance; d if items vary alike in all directions, 1 if along a line.
-        - "mean cosine": over all pairs of items (anisotropy; 0 if their directions cancel out). Items whose embedding
-          is zero have none and are left out.
-        - "norm and popularity": Spearman's rank correlation of ‖w‖ with popularity, counted in what the Snapshot
-          holds: every occurrence in its histories and targets.
-        - "bias and popularity": the same of the bias, where there is one.
+        - "participation ratio": (Σλ)² / Σλ² over the eigenvalues λ of the item embeddings' covariance; d if items vary
+          equally in all directions, 1 if along a line.
+        - "mean cosine": over all pairs of items (anisotropy; 0 if directions cancel out). Items with zero embeddings
+          are left out.
+        - "norm and popularity": Spearman's rank correlation of ‖w‖ with popularity, which counts every occurrence in
+          the Snapshot's histories and targets.
+        - "bias and popularity": the same for the bias, if there is one.
         - "hubness": skewness, over items, of how often an item is among the 10 nearest (Euclidean, exact) of others
-          (Radovanović et al., JMLR 2010); large if a few items are everybody's neighbours.
-        - "effective rank": of the cases' centred log-probabilities (see `spectra`), exp of the entropy of the
-          singular values' shares (Roy and Vetterli, EUSIPCO 2007); at most d, and at most the cases less one.
+          (Radovanović et al., JMLR 2010); large if a few items are neighbours of most.
+        - "effective rank": exp of the entropy of the shares of the singular values of the cases' centred
+          log-probabilities, see `spectra` (Roy and Vetterli, EUSIPCO 2007); at most d, and at most the number of cases
+          minus one.
     """
     weights, _ = _doubles(snapshot)
     norms = np.linalg.norm(weights, axis=1)
@@ -92,18 +93,18 @@ def space(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def spectra(snapshot: Snapshot) -> pd.DataFrame:
-    """Return how the variance of item embeddings, and of predictions, spreads over directions.
+    """Return how the variance of item embeddings, and of predictions, is spread over directions.
 
-    The log-probabilities of all m cases are H Wᵀ + 1 bᵀ − z 1ᵀ (m, n), z being the cases' log-normalisers. H Wᵀ has
-    rank d at most; z adds one, and a bias one more. So a softmax without bias has log-probabilities of rank d + 1 at
-    most, and cannot express any of a higher rank (Yang et al., ICLR 2018, theorem 1). Centring each case over the items
-    removes z, then centring each item over the cases removes b: (H − h̄)(W − w̄)ᵀ is left, of rank d at most. Its
-    spectrum tells how many of the d directions the predictions make use of.
+    The log-probabilities of all m cases are H Wᵀ + 1 bᵀ − z 1ᵀ (m, n), where z are the cases' log-normalisers. H Wᵀ has
+    rank at most d; z adds one, and a bias one more. So a softmax without bias has log-probabilities of rank at most
+    d + 1 and cannot express a higher rank (Yang et al., ICLR 2018, theorem 1). Centring each case over the items
+    removes z, and centring each item over the cases removes b. This leaves (H − h̄)(W − w̄)ᵀ, of rank at most d. Its
+    spectrum shows how many of the d directions the predictions use.
 
     Returns:
         Rows `matrix` ("item embeddings", centred over the items, or "log-probabilities", centred over both), `index`
-        (from 1), `share` (of the variance: its squared singular value over the sum of all), descending. Shares are
-        NaN where there is no variance, such as that of the predictions of a single case.
+        (from 1), `share` (of the variance: squared singular value over the sum of all), descending. Shares are NaN if
+        there is no variance, as for the predictions of a single case.
     """
     tables = [
         pd.DataFrame({"matrix": matrix, "index": np.arange(1, len(values) + 1), "share": _shares(values)})
@@ -113,16 +114,17 @@ def spectra(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def facet_distances(recommender: Recommender, histories: Histories, users: Codes | None = None) -> pd.DataFrame:
-    """Return how far apart the hidden states are with which a head's partitions score items.
+    """Return distances between the hidden states with which a head's partitions score items.
 
     Args:
         recommender: with a CPR head or a mixture; a head with one hidden state has no pairs, so no rows.
         histories: as in `Recommender.log_probs`.
-        users: likewise.
+        users: as in `Recommender.log_probs`.
 
     Returns:
-        A row for each case and pair of facets, such as V, R100 and C: `case, facet, other, distance` (Euclidean),
-        `cosine`. The pointer's facets are not among them: they meet one another, not the items' embeddings.
+        One row per case and pair of facets, such as V, R100 and C: `case, facet, other, distance` (Euclidean),
+        `cosine`. The pointer's facets are not included, since they are multiplied with each other, not with item
+        embeddings.
 
     Raises:
         ConfigError: as in `Recommender.log_probs`.
@@ -149,20 +151,21 @@ def facet_distances(recommender: Recommender, histories: Histories, users: Codes
 
 
 def neighbourhood(snapshot: Snapshot, case: int, marked: Codes, n: int = 60) -> pd.DataFrame:
-    """Return a map of where a case's history, target and hidden state lie among the items that may interfere.
+    """Return a map of a case's history, target and hidden state among the items that may interfere.
 
-    It is the plane of the first two principal components of the items shown, onto which the hidden state is projected.
+    The map is the plane of the first two principal components of the items shown; the hidden state is projected onto
+    it.
 
     Args:
-        snapshot: the model at work.
-        case: which of its cases.
-        marked: codes of items to show in any case, such as those that interfere with copying the history.
-        n: how many other items to show, the nearest to the history's mean embedding.
+        snapshot: the model's states and embeddings.
+        case: index of the case.
+        marked: codes of items to always show, such as those that interfere with copying the history.
+        n: number of other items to show, the nearest to the history's mean embedding.
 
     Returns:
         Rows `item` (code; −1 is the hidden state), `title`, `kind` ("other", "history", "interfering", "target",
-        "hidden state"; a target of the history is a "target", a marked item of it "history"), `x`, `y` (Euclidean),
-        `off_plane` (distance of the point to the plane: what the map does not show).
+        "hidden state"; a target in the history is a "target", a marked item in it "history"), `x`, `y` (Euclidean),
+        `off_plane` (distance of the point from the plane, which the map does not show).
 
     Raises:
         DataError: there is no such case or item, or there are fewer than two items or dimensions.
@@ -200,8 +203,8 @@ def _doubles(snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _singular_values(snapshot: Snapshot) -> dict[str, np.ndarray]:
-    """Return the singular values of `spectra`'s matrices, descending; the (m, n) one is never formed."""
-    differences = (array - array[0] for array in _doubles(snapshot))  # so that equal rows become zeros, not rounding
+    """Return the singular values of `spectra`'s matrices, descending, without forming the (m, n) matrix."""
+    differences = (array - array[0] for array in _doubles(snapshot))  # equal rows become exactly 0
     of_items, of_states = (np.linalg.qr(array - array.mean(0)).R for array in differences)
     return {
         "item embeddings": np.linalg.svd(of_items, compute_uv=False),
@@ -236,7 +239,7 @@ def _hubness(weights: np.ndarray) -> float:
 
 
 def _compare(facet: str, other: str, one: np.ndarray, two: np.ndarray) -> pd.DataFrame:
-    """Return `facet_distances`' rows of two facets' states (m, d)."""
+    """Return the rows of `facet_distances` for two facets' states (m, d)."""
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
     return pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Snapshot: what a probe needs of a model, whoever trained it, and all that it needs."""
+"""Snapshot: the arrays of a trained model that probes need, from any library."""
 
 import hashlib
 import json
@@ -30,19 +30,19 @@ from cprlab.probes.arrays import (
     read_histories,
 )
 
-AT_ONCE = 256  # cases whose scores of all items are held
+AT_ONCE = 256  # cases whose scores of all items are in memory
 NO_STATES = "{} has no hidden state and no item vectors, as it only counts."
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a model is asked: m cases, the item that came after each, and what the n items are called.
+    """Held-out cases: m histories with their targets, and the ids and titles of the n items.
 
     Attributes:
-        histories: m rows of item codes 0 … n − 1, oldest first, any lengths from 1 up.
-        targets: (m,) int64, code of the item that came next.
-        item_ids: (n,) ids that people know the items by.
-        titles: (n,) str, what to call each item.
+        histories: m arrays of item codes 0 … n − 1, oldest first, each with at least one item.
+        targets: (m,) int64, code of the next item.
+        item_ids: (n,) the log's own item ids.
+        titles: (n,) str, each item's title.
     """
 
     histories: tuple[np.ndarray, ...]
@@ -55,12 +55,12 @@ class HeldOut:
 
     @property
     def n_items(self) -> int:
-        """How many items there are, n."""
+        """Number of items, n."""
         return len(self.item_ids)
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change when the histories, the targets, the items' ids or their order do."""
+        """16 hexadecimal digits that change with the histories, the targets, the item ids and their order."""
         digest = hashlib.sha256()
         for codes in (*self.histories, self.targets):
             digest.update(f"{len(codes)} ".encode() + np.asarray(codes, np.int64).tobytes())
@@ -69,7 +69,7 @@ class HeldOut:
 
     @cached_property
     def distinct(self) -> tuple[np.ndarray, ...]:
-        """The codes of each history's items, each once, in increasing order."""
+        """The distinct item codes of each history, in increasing order."""
         return tuple(np.unique(history) for history in self.histories)
 
     def take(self, cases: np.ndarray) -> Self:
@@ -91,19 +91,19 @@ class HeldOut:
 
 @dataclass(frozen=True, init=False)
 class Snapshot(HeldOut):
-    """A trained softmax at work: p(v) ∝ exp(h · w_v + b_v) for m cases, with the histories and targets behind them.
+    """A trained softmax p(v) ∝ exp(h · w_v + b_v) evaluated on m cases, with their histories and targets.
 
-    Everything is checked when a Snapshot is made. Arrays may be given as PyTorch's, or as lists; numbers of double
-    precision stay so, all others become single.
+    Everything is checked on construction. Arrays may also be PyTorch tensors or lists. Double precision is kept; other
+    numbers become single precision.
 
     Attributes:
-        item_embeddings: W (n, d), a row an item.
-        states: (m, d), the hidden state h of each case.
-        histories: as in `HeldOut`, as are `targets`, `item_ids` (codes if None was given) and `titles` (then the ids).
+        item_embeddings: W (n, d), one row per item.
+        states: (m, d), hidden state h of each case.
+        histories: as in `HeldOut`, like `targets`, `item_ids` (default: the codes) and `titles` (default: the ids).
         bias: (n,) b, or None.
 
     Raises:
-        DataError: shapes do not fit, a number is not finite, or a code is not one of an item; it says where.
+        DataError: shapes do not match, a number is not finite, or an item code is invalid; the message says where.
     """
 
     item_embeddings: np.ndarray
@@ -125,8 +125,8 @@ class Snapshot(HeldOut):
         n, m = len(weights), len(states)
         if states.shape[1] != weights.shape[1]:
             raise DataError(
-                f"states are of size {states.shape[1]} and item_embeddings of size {weights.shape[1]}; a score is "
-                "their product, so both must have the same number of columns."
+                f"states have {states.shape[1]} columns and item_embeddings {weights.shape[1]}; both must have the "
+                "same number, since a score is their product."
             )
         if len(histories) != m:
             raise DataError(f"There are {m:,} states and {len(histories):,} histories; give one for each case.")
@@ -146,11 +146,11 @@ class Snapshot(HeldOut):
 
     @property
     def radius(self) -> float:
-        """ρ, the 99th percentile of the states' norms: how far out this model goes."""
+        """ρ, the 99th percentile of the states' norms: the reach of this model."""
         return float(np.percentile(np.linalg.norm(self.states.astype(np.float64), axis=1), 99))
 
     def sample(self, cases: int, seed: int = 0) -> Self:
-        """Return `cases` of the cases, drawn at random, in order; all if there are no more."""
+        """Return a random sample of `cases` cases in their order; all if there are no more."""
         if cases >= len(self):
             return self
         return self.take(np.sort(np.random.default_rng(seed).choice(len(self), cases, replace=False)))
@@ -165,7 +165,7 @@ class Snapshot(HeldOut):
         )
 
     def log_probs(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Yield log-probabilities (b, n) of a few cases at a time, and of which, in the arrays' precision."""
+        """Yield batches: a slice of cases and their log-probabilities (b, n), in the arrays' precision."""
         weights = torch.from_numpy(self.item_embeddings)
         bias = 0 if self.bias is None else torch.from_numpy(self.bias)
         for start in range(0, len(self), AT_ONCE):
@@ -184,24 +184,21 @@ class Snapshot(HeldOut):
         titles: ArrayLike | None = None,
         facet: str = "",
     ) -> Self:
-        """Take the states of a recommender, ours or from an adapter, behind given histories.
-
-        Items that can never be recommended (their bias is −∞, as that of RecBole's padding) are left out, of the
-        histories too once these are read; the others keep their order.
+        """Take the states of a recommender, from cprlab or an adapter, after the given histories.
 
         Args:
             recommender: the model.
             histories: item codes, oldest first; the last `max_len` are read and kept.
-            targets: the item that came after each.
+            targets: the item that came after each history.
             users: a code for each history, for an encoder that learns a vector for each user.
             item_ids: (n,) as in the class, for the recommender's codes.
-            titles: (n,) likewise.
-            facet: the hidden state to take. V scores the vocabulary and is taken if none is named, but of a mixture one
-                must be named, V, V_2, …; a CPR head has others, such as C and R100.
+            titles: (n,) as in the class, for the recommender's codes.
+            facet: the hidden state to take. The default is V, which scores the vocabulary; for a mixture one must be
+                named, V, V_2, …. A CPR head has others, such as C and R100.
 
         Raises:
-            ConfigError: a history is not one, or the head has no such state, or has several and none is named, or it
-                only counts.
+            ConfigError: a history is invalid, the head has no such state, has several and none is named, or only
+                counts.
             DataError: as in the class.
         """
         if not recommender.head.states:
@@ -215,9 +212,8 @@ class Snapshot(HeldOut):
                 own = recommender.head.states
                 if not facet and len(recommender.head.vocabulary) > 1:
                     raise ConfigError(
-                        "A mixture of softmaxes has several hidden states for one prediction, so name the one "
-                        f"to be probed as the facet ({', '.join(own)}); copy probability and attribution take the "
-                        "recommender itself."
+                        "A mixture of softmaxes has several hidden states for one prediction; name the one to probe "
+                        f"as the facet ({', '.join(own)}). Copy probability and attribution use the recommender itself."
                     )
                 name = facet or recommender.head.vocabulary[0]
                 if name not in own:
@@ -227,23 +223,9 @@ class Snapshot(HeldOut):
             bias = None if recommender.item_bias is None else recommender.item_bias[:-1].cpu().numpy()
         if not states:
             raise DataError("There is no history, so there is nothing to probe.")
-        kept = np.ones(len(weight), dtype=bool) if bias is None else ~np.isneginf(bias)
-        renumbered = np.where(kept, np.cumsum(kept) - 1, PAD)
         valid = recommender.valid(items).cpu().numpy()
-        read = [renumbered[row[where]] for row, where in zip(items.cpu().numpy(), valid, strict=True)]
-        wanted = check_targets(targets, len(read), len(weight))
-        if not kept[wanted].all():
-            case = int(np.argmin(kept[wanted]))
-            raise DataError(f"The target of case {case} can never be recommended (its bias is −∞); leave it out.")
-        return cls(
-            weight[kept],
-            np.concatenate(states),
-            [row[row != PAD] for row in read],
-            renumbered[wanted],
-            None if bias is None else bias[kept],
-            np.flatnonzero(kept) if item_ids is None else check_names(item_ids, "item_ids", len(weight))[kept],
-            None if titles is None else check_names(titles, "titles", len(weight))[kept],
-        )
+        read = [row[where] for row, where in zip(items.cpu().numpy(), valid, strict=True)]
+        return cls(weight, np.concatenate(states), read, targets, bias, item_ids, titles)
 
     @classmethod
     def from_sequences(
@@ -262,10 +244,10 @@ class Snapshot(HeldOut):
         )
 
     def save(self, path: Path | str) -> None:
-        """Write a `.safetensors` file that `load` reads; ids and titles stand in its header as JSON.
+        """Write a `.safetensors` file that `load` reads, with ids and titles as JSON in its header.
 
         Raises:
-            DataError: the name ends otherwise, or the place cannot be written.
+            DataError: the name does not end in .safetensors, or the file cannot be written.
         """
         path = Path(path)
         if path.suffix != ".safetensors":
@@ -287,20 +269,20 @@ class Snapshot(HeldOut):
 
     @classmethod
     def load(cls, path: Path | str, histories: Path | str | None = None) -> Self:
-        """Read a Snapshot from a file of plain arrays; nothing in it is run.
+        """Read a Snapshot from a file of plain arrays; no code in it is run.
 
         Args:
-            path: a `.npz` or `.safetensors` file with arrays named as in the class; `histories` is (m, longest), −1
-                behind the end of a shorter one. Ids and titles are arrays too, or JSON in the header, as `save` writes.
-            histories: a Parquet file with a row a case and the columns `history` (lists) and `target`, in the order
-                of the states, in the place of the file's own. They hold the ids in `item_ids`, or codes without those.
+            path: a `.npz` or `.safetensors` file with arrays named as in the class; `histories` is (m, longest), padded
+                with −1. Ids and titles are arrays too, or JSON in the header, as written by `save`.
+            histories: a Parquet file with one row per case and columns `history` (lists) and `target`, in the order of
+                the states; replaces the histories of `path`. Items are ids from `item_ids`, or codes if there are none.
 
         Raises:
-            DataError: a file cannot be read, an array is missing, or what they hold is refused by the class.
+            DataError: a file cannot be read, an array is missing, or the class refuses the contents.
         """
         arrays = read_arrays(Path(path))
         if unknown := arrays.keys() - set(ARRAYS):
-            raise DataError(f"{path} holds {', '.join(sorted(unknown))}; a Snapshot has: {', '.join(ARRAYS)}.")
+            raise DataError(f"{path} contains {', '.join(sorted(unknown))}; a Snapshot has only: {', '.join(ARRAYS)}.")
         if histories is not None:
             arrays |= read_histories(Path(histories), arrays.get("item_ids"))
         if missing := [name for name in ARRAYS[:4] if name not in arrays]:
@@ -308,7 +290,7 @@ class Snapshot(HeldOut):
         rows = arrays["histories"]
         if isinstance(rows, np.ndarray):
             if rows.ndim != 2 or rows.dtype.kind not in "iu":
-                raise DataError(f"{path}: histories must be a table of item codes, with {PAD} behind a shorter one.")
+                raise DataError(f"{path}: histories must be a table of item codes, padded with {PAD}.")
             lengths = np.where(rows != PAD, np.arange(1, rows.shape[1] + 1), 0).max(1, initial=0)
             arrays["histories"] = [row[:length] for row, length in zip(rows, lengths, strict=True)]
         try:

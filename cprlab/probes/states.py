@@ -1,13 +1,13 @@
-"""nearest_states: the single hidden states whose softmaxes come nearest to wanted distributions, with certificates.
+"""nearest_states: the single hidden states whose softmaxes are closest to wanted distributions, with certificates.
 
-For wanted p the divergence of a state is KL(p ‖ softmax(W h + b)) = logsumexp(W h + b) − p̄ · h + Σ p (log p − b), with
-p̄ = Σ p w: convex in h, and p matters through p̄ and a constant alone. It is minimised over a ball ‖h‖ ≤ R.
+For wanted p, the divergence of a state is KL(p ‖ softmax(W h + b)) = logsumexp(W h + b) − p̄ · h + Σ p (log p − b), with
+p̄ = Σ p w. It is convex in h and depends on p only through p̄ and a constant. It is minimised over a ball ‖h‖ ≤ R.
 
-Where Newton's method does not get there from the start that it is given, it follows the least divergence through wider
-and wider balls, from one in which no softmax is saturated.
+If Newton's method does not converge from its start, it follows the minimum through growing balls, starting from one in
+which no softmax is saturated.
 
-The certificate is a duality gap. With q = softmax(W h + b) and g = Σ q w − p̄, the gradient at h, no state in the ball
-has a divergence below that of h by more than g · h + R ‖g‖, as the function is convex; nor is any divergence below 0.
+The certificate is a duality gap. With q = softmax(W h + b) and the gradient g = Σ q w − p̄ at h, convexity implies that
+no state in the ball has a divergence below that of h by more than g · h + R ‖g‖; and no divergence is below 0.
 """
 
 import math
@@ -16,17 +16,17 @@ from typing import NamedTuple, Self
 
 import torch
 
-GAP = 5e-7  # nats; half of what is promised
+GAP = 5e-7  # nats; half of the documented tolerance
 ITERATIONS = 300
-EXACT_AFTER = 12  # iterations with single-precision curvature, which takes half the time and nearly always does
-RIDGE = 1e-7, 1e-13  # added to the curvature, of its trace: what single and double precision can tell from 0
-DAMPED = 1e-5  # times the gradient's and the longest item's norm, added as well: a saturated softmax has no curvature
-ALIKE = 0.5  # nats: a step that moves no difference of two logits by more keeps the curvature within exp(½) < 2 times
+EXACT_AFTER = 12  # iterations with single-precision curvature, which takes half the time and nearly always suffices
+RIDGE = 1e-7, 1e-13  # share of the trace added to the curvature, in single and double precision
+DAMPED = 1e-5  # times the norms of gradient and longest item, also added: a saturated softmax has no curvature
+ALIKE = 0.5  # nats; a step that changes differences of logits by less changes the curvature by less than exp(½) < 2
 DOUBLINGS, HALVINGS, SHIFTS = 10, 40, 30
-TINY = 1e-300  # stands for 0 below a fraction
-WIDER = 4  # times, from one ball of the path to the next
-FEW = 8  # cases; fewer have their covariances sooner one by one than from products of coordinates
-PAIRS_HELD = 2**28  # products of coordinates that are kept, 1 GiB in single precision
+TINY = 1e-300  # replaces 0 in denominators
+WIDER = 4  # factor from one ball of the path to the next
+FEW = 8  # for fewer cases, computing covariances one by one is faster than from products of coordinates
+PAIRS_HELD = 2**28  # maximum number of cached products of coordinates, 1 GiB in single precision
 
 
 class Nearest(NamedTuple):
@@ -35,7 +35,7 @@ class Nearest(NamedTuple):
     Attributes:
         states: (B, d) float64.
         divergence: (B,) nats.
-        certificate: (B,) nats by which the divergence may exceed the least one.
+        certificate: (B,) nats by which the divergence may exceed the minimum.
     """
 
     states: torch.Tensor
@@ -44,7 +44,7 @@ class Nearest(NamedTuple):
 
 
 class Items:
-    """Item embeddings and biases as the minimiser needs them, in float64.
+    """Item embeddings and biases for the minimiser, in float64.
 
     Args:
         weight: (n, d).
@@ -53,7 +53,7 @@ class Items:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self.weight, self.bias = weight, bias
-        self.centred = weight - weight.mean(0)  # has the same covariances, and single precision keeps them
+        self.centred = weight - weight.mean(0)  # same covariances, but accurate in single precision
         self.reach = self.centred.norm(dim=1).max()
         self.upper = torch.triu_indices(weight.shape[1], weight.shape[1])
         self.held = len(weight) * self.upper.shape[1] <= PAIRS_HELD
@@ -65,12 +65,12 @@ class Items:
 
     @cached_property
     def pairs(self) -> torch.Tensor:
-        """Products of the coordinates i ≤ j of each item, (d (d + 1) / 2, n); a few cases never need them."""
+        """Products of coordinates i ≤ j of each item, (d (d + 1) / 2, n); not computed for only a few cases."""
         columns = self.single.T.contiguous()
         return torch.cat([row * columns[i:] for i, row in enumerate(columns)])
 
     def rows(self, chosen: torch.Tensor) -> Self:
-        """Return the items of some of the cases: all cases have the same."""
+        """Return the items of the chosen cases; all cases have the same items."""
         return self
 
     def scores(self, states: torch.Tensor) -> torch.Tensor:
@@ -82,10 +82,10 @@ class Items:
         return q @ self.weight
 
     def curvature(self, q: torch.Tensor, exact: bool) -> torch.Tensor:
-        """Return the covariance of w under q, (B, d, d), in double precision where `exact`, else from single.
+        """Return the covariance of w under q, (B, d, d), in double precision if `exact`, else from single precision.
 
-        In single precision the covariances of many cases come from one product of matrices, of the probabilities and of
-        the products of coordinates i ≤ j.
+        In single precision, the covariances of many cases come from one matrix product of the probabilities and the
+        products of coordinates i ≤ j.
         """
         mean = q @ self.centred
         if exact or not self.held or len(q) < FEW:
@@ -99,11 +99,11 @@ class Items:
 
 
 class OwnItems:
-    """A few items of each case's own, for the same questions as `Items`.
+    """Different items for each case, with the same methods as `Items`.
 
     Args:
         weight: (B, k, d).
-        bias: (B, k); −∞ for what stands behind a case's last item.
+        bias: (B, k); −∞ for padding.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
@@ -111,7 +111,7 @@ class OwnItems:
         self.reach = weight.norm(dim=2).max()
 
     def rows(self, chosen: torch.Tensor) -> Self:
-        """Return the items of some of the cases."""
+        """Return the items of the chosen cases."""
         return type(self)(self.weight[chosen], self.bias[chosen])
 
     def scores(self, states: torch.Tensor) -> torch.Tensor:
@@ -137,15 +137,15 @@ def nearest_states(
         items: W and b.
         mean: (B, d) float64, p̄ = Σ p w of each wanted distribution.
         constant: (B,) float64, Σ p (log p − b).
-        start: (B, d) float64, where to begin.
-        radius: R; 0 leaves the state 0 alone.
+        start: (B, d) float64, starting points.
+        radius: R; if 0, the only state is 0.
     """
     result = _newton(items, mean, constant, start, radius)
     hard = (result.certificate > GAP).nonzero()[:, 0]
     if not len(hard):
         return result
     items, mean, constant, states = items.rows(hard), mean[hard], constant[hard], torch.zeros_like(mean[hard])
-    wider = math.ceil(math.log(max(1.0, radius * float(items.reach)), WIDER))  # the first ball moves logits by 1 or so
+    wider = math.ceil(math.log(max(1.0, radius * float(items.reach)), WIDER))  # the first ball has logits of about 1
     for times in range(wider, -1, -1):
         found = _newton(items, mean, constant, states, radius / WIDER**times)
         states = found.states * WIDER
@@ -158,9 +158,9 @@ def nearest_states(
 def _newton(
     items: Items | OwnItems, mean: torch.Tensor, constant: torch.Tensor, start: torch.Tensor, radius: float
 ) -> Nearest:
-    """Return as `nearest_states` what Newton's method finds from the start, if only after many steps.
+    """Return what Newton's method finds from the start; see `nearest_states`.
 
-    Each step goes to the minimum of the quadratic model over the ball, or as far as the divergence falls.
+    Each step goes to the minimum of the quadratic model over the ball, with a line search on the divergence.
     """
     result = Nearest(start.clone(), torch.full_like(constant, math.inf), torch.full_like(constant, math.inf))
     active = torch.arange(len(start))
@@ -195,7 +195,7 @@ def _newton(
         step -= states
         change = items.scores(step)
         length, alike = _length(logits, norm, change, (mean * step).sum(1), (gradient * step).sum(1))
-        near = alike & ~near  # one more step with the same curvature, which costs more than a step
+        near = alike & ~near  # reuse the curvature for one step, since it costs more than a step
         length = torch.minimum(length, _room(states, step, radius))[:, None]
         states = states + length * step
         logits = logits + length * change if iteration % 4 else items.scores(states) + items.bias
@@ -207,15 +207,15 @@ def _best_in_ball(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return argmin over ‖x‖ ≤ R of g · (x − h) + ½ (x − h)ᵀ H (x − h), (B, d), and the shifts μ (B,).
 
-    It is (H + μ)⁻¹ (H h − g), with the least μ ≥ 0 that brings it into the ball: Newton's method on 1 / ‖x‖ as a
-    function of μ, by Cholesky factors (Moré & Sorensen, 1983).
+    It is (H + μ)⁻¹ (H h − g) with the least μ ≥ 0 for which it is in the ball, found by Newton's method on 1 / ‖x‖ as a
+    function of μ, with Cholesky factors (Moré & Sorensen, 1983).
 
     Args:
         model: H, (B, d, d) positive definite.
         gradient: g, (B, d).
         states: h, (B, d).
         radius: R.
-        shift: (B,) where to begin with μ.
+        shift: (B,) starting values of μ.
     """
     right = (model @ states[:, :, None]) - gradient[:, :, None]
     best, shift = torch.empty_like(states), shift.clone()
@@ -241,16 +241,16 @@ def _best_in_ball(
 def _length(
     logits: torch.Tensor, norm: torch.Tensor, change: torch.Tensor, along: torch.Tensor, slope: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (B,) how much of a step to take, and (B,) whether it is so short that the curvature stays alike.
+    """Line search: return (B,) step lengths, and (B,) whether the step is so short that the curvature hardly changes.
 
-    A short step lowers the divergence, as the curvature stays below twice the model's. Any other is taken 1, 2, 4 …
-    times while the divergence falls, or ½, ¼ … times until it does. Doubling serves where the least divergence is
-    approached at infinity, as with items that can be copied exactly: a whole step only adds a constant to a margin.
+    A short step always lowers the divergence, as the curvature stays below twice the model's. Longer steps are doubled
+    (1, 2, 4 …) while the divergence falls, or halved (½, ¼ …) until it does. Doubling helps if the minimum is at
+    infinity, as with items that can be copied exactly: there a whole step only adds a constant to a margin.
 
     Args:
         logits: (B, n).
-        norm: (B,) their logsumexp.
-        change: (B, n) of the logits by a whole step.
+        norm: (B,) logsumexp of the logits.
+        change: (B, n) change of the logits by a whole step.
         along: (B,) p̄ · step.
         slope: (B,) g · step.
     """
@@ -263,7 +263,7 @@ def _length(
     alike = change.amax(1) - change.amin(1) <= ALIKE
     far = (~alike).nonzero()[:, 0]
     whole = rise(far, length[far])
-    more = whole < 0.55 * slope[far]  # a quadratic function would fall by half of what its slope says
+    more = whole < 0.55 * slope[far]  # a quadratic function would fall by half of its slope
     waiting, least = far[more], whole[more]
     for _ in range(DOUBLINGS):
         if not len(waiting):
@@ -282,7 +282,7 @@ def _length(
 
 
 def _room(states: torch.Tensor, step: torch.Tensor, radius: float) -> torch.Tensor:
-    """Return (B,) how often a step can be taken before it leaves the ball, 1 or more: t with ‖h + t · step‖ = R."""
+    """Return (B,) the largest multiple of a step that stays in the ball, at least 1: t with ‖h + t · step‖ = R."""
     square = step.square().sum(1).clamp(min=TINY)
     half = (states * step).sum(1) / square
     rest = (radius**2 - states.square().sum(1)).clamp(min=0) / square

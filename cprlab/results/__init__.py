@@ -1,4 +1,4 @@
-"""Results: what was trained, small enough to be kept beside the code, and the tables that are made of it."""
+"""Results: trained runs in a form small enough to keep next to the code, and tables made from them."""
 
 from cprlab.results.store import Kept, keep, keep_all, listed, read_cases, read_results, rows
 

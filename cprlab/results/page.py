@@ -1,4 +1,4 @@
-"""write_page, write_rows: kept runs as the tables and the figure of a Markdown page, and as one JSON file."""
+"""write_page, write_rows: write kept runs as tables and a figure into a Markdown page, and as one JSON file."""
 
 import json
 import re
@@ -21,13 +21,13 @@ BLOCK = re.compile(rf"{START} *(?P<name>\S+)(?: +(?P<file>\S+))? *-->\n(?P<old>.
 
 
 def write_page(runs: Sequence[Kept], page: Path | str) -> list[Path]:
-    """Fill a page's blocks, and draw its figures; return what was written.
+    """Fill a page's blocks, draw its figures, and return the written files.
 
-    A block is what stands between `<!-- results: NAME -->` and `<!-- end -->`, where NAME is logs, headline or targets
-    (tables), or `forest FILE`, the figure, with its file as seen from the page.
+    A block is the text between `<!-- results: NAME -->` and `<!-- end -->`, where NAME is logs, headline or targets
+    (tables), or `forest FILE` (the figure, with its path relative to the page).
 
     Raises:
-        DataError: the page is none or cannot be written, or there is no browser to draw with.
+        DataError: the page cannot be read or written, or there is no browser to draw with.
         ConfigError: a block has another name.
     """
     page = Path(page)
@@ -35,7 +35,7 @@ def write_page(runs: Sequence[Kept], page: Path | str) -> list[Path]:
         text = page.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{page} is not a page of text; give a Markdown file with blocks such as {START} logs -->."
+            f"{page} is not a text file; use a Markdown file with blocks such as {START} logs -->."
         ) from error
     new, files = filled(text, runs)
     drawn = pictures([json.loads(_forest(runs).to_json())], f"of {page}") if files else []
@@ -47,10 +47,10 @@ def write_page(runs: Sequence[Kept], page: Path | str) -> list[Path]:
 
 
 def filled(text: str, runs: Sequence[Kept]) -> tuple[str, list[str]]:
-    """Return a page with its blocks filled, and the files in which it shows the forest plot.
+    """Return a page with its blocks filled, and the files of the forest plot in it.
 
     Raises:
-        ConfigError: a block has an unknown name, or no end, or there is none.
+        ConfigError: a block has an unknown name or no end, or there is no block.
     """
     if not BLOCK.search(text) or text.count(START) != len(BLOCK.findall(text)):
         raise ConfigError(f"A page needs blocks that begin with a line {START} logs --> and end with a line {END}.")
@@ -79,10 +79,10 @@ def _forest(runs: Sequence[Kept]) -> go.Figure:
 
 
 def write_rows(runs: Sequence[Kept], path: Path | str) -> Path:
-    """Write all metrics of all runs to a JSON file, as `store.rows`, and return its path.
+    """Write all metrics of all runs (`store.rows`) to a JSON file, and return its path.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: the file cannot be written.
     """
     with whole(Path(path)) as file:
         lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows(runs))

@@ -1,20 +1,20 @@
-"""keep, read_results, read_cases: each finished run as one small Parquet file, with all that is known of it inside.
+"""keep, read_results, read_cases: store each finished run as one small Parquet file with its record.
 
-A file is `FOLDER/LOG/SPLIT/ENCODER-HEAD-IDENTITY.parquet`. pandas alone reads it: a row a test case, in the order of
-`evaluate`, with these columns.
+A file is `FOLDER/LOG/SPLIT/ENCODER-HEAD-IDENTITY.parquet`, and pandas can read it. It has one row per test case, in the
+order of `evaluate`, with these columns:
 
-- `user` (code), only where users have several cases; elsewhere row i is the i-th user who has a case.
-- `repeat`: the target is among the items read.
-- `rank`: of the target among all items, 1 being best.
-- `above`: how many items of the history rank above it, so that `rank − above` is the rank once the history is removed;
-  null for a repeat, which goes with the history.
-- `log_loss` (nats), rounded to multiples of 2⁻¹²: off by at most 0.00013 a case.
-- `copy_probability` of the items read, rounded to multiples of 2⁻¹⁴: off by at most 0.000031 a case, as is
+- `user` (code), only if users have several cases; otherwise row i is the i-th user with a case.
+- `repeat`: whether the target is among the items read.
+- `rank`: rank of the target among all items, 1 is best.
+- `above`: number of items of the history that rank above the target, so that `rank − above` is the rank after removing
+  the history; null for a repeat, which is removed with the history.
+- `log_loss` (nats), rounded to multiples of 2⁻¹²: the error is at most 0.00013 per case.
+- `copy_probability` of the items read, rounded to multiples of 2⁻¹⁴: the error is at most 0.000031 per case, and of
   any mean.
 
-Both are null for a head that only orders the items. The errors of rounding have no direction, so in a mean over m cases
-that of the log-loss is about 0.00007 / √m: below 5 · 10⁻⁶, where a table has four digits, from some 200 cases on.
-All else is JSON under the key `cprlab` of the file's metadata, as in `pyarrow.parquet.read_metadata(path).metadata`.
+The last two are null for a head that only ranks. Rounding errors have random signs, so the error of a mean log-loss
+over m cases is about 0.00007 / √m: below 5 · 10⁻⁶, enough for four digits, from about 200 cases on. Everything else is
+JSON under the key `cprlab` of the file's metadata, as in `pyarrow.parquet.read_metadata(path).metadata`.
 """
 
 import json
@@ -40,8 +40,8 @@ from cprlab.training.runs import RunConfig, slug
 KEY = b"cprlab"
 FILES = "*/*/*.parquet"
 LABELS = ("data", "split", "encoder", "head", "seed")
-STEPS = {"log_loss": 2.0**-12, "copy_probability": 2.0**-14}  # what they are rounded to
-PROTOCOL = ("fingerprint", "items", "users", "max_len")  # of one log and split, the same for all runs
+STEPS = {"log_loss": 2.0**-12, "copy_probability": 2.0**-14}  # rounding steps
+PROTOCOL = ("fingerprint", "items", "users", "max_len")  # the same for all runs of one log and split
 ENDINGS = re.compile(r"(\.(parquet|csv|tsv|inter|gz|zst))+$")
 
 
@@ -50,11 +50,11 @@ class Kept:
     """A kept run, without its cases.
 
     Attributes:
-        path: of its file.
-        config: what was asked for.
+        path: path of its file.
+        config: settings of the run.
         record: `data` (`name, fingerprint, items, users, max_len, split, notes`), `config`, `recipe`, `trained_on`,
-            `processes`, `versions`, `curve` (`loss, ndcg, seconds`, a number an epoch) and `metrics` (rows `cases,
-            ranking, metric, value, low, high, n`, as of `evaluation.means`, of this run alone).
+            `processes`, `versions`, `curve` (`loss, ndcg, seconds`, one number per epoch) and `metrics` (rows `cases,
+            ranking, metric, value, low, high, n`, as from `evaluation.means` of this run).
     """
 
     path: Path
@@ -63,10 +63,10 @@ class Kept:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read all of a file but its cases.
+        """Read a file without its cases.
 
         Raises:
-            DataError: it is not a kept run.
+            DataError: the file is not a kept run.
         """
         try:
             record = json.loads(pq.read_metadata(path).metadata[KEY])
@@ -75,7 +75,7 @@ class Kept:
             if not all(isinstance(record["data"][fact], str) for fact in ("name", "split", "fingerprint")):
                 raise ValueError("its data have no name, no split or no fingerprint")
             if len({len(record["curve"][name]) for name in ("loss", "ndcg", "seconds")}) != 1:
-                raise ValueError("its curve is not whole")
+                raise ValueError("its curve is incomplete")
         except (OSError, ValueError, LookupError, TypeError, pa.ArrowException, CprlabError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{path} is not a kept run ({detail}); remove it, and keep the run again.") from error
@@ -83,7 +83,7 @@ class Kept:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """`data, split, encoder, head, seed`, which tell kept runs from one another; "" is no encoder."""
+        """`data, split, encoder, head, seed`, which identify a kept run; "" means no encoder."""
         data, config = self.record["data"], self.config
         return {
             "data": ENDINGS.sub("", data["name"]),
@@ -95,17 +95,17 @@ class Kept:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights were kept, 1 being the first."""
+        """The epoch whose weights were kept, from 1."""
         return int(np.argmax(self.record["curve"]["ndcg"])) + 1
 
     @property
     def epochs(self) -> int:
-        """How many epochs were trained."""
+        """Number of epochs trained."""
         return len(self.record["curve"]["loss"])
 
     @property
     def minutes(self) -> float:
-        """How long the training took."""
+        """Training time in minutes."""
         return sum(self.record["curve"]["seconds"]) / 60
 
     def metric(self, metric: str, ranking: str = "raw", cases: str = "all") -> dict[str, Any] | None:
@@ -115,16 +115,16 @@ class Kept:
 
 
 def keep(run: Run, folder: Path | str = "results") -> Path:
-    """Keep a run, unless it is kept, and return its file, which is written whole or not at all.
+    """Keep a run unless it is already kept, and return its file, which is written atomically.
 
     Raises:
-        DataError: its record does not say how the log was split, or another run of the same log, split, encoder, head
-            and seed is kept, or of another form of the log.
+        DataError: its record does not say how the log was split, or another run with the same log, split, encoder, head
+            and seed is kept, or a run on a different form of the log.
     """
     data = run.record["data"]
     if not isinstance(data.get("split"), str) or not isinstance(data.get("notes"), list):
         raise DataError(
-            f"{run.folder} was trained by an earlier version and does not say how its log was split; train it anew."
+            f"{run.folder} was trained by an earlier version and does not say how its log was split; train it again."
         )
     about = {name: run.record.get(name) for name in ("data", "recipe", "trained_on", "processes", "versions")}
     curve = {name: run.history[name].tolist() for name in ("loss", "ndcg", "seconds")}
@@ -136,11 +136,11 @@ def keep(run: Run, folder: Path | str = "results") -> Path:
         return path
     for other in map(Kept.open, sorted(place.glob("*.parquet"))):
         if other.labels == new.labels:
-            raise DataError(f"{other.path} holds another run of the same head and seed as {run.folder}; remove one.")
+            raise DataError(f"{other.path} is another run with the same head and seed as {run.folder}; remove one.")
         if wrong := [fact for fact in PROTOCOL if other.record["data"][fact] != data[fact]]:
             raise DataError(
-                f"{run.folder} was trained on other data than {other.path} (another {wrong[0]}), and a log has one "
-                "form for each split; give the log another name."
+                f"{run.folder} and {other.path} were trained on different data (different {wrong[0]}) under the same "
+                "name; rename one of the logs."
             )
     table = _packed(run.cases)
     cases = _unpacked(table.to_pandas()).assign(**new.labels)
@@ -163,13 +163,13 @@ def keep_all(runs: Path | str, folder: Path | str = "results") -> tuple[list[Pat
     """Keep the finished runs in a folder that are not kept yet.
 
     Returns:
-        The files of all runs that are kept now, and a sentence for each that is not.
+        The files of all runs that are kept now, and an error message for each that is not.
 
     Raises:
         DataError: there is no such folder.
     """
     if not Path(runs).is_dir():
-        raise DataError(f"{runs} is no folder of runs; cprlab train, report and sweep make one.")
+        raise DataError(f"{runs} is not a folder of runs; cprlab train, report and sweep make one.")
     files = {path.stem.rpartition("-")[2]: path for path in Path(folder).glob(FILES)}
     kept, refused = [], []
     for record in sorted(Path(runs).glob("[!.]*/run.json")):
@@ -181,9 +181,9 @@ def keep_all(runs: Path | str, folder: Path | str = "results") -> tuple[list[Pat
 
 
 def read_results(folder: Path | str = "results") -> list[Kept]:
-    """Return all kept runs, without their cases; none where there is no such folder.
+    """Return all kept runs without their cases; none if there is no such folder.
 
-    They come log by log, their encoders, and the heads from the softmax on; rivals that count are last.
+    They are sorted by log, encoder and head, with the softmax first and counting heads last.
 
     Raises:
         DataError: a file is not a kept run.
@@ -197,7 +197,7 @@ def _place(run: Kept) -> tuple:
 
 
 def read_cases(runs: Sequence[Kept]) -> pd.DataFrame:
-    """Return the test cases of kept runs: `LABELS`, then the columns of `evaluate` that are kept, as it gave them.
+    """Return the test cases of kept runs: `LABELS`, then the kept columns of `evaluate`.
 
     Raises:
         DataError: a file's table is damaged.
@@ -213,14 +213,14 @@ def read_cases(runs: Sequence[Kept]) -> pd.DataFrame:
     of_run = np.repeat(np.arange(len(runs)), [len(table) for table in tables])
     labels = pd.DataFrame([run.labels for run in runs])
     columns = {}
-    for name in LABELS:  # a few words for millions of rows
+    for name in LABELS:  # categories, since there are few values for millions of rows
         codes, words = pd.factorize(labels[name])
         columns[name] = words[codes[of_run]] if name == "seed" else pd.Categorical.from_codes(codes[of_run], words)
     return pd.concat([pd.DataFrame(columns), pd.concat(tables, ignore_index=True)], axis=1)
 
 
 def listed(runs: Iterable[Kept]) -> pd.DataFrame:
-    """Return a row a run, as text: labels, users, NDCG@10 raw and with the history removed, epochs and minutes."""
+    """Return one row of text per run: labels, users, NDCG@10 raw and with the history removed, epochs and minutes."""
     table = []
     for run in runs:
         of_ranking = [run.metric(MAIN, ranking) for ranking in ("raw", "post")]
@@ -233,7 +233,7 @@ def listed(runs: Iterable[Kept]) -> pd.DataFrame:
 
 
 def rows(runs: Iterable[Kept]) -> list[dict[str, Any]]:
-    """Return all metrics of all runs, a row each: `LABELS`, then `cases, ranking, metric, value, low, high, n`."""
+    """Return all metrics of all runs as rows: `LABELS`, then `cases, ranking, metric, value, low, high, n`."""
     order = ("cases", "ranking", "metric", "value", "low", "high", "n")
     return [run.labels | {name: row[name] for name in order} for run in runs for row in run.record["metrics"]]
 
@@ -244,7 +244,7 @@ def _identity(folder: Path) -> str:
 
 
 def _packed(cases: pd.DataFrame) -> pa.Table:
-    """Return the columns of `evaluate` that are kept, each in the smallest type."""
+    """Return the kept columns of `evaluate`, each in the smallest type."""
     columns = {} if cases["user"].is_unique else {"user": _smallest(cases["user"].to_numpy())}
     columns |= {"repeat": pa.array(cases["repeat"].to_numpy()), "rank": _smallest(cases["rank"].to_numpy())}
     columns["above"] = _smallest((cases["rank"] - cases["rank_post"]).to_numpy())
@@ -255,7 +255,7 @@ def _packed(cases: pd.DataFrame) -> pa.Table:
 
 
 def _smallest(values: np.ndarray) -> pa.Array:
-    """Return whole numbers, nan where one is missing, as the smallest unsigned integers that hold them."""
+    """Return whole numbers, with NaN for missing ones, as the smallest unsigned integers that fit."""
     missing = np.isnan(values)
     held = np.where(missing, 0, values)
     return pa.array(held.astype(np.min_scalar_type(int(held.max(initial=0)))), mask=missing)

@@ -1,4 +1,4 @@
-"""The tables of docs/accuracy.md, made of kept runs: each log's, gains in the geometric mean, published figures."""
+"""The tables of docs/accuracy.md, made from kept runs: each log, gains in the geometric mean, published figures."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -18,9 +18,9 @@ SOFTMAX, REMOVED, BIAS, CPR, BOTH = (
     "Softmax", "Softmax (post)", "Softmax + B", "Softmax + CPR:100 + Mi", "Softmax + CPR:100 + F + Mi",
 )  # fmt: skip
 COMPARED = ((CPR, SOFTMAX), (CPR, BIAS), (CPR, REMOVED), (CPR, "Counts"), (BOTH, CPR))
-DRAWN = (SOFTMAX, BIAS)  # what the figure compares CPR with
+DRAWN = (SOFTMAX, BIAS)  # the figure compares CPR with these
 KINDS = ("with repeats", "without repeats", "all")
-PAPER = {  # softmax-CPR over the softmax, the gain in the geometric mean over logs, and over which
+PAPER = {  # gain of softmax-CPR over the softmax in the geometric mean over logs: value, low, high
     "with repeats": (0.10, 0.04, 0.17),
     "without repeats": (0.24, 0.08, 0.39),
     "all": (0.19, np.nan, np.nan),
@@ -29,14 +29,14 @@ NONE = "No runs are kept yet."
 
 
 class Target(NamedTuple):
-    """A figure to be reached by the plain softmax of an encoder, leave-one-out, over all items.
+    """A published result that an encoder's plain softmax should reach, leave-one-out, over all items.
 
     Attributes:
         data: the log.
         encoder: the encoder.
-        ranking: "raw", or "post" where the history is removed.
-        value: NDCG@10; None where it is that of Markov on the same log.
-        source: where it stands.
+        ranking: "raw", or "post" if the history is removed.
+        value: NDCG@10; None to use that of Markov on the same log.
+        source: where it was published.
     """
 
     data: str
@@ -63,10 +63,11 @@ TARGETS = (
 
 
 def logs(runs: Sequence[Kept]) -> str:
-    """Return Markdown: for each log and split its protocol, and a row for each encoder and head.
+    """Return Markdown: for each log and split its protocol, and one row per encoder and head.
 
     Intervals are 95%, over users and seeds. The gain is the paired difference to the softmax of the same encoder, on
-    the seeds that both have; its p, two-sided, is of `sweeps.significance`, with Holm's correction for the log's table.
+    the seeds that both have; its two-sided p is from `sweeps.significance`, with Holm's correction over the log's
+    table.
     """
     parts = []
     for _, group in groupby(runs, lambda run: (run.labels["data"], run.labels["split"])):
@@ -99,8 +100,8 @@ def _of_log(runs: list[Kept], cases: pd.DataFrame, found: pd.DataFrame) -> list[
     for setting in settings:
         of_setting = [run for run in runs if (run.labels["encoder"], run.labels["head"]) == setting]
 
-        def told(metric: str, ranking: str, said: Callable[[Any], str], setting: tuple = setting) -> str:
-            return said(found.loc[(*setting, metric, ranking)]) if (*setting, metric, ranking) in found.index else ""
+        def cell(metric: str, ranking: str, text: Callable[[Any], str], setting: tuple = setting) -> str:
+            return text(found.loc[(*setting, metric, ranking)]) if (*setting, metric, ranking) in found.index else ""
 
         gain = tested.get(setting)
         seeds = "" if not setting[0] else ", ".join(str(run.labels["seed"]) for run in of_setting)
@@ -109,13 +110,13 @@ def _of_log(runs: list[Kept], cases: pd.DataFrame, found: pd.DataFrame) -> list[
             {
                 "encoder": setting[0],
                 "head": as_text(setting[1]),
-                MAIN: told(MAIN, "raw", _with_interval),
-                "history removed": told(MAIN, "post", _with_interval),
+                MAIN: cell(MAIN, "raw", _with_interval),
+                "history removed": cell(MAIN, "post", _with_interval),
                 "gain over Softmax": "" if gain is None else _with_interval(gain, "+"),
                 "p (Holm)": "" if gain is None or np.isnan(p[setting]) else _p(p[setting]),
-                "log-loss": told("log-loss", "raw", lambda row: f"{row['value']:.3f}"),
-                "P(history)": told("copy probability", "raw", lambda row: f"{row['value']:.1%}"),
-                "repeats": told("observed repeats", "raw", lambda row: f"{row['value']:.1%}"),
+                "log-loss": cell("log-loss", "raw", lambda row: f"{row['value']:.3f}"),
+                "P(history)": cell("copy probability", "raw", lambda row: f"{row['value']:.1%}"),
+                "repeats": cell("observed repeats", "raw", lambda row: f"{row['value']:.1%}"),
                 "seeds": seeds,
                 "best epoch of": ", ".join(f"{best} of {epochs}" for best, epochs in trained),
                 "min a run": f"{np.mean([run.minutes for run in of_setting]):.1f}",
@@ -125,7 +126,7 @@ def _of_log(runs: list[Kept], cases: pd.DataFrame, found: pd.DataFrame) -> list[
 
 
 def headline(runs: Sequence[Kept]) -> str:
-    """Return Markdown: gains in NDCG@10 in the geometric mean over logs, beside the paper's."""
+    """Return Markdown: gains in NDCG@10 in the geometric mean over logs, with the paper's."""
     found = _averaged(runs)
     if not len(found):
         return NONE
@@ -139,9 +140,9 @@ def headline(runs: Sequence[Kept]) -> str:
 
 
 def targets(runs: Sequence[Kept]) -> str:
-    """Return Markdown: published NDCG@10 beside that of the plain softmax here, and whether it is reached.
+    """Return Markdown: published NDCG@10, that of the plain softmax here, and whether it is reached.
 
-    It is where the upper end of our interval is not below it.
+    It is reached if the upper end of our interval is not below it.
     """
     table = []
     for target in TARGETS:
@@ -169,7 +170,7 @@ def compared(runs: Sequence[Kept]) -> bool:
 
 
 def forest(runs: Sequence[Kept]) -> pd.DataFrame:
-    """Return the rows of the forest plot: what CPR:100 + Mi gains on each log, in the geometric mean, and in the paper.
+    """Return the rows of the forest plot: gains of CPR:100 + Mi on each log, in the geometric mean, and in the paper.
 
     Returns:
         Rows `log, encoder, comparison, value, low, high`; 0.1 is a gain of 10%.
@@ -196,7 +197,7 @@ def forest(runs: Sequence[Kept]) -> pd.DataFrame:
 
 
 def _averaged(runs: Sequence[Kept], pairs: Iterable[tuple[str, str]] = COMPARED) -> pd.DataFrame:
-    """Return rows `encoder, head, base, logs, value, low, high, n` of gains over the leave-one-out logs with both."""
+    """Return gains over leave-one-out logs with both heads, rows `encoder, head, base, logs, value, low, high, n`."""
     rows = []
     for head, base in pairs:
         if cases := [pair for _, _, pair in _pairs(runs, head, base)]:
@@ -207,7 +208,7 @@ def _averaged(runs: Sequence[Kept], pairs: Iterable[tuple[str, str]] = COMPARED)
 
 
 def _pairs(runs: Sequence[Kept], head: str, base: str) -> Iterable[tuple[str, str, pd.DataFrame]]:
-    """Yield each leave-one-out log and encoder on which a head and its base have run, and the cases of both."""
+    """Yield each leave-one-out log and encoder with runs of a head and its base, and the cases of both."""
     chosen = [run for run in runs if run.labels["split"] == "leave-one-out"]
     for data, group in groupby(chosen, lambda run: run.labels["data"]):
         of_log = [run for run in group if run.labels["head"] in (head, base, base.removesuffix(" (post)"))]
@@ -219,10 +220,10 @@ def _pairs(runs: Sequence[Kept], head: str, base: str) -> Iterable[tuple[str, st
 
 
 def _pair(cases: pd.DataFrame, encoder: str, head: str, base: str) -> pd.DataFrame:
-    """Return one log's cases of a head and its base on the seeds that both have; no rows where there are none.
+    """Return one log's cases of a head and its base on the seeds that both have; no rows if there are none.
 
-    A rival that counts stands there as one of this encoder, with its one seed. Where nobody trained "Softmax (post)",
-    it is the softmax without the history's items, which ranks as it does.
+    A counting head is labelled with this encoder and has one seed. If "Softmax (post)" was not trained, it is the
+    softmax without the history's items, which ranks the same.
     """
     counts = base in COUNTING
     of_head = cases[(cases["encoder"] == encoder) & (cases["head"] == head)]
@@ -255,12 +256,12 @@ def _markdown(rows: list[dict[str, str]]) -> str:
 
 
 def _with_interval(row: Any, sign: str = "") -> str:
-    value, low, high = (round(float(row[name]), 4) + 0.0 for name in ("value", "low", "high"))  # which turns −0 into 0
+    value, low, high = (round(float(row[name]), 4) + 0.0 for name in ("value", "low", "high"))  # turns −0 into 0
     return f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]".replace("-", "−")
 
 
 def _relative(row: Any) -> str:
-    """Return a gain as a percentage, with its interval and over how many logs, where these are known."""
+    """Return a gain as a percentage, with its interval and number of logs, if known."""
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     if np.isnan(value):
         return ""

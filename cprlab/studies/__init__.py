@@ -1,4 +1,4 @@
-"""Studies: what the numbered notebooks train, measure and say, a module for each that needs one."""
+"""Studies: what single notebooks compute, each in the module that is named like the notebook."""
 
 from cprlab.studies.config import StudyConfig
 

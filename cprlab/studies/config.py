@@ -2,43 +2,34 @@
 
 import pydantic
 
-from cprlab.config import Config
+from cprlab.config import Names
 from cprlab.data import Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.models.encoders import EncoderName
 from cprlab.sweeps import Grid, Results, run_trials
-from cprlab.sweeps.grid import SizeName
+from cprlab.sweeps.grid import Sized
 from cprlab.training.loop import Device
 
 
-class HeadsConfig(Config):
-    """The parameters that all numbered notebooks have: which heads to train, how thoroughly, and where.
+class HeadsConfig(Sized):
+    """The parameters that all numbered notebooks have: which heads to train, how thoroughly, and where."""
 
-    Attributes:
-        size: "smoke", "small" or "full".
-        encoder: the encoder's name.
-        heads: names of heads, a semicolon between two; the first is the one that others are compared with.
-        seeds: how many seeds, from 0.
-        device: where to train.
-        runs: the folder in which what has been trained is kept and found again.
-    """
-
-    size: SizeName = "smoke"
-    encoder: EncoderName = "GRU4Rec"
-    heads: str = "Softmax; Softmax + CPR:100 + Mi"
-    seeds: int = pydantic.Field(1, ge=1)
-    device: Device = "auto"
-    runs: str = "runs"
+    encoder: EncoderName = pydantic.Field("GRU4Rec", description="Encoder")
+    heads: Names = pydantic.Field(
+        ("Softmax", "Softmax + CPR:100 + Mi"), description="Heads; the others are compared with the first."
+    )
+    seeds: int = pydantic.Field(1, ge=1, description="Number of seeds, from 0.")
+    device: Device = pydantic.Field("auto", description="Where to train")
+    runs: str = pydantic.Field("runs", description="Folder where trained models are kept and found again.")
 
 
 class StudyConfig(HeadsConfig, Protocol):
-    """The parameters of a notebook on logs; all runs that it needs are asked for as grids, see `sweeps.SIZES`.
+    """The parameters of a notebook on logs; all runs that it needs are asked for as grids, see `sweeps.SIZES`."""
 
-    Attributes:
-        data: built-in logs, files or prepared folders, a semicolon between two.
-    """
-
-    data: str = "complete-journey-types; complete-journey-first"
+    data: Names = pydantic.Field(
+        ("complete-journey-types", "complete-journey-first"),
+        description="Built-in logs, imported data sets, files or prepared folders.",
+    )
 
     def grid(self, **changes: object) -> Grid:
         """Return the grid of these logs and heads; `changes` are fields of `Grid`.
@@ -46,8 +37,8 @@ class StudyConfig(HeadsConfig, Protocol):
         Raises:
             ConfigError: a value is not possible.
         """
-        names = {"data": names_in(self.data), "head": names_in(self.heads), "encoder": (self.encoder,)}
-        values = self.protocol | {"size": self.size, "seeds": self.seeds}
+        names = {"data": self.data, "head": self.heads, "encoder": (self.encoder,)}
+        values = self.protocol | self.sized | {"seeds": self.seeds}
         return Grid(**(names | values | changes))
 
     def logs(self) -> dict[str, Sequences]:
@@ -65,8 +56,3 @@ class StudyConfig(HeadsConfig, Protocol):
             CprlabError: a value is not possible, a head does not fit a log, or a training diverged.
         """
         return run_trials(self.grid(**changes).trials(tuple(logs)), logs, self.runs, self.device)
-
-
-def names_in(joined: str) -> tuple[str, ...]:
-    """Return the names in a parameter that holds several, a semicolon between two."""
-    return tuple(name.strip() for name in joined.split(";") if name.strip())

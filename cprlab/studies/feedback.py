@@ -1,6 +1,5 @@
 """The feedback loop's notebook: which populations, recommenders and rounds, and what came of them, with intervals."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,16 +9,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cprlab.config import Names
 from cprlab.errors import ConfigError
 from cprlab.evaluation import estimate
-from cprlab.files import locked, make_folder, whole
-from cprlab.models import parse_head
+from cprlab.files import missing, name_of, whole
 from cprlab.models.encoders import CONFIGS
+from cprlab.models.names import canonical
 from cprlab.simulation import Population, learner, oracle, popular, simulate
-from cprlab.studies.config import HeadsConfig, names_in
-from cprlab.studies.words import Row, gain_in_words
-from cprlab.sweeps.grid import SIZES
-from cprlab.training import TrainingConfig
+from cprlab.studies.config import HeadsConfig
+from cprlab.training import RunConfig, TrainingConfig
 
 YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
 KEYS = ["world", "head", "measure"]
@@ -50,12 +48,17 @@ class FeedbackConfig(HeadsConfig):
     Seeds are of weights and of what users do; the population is the same for all.
     """
 
-    heads: str = "Softmax; Softmax (post); Softmax + CPR:20 + Mi"
+    heads: Names = ("Softmax", "Softmax (post)", "Softmax + CPR:20 + Mi")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The heads."""
-        return tuple(str(parse_head(name)) for name in names_in(self.heads))
+        return canonical(self.heads)
+
+    @property
+    def simulated(self) -> Scale:
+        """How much is simulated: what the size stands for in `SCALES`, with what is asked for instead."""
+        return Scale(**(SCALES[self.size]._asdict() | self.own))
 
     def population(self, **assumptions: Any) -> Population:
         """Return a population of this size.
@@ -63,7 +66,7 @@ class FeedbackConfig(HeadsConfig):
         Raises:
             ConfigError: an assumption is not possible.
         """
-        scale = SCALES[self.size]
+        scale = self.simulated
         return Population(**({"users": scale.users, "items": scale.items} | assumptions))
 
     def run(self, worlds: Mapping[str, Population]) -> pd.DataFrame:
@@ -81,22 +84,22 @@ class FeedbackConfig(HeadsConfig):
 
     def _simulated(self, population: Population, name: str, seed: int) -> pd.DataFrame:
         """Return what `simulate` does, kept in a file that is named after all that decides it."""
-        scale = SCALES[self.size]
+        scale = self.simulated
         training = TrainingConfig(
             epochs=scale.epochs,
             batch_size=scale.batch_size,
             learning_rate=1e-2,
             seed=seed,
-            precision=SIZES[self.size].precision,
+            precision=self.scale.precision,
         )
         encoder = CONFIGS[self.encoder](d=scale.d)
         asked = [population.model_dump(), name, encoder.model_dump(), training.model_dump(), scale.rounds, scale.visits]
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-        file = Path(self.runs) / f"simulation-{digest}.parquet"
-        make_folder(file.parent)
-        with locked(file):
-            if not file.exists():
-                retrain = YARDSTICKS.get(name) or learner(name, encoder, training, population.items, self.device)
+        file = Path(self.runs) / f"simulation-{name_of(json.dumps(asked, sort_keys=True))}.parquet"
+        with missing(file) as wanted:
+            if wanted:
+                retrain = YARDSTICKS.get(name) or learner(
+                    RunConfig(encoder=encoder, head=name, training=training), population.items, self.device
+                )
                 table = simulate(population, retrain, scale.rounds, scale.visits, seed=seed)
                 with whole(file) as new:
                     table.to_parquet(new)
@@ -169,39 +172,3 @@ def readable_rounds(rows: pd.DataFrame, column: str, digits: int = 3) -> pd.Data
     wide = rows.assign(text=text).pivot(index=["world", "measure", "head"], columns=column, values="text")
     order = pd.MultiIndex.from_frame(rows[["world", "measure", "head"]].drop_duplicates())
     return wide.reindex(order)[list(dict.fromkeys(rows[column]))]
-
-
-def feedback_answer(table: pd.DataFrame, base: str) -> str:
-    """Return Markdown: world by world, whether what each head gains in engagement lasts.
-
-    Args:
-        table: of `FeedbackConfig.run`.
-        base: the head to compare with.
-    """
-    averaged, gained = averages(table), lasting(table, base)
-    final = averaged[(averaged["measure"] == "engagement") & (averaged["round"] == averaged["round"].max())]
-    lines = []
-    for world, rows in gained[gained["measure"] == "engagement"].groupby("world", sort=False):
-        taken = final[final["world"] == world].set_index("head")["value"]
-        lines += [
-            f"**{world}**: in the last round an item of a list was taken with probability {taken[base]:.3f} where "
-            f"{base} made it, {taken['popular']:.3f} where it held the popular items, and {taken['oracle']:.3f} where "
-            "the oracle made it.",
-            "",
-        ]
-        for head, of_head in rows[~rows["head"].isin(YARDSTICKS)].groupby("head", sort=False):
-            said = "; ".join(gain_in_words(row) for row in of_head.assign(cases=of_head["when"]).itertuples())
-            first, last, change = of_head.itertuples()
-            lines.append(f"- {head} against {base}: {said}. {_lasts(first, last, change)}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _lasts(first: Row, last: Row, change: Row) -> str:
-    """Say what became of a gain."""
-    if last.high < 0:
-        return "In the last round it does worse."
-    if last.low <= 0:
-        return "A gain is not shown in the last round" + (", as it was in the first." if first.low > 0 else ".")
-    trend = "grew" if change.low > 0 else "shrank" if change.high < 0 else "is not shown to have changed"
-    return f"It gains in the last round, and the gain {trend}."

@@ -1,4 +1,4 @@
-"""The planted logs as a test of the probes: what these say beside what was planted, and the verdict in words."""
+"""The planted logs as a test of the probes: what these say beside what was planted, and whether that is right."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,6 @@ from cprlab.models import Recommender
 from cprlab.probes import Snapshot, bottleneck_gap, copy_dial, separable
 
 NEAR = 0.001  # nats within which a gap is the one that was planted
-CLOSED = 0.01  # of the best loss, within which a head has come to it
 
 
 def probe_plan(plan: Plan, recommender: Recommender, cases: int = 50, seed: int = 0) -> pd.DataFrame:
@@ -29,9 +28,9 @@ def probe_plan(plan: Plan, recommender: Recommender, cases: int = 50, seed: int 
     snapshot = Snapshot.from_sequences(recommender, plan.sequences()).sample(cases, seed)
     wanted, interfering = plan.wanted(snapshot.histories), plan.interfering(snapshot.histories)
     share = [p[history].sum() for p, history in zip(wanted, snapshot.distinct, strict=True)]
-    gaps = bottleneck_gap(snapshot, wanted, progress=False)
-    dial = copy_dial(snapshot, [np.array(share)], progress=False)
-    certificates = separable(snapshot, [np.flatnonzero(p == p.max()) for p in wanted], progress=False)
+    gaps = bottleneck_gap(snapshot, wanted)
+    dial = copy_dial(snapshot, [np.array(share)])
+    certificates = separable(snapshot, [np.flatnonzero(p == p.max()) for p in wanted])
     return pd.DataFrame(
         {
             "planted": plan.floor(snapshot.histories),
@@ -48,39 +47,11 @@ def probe_plan(plan: Plan, recommender: Recommender, cases: int = 50, seed: int 
     )
 
 
-def planted_answer(losses: pd.DataFrame, probes: pd.DataFrame) -> str:
-    """Return Markdown: whether the probes found what was planted, and how near each head came to the best loss.
-
-    Args:
-        losses: of `training.planted_losses`, for several plans and heads, with the columns `plan` and `head`; the last
-            head is the one that is to close the bottleneck.
-        probes: of `probe_plan`, for several plans, with the column `plan`.
-    """
+def right(probes: pd.DataFrame) -> pd.Series:
+    """Return for each row of `probe_plan` whether the probes found what was planted, and blamed what was."""
     planted = probes["planted"] > 0
-    right = (
+    return (
         ((probes["gap_free"] - probes["planted"]).abs() < NEAR)
         & (probes["separable"] == np.where(planted, "no", "yes"))
         & ((probes["blamed"] - planted).abs() < NEAR)
     )
-    lines = [
-        f"- **Probes.** On {right.sum():,} of {len(right):,} histories they found what was planted. Where a bottleneck "
-        f"was planted ({planted.sum():,} histories), the gap is {probes.loc[planted, 'gap_free'].mean():.3f} nats "
-        f"(planted: {probes.loc[planted, 'planted'].mean():.3f}); elsewhere it is "
-        f"{probes.loc[~planted, 'gap_free'].mean():.3f}."
-    ]
-    closed = []
-    for plan, of_plan in losses.groupby("plan", sort=False):
-        mean = of_plan.groupby("head", sort=False)[["best", "floor", "loss"]].mean()
-        floor, above = (mean["floor"] / mean["best"]).iloc[0], mean["loss"] / mean["best"] - 1
-        limit = f"misses the best loss by {floor:.1%} or more" if floor else "can have the best loss"
-        ends = "; ".join(f"{head} ends {share:.1%} above it" for head, share in above.items())
-        lines.append(f"- **{plan}.** A single state {limit}. {ends}.")
-        closed += [above.iloc[-1] < CLOSED] * bool(floor)
-    found = (
-        "The probes find the bottleneck where it was planted, and none elsewhere"
-        if right.all()
-        else (f"The probes are wrong on {(~right).sum():,} of {len(right):,} histories")
-    )
-    closes = "comes within" if all(closed) else "does not always come within"
-    lines += ["", f"{found}; {losses['head'].iloc[-1]} {closes} {CLOSED:.0%} of the best loss where one was planted."]
-    return "\n".join(lines)

@@ -23,6 +23,7 @@ from cprlab.probes import (
     space,
     wanted_share,
 )
+from cprlab.settings import PageConfig
 from cprlab.subjects import ModelsConfig, Subject
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the dial's curve
@@ -31,14 +32,10 @@ SETS = 100  # of each size
 MARKED = 8  # interfering items on a map
 
 
-class ProbeConfig(ModelsConfig):
-    """The parameters of `notebooks/probe.ipynb`.
+class ProbeConfig(ModelsConfig, PageConfig):
+    """The parameters of `notebooks/probe.ipynb`."""
 
-    Attributes:
-        cases: how many of a model's cases the slower probes take, drawn at random.
-    """
-
-    cases: int = pydantic.Field(300, ge=2)
+    cases: int = pydantic.Field(300, ge=2, description="Number of cases that the slower probes take.")
 
     @property
     def folder(self) -> Path:
@@ -99,7 +96,7 @@ def picture(subject: Subject, dial: pd.DataFrame | None, kind: str) -> tuple[str
         return f"Should not copy, but does: {title} comes next ({lost:.1f} nats lost)", neighbourhood(
             snapshot, case, []
         )
-    marked = interference(snapshot.take(np.array([case])), progress=False)["item"].head(MARKED)
+    marked = interference(snapshot.take(np.array([case])))["item"].head(MARKED)
     lost = end.loc[case, "floor_ball"]
     return (
         f"Should copy, but cannot: {title} comes again (at least {lost:.1f} nats lost)",
@@ -133,10 +130,10 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
     wanted = wanted_share(cases)
     dial = gap = at_wanted = None
     if not subject.own_state:
-        dial = copy_dial(snapshot, [wanted, *SHARES])
+        dial = copy_dial(snapshot, [wanted, *SHARES], progress=True)
         first = np.arange(len(dial)) % (1 + len(SHARES)) == 0
         dial, at_wanted = dial[~first].reset_index(drop=True), dial[first]
-        gap = bottleneck_gap(snapshot)
+        gap = bottleneck_gap(snapshot, progress=True)
     parts = loss_parts(cases, wanted, at_wanted, config.seed)
     return Findings(
         subject,
@@ -145,8 +142,8 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
         judge(parts, cases["repeat"].mean(), subject.own_state),
         dial,
         gap,
-        copyable(snapshot),
-        separable_share(snapshot.sample(SETS, config.seed), SIZES, config.seed, progress=False),
+        copyable(snapshot, progress=True),
+        separable_share(snapshot.sample(SETS, config.seed), SIZES, config.seed),
         space(snapshot),
     )
 

@@ -1,4 +1,4 @@
-"""Sweeps: many runs asked for as one grid, and what they say together."""
+"""Sweeps: a grid of many runs, and their joint results."""
 
 from cprlab.sweeps.ablation import contributions
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial

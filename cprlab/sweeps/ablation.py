@@ -1,4 +1,4 @@
-"""contributions: what each part of a head gains, from all pairs of heads that differ in that part alone."""
+"""contributions: the gain of each part of a head, from all pairs of heads that differ only in this part."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ LETTERS = [part.letter for part in PARTS]
 
 
 def contributions(cases: pd.DataFrame, metrics: Sequence[str] = (MAIN,), seed: int = 0) -> pd.DataFrame:
-    """Return what each part of the heads gains where it alone is added to another of the heads.
+    """Return the gain of each part where it is the only difference between two of the heads.
 
     Args:
-        cases: of `Results`.
-        metrics: names of `evaluation.METRICS`.
-        seed: of the bootstrap.
+        cases: as in `Results`.
+        metrics: names in `evaluation.METRICS`.
+        seed: seed of the bootstrap.
 
     Returns:
-        Rows as of `gains`, behind `part` (a letter, as "C", or "R:100") and `over`, the head without it; part by part.
-        None where no two heads differ in one part.
+        Rows as in `gains`, after the columns `part` (such as "C" or "R:100") and `over` (the head without it), sorted
+        by part. No rows if no two heads differ in one part only.
 
     Raises:
-        ConfigError: as `gains`.
+        ConfigError: as for `gains`.
     """
     tables = []
     for part, head, over in steps(list(cases["head"].unique())):
@@ -35,14 +35,14 @@ def contributions(cases: pd.DataFrame, metrics: Sequence[str] = (MAIN,), seed: i
 
 
 def steps(heads: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return `(part, head, over)` for every two heads of which one is the other and one part; part by part."""
+    """Return `(part, head, over)` for all pairs of heads where one is the other plus one part, sorted by part."""
     parsed = {name: parse_head(name) for name in heads}
     found = [(added, head, over) for over in heads for head in heads if (added := _added(parsed[head], parsed[over]))]
     return sorted(found, key=lambda step: LETTERS.index(step[0].partition(":")[0]))
 
 
 def _added(head: HeadConfig, over: HeadConfig) -> str:
-    """Return the one part that `head` has more than `over`; nothing if that is not all that tells them apart."""
+    """Return the part that `head` has and `over` does not; "" if this is not the only difference."""
     if type(head) is not type(over):
         return ""
     differing = [part for part in PARTS if getattr(head, part.field, None) != getattr(over, part.field, None)]

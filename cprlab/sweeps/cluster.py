@@ -1,4 +1,4 @@
-"""open_cluster: the processes that train, on this machine, on a running Dask cluster, or under Slurm."""
+"""open_cluster: worker processes on this machine, on a running Dask cluster, or under Slurm."""
 
 import inspect
 import logging
@@ -22,20 +22,20 @@ SECONDS_TO_FIND_A_SCHEDULER = 20
 
 @contextmanager
 def open_cluster(workers: int = 0, scheduler: str = "", slurm: str = "", device: Device = "auto") -> Iterator[Client]:
-    """Give a client of a cluster; what was started for it ends with the block, or with this process.
+    """Yield a client of a cluster; what was started for it ends with the block, or with this process.
 
     Args:
-        workers: how many processes train at once; 0 takes one for each core of this machine, or for each of its GPUs
-            if `device` is one, and under Slurm the file's `n_workers`, or one.
-        scheduler: the address of a running cluster's scheduler, as in `tcp://10.0.0.1:8786`.
+        workers: number of worker processes; 0 means one per core of this machine, or one per GPU if `device` is a GPU,
+            and under Slurm the file's `n_workers`, or one.
+        scheduler: address of a running cluster's scheduler, such as `tcp://10.0.0.1:8786`.
         slurm: a YAML file with the arguments of `dask_jobqueue.SLURMCluster`.
         device: where each worker trains.
 
     Raises:
-        ConfigError: there is no scheduler at the address, or the file is not what it should be.
+        ConfigError: there is no scheduler at the address, or the file is invalid.
     """
     if scheduler and (slurm or workers):
-        raise ConfigError("A running cluster has workers of its own; leave out --workers and --slurm, or --scheduler.")
+        raise ConfigError("A running cluster has its own workers; remove --workers and --slurm, or --scheduler.")
     if scheduler:
         try:
             client = Client(scheduler, timeout=SECONDS_TO_FIND_A_SCHEDULER)
@@ -50,7 +50,7 @@ def open_cluster(workers: int = 0, scheduler: str = "", slurm: str = "", device:
         with _slurm(slurm, workers) if slurm else _local(workers, device) as cluster, Client(cluster) as client:
             yield client
     finally:
-        for name in os.environ.keys() - before:  # Dask's nannies leave one thread to all that starts after them
+        for name in os.environ.keys() - before:  # Dask's nannies limit later processes to one thread
             del os.environ[name]
 
 
@@ -60,7 +60,7 @@ def _local(workers: int, device: Device) -> SpecCluster:
     specs = {}
     for place in range(workers or len(gpus) or CPU_COUNT):
         own = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}
-        # Training is no data of Dask's, so Dask has no say in how much memory it takes.
+        # Dask does not manage training's memory, so it must not limit it.
         options = {"nthreads": 1, "env": own, "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL}
         specs[place] = {"cls": Nanny, "options": options}
     front = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": None}

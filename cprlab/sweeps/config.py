@@ -1,44 +1,35 @@
-"""SweepConfig: a grid with a name, notebooks and places, as a YAML file holds it."""
+"""SweepConfig: a grid with a name, notebooks and folders, read from a YAML file."""
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 import yaml
 
 from cprlab.catalogue import BUILTIN
 from cprlab.catalogue.local import located
+from cprlab.config import SEVERAL
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.loading.load import check_file
 from cprlab.sweeps.grid import Grid
 from cprlab.training.loop import Device
 
-LONGEST = 100_000  # characters of a file of settings, which takes a second to read
-ONE_OR_MORE = ("data", "encoder", "head", "notebooks")
+LONGEST = 100_000  # characters of a settings file, which take a second to read
 
 
 class SweepConfig(Grid):
-    """What `cprlab sweep` runs. Paths are made absolute, since workers may stand in other folders.
+    """Settings of `cprlab sweep`. Paths become absolute, since workers may run in other folders."""
 
-    Attributes:
-        name: of the sweep; the report goes to `reports/` and this name.
-        notebooks: numbered notebooks to run over the trained models, once for each encoder.
-        device: where each worker trains.
-        runs: the folder in which trained models are kept and found again.
-        out: the report's folder, where it is to be another one.
-    """
-
-    name: str
-    notebooks: tuple[str, ...] = ()
-    device: Device = "auto"
-    runs: str = pydantic.Field("runs", validate_default=True)
-    out: str = ""
-
-    @pydantic.field_validator(*ONE_OR_MORE, mode="before")
-    @classmethod
-    def _one_is_enough(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    name: str = pydantic.Field(description="The sweep's name; the report goes to `reports/` and this name.")
+    notebooks: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
+        (), description="Numbered notebooks to run over the trained models, once for each encoder."
+    )
+    device: Device = pydantic.Field("auto", description="Where each worker trains")
+    runs: str = pydantic.Field(
+        "runs", validate_default=True, description="Folder where trained models are kept and found again."
+    )
+    out: str = pydantic.Field("", description="The report's folder, if it is to be another one.")
 
     @pydantic.field_validator("settings", mode="before")
     @classmethod
@@ -51,7 +42,7 @@ class SweepConfig(Grid):
     @classmethod
     def _is_a_folder(cls, name: str) -> str:
         if not name or name != Path(name).name or name.startswith(".") or "\0" in name:
-            raise ValueError("a sweep's name is a folder's name, without slashes and with no dot in front")
+            raise ValueError("a sweep's name must be a folder name, without slashes or a leading dot")
         return name
 
     @pydantic.field_validator("notebooks")
@@ -82,7 +73,7 @@ class SweepConfig(Grid):
 
     @property
     def grid(self) -> Grid:
-        """The grid alone."""
+        """The grid only."""
         return Grid(**{field: getattr(self, field) for field in Grid.model_fields})
 
 
@@ -90,8 +81,8 @@ def read_sweep(path: Path | str) -> SweepConfig:
     """Read a sweep from a YAML file.
 
     Raises:
-        ConfigError: the file is not there or not YAML, or a setting is unknown, missing or of the wrong type; the
-            sentence names the file.
+        ConfigError: the file is missing or not YAML, or a setting is unknown, missing or of the wrong type; the message
+            names the file.
     """
     values = read_yaml(path)
     try:
@@ -101,15 +92,15 @@ def read_sweep(path: Path | str) -> SweepConfig:
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Return the names and values that a YAML file holds.
+    """Return the names and values of a YAML file.
 
     Raises:
-        ConfigError: the file cannot be read, is not YAML, or does not hold names and values, each name once.
+        ConfigError: the file cannot be read, is not YAML, or is not a mapping with unique names.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
         if len(text) > LONGEST:
-            raise ConfigError(f"{path} holds {len(text):,} characters; a file of settings has {LONGEST:,} at the most.")
+            raise ConfigError(f"{path} has {len(text):,} characters; a settings file has at most {LONGEST:,}.")
         values = yaml.load(text, _Plain)  # noqa: S506  # a kind of safe loader
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check the name.") from None
@@ -122,23 +113,23 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read as YAML{where}: {problem}.") from None
     except RecursionError:
         raise ConfigError(f"{path} cannot be read as YAML: it is nested too deeply.") from None
-    except (ValueError, TypeError, OverflowError) as error:  # of a date, a number or a key that cannot be
+    except (ValueError, TypeError, OverflowError) as error:  # an impossible date, number or key
         raise ConfigError(f"{path} cannot be read as YAML: {error}.") from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ConfigError(f"{path} holds no names with values; each line is like `name: value`.")
+        raise ConfigError(f"{path} does not contain names with values; write lines like `name: value`.")
     return values
 
 
 class _Plain(yaml.SafeLoader):
-    """The safe loader, which runs nothing from the file, without two equal keys and without references.
+    """PyYAML's safe loader, which runs no code, without duplicate keys and without references.
 
-    By itself it lets the last of two equal keys win, and a few lines of references can stand for any amount of values.
+    By default, the last of two equal keys wins, and a few lines of references can expand to any amount of values.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.get_event()
-            problem = f"*{event.anchor} refers to another place; write the value out"
+            problem = f"*{event.anchor} is a reference; write out the value instead"
             raise yaml.constructor.ConstructorError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 

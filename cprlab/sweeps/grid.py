@@ -1,33 +1,34 @@
-"""Grid: data × encoders × heads × settings × seeds, and the runs that this asks for."""
+"""Grid: data × encoders × heads × settings × seeds, and the runs of all combinations."""
 
 import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 
 from cprlab.catalogue import BUILTIN
+from cprlab.config import SEVERAL, Config
 from cprlab.data import Sequences
 from cprlab.data.protocol import Protocol
 from cprlab.errors import ConfigError, suggestion
 from cprlab.loading import load_sequences
-from cprlab.models import parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
+from cprlab.models.names import canonical
 from cprlab.training import RunConfig, TrainingConfig
 from cprlab.training.loop import Precision
 
 
 class Size(NamedTuple):
-    """How much of a log is taken, and how long is trained on it.
+    """How much of a log is used, and how long training is.
 
     Attributes:
-        users: drawn at random; 0 takes all.
-        recent: the last interactions of each user that are kept; 0 keeps all.
-        epochs: at most.
-        batch_size: windows a step; few where the log is small, so that there are steps enough.
-        precision: of weights and arithmetic.
+        users: number of users, drawn at random; 0 means all.
+        recent: number of last interactions kept per user; 0 means all.
+        epochs: maximum epochs.
+        batch_size: windows per step; small for small logs, so that there are enough steps.
+        precision: precision of weights and arithmetic.
     """
 
     users: int
@@ -38,13 +39,13 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "smoke": Size(100, 60, 2, 16, "float64"),  # in double precision, all processors find the digits shown
+    "smoke": Size(100, 60, 2, 16, "float64"),  # in double precision, all CPUs give the digits shown
     "small": Size(500, 60, 12, 16, "float32"),
     "full": Size(0, 0, 100, 64, "float32"),
 }
 SizeName = Literal["smoke", "small", "full"]
 MOST = 100_000  # runs
-FIXED = {"name", "seed"}  # what stands in a configuration and is no setting
+FIXED = {"name", "seed"}  # fields of a configuration that are not settings
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Trial:
     """One run of a grid.
 
     Attributes:
-        labels: what tells it from the others: `data`, `encoder`, `head`, each setting, and `seed`.
+        labels: labels that identify it: `data`, `encoder`, `head`, each setting, and `seed`.
         config: what to train.
     """
 
@@ -60,29 +61,48 @@ class Trial:
     config: RunConfig
 
 
-class Grid(Protocol):
-    """The runs of every combination of data, encoders, heads, settings and seeds.
+class Sized(Config):
+    """How much of each log is taken, and how long is trained."""
 
-    Attributes:
-        data: built-in logs, files or prepared folders.
-        size: how much of each log is taken, and how long is trained (see `SIZES`).
-        encoder: names of encoders.
-        head: names of heads; the first is the one that others are compared with.
-        settings: values to try, by the name of a field of `TrainingConfig` or of the encoder; they override the size's.
-        seeds: how many seeds, from 0.
-    """
+    size: SizeName = pydantic.Field("smoke", description="How much of each log is used, and how long training is")
+    users: int = pydantic.Field(0, ge=0, description="Sample this many users of each log (0: as the size says).")
+    epochs: int = pydantic.Field(0, ge=0, description="Maximum epochs (0: as the size says).")
 
-    data: tuple[str, ...] = ("complete-journey-types",)
-    size: SizeName = "smoke"
-    encoder: tuple[EncoderName, ...] = ("GRU4Rec",)
-    head: tuple[str, ...] = ("Softmax", "Softmax + CPR:100 + Mi")
-    settings: dict[str, tuple[Any, ...]] = pydantic.Field({})
-    seeds: int = pydantic.Field(1, ge=1)
+    @property
+    def sized(self) -> dict[str, Any]:
+        """These fields alone."""
+        return self.model_dump(include=set(Sized.model_fields))
+
+    @property
+    def own(self) -> dict[str, int]:
+        """Those that are asked for instead of the size's."""
+        return {name: value for name in ("users", "epochs") if (value := getattr(self, name))}
+
+    @property
+    def scale(self) -> Size:
+        """What the size stands for, with what is asked for instead."""
+        return Size(**(SIZES[self.size]._asdict() | self.own))
+
+
+class Grid(Protocol, Sized):
+    """The runs of every combination of data, encoders, heads, settings and seeds."""
+
+    data: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
+        ("complete-journey-types",), description="Built-in logs, imported data sets, files or prepared folders."
+    )
+    encoder: Annotated[tuple[EncoderName, ...], SEVERAL] = pydantic.Field(("GRU4Rec",), description="Encoders")
+    head: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
+        ("Softmax", "Softmax + CPR:100 + Mi"), description="Heads; the others are compared with the first."
+    )
+    settings: dict[str, tuple[Any, ...]] = pydantic.Field(
+        {}, description="Values by the name of a field of `TrainingConfig` or the encoder; they override the size's."
+    )
+    seeds: int = pydantic.Field(1, ge=1, description="Number of seeds, from 0.")
 
     @pydantic.field_validator("head")
     @classmethod
     def _canonical(cls, head: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(parse_head(name)) for name in head)
+        return canonical(head)
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Grid":
@@ -93,19 +113,19 @@ class Grid(Protocol):
             _refuse_twice(name, values)
         runs = math.prod(map(len, (self.data, self.encoder, self.head, *self.settings.values()))) * self.seeds
         if runs > MOST:
-            raise ConfigError(f"The grid asks for {runs:,} runs; a sweep has {MOST:,} at the most.")
-        trials = [tuple(trial.labels.items()) for trial in self.trials()]  # refuses settings that are none
+            raise ConfigError(f"The grid has {runs:,} runs; the maximum is {MOST:,}.")
+        trials = [tuple(trial.labels.items()) for trial in self.trials()]  # refuses unknown settings
         if len(set(trials)) < len(trials):
-            raise ConfigError("The grid names a value twice under settings, spelled in two ways; give each once.")
+            raise ConfigError("The grid has the same value twice under settings, spelled in two ways; give each once.")
         return self
 
     def logs(self) -> dict[str, Sequences]:
-        """Load the data and cut them to size, by their names.
+        """Load the data by name, and cut them to size.
 
         Raises:
             DataError: a log cannot be read, or is too short to be split.
         """
-        users, recent = SIZES[self.size][:2]
+        users, recent = self.scale[:2]
         logs = {}
         for name in self.data:
             sequences = load_sequences(name, **self.protocol)
@@ -114,27 +134,27 @@ class Grid(Protocol):
         return logs
 
     def trials(self, data: tuple[str, ...] = ()) -> list[Trial]:
-        """Return the runs asked for.
+        """Return the runs of the grid.
 
         Args:
-            data: names of other logs, to be trained on in the place of `self.data`.
+            data: names of other logs to use instead of `self.data`.
 
         Raises:
-            ConfigError: a setting is unknown, or cannot have a value.
+            ConfigError: a setting is unknown, or a value is invalid.
         """
         data = data or tuple(map(_label, self.data))
         trials = []
         for place in itertools.product(data, self.encoder, self.head, *self.settings.values(), range(self.seeds)):
             labels = dict(zip(("data", "encoder", "head", *self.settings, "seed"), place, strict=True))
             config = self._config(labels)
-            taken = dict(config.training) | dict(config.encoder)  # "1e-3" is taken for the number that it means
+            taken = dict(config.training) | dict(config.encoder)  # parsed values: the text "1e-3" is a number here
             trials.append(
                 Trial({name: taken[name] if name in self.settings else labels[name] for name in labels}, config)
             )
         return trials
 
     def _config(self, labels: dict[str, Any]) -> RunConfig:
-        size = SIZES[self.size]
+        size = self.scale
         training = {"epochs": size.epochs, "batch_size": size.batch_size, "precision": size.precision}
         encoder: dict[str, Any] = {}
         kind = CONFIGS[labels["encoder"]]
@@ -161,7 +181,7 @@ def _label(data: str) -> str:
 
 def _refuse_twice(name: str, values: Any) -> None:
     if not len(values):
-        raise ConfigError(f"The grid has no {name}; give it one at least.")
+        raise ConfigError(f"The grid has no {name}; give at least one.")
     twice = [value for place, value in enumerate(values) if value in values[:place]]
     if twice:
-        raise ConfigError(f"The grid names {twice[0]!r} twice under {name}; give each once.")
+        raise ConfigError(f"The grid has {twice[0]!r} twice under {name}; give each once.")

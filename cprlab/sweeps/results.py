@@ -1,4 +1,4 @@
-"""run_trials: what is not trained yet is trained, and all runs' test cases come back in one table."""
+"""run_trials: train the runs that do not exist yet, and return all runs' test cases in one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from cprlab.training.loop import Device
 
 @dataclass(frozen=True)
 class Results:
-    """What came of a grid.
+    """Results of a grid.
 
     Attributes:
-        table: a row a run: its labels (`data, encoder, head`, each setting, `seed`), `validation` (NDCG@10 of the best
-            epoch, by which settings are chosen), `best_epoch`, `epochs` (how many were trained, unless it is a label),
+        table: one row per run: its labels (`data, encoder, head`, each setting, `seed`), `validation` (NDCG@10 of the
+            best epoch, used to choose settings), `best_epoch`, `epochs` (number trained, unless it is a label),
             `seconds` (of training), `folder`.
-        cases: a row a run and test user: the labels, then the columns of `evaluation.evaluate`.
+        cases: one row per run and test user: the labels, then the columns of `evaluation.evaluate`.
     """
 
     table: pd.DataFrame
@@ -32,36 +32,36 @@ class Results:
 
     @property
     def labels(self) -> list[str]:
-        """What tells the runs from one another: `data, encoder, head`, each setting, `seed`."""
+        """Labels that identify a run: `data, encoder, head`, each setting, `seed`."""
         return list(self.table.columns[: self.table.columns.get_loc("validation")])
 
     def run(self, **labels: Any) -> Run:
-        """Return the one run that has these labels.
+        """Return the run with these labels.
 
         Raises:
-            ConfigError: there is none, or there are several.
+            ConfigError: there is no such run, or more than one.
         """
         chosen = self.table
         for name, value in labels.items():
             chosen = chosen[chosen[name] == value]
         if len(chosen) != 1:
-            raise ConfigError(f"{len(chosen)} runs have the labels {labels}; name all that tells one from the others.")
+            raise ConfigError(f"{len(chosen)} runs have the labels {labels}; name labels that fit exactly one.")
         return Run.load(chosen["folder"].item())
 
 
 def run_trials(
     trials: Sequence[Trial], logs: dict[str, Sequences], runs: Path | str = "runs", device: Device = "auto"
 ) -> Results:
-    """Train what is not in `runs` yet, one run after the other, and read the rest.
+    """Train the trials that are not in `runs` yet, one after the other, and load the others.
 
     Args:
-        trials: of `Grid.trials`.
-        logs: by the trials' label `data`.
-        runs: the folder of run folders.
+        trials: from `Grid.trials`.
+        logs: logs by the trials' label `data`.
+        runs: folder of run folders.
         device: where to train.
 
     Raises:
-        CprlabError: a head does not fit its data, a training diverged, or the folder cannot be written.
+        CprlabError: a head does not fit its data, training diverged, or the folder cannot be written.
     """
     rows, cases = [], []
     for trial in tqdm(trials, desc="runs", unit=" runs"):
@@ -72,12 +72,12 @@ def run_trials(
 
 
 def finished(trials: Sequence[Trial], logs: dict[str, Sequences], runs: Path | str = "runs") -> list[Trial]:
-    """Return those trials whose runs are in the folder `runs`; the arguments are as for `run_trials`."""
+    """Return the trials whose runs are in the folder `runs`; arguments as for `run_trials`."""
     return [trial for trial in trials if run_folder(logs[trial.labels["data"]], trial.config, runs).is_dir()]
 
 
 def described(run: Run) -> dict[str, Any]:
-    """Return the columns of `Results.table` behind the labels."""
+    """Return the columns of `Results.table` after the labels."""
     return {
         "validation": run.history["ndcg"].max(),
         "best_epoch": run.history["ndcg"].argmax() + 1,

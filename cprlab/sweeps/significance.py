@@ -1,4 +1,4 @@
-"""significance: are differences between settings more than chance, user by user, or data set by data set?"""
+"""significance: are differences between settings more than chance, over users or over data sets?"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from scipy import stats
 from cprlab.evaluation import MAIN, gains
 from cprlab.evaluation.statistics import ALL_GROUPS, paired
 
-FLIPS = 9999  # random signs that a test tries; all there are where these are fewer
-MANY = 1000  # users above which a sum of random signs is as good as normal
-FEWEST_LOGS = 6  # data sets from which on the smallest two-sided p, 2 / 2ⁿ, is below 5%
+FLIPS = 9999  # random sign vectors per test; all of them if there are fewer
+MANY = 1000  # with more users, a sum of random signs is practically normal
+FEWEST_LOGS = 6  # minimum number of data sets for which the smallest two-sided p, 2 / 2ⁿ, is below 5%
 
 
 def significance(
@@ -24,28 +24,28 @@ def significance(
 ) -> pd.DataFrame:
     """Return `gains` with a test of each: are the two settings interchangeable for every user?
 
-    If they are, a user's difference (the mean over seeds) has either sign alike. So signs are flipped at random, user
-    by user: the randomisation test, which Smucker et al. (CIKM 2007) recommend for metrics like these. Users
-    without any difference, of which there are many, change nothing. As only users are drawn, this speaks of the seeds
-    that were run.
+    If they are, a user's difference (mean over seeds) has either sign with equal probability. So signs are flipped at
+    random for each user: the randomisation test, recommended by Smucker et al. (CIKM 2007) for such metrics. Users
+    without a difference, often many, have no effect. Only users are resampled, so the test is about the seeds that were
+    run.
 
     Args:
-        cases: of `Results`.
-        base: labels, as in `{"head": "Softmax"}`.
-        metrics: names of `evaluation.METRICS`.
-        seed: of the bootstrap and of the signs.
+        cases: as in `Results`.
+        base: labels, such as `{"head": "Softmax"}`.
+        metrics: names in `evaluation.METRICS`.
+        seed: seed of the bootstrap and of the signs.
         groups: as for `means`.
 
     Returns:
-        Rows as of `gains`, with `p`, two-sided, and `holm`, adjusted for all tests of the table (Holm, 1979). Rows in
-        which users differ alike are one test, such as those of all and of new targets where nothing repeats. Both are
-        nan where no user differs: there is nothing to test.
+        Rows as in `gains`, with `p`, two-sided, and `holm`, adjusted for all tests of the table (Holm, 1979). Rows with
+        the same differences for all users are one test, such as all and new targets of a log without repeats. Both are
+        NaN if no user differs.
 
     Raises:
-        ConfigError: as `gains`.
+        ConfigError: as for `gains`.
     """
     differences = [(values - of_base).mean(0) for _, _, values, of_base in paired(cases, base, metrics, groups)]
-    moved = [of_users[of_users != 0] for of_users in differences]  # the sign of 0 is nothing
+    moved = [of_users[of_users != 0] for of_users in differences]  # 0 has no sign
     keys = [of_users.tobytes() for of_users in moved]
     p = {key: _exchangeable(of_users, seed) for key, of_users in dict(zip(keys, moved, strict=True)).items()}
     holm = dict(zip(p, holm_adjusted(np.array(list(p.values()))), strict=True))
@@ -55,15 +55,15 @@ def significance(
 
 
 def signed_ranks(found: pd.DataFrame) -> pd.DataFrame:
-    """Test over data sets whether each setting differs from its base: Wilcoxon's signed-rank test, two-sided.
+    """Test over data sets whether each setting differs from its base, by Wilcoxon's two-sided signed-rank test.
 
     Args:
         found: rows of `gains` with one group of cases.
 
     Returns:
-        Rows: the labels but for `data`, then `ranking, metric, better, worse, n` (data sets), `p`, and `p_holm`, which
-        holds for all rows of a ranking and metric together (Holm, 1979). Both are nan for fewer than `FEWEST_LOGS`,
-        where even a gain on every one would not be significant at 5%.
+        Rows: the labels except `data`, then `ranking, metric, better, worse, n` (data sets), `p`, and `p_holm`,
+        adjusted for all rows of a ranking and metric (Holm, 1979). Both are NaN for fewer than `FEWEST_LOGS` data sets,
+        where even a gain on all of them would not be significant at 5%.
     """
     labels = [name for name in found.columns[: found.columns.get_loc("ranking")] if name != "data"]
     rows = []
@@ -91,8 +91,8 @@ def _exchangeable(moved: np.ndarray, seed: int) -> float:
 
 
 def holm_adjusted(p: np.ndarray) -> np.ndarray:
-    """Return p-values (m,) adjusted for as many tests as are no nan."""
-    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan sorts last
+    """Return p-values (m,) adjusted for the number of tests that are not NaN (Holm, 1979)."""
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
     adjusted = np.full(len(p), np.nan)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
     return adjusted

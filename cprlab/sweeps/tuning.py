@@ -1,4 +1,4 @@
-"""tuned, comparable, tuning_gains: the settings that validation chooses, and how much of a gain is tuning."""
+"""tuned, comparable, tuning_gains: settings chosen by validation, and how much of a gain is due to tuning."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,16 +11,16 @@ from cprlab.sweeps.results import Results
 
 
 def tuned(results: Results, over: Sequence[str]) -> Results:
-    """Return the runs at the best values of the settings `over`, for each combination of the other labels.
+    """Return the runs with the best values of the settings `over`, for each combination of the other labels.
 
-    The best have the highest NDCG@10 on the validation items, averaged over seeds; of equals, the first are kept.
+    The best values have the highest validation NDCG@10, averaged over seeds; the first ones if equal.
 
     Returns:
-        Its `table` says which values were chosen; in its `cases` they are no labels any more, so that `gains` compares
-        heads whose values differ.
+        Results whose `table` has the chosen values. Its `cases` do not have them as labels, so that `gains` compares
+        heads with different values.
 
     Raises:
-        ConfigError: one of `over` is no label of the runs.
+        ConfigError: one of `over` is not a label of the runs.
     """
     over = list(over)
     for name in over:
@@ -34,13 +34,13 @@ def tuned(results: Results, over: Sequence[str]) -> Results:
 
 
 def comparable(results: Results, base: dict[str, Any]) -> Results:
-    """Return the runs of settings with all seeds, on the data and encoders on which one that `base` names has them.
+    """Return the runs of settings with all seeds, on data and encoders where a setting with `base`'s labels has all.
 
-    So something can be compared where some runs of a grid failed.
+    This allows comparisons if some runs of a grid failed.
 
     Args:
-        results: of a grid, or of a part of it.
-        base: labels, as in `{"head": "Softmax"}`.
+        results: results of a grid, or of a part of it.
+        base: labels, such as `{"head": "Softmax"}`.
     """
     setting = [name for name in results.labels if name != "seed"]
     seeds = results.table.groupby(setting, sort=False, dropna=False)["seed"].transform("nunique")
@@ -53,21 +53,21 @@ def comparable(results: Results, base: dict[str, Any]) -> Results:
 def tuning_gains(
     results: Results, head: str, usual: dict[str, Any], metrics: Sequence[str] = (MAIN,), seed: int = 0
 ) -> pd.DataFrame:
-    """Return what heads gain over one head when neither, one of the two, or both are tuned.
+    """Return the gains of heads over one head when neither, either, or both are tuned.
 
     Args:
-        results: of a grid with several values of some settings.
-        head: the one that the others are compared with.
-        usual: the values of these settings of a head that is not tuned; a tuned one has those that `tuned` chooses.
-        metrics: names of `evaluation.METRICS`.
-        seed: of the bootstrap.
+        results: results of a grid with several values of some settings.
+        head: the head that the others are compared with.
+        usual: values of these settings for a head that is not tuned; a tuned head has those that `tuned` chooses.
+        metrics: names in `evaluation.METRICS`.
+        seed: seed of the bootstrap.
 
     Returns:
-        Rows as of `gains` for every other head, with the label `tuned` in front: "neither", "only" with the one head's
-        name, "only" with the other's, "both".
+        Rows as in `gains` for every other head, with the label `tuned` in front: "neither", "only HEAD" for either
+        head, or "both".
 
     Raises:
-        ConfigError: a setting is unknown, or the usual values are not among those tried.
+        ConfigError: a setting is unknown, or the usual values were not tried.
     """
     best = tuned(results, list(usual)).cases
     as_usual = results.cases.merge(pd.DataFrame([usual])).drop(columns=list(usual))

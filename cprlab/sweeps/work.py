@@ -1,4 +1,4 @@
-"""run_all: jobs are handed to workers as they come free, and each comes back as what it found or why it failed."""
+"""run_all: give jobs to free workers, and collect each job's result or error."""
 
 import io
 import threading
@@ -19,17 +19,17 @@ from cprlab.sweeps.results import described
 from cprlab.training import train
 from cprlab.training.loop import Device
 
-TICK = 1.0  # seconds between two looks at the workers
-Job = tuple[Callable, tuple]  # a function of a module that workers can import, and its arguments
+TICK = 1.0  # seconds between checks of the workers
+Job = tuple[Callable, tuple]  # a function that workers can import, and its arguments
 
 
 class Outcome(NamedTuple):
-    """What came of a job.
+    """Result of a job.
 
     Attributes:
-        value: what the function returned; None if it failed.
-        error: the sentence that it failed with, or nothing.
-        kind: the class of that error, or nothing.
+        value: return value of the function; None if it failed.
+        error: error message, or "".
+        kind: class of the error, or "".
     """
 
     value: Any = None
@@ -38,9 +38,9 @@ class Outcome(NamedTuple):
 
 
 def run_all(client: Client, jobs: Sequence[Job], label: str) -> list[Outcome]:
-    """Run jobs on a cluster's workers, with a bar on standard error, and return what came of each, in order.
+    """Run jobs on a cluster's workers, with a progress bar on standard error, and return their outcomes in order.
 
-    A job whose worker dies is tried again, as often as Dask's `allowed-failures` says (three times).
+    A job whose worker dies is tried again, up to Dask's `allowed-failures` (three times).
 
     Raises:
         CprlabError: the scheduler is gone, or Slurm refuses a job.
@@ -51,7 +51,7 @@ def run_all(client: Client, jobs: Sequence[Job], label: str) -> list[Outcome]:
     with tqdm(total=len(jobs), desc=label, unit=" done", smoothing=0.1) as bar:
         while waiting or running:
             workers = _workers(client)
-            # One for each worker and no more in store, so that a worker takes nothing with it but what it works on.
+            # One job per worker and none queued, so that a dying worker loses only the job it works on.
             while waiting and len(running) < workers:
                 function, arguments = jobs[waiting[0]]
                 running[client.submit(attempt, function, arguments, pure=False)] = waiting.popleft()
@@ -66,7 +66,7 @@ def run_all(client: Client, jobs: Sequence[Job], label: str) -> list[Outcome]:
 
 
 def _workers(client: Client) -> int:
-    """Return how many workers there are, and ask for those again that are gone.
+    """Return the number of workers, and restart lost ones.
 
     Raises:
         CprlabError: the scheduler is gone, or Slurm refuses a job.
@@ -76,7 +76,7 @@ def _workers(client: Client) -> int:
         for worker in refused:
             worker.status = Status.failed  # or the cluster would not close
         if refused:
-            raise CprlabError("A job could not be submitted; what the command for it said stands above.")
+            raise CprlabError("A job could not be submitted; see the output of its command above.")
         client.cluster.scale(len(client.cluster.worker_spec))
     try:
         return len(client.nthreads())
@@ -97,15 +97,15 @@ def _wait(running: dict[Future, int]) -> None:
 def _outcome(future: Future) -> Outcome:
     if future.status == "finished":
         return future.result()
-    if future.status != "error":  # lost or cancelled: nobody but the scheduler does that
+    if future.status != "error":  # lost or cancelled, which only the scheduler does
         raise CprlabError("The Dask scheduler is gone; start it and the sweep again to finish what is left.")
     error = future.exception()
     if isinstance(error, KilledWorker):
         times = error.allowed_failures + 1
         return Outcome(
             None,
-            f"The worker was killed {times} times while it worked on this, for want of memory perhaps; start "
-            "the sweep again, with fewer workers or a smaller batch.",
+            f"The worker was killed {times} times while it worked on this, perhaps for lack of memory. Start the sweep "
+            "again with fewer workers or a smaller batch.",
             "KilledWorker",
         )
     return Outcome(None, _sentence(error), type(error).__name__)
@@ -116,13 +116,13 @@ def _sentence(error: BaseException) -> str:
     return text if isinstance(error, CprlabError) else f"{type(error).__name__}: {text}"
 
 
-# What follows runs on workers.
+# The following runs on workers.
 
-_ALONE = threading.Lock()  # torch's random numbers are one stream a process, so a process trains one model at a time
+_ALONE = threading.Lock()  # torch has one random stream per process, so a process trains one model at a time
 
 
 def attempt(function: Callable, arguments: tuple) -> Outcome:
-    """Call a function, and return its error if it fails; what it writes to standard error, such as bars, is dropped."""
+    """Call a function and return its result or error; its output to standard error, such as bars, is dropped."""
     with _ALONE, redirect_stderr(io.StringIO()):
         try:
             return Outcome(function(*arguments))
@@ -131,21 +131,21 @@ def attempt(function: Callable, arguments: tuple) -> Outcome:
 
 
 def train_trial(trial: Trial, data: str, log: dict[str, Any], runs: str, device: Device) -> dict[str, Any]:
-    """Return a row on the trial's run, trained now unless it is there.
+    """Train a trial unless its run exists, and return a row about it.
 
     Args:
         trial: what to train.
         data: a built-in log, a file or a prepared folder.
-        log: fields of `Grid` that say how it is read: `size` and those of its `protocol`.
-        runs: the folder of run folders.
+        log: fields of `Grid` that say how the log is read: those of its `sized` and its `protocol`.
+        runs: folder of run folders.
         device: where to train.
 
     Returns:
-        The columns of `Results.table` behind the labels, then the test metrics of `run.json`, by their names, and the
+        The columns of `Results.table` after the labels, then the test metrics of `run.json` by name, and the
         `fingerprint` of the data.
 
     Raises:
-        CprlabError: the data, the head or the folder is not usable, or the training diverged.
+        CprlabError: the data, the head or the folder cannot be used, or training diverged.
     """
     run = train(_log(data, tuple(log.items())), trial.config, runs, device)
     return described(run) | run.record["test"] | {"fingerprint": run.record["data"]["fingerprint"]}

@@ -1,11 +1,11 @@
 """Training on a planted log, and how far the result is from the best loss and from the floor of a single state."""
 
 import pandas as pd
-import torch
 
 from cprlab.data import Plan
-from cprlab.models import GRU4RecConfig, Recommender, parse_head
+from cprlab.models import GRU4RecConfig, Recommender
 from cprlab.training.loop import TrainingConfig, fit
+from cprlab.training.runs import RunConfig, build
 
 HIDDEN = 32  # of the encoder: enough to tell groups and to count, and quick
 RATES = (0.02, 0.002)  # an epoch each: the second one settles what the first one's steps are too long for
@@ -24,13 +24,12 @@ def fit_plan(plan: Plan, head: str, seed: int = 0) -> Recommender:
         ConfigError: there is no such head, or it has output embeddings of its own.
     """
     sequences, embeddings = plan.sequences(), plan.embeddings()
-    torch.manual_seed(seed)
     encoder = GRU4RecConfig(d=embeddings.shape[1], hidden=HIDDEN, recurrent_bias=True)
-    recommender = Recommender(encoder, parse_head(head), sequences.n_items, max_len=sequences.max_len).double()
+    training = TrainingConfig(epochs=1, batch_size=BATCH, seed=seed, precision="float64")
+    recommender = build(RunConfig(encoder=encoder, head=head, training=training), sequences)
     recommender.freeze_items(embeddings)
     for rate in RATES:
-        config = TrainingConfig(epochs=1, batch_size=BATCH, learning_rate=rate, seed=seed, precision="float64")
-        fit(recommender, sequences, config, "cpu")
+        fit(recommender, sequences, training.but(learning_rate=rate), "cpu")
     return recommender
 
 

@@ -1,6 +1,5 @@
 """Runs: one training, kept in one folder, found again by what it was asked for."""
 
-import hashlib
 import json
 import math
 import platform
@@ -23,7 +22,7 @@ from cprlab.config import Config
 from cprlab.data import Sequences
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate, mean
-from cprlab.files import discard, locked, make_folder, read_parquet, tidy, whole
+from cprlab.files import discard, missing, name_of, read_parquet, whole
 from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.training.counting import fit_counting
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
@@ -61,12 +60,11 @@ class RunConfig(Config):
     def _canonical(cls, head: str) -> str:
         return str(parse_head(head))
 
-    @pydantic.model_validator(mode="after")
-    def _only_counted(self) -> Self:
-        if self.counts:
-            object.__setattr__(self, "encoder", GRU4RecConfig())
-            object.__setattr__(self, "training", TrainingConfig(precision="float64"))
-        return self
+    @pydantic.model_validator(mode="wrap")
+    @classmethod
+    def _only_counted(cls, values: Any, make: pydantic.ModelWrapValidatorHandler[Self]) -> Self:
+        config = make(values)
+        return make({"head": config.head, "training": {"precision": "float64"}}) if config.counts else config
 
     @property
     def counts(self) -> bool:
@@ -81,7 +79,7 @@ class RunConfig(Config):
     def identity(self, sequences: Sequences) -> str:
         """Return 12 hexadecimal digits for this configuration on these data."""
         data = f"{sequences.fingerprint} {sequences.n_items} {sequences.n_users} {sequences.max_len}"
-        return hashlib.sha256(f"{RECIPE} {self.model_dump_json()} {data}".encode()).hexdigest()[:12]
+        return name_of(f"{RECIPE} {self.model_dump_json()} {data}")
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class Run:
             if not all(type(data[name]) is int and data[name] > 0 for name in ("items", "users", "max_len")):
                 raise ValueError("its data have no items, no users or no histories")
             with torch.device("meta"):  # takes no memory, whatever sizes are written there, before the weights fit
-                recommender = _untrained(config, data["items"], data["users"], data["max_len"])
+                recommender = _drawn(config, data["items"], data["users"], data["max_len"])
             weights = load_file(folder / "model.safetensors")
             if wrong := [name for name, one in recommender.state_dict().items() if weights[name].dtype != one.dtype]:
                 raise ValueError(f"its weights {wrong[0]!r} are of type {weights[wrong[0]].dtype}")
@@ -189,21 +187,26 @@ def train(
     if several():
         open_fabric(open_device(device).type)
     with ExitStack() as held:
-
-        def claim() -> bool:
-            """Say whether the run is to be trained, and let no other program train it meanwhile."""
-            if folder.is_dir():
-                tidy(folder, unfinished)
-                return False
-            make_folder(Path(runs))  # before any time is spent on training
-            held.enter_context(locked(folder))
-            return not folder.is_dir()
-
-        if by_first(claim):
+        if by_first(lambda: held.enter_context(missing(folder, unfinished))):
             _train(sequences, config, folder, device, unfinished, bar)
     run = Run.load(folder)
     run.check_data(sequences)
     return run
+
+
+def build(config: RunConfig, sequences: Sequences, make: Callable[..., Recommender] = Recommender) -> Recommender:
+    """Return a recommender for a log before its training: weights drawn by the configuration's seed, in its precision.
+
+    Args:
+        config: what to build.
+        sequences: the log.
+        make: a class, or function, that takes the arguments of `Recommender`.
+
+    Raises:
+        ConfigError: the head does not fit the data.
+    """
+    torch.manual_seed(config.training.seed)
+    return _drawn(config, sequences.n_items, sequences.n_users, sequences.max_len, make)
 
 
 def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
@@ -220,8 +223,7 @@ def slug(words: str) -> str:
 def _train(
     sequences: Sequences, config: RunConfig, folder: Path, device: Device, unfinished: Path, bar: Callable[..., tqdm]
 ) -> None:
-    torch.manual_seed(config.training.seed)
-    recommender = _untrained(config, sequences.n_items, sequences.n_users, sequences.max_len)
+    recommender = build(config, sequences)
     if config.counts:
         history = fit_counting(recommender, sequences)
     else:
@@ -288,6 +290,8 @@ def _check_tables(history: pd.DataFrame, cases: pd.DataFrame, n_users: int) -> N
         raise ValueError(f"its tables have {len(history):,} epochs, and {len(cases):,} cases for {n_users:,} users")
 
 
-def _untrained(config: RunConfig, n_items: int, n_users: int, max_len: int) -> Recommender:
-    recommender = Recommender(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)
+def _drawn(
+    config: RunConfig, n_items: int, n_users: int, max_len: int, make: Callable[..., Recommender] = Recommender
+) -> Recommender:
+    recommender = make(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)
     return recommender.double() if config.training.precision == "float64" else recommender

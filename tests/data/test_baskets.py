@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cprlab.adapters.padded import Padded
-from cprlab.data import InteractionLog, Sequences, load_prepared, save_prepared, thin_repeats
+from cprlab.data import Columns, InteractionLog, Sequences, load_prepared, save_prepared, thin_repeats
 from cprlab.data.sequences import Split
 from cprlab.errors import DataError
 from cprlab.evaluation import METRICS, evaluate
@@ -32,7 +32,7 @@ def a_log(users, column="basket"):
     ]
     frame = pd.DataFrame(rows, columns=["user", "item", "time", "basket"])
     return InteractionLog.from_frame(frame.drop(columns="basket"), "log", ties="file") if column == "time" else (
-        InteractionLog.from_frame(frame.drop(columns="time"), "log", basket="basket", ties="file")
+        InteractionLog.from_frame(frame.drop(columns="time"), "log", Columns(basket="basket"), ties="file")
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def test_the_split_is_kept_and_drawn_from(tmp_path):
         ]
         np.testing.assert_array_equal(recent.basket_start[part] - recent.offsets[user + 1], np.maximum(whole, -length))
     (tmp_path / "kept" / "basket_start.npy").write_bytes((tmp_path / "kept" / "offsets.npy").read_bytes())
-    with pytest.raises(DataError, match="no whole prepared log"):
+    with pytest.raises(DataError, match="not a complete prepared log"):
         load_prepared(tmp_path / "kept")
 
 
@@ -171,22 +171,22 @@ def test_a_prepared_file_is_the_log_in_memory(tmp_path):
 def test_what_is_not_for_baskets_refuses_them():
     users = [[[(u * b + i) % 11 for i in range(1 + (u + b) % 3)] for b in range(5)] for u in range(12)]
     sequences = Sequences.from_log(a_log(users), split="next-basket")
-    with pytest.raises(DataError, match=r"next-basket split.*take leave-one-out"):
+    with pytest.raises(DataError, match=r"next-basket split.*use leave-one-out"):
         thin_repeats(sequences, 0.5)
-    with pytest.raises(DataError, match=r"next-basket split.*take leave-one-out"):
+    with pytest.raises(DataError, match=r"next-basket split.*use leave-one-out"):
         Padded.of(sequences, at_end=True)
 
 
 def test_a_log_without_baskets_is_refused():
     frame = pd.DataFrame({"user": ["a"] * 6, "item": list("abcdef"), "time": range(6)})
-    with pytest.raises(DataError, match="has no baskets, which the next-basket split needs"):
+    with pytest.raises(DataError, match="has no baskets for the next-basket split"):
         Sequences.from_log(InteractionLog.from_frame(frame), split="next-basket")
     with pytest.raises(DataError, match="has no baskets"):
         Sequences.from_log(InteractionLog.from_frame(frame.drop(columns="time")), split="next-basket")
-    with pytest.raises(DataError, match="leaves no target to train on, since no user has so many baskets"):
+    with pytest.raises(DataError, match="leaves no target to train on, since no user has enough baskets"):
         Sequences.from_log(a_log([[[1, 2, 3], [1, 2], [4]]]), split="next-basket")
 
 
 def test_the_note_counts_what_is_left_out():
     sequences = Sequences.from_log(a_log([*ENOUGH, [[1, 1, 1], [2, 2], [1], [3], [4]]]), split="next-basket")
-    assert "3 of 23 rows name an item of their basket again" in sequences.notes[-1]
+    assert "3 of 23 rows repeat an item within a basket" in sequences.notes[-1]

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import InteractionLog, Sequences, load_prepared
+from cprlab.data import Columns, InteractionLog, Sequences, load_prepared
 from cprlab.data.log import candidates
 from cprlab.data.times import show_time
 from cprlab.errors import DataError
@@ -117,10 +117,12 @@ def test_packed_files_may_have_several_parts_and_are_refused_where_they_are_cut_
 
 
 def test_other_signs_and_other_packed_files_are_refused_in_a_sentence(tmp_path):
-    with pytest.raises(DataError, match="';' stands between its fields, where a csv file has ','"):
+    with pytest.raises(DataError, match="its fields are separated by ';'; a csv file needs ','"):
         load_log(write(tmp_path, "user;item;price\na;b;1,5\n"))
     for name in ("log.parquet.gz", "log.xls.gz", "log.gz"):
-        with pytest.raises(DataError, match=r"cprlab reads \.parquet, \.csv, \.tsv, \.inter, and text with \.gz or"):
+        with pytest.raises(
+            DataError, match=r"reads \.parquet, \.csv, \.tsv, \.inter, and text files compressed as \.gz or"
+        ):
             load_log(write(tmp_path, "x", name))
 
 
@@ -152,13 +154,13 @@ def test_ids_of_every_type_are_kept_in_memory_and_on_disk(tmp_path, monkeypatch,
     pq.write_table(pa.table({"user_id": [1] * 24, "item_id": COLUMNS[kind], "name": COLUMNS[kind]}), path)
     own = COLUMNS[kind].to_pylist() if kind != "nanoseconds" else COLUMNS[kind].to_pandas().tolist()
     for title in ("", "name"):
-        expected = Sequences.from_log(load_log(path, title=title))
+        expected = Sequences.from_log(load_log(path, Columns(title=title)))
         assert (
             expected.item_ids[expected.items].astype(object).tolist()
             == np.array(pd.Series(own)).astype(object).tolist()
         )
         assert len(set(expected.titles)) == len(set(map(str, own)))
-        prepared = prepare(path, tmp_path / "prepared", title=title)
+        prepared = prepare(path, tmp_path / "prepared", Columns(title=title))
         assert_same_sequences(prepared, expected)
 
 
@@ -170,7 +172,7 @@ def test_bytes_are_shown_as_their_text_or_in_hexadecimal_digits():
 @pytest.mark.parametrize("value", [[1], {"a": 1}, {1}, np.array([1])])
 def test_what_cannot_be_an_id_is_refused_in_a_sentence(value):
     frame = pd.DataFrame({"user": [1, 1], "item": [value, value]})
-    with pytest.raises(DataError, match="an id is a list or a table in the column 'item'"):
+    with pytest.raises(DataError, match="column 'item': an id is a list or a table"):
         InteractionLog.from_frame(frame)
 
 
@@ -202,7 +204,7 @@ def test_times_in_several_units_are_told(tmp_path, monkeypatch):
     rows[25] += "000"
     path = write(tmp_path, "\n".join(["user_id,item_id,timestamp", *rows]))
     log = load_log(path)
-    assert "several units since 1970, 29 like seconds and 1 like milliseconds" in log.notes[0]
+    assert "different units since 1970 (29 like seconds and 1 like milliseconds)" in log.notes[0]
     assert prepare(path, tmp_path / "prepared").notes == log.notes
 
 
@@ -257,7 +259,7 @@ def test_names_are_known_however_they_are_spelled():
 def test_rows_of_a_basket_follow_each_other_at_its_earliest_time(rows):
     frame = pd.DataFrame(rows, columns=["user", "item", "time", "order"])
     for timed in (True, False):
-        log = InteractionLog.from_frame(frame if timed else frame.drop(columns="time"), basket="order")
+        log = InteractionLog.from_frame(frame if timed else frame.drop(columns="time"), columns=Columns(basket="order"))
         expected, times, baskets = [], [], []
         for user in dict.fromkeys(row[0] for row in rows):
             own = [row for row in rows if row[0] == user]

@@ -100,7 +100,7 @@ def test_a_catalogue_can_keep_what_nobody_consumed(tmp_path):
 
 
 def test_a_log_of_short_histories_is_refused():
-    with pytest.raises(DataError, match=r"no user has 5 interactions .* holds 3"):
+    with pytest.raises(DataError, match=r"no user has 5 interactions .* has 3"):
         sequences_of([[1, 2], [1, 2, 3]], 10)
 
 
@@ -186,8 +186,8 @@ def rewrite(old, new):
     + [(name, lambda path: path.write_bytes(b""), "") for name in FILES if name != BASKETS]
     + [
         ("items.npy", change(lambda a: a[:-1]), "does not divide"),
-        ("items.npy", change(lambda a: a + 1), "codes beyond"),
-        ("items.npy", change(lambda a: a - 1), "codes beyond"),
+        ("items.npy", change(lambda a: a + 1), "codes outside"),
+        ("items.npy", change(lambda a: a - 1), "codes outside"),
         ("items.npy", change(lambda a: a.astype(np.int64)), "int64"),
         ("items.npy", change(lambda a: a.reshape(1, -1)), "shape"),
         ("offsets.npy", change(lambda a: a[:-1]), "2 users"),
@@ -196,7 +196,7 @@ def rewrite(old, new):
         ("offsets.npy", change(lambda a: a - [0, 3, 0]), "at least 4 each"),
         ("offsets.npy", change(lambda a: a + (np.arange(3) == 0)), "does not divide"),
         ("users.parquet", lambda path: pd.DataFrame({"id": [1]}).to_parquet(path), "1 users"),
-        ("items.parquet", lambda path: pd.DataFrame({"id": [1], "title": ["1"]}).to_parquet(path), "codes beyond"),
+        ("items.parquet", lambda path: pd.DataFrame({"id": [1], "title": ["1"]}).to_parquet(path), "codes outside"),
         ("items.parquet", lambda path: pd.DataFrame({"id": range(9)}).to_parquet(path), "title"),
         ("sequences.json", rewrite('"format": 1', '"format": 4'), "format is 4"),
         ("sequences.json", rewrite('"format": 1', '"format": 2'), "before_validation"),
@@ -207,7 +207,7 @@ def rewrite(old, new):
 def test_a_damaged_folder_is_refused_in_a_sentence(tmp_path, file, harm, said):
     save_prepared(sequences_of([[1, 2, 3, 4, 5, 1], [5, 4, 3, 2, 1]], 4), tmp_path / "log")
     harm(tmp_path / "log" / file)
-    with pytest.raises(DataError, match=f"log holds no whole prepared log .*{said}.*prepare it anew"):
+    with pytest.raises(DataError, match=f"log is not a complete prepared log .*{said}.*prepare it again"):
         load_prepared(tmp_path / "log")
 
 
@@ -222,7 +222,7 @@ def test_nothing_but_a_prepared_log_is_replaced(tmp_path):
     with pytest.raises(DataError, match="other files"):
         save_prepared(sequences, tmp_path / "raw")
     mixed = Sequences.from_log(InteractionLog.from_frame(pd.DataFrame({"user": [1] * 5, "item": [1, "a", 2, 3, 4]})))
-    with pytest.raises(DataError, match="ids are of several kinds"):
+    with pytest.raises(DataError, match="ids have mixed types"):
         save_prepared(mixed, tmp_path / "log")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["items.parquet", "keep.txt", "raw"]
 
@@ -280,7 +280,7 @@ def test_recent_keeps_the_last_interactions_of_each_user(lists, longest):
     else:
         assert cut.fingerprint != whole.fingerprint
         kept, all_of = sum(min(len(items), longest) for items in lists), sum(map(len, lists))
-        assert cut.notes[-1] == f"Of each user the last {longest} interactions are kept, {kept} of {all_of}."
+        assert cut.notes[-1] == f"Each user's last {longest} interactions are kept, {kept} of {all_of} in all."
 
 
 def test_recent_refuses_to_keep_too_few_to_split():

@@ -104,7 +104,7 @@ def test_leakage_is_what_loops_count_and_none_in_the_temporal_split(rows):
         assert facts[f"{name} items older than the newest training interaction"] == pytest.approx(older)
     trained = {item for own in kept.values() for item, _ in own[:-2]}
     unseen = sum(own[-1][0] not in trained for own in kept.values()) / len(kept)
-    assert facts["test items that are never trained on"] == pytest.approx(unseen)
+    assert facts["test items that never occur in training"] == pytest.approx(unseen)
     assert facts["training targets"] == sum(len(own) - 3 for own in kept.values())
     if all(split_by_hand(rows, 50)):
         facts = leakage(log_of(rows), "temporal")
@@ -112,7 +112,7 @@ def test_leakage_is_what_loops_count_and_none_in_the_temporal_split(rows):
         seen = {item for own in kept.values() for item, time in own if time < points[0]}
         test = split_by_hand(rows, 50)[2]
         unseen = sum(target not in seen for _, _, target in test) / len(test)
-        assert facts["test items that are never trained on"] == pytest.approx(unseen)
+        assert facts["test items that never occur in training"] == pytest.approx(unseen)
 
 
 def timed_log(users=25, seed=0):
@@ -162,12 +162,12 @@ def test_the_split_is_part_of_what_a_run_is_found_by_and_the_default_is_what_it_
     for sequences in splits:
         save_prepared(sequences, tmp_path / sequences.split)
         assert load_sequences(tmp_path / sequences.split, split=sequences.split).split == sequences.split
-    with pytest.raises(DataError, match="prepared with the temporal split, not the leave-one-out one"):
+    with pytest.raises(DataError, match="prepared with the temporal split, not the leave-one-out split"):
         load_sequences(tmp_path / "temporal")
-    with pytest.raises(DataError, match="prepared with the leave-one-out split, not the temporal one"):
+    with pytest.raises(DataError, match="prepared with the leave-one-out split, not the temporal split"):
         load_sequences(tmp_path / "leave-one-out", split="temporal")
     rows = [*zip(*columns(log), strict=True), *[(99, 1, 0)] * 5]  # a user who never comes back
-    with pytest.raises(DataError, match="has no one list a user"):
+    with pytest.raises(DataError, match="does not have one list per user"):
         recommended([], Sequences.from_log(log_of(rows), split="temporal"))
 
 
@@ -226,14 +226,14 @@ def test_a_folder_whose_points_are_not_those_of_its_users_is_refused(tmp_path):
         users = pd.read_parquet(tmp_path / "log" / "users.parquet")
         users.iloc[3, 1 + row] += change
         users.to_parquet(tmp_path / "log" / "users.parquet")
-        with pytest.raises(DataError, match="points of the split that are not in a user's sequence"):
+        with pytest.raises(DataError, match="split points outside a user's sequence"):
             load_prepared(tmp_path / "log")
 
 
 def test_without_times_there_is_no_temporal_split(tmp_path):
     path = write(tmp_path, "user_id,item_id\n" + "a,1\n" * 9)
     for read in (load_sequences, lambda path, **split: prepare(path, tmp_path / "prepared", **split)):
-        with pytest.raises(DataError, match=r"log\.csv has no times, which the temporal split needs.* with --time"):
+        with pytest.raises(DataError, match=r"log\.csv has no times for the temporal split.* with --time"):
             read(path, split="temporal")
     for times in ([5] * 9, range(9)):  # all at once; and nobody who comes back
         rows = "".join(f"a,{n % 2},{time}\n" for n, time in enumerate(times))

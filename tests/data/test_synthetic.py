@@ -163,7 +163,7 @@ def test_histories_and_settings_that_no_plan_has_are_refused():
         with pytest.raises(DataError, match="case 1 is not the four corners"):
             COPYING.wanted([good, wrong])
     for wrong in ([], [0, 6], [0, 0], [0, 1, 2, 3, 4, 5], [18], [-1]):
-        with pytest.raises(DataError, match="case 1 is not 1 to 5 different items"):
+        with pytest.raises(DataError, match="case 1 is not 1 to 5 distinct items"):
             EXCLUDING.wanted([good, wrong])
     for plan, settings in ((CopyingPlan, {"share": 1.0}), (CopyingPlan, {"length": 6}), (ExcludingPlan, {"size": 4})):
         with pytest.raises(ConfigError, match=next(iter(settings))):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cprlab.catalogue import BUILTIN
-from cprlab.data import InteractionLog, Sequences
+from cprlab.data import Columns, InteractionLog, Sequences
 from cprlab.data.ties import BACKWARDS, SORTED, keys, one_way, ranked
 from cprlab.errors import ConfigError, DataError
 from cprlab.loading import load_log, load_sequences, prepare
@@ -64,7 +64,7 @@ ROWS = st.lists(st.tuples(*(st.integers(0, most) for most in (2, 5, 3, 3, 2))), 
 @given(ROWS, st.sampled_from(["file", "shuffle"]))
 def test_rows_have_the_order_of_their_keys(rows, ties):
     frame = pd.DataFrame(rows, columns=["user", "item", "time", "basket", "position"])
-    log = InteractionLog.from_frame(frame, basket="basket", ties=ties)
+    log = InteractionLog.from_frame(frame, columns=Columns(basket="basket"), ties=ties)
     order = "file" if ties == "file" else "shuffled"
     assert as_triples(log) == by_hand(rows, order)
     log = InteractionLog.from_frame(frame.drop(columns="basket"), ties=ties)
@@ -106,7 +106,7 @@ SORTS = {
 def test_ties_that_are_sorted_by_item_or_title_are_shuffled(said):
     frame = daily().assign(title=lambda frame: "T" + ((frame["item_id"] * 7) % 30).astype(str))
     log = InteractionLog.from_frame(SORTS[said](frame))
-    assert f"their {said} in 100.0% of the steps, so such ties are shuffled (seed 0)." in log.notes[-1]
+    assert f"their {said} in 100.0% of steps, so such ties are shuffled (seed 0)." in log.notes[-1]
     assert "360 of 480 interactions" in log.notes[-1]
     kept = InteractionLog.from_frame(SORTS[said](frame), ties="file")
     assert kept.notes[-1].endswith("such ties keep the order of the file.")
@@ -132,7 +132,7 @@ def test_random_ties_keep_the_order_of_the_file(seed):
     for rows in (frame, scattered):
         log = InteractionLog.from_frame(rows)
         assert as_triples(log) == as_triples(InteractionLog.from_frame(rows, ties="file"))
-        assert log.notes[-1].endswith("keep the order of the file, which sorts them by neither items nor titles.")
+        assert log.notes[-1].endswith("keep the order of the file, which sorts them by neither item ids nor titles.")
 
 
 def test_a_file_that_runs_newest_first_is_turned_round():
@@ -163,14 +163,14 @@ def test_a_column_of_positions_is_the_order_within_ties_or_else_of_the_rows():
         rows = mixed_up.rename(columns={"add_to_cart_order": name})
         log = InteractionLog.from_frame(rows)
         assert by_user(log) == expected
-        assert log.notes == (f"Rows of one time or basket are taken in the order of the column {name!r}.",)
+        assert log.notes == (f"Rows with the same time or basket are ordered by the column {name!r}.",)
         alone = rows.assign(**{name: rows["timestamp"] + rows[name]}).drop(columns="timestamp")
         log = InteractionLog.from_frame(alone)
         assert by_user(log) == expected
-        assert log.notes == (f"No column looks like a time: the order of the column {name!r} is taken for it.",)
+        assert log.notes == (f"No column looks like a time; the column {name!r} gives the order instead.",)
         assert log.times is not None
         baskets = rows.assign(basket=rows["timestamp"]).sort_values("timestamp", kind="stable")
-        log = InteractionLog.from_frame(baskets.drop(columns="timestamp"), basket="basket")
+        log = InteractionLog.from_frame(baskets.drop(columns="timestamp"), columns=Columns(basket="basket"))
         assert by_user(log) == expected
     words = mixed_up.assign(add_to_cart_order="first")
     plain = mixed_up.drop(columns="add_to_cart_order")
@@ -198,9 +198,9 @@ def test_a_prepared_log_has_the_same_order(tmp_path_factory, rows, ties, baskets
     frame = frame.drop(columns=random.choice([[], ["position"], ["time"], ["time", "position"]]))
     folder = tmp_path_factory.mktemp("log")
     frame.to_csv(folder / "log.csv", index=False)
-    settings = {"ties": ties} | ({"basket": "basket"} if baskets else {})
-    expected = Sequences.from_log(load_log(folder / "log.csv", **settings))
-    assert_same_sequences(prepare(folder / "log.csv", folder / "prepared", **settings), expected)
+    columns = Columns(basket="basket" if baskets else "")
+    expected = Sequences.from_log(load_log(folder / "log.csv", columns, ties=ties))
+    assert_same_sequences(prepare(folder / "log.csv", folder / "prepared", columns, ties=ties), expected)
 
 
 def test_words_late_in_a_column_of_positions_are_found_by_both_ways(tmp_path, monkeypatch):
@@ -218,12 +218,12 @@ def test_words_late_in_a_column_of_positions_are_found_by_both_ways(tmp_path, mo
 
 def test_check_says_what_was_done_and_takes_the_setting(tmp_path):
     path = write(tmp_path, SORTS["item ids rise"](daily()).to_csv(index=False))
-    assert any("item ids rise in 100.0% of the steps" in doubt for doubt in check(path).doubts)
+    assert any("item ids rise in 100.0% of steps" in doubt for doubt in check(path).doubts)
     assert any("keep the order of the file." in doubt for doubt in check(path, ties="file").doubts)
     path = write(tmp_path, daily().assign(position=range(480)).to_csv(index=False))
-    assert check(path).columns["taken as"].tolist() == ["user", "item", "time", "order"]
+    assert check(path).columns["used as"].tolist() == ["user", "item", "time", "order"]
     path = write(tmp_path, daily().drop(columns="timestamp").assign(position=range(480)).to_csv(index=False))
-    assert check(path).columns["taken as"].tolist() == ["user", "item", "time"]
+    assert check(path).columns["used as"].tolist() == ["user", "item", "time"]
 
 
 def test_the_setting_reaches_reports_and_grids_and_is_refused_where_it_is_none(tmp_path):
@@ -241,12 +241,12 @@ def test_the_setting_reaches_reports_and_grids_and_is_refused_where_it_is_none(t
     assert "keep the order of the file." in " ".join(of_grid.notes)
     bad: Any = "files"
     for wrong in (lambda: load_log(path, ties=bad), lambda: prepare(path, tmp_path / "p", ties=bad)):
-        with pytest.raises(ConfigError, match="Unknown way with ties 'files': did you mean 'file'"):
+        with pytest.raises(ConfigError, match="Unknown ties 'files': did you mean 'file'"):
             wrong()
     with pytest.raises(ConfigError, match="Unknown ties 'files'"):
         ReportConfig(ties="files")
     prepare(path, tmp_path / "prepared", ties="shuffle")
-    with pytest.raises(DataError, match="has its columns already, and its order"):
+    with pytest.raises(DataError, match="whose columns and order are fixed"):
         load_sequences(tmp_path / "prepared", ties="file")
 
 

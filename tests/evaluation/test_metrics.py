@@ -1,8 +1,7 @@
 import pandas as pd
 import pytest
 
-from cprlab.evaluation import MAIN, METRICS, Metric, means
-from cprlab.studies.words import judgement
+from cprlab.evaluation import MAIN, METRICS, Estimate, Metric, judge, means
 
 
 def test_a_metric_in_the_table_is_one_in_the_statistics(monkeypatch):
@@ -15,8 +14,31 @@ def test_a_metric_in_the_table_is_one_in_the_statistics(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("metric", "verdict"), [(MAIN, "worse"), ("Brier score", "better"), ("loss on which", "better")]
+    ("metric", "verdict"),
+    [
+        (MAIN, "worse"),
+        ("Brier score", "better"),
+        ("loss on which", "better"),
+        ("log-loss", "better"),
+        ("HIT@10", "worse"),
+    ]
+    + [(name, "less") for name in ("copy excess", "copy probability", "copied in top 10")],
 )
 def test_the_table_says_which_of_two_values_is_better(metric, verdict):
-    row = pd.DataFrame([{"metric": metric, "value": -0.2, "low": -0.3, "high": -0.1, "n": 100}])
-    assert judgement(next(row.itertuples())) == verdict
+    assert judge(Estimate(-0.2, -0.3, -0.1, 100), METRICS[metric].better) == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n", "verdict"),
+    [
+        (0.01, 0.03, 20, "better"),
+        (-0.03, -0.01, 20, "worse"),
+        (0.01, 0.03, 19, "too few users to tell"),
+        (-0.01, 0.01, 19, "too few users to tell"),
+        (0.0, 0.03, 20, "no difference shown"),
+        (-0.03, 0.0, 20, "no difference shown"),
+        (0.0, 0.0, 5000, "no difference shown"),
+    ],
+)
+def test_a_difference_is_shown_where_its_interval_holds_no_zero_and_there_are_twenty_users(low, high, n, verdict):
+    assert judge(Estimate((low + high) / 2, low, high, n)) == verdict

@@ -92,5 +92,5 @@ def test_where_nobody_repeats_the_best_shift_leaves_the_history_out():
 
 
 def test_a_head_that_excludes_the_history_has_no_temperature(sequences):
-    with pytest.raises(ConfigError, match=r"Softmax \(post\) gives a validation item no probability"):
+    with pytest.raises(ConfigError, match=r"Softmax \(post\) gives a validation item probability 0"):
         fit_temperature(recommender(sequences, "Softmax (post)"), sequences)

@@ -52,6 +52,23 @@ def mean_of(cases, rank, group, **labels):
     return sum(values) / len(values)
 
 
+def test_each_gain_has_its_verdict():
+    """Thirty users move from the third place to the first; with the history left out they stay."""
+    user = np.arange(30)
+    base = pd.DataFrame({"head": "A", "seed": 0, "user": user, "repeat": user < 12, "rank": 3, "rank_post": 3})
+    base = base.assign(log_loss=2.0, copy_probability=0.5)
+    other = base.assign(head="B", rank=1, rank_post=3, log_loss=1.5, copy_probability=0.6)
+    found = gains(pd.concat([base, other]), {"head": "A"}, ("NDCG@10", "log-loss", "copy probability"))
+    verdicts = {(row.metric, row.ranking, row.cases): row.verdict for row in found.itertuples()}
+    assert verdicts["NDCG@10", "raw", "all"] == "better"
+    assert verdicts["NDCG@10", "raw", "repeat"] == verdicts["NDCG@10", "raw", "new"] == "too few users to tell"
+    assert verdicts["NDCG@10", "post", "all"] == "no difference shown"
+    assert verdicts["log-loss", "raw", "all"] == "better"
+    assert verdicts["copy probability", "raw", "all"] == "more"
+    turned = gains(pd.concat([base, other]), {"head": "B"}, ("NDCG@10", "log-loss"), groups=("all",))
+    assert turned["verdict"].tolist() == ["worse", "no difference shown", "worse"]
+
+
 def test_means_are_those_of_a_loop():
     cases = made_up()
     table = means(cases, ("NDCG@10", "log-loss"))
@@ -148,7 +165,7 @@ def test_what_cannot_be_paired_is_refused_in_a_sentence():
     with pytest.raises(ConfigError, match=r"There is no run .*'head': 'Sofmax'"):
         gains(cases, {"head": "Sofmax"})
     few = cases[(cases["head"] == "Softmax") | (cases["seed"] == 0)]
-    with pytest.raises(ConfigError, match="has other seeds or users"):
+    with pytest.raises(ConfigError, match="have different seeds or users"):
         geometric_mean_gains(few, BASE)
 
 
@@ -228,7 +245,7 @@ def test_a_rival_that_counts_is_paired_with_each_seed():
     turned = gains(alone, {"head": "Softmax"}, groups=("all",))
     there = gains(alone, {"head": "Counts"}, groups=("all",))
     np.testing.assert_allclose(turned[["value", "low", "high"]], -there[["value", "high", "low"]], atol=1e-12)
-    with pytest.raises(ConfigError, match="has other seeds or users"):  # one that is trained has chance in it
+    with pytest.raises(ConfigError, match="have different seeds or users"):  # one that is trained has chance in it
         gains(cases[(cases["head"] == "Softmax") | (cases["seed"] == 0)].query("encoder != ''"), BASE)
 
 

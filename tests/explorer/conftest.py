@@ -1,4 +1,4 @@
-"""Shared by the tests of the explorer: one browser for all tests of a file, and small untrained models to look at."""
+"""Shared by the tests of the explorer: small untrained models to look at."""
 
 from dataclasses import replace
 from functools import cache
@@ -8,20 +8,13 @@ import pytest
 import torch
 
 from cprlab.evaluation import evaluate
-from cprlab.explorer import Explorer
+from cprlab.explorer import App, Explorer
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import HeldOut, Snapshot, copy_probability
 from cprlab.subjects import Subject
 from cprlab.training.counting import fit_counting
-from tests.browser import open_browser
 
 HISTORY = (3, 3, 7, 1, 7)  # of the tests that edit one
-
-
-@pytest.fixture(scope="module")  # no longer: a test of another file may run an event loop, or a browser of its own
-def browser():
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +75,7 @@ def counting(sequences):
 
 @pytest.fixture
 def app(subject):
-    return Explorer([subject(), subject("Softmax + CPR:5,10 + Mi")], data="random")
+    return App(Explorer([subject(), subject("Softmax + CPR:5,10 + Mi")], data="random"))
 
 
 def moved(app, place=0, **changes):
@@ -92,4 +85,4 @@ def moved(app, place=0, **changes):
 
 
 def log_probs(app, history=HISTORY):
-    return [model.recommender.log_probs([list(history)])[0] for model in app.models]
+    return [model.recommender.log_probs([list(history)])[0] for model in app.shown.models]

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import Explorer, ExplorerState
+from cprlab.explorer import App, Explorer, ExplorerState
 from cprlab.explorer.state import Setting
+from cprlab.explorer.tables import table as table_of
 from tests.explorer.conftest import HISTORY, moved
 
 TRAINED = "Softmax + CPR:10 (context_merge=half, rerank_merge=add)"
@@ -130,12 +131,12 @@ def test_what_cannot_be_shown_changes_nothing(app, changes, sentence):
     assert app.state == before
     assert app.undoable == undoable == (True, True)
     app.redo()
-    assert app.history == (5,)
+    assert app.shown.history == (5,)
 
 
 def test_cases_are_looked_for_only_where_others_are_asked_for(app, monkeypatch):
     asked = []
-    monkeypatch.setattr(app.cases, "find", asked.append)
+    monkeypatch.setattr(app.shown.choices, "find", asked.append)
     app.patch({"history": HISTORY, "case": 5})
     assert asked == []
     app.patch({"query": {"search": "1"}})
@@ -147,7 +148,7 @@ def test_an_error_of_another_kind_changes_nothing_either(app, monkeypatch):
         raise RuntimeError("out of memory")
 
     before = app.state
-    monkeypatch.setattr(app.models[1], "predict", fail)
+    monkeypatch.setattr(app.shown.models[1], "predict", fail)
     with pytest.raises(RuntimeError):
         app.patch({"history": HISTORY})
     assert app.state == before
@@ -159,7 +160,7 @@ def test_a_saved_state_is_shown_by_another_explorer(app, subject):
     app.patch({"history": HISTORY} | moved(app, 1, head="Softmax + C", temperature=2))
     app.pin()
     subjects = [subject(), subject("Softmax + CPR:5,10 + Mi")]
-    other = Explorer(subjects, app.state.to_json())
+    other = App(Explorer(subjects, app.state.to_json()))
     assert other.state == app.state
     pd.testing.assert_frame_equal(other.predictions(), app.predictions())
     with pytest.raises(ConfigError, match="Softmax, seed 1 and"):
@@ -172,7 +173,7 @@ def test_a_saved_state_is_shown_by_another_explorer(app, subject):
 
 
 def switched(subject, trained, *options):
-    app = Explorer([subject(trained)])
+    app = App(Explorer([subject(trained)]))
     for option in options:
         app.switch(0, **option)
     return app.state.settings[0].head
@@ -205,9 +206,9 @@ def test_partitions_are_switched_off_and_on_as_they_were_trained(subject):
 
 
 def test_a_switch_is_undone_and_an_impossible_one_refused(subject):
-    app = Explorer([subject("RepeatNet"), subject("Softmax + C")])
+    app = App(Explorer([subject("RepeatNet"), subject("Softmax + C")]))
     app.switch(1, context=False)
-    assert str(app.heads()[1]) == "Softmax"
+    assert str(app.shown.heads()[1]) == "Softmax"
     app.undo()
     assert app.state.settings == (Setting(), Setting())
     refused: list[tuple[int, dict, str]] = [
@@ -230,15 +231,15 @@ VIEWS = ("cases", "history", "predictions", "map", "states", "verdict")
 
 def test_an_empty_history_has_no_prediction_and_breaks_no_view(app):
     app.patch({"history": ()})
-    assert app.predicted() == [None, None]
+    assert app.shown.predicted() == [None, None]
     assert {view: len(app.table(view)) for view in VIEWS} == {
         "cases": 30, "history": 0, "predictions": 0, "map": 1, "states": 2, "verdict": 0,
     }  # fmt: skip
     assert app.table("map")["kind"].tolist() == ["target"]
-    assert "history is empty" in app.sentence()
+    assert "history is empty" in app.shown.sentence()
     app.pin()
     app.patch({"history": HISTORY})
-    assert app.pinned() == [None, None]
+    assert app.shown.pinned() == [None, None]
     app.undo()
     app.undo()
     assert app.state.history == ()
@@ -247,16 +248,16 @@ def test_an_empty_history_has_no_prediction_and_breaks_no_view(app):
 
 def test_a_history_of_every_item_has_no_verdict(subject, monkeypatch):
     every = tuple(range(40))
-    app = Explorer([subject("Softmax (post)"), subject("RepeatNet")])
+    app = App(Explorer([subject("Softmax (post)"), subject("RepeatNet")]))
     app.patch({"history": every})
     assert len(app.table("verdict")) == 2  # the models read the last 20 of them
-    for model in app.models:
+    for model in app.shown.models:
         monkeypatch.setattr(model.recommender, "max_len", 40)
-    app = Explorer([subject("Softmax (post)"), subject("RepeatNet")])
+    app = App(Explorer([subject("Softmax (post)"), subject("RepeatNet")]))
     app.patch({"history": every})
     assert app.table("verdict").empty
-    assert list(app.verdict()) == []
-    assert "every item there is" in app.sentence()
+    assert list(app.shown.verdict()) == []
+    assert "every item there is" in app.shown.sentence()
     assert len(app.table("predictions")) == 20
     assert len(app.table("history")) == 40
 
@@ -266,7 +267,7 @@ def test_a_state_set_from_python_is_told_and_can_be_undone(app):
     app.changed.append(lambda: told.append(app.state))
     app.state = app.state.but(history=HISTORY)
     assert told == [app.state]
-    assert app.history == HISTORY
+    assert app.shown.history == HISTORY
     with pytest.raises(ConfigError):
         app.state = app.state.but(history=(99,))
     assert len(told) == 1
@@ -274,6 +275,18 @@ def test_a_state_set_from_python_is_told_and_can_be_undone(app):
     assert told[1:] == [app.state] == [before]
     app.pin()
     assert len(told) == 3
+
+
+def test_an_explorer_never_changes(app):
+    before = app.shown
+    app.table("verdict")  # what is known of a case is kept, and the map then marks more
+    tables = {view: app.table(view) for view in VIEWS}
+    app.patch({"case": 5, "history": HISTORY, "k": 3, "projection": "local"})
+    app.pin()
+    assert before.state != app.state
+    assert before.models is app.shown.models
+    for view, table in tables.items():
+        pd.testing.assert_frame_equal(table_of(before, view), table)
 
 
 def test_states_are_values(app):

@@ -10,7 +10,7 @@ import pytest
 
 from cprlab import plots
 from cprlab.errors import ConfigError
-from cprlab.explorer import Explorer, case, payload
+from cprlab.explorer import App, Explorer, page, payload
 from cprlab.explorer.widget import ExplorerWidget
 from tests.explorer.conftest import HISTORY, moved
 
@@ -21,13 +21,13 @@ NONE = "has no hidden state and no item vectors, as it only counts."
 @pytest.fixture
 def beside(counting, subject):
     """Two rivals that count, beside a softmax."""
-    return Explorer([counting("Recent"), counting("Counts"), subject("Softmax", name="Softmax")])
+    return App(Explorer([counting("Recent"), counting("Counts"), subject("Softmax", name="Softmax")]))
 
 
 @pytest.fixture
 def alone(counting):
     """Rivals that count, alone."""
-    return Explorer([counting(head) for head in ("Popular", "Frequent")])
+    return App(Explorer([counting(head) for head in ("Popular", "Frequent")]))
 
 
 def order(history, sequences, by_count):
@@ -44,27 +44,27 @@ def order(history, sequences, by_count):
 
 @pytest.mark.parametrize(("head", "by_count"), [("Recent", False), ("Frequent", True)])
 def test_an_edited_history_is_ordered_anew(counting, sequences, head, by_count):
-    app = Explorer([counting(head)])
+    app = App(Explorer([counting(head)]))
     for history in (HISTORY, HISTORY[:-1], (9, *HISTORY), tuple(range(25))):
         app.patch({"history": history, "k": 12})
         table = app.predictions()
         assert table["item"].tolist() == order(history[-20:], sequences, by_count)[:12]
         assert table["place"].tolist() == list(range(1, 13))
         assert table["probability"].isna().all()
-        rank = app.predicted()[0].outcome(app.target)["rank"]
-        assert order(history[-20:], sequences, by_count).index(app.target) + 1 <= rank  # ties count against it
+        rank = app.shown.predicted()[0].outcome(app.shown.target)["rank"]
+        assert order(history[-20:], sequences, by_count).index(app.shown.target) + 1 <= rank  # ties count against it
 
 
 @pytest.mark.parametrize("head", ["Markov", "Counts"])
 def test_an_edited_history_has_other_probabilities(counting, head):
-    app = Explorer([counting(head)])
+    app = App(Explorer([counting(head)]))
     for history in (HISTORY, HISTORY[:-1]):
         app.patch({"history": history, "k": 40})
         p = np.exp(counting(head).recommender.log_probs([list(history)])[0])
         table = app.predictions()
         np.testing.assert_allclose(table["probability"], np.sort(p)[::-1])
         np.testing.assert_allclose(table["probability"], p[table["item"]])
-        copied = app.predicted()[0].outcome(app.target)["copy"]
+        copied = app.shown.predicted()[0].outcome(app.shown.target)["copy"]
         assert copied == pytest.approx(p[np.unique(history)].sum())
     assert set(table["partition"]) <= {"frequency", "Markov", "popularity", "uniform"}
     assert len(set(table["partition"])) > 1
@@ -78,45 +78,47 @@ def test_the_cases_have_all_ranks_and_the_probabilities_that_there_are(beside, c
     copied = table[["copy B", "copy C"]].to_numpy()
     np.testing.assert_allclose(table["apart"], np.abs(copied[:, 0] - copied[:, 1]))
     assert beside.state.case == table["apart"].argmax()
-    assert "A is Recent, which gives no probabilities; B is Counts; C is Softmax." in payload.cases(beside)["note"]
+    note = payload.cases(beside.shown)["note"]
+    assert "A is Recent, which gives no probabilities; B is Counts; C is Softmax." in note
 
 
 def test_certificates_are_those_of_the_models_with_states(beside, subject):
-    only = Explorer([subject("Softmax")])
-    found = [list(app.cases.certify()) and app.cases.table["copyable"].tolist() for app in (beside, only)]
+    both = beside.shown.choices, Explorer([subject("Softmax")]).choices
+    found = [list(choices.certify()) and choices.table["copyable"].tolist() for choices in both]
     assert found[0] == found[1]
     assert {"yes", "no"} & set(found[0])
 
 
 def test_the_verdict_says_of_a_rival_what_it_loses_and_that_it_has_no_state(beside):
     for target_in_it in (True, False):
-        others = [item for item in HISTORY if item != beside.target]
-        beside.patch({"history": [*others, beside.target] if target_in_it else others})
+        others = [item for item in HISTORY if item != beside.shown.target]
+        beside.patch({"history": [*others, beside.shown.target] if target_in_it else others})
         table = beside.table("verdict").set_index("model")
         assert table.index.tolist() == ["Counts", "Softmax"]
-        p = np.exp(beside.models[1].recommender.log_probs([list(beside.history)])[0])
-        copied = p[np.unique(beside.history)].sum()
+        p = np.exp(beside.shown.models[1].recommender.log_probs([list(beside.shown.history)])[0])
+        copied = p[np.unique(beside.shown.history)].sum()
         told = table.loc["Counts"]
         assert told["P(history)"] == f"{copied:.1%}"
         assert told["lost where it should copy"] == f"{-np.log(copied):.2f} nats"
         assert told["lost where it should exclude"] == f"{-np.log(1 - copied):.2f} nats"
         assert set(told[[column for column in table if "state can" in column or "least" in column]]) == {"–"}
         lost = -np.log(copied if target_in_it else 1 - copied)
-        assert f"Recent {NONE} It orders the items and gives no probabilities, so it has no loss." in beside.sentence()
-        assert f"Counts {NONE} It loses {lost:.2f} nats on whether" in beside.sentence()
-        assert "Softmax: " in beside.sentence()
+        said = beside.shown.sentence()
+        assert f"Recent {NONE} It orders the items and gives no probabilities, so it has no loss." in said
+        assert f"Counts {NONE} It loses {lost:.2f} nats on whether" in said
+        assert "Softmax: " in said
 
 
 def test_what_needs_a_state_says_that_there_is_none(beside):
     assert beside.state.space == 2  # the first model that a map can show
     assert len(beside.table("map"))
     beside.patch({"space": 1})
-    for shown in (lambda: beside.table("map"), beside.plane):
+    for shown in (lambda: beside.table("map"), beside.shown.plane):
         with pytest.raises(ConfigError, match=f"^Counts {re.escape(NONE)}$"):
             shown()
-    assert payload.marks(beside)["note"] == payload.points(beside)[0]["note"] == f"Counts {NONE}"
-    assert case.picture(beside)[1] == f"Counts {NONE}"
-    assert len(case.picture(beside)[0]) == 0
+    assert payload.marks(beside.shown)["note"] == payload.points(beside.shown)[0]["note"] == f"Counts {NONE}"
+    assert page.picture(beside.shown)[1] == f"Counts {NONE}"
+    assert len(page.picture(beside.shown)[0]) == 0
     before = beside.state
     for changes in ({"toward": 0.5}, {"temperature": 2.0}, {"best": True}):
         with pytest.raises(ConfigError, match=f"^Recent {re.escape(NONE)} So nothing can be moved"):
@@ -131,20 +133,20 @@ def test_the_history_of_a_rival_is_ruled_out_and_comes_back(beside):
     for place in (0, 1):
         before = beside.state
         beside.switch(place, post=True)
-        assert str(beside.heads()[place]) == f"{HEADS[place]} (post)"
-        assert not set(beside.predicted()[place].top(10)) & set(HISTORY)
+        assert str(beside.shown.heads()[place]) == f"{HEADS[place]} (post)"
+        assert not set(beside.shown.predicted()[place].top(10)) & set(HISTORY)
         beside.undo()
         assert beside.state == before
 
 
 def test_rivals_alone_are_ordered_by_rank_and_have_nothing_to_prove(alone):
     assert alone.state.query.sort == "rank A"
-    assert list(alone.cases.certify()) == []
+    assert list(alone.shown.choices.certify()) == []
     assert len(alone.table("verdict")) == 0
-    assert alone.sentence().count(NONE) == 2
+    assert alone.shown.sentence().count(NONE) == 2
     assert [len(alone.table(view)) for view in ("cases", "history", "predictions", "states")] == [
         30,
-        len(alone.history),
+        len(alone.shown.history),
         20,
         2,
     ]
@@ -160,7 +162,7 @@ def test_what_the_page_is_told_is_json_and_tells_what_changed(which, request):
     acts: list[dict[str, Any]] = [
         {"set": {"selection": [1, 2]}},
         {"command": "pin"},
-        {"set": {"history": [*HISTORY, app.target]}},
+        {"set": {"history": [*HISTORY, app.shown.target]}},
     ]
     for number, act in enumerate(acts):
         widget._receive(widget, {"type": "act", "id": number, **act}, [])
@@ -183,9 +185,9 @@ def test_what_the_page_is_told_is_json_and_tells_what_changed(which, request):
 
 def test_a_page_on_a_case_draws_an_ordering_as_dots(beside):
     beside.patch({"history": HISTORY})
-    assert case.heads(beside)["Recent"][-1].startswith("gives no probabilities, ★ at rank")
-    assert case.heads(beside)["Counts"][-1].startswith("copy probability")
-    figure = plots.predictions(beside.predictions(), case.heads(beside), "a case")
+    assert page.heads(beside.shown)["Recent"][-1].startswith("gives no probabilities, ★ at rank")
+    assert page.heads(beside.shown)["Counts"][-1].startswith("copy probability")
+    figure = plots.predictions(beside.predictions(), page.heads(beside.shown), "a case")
     dots = [trace for trace in figure.data if trace.type == "scatter" and trace.xaxis == "x" and trace.x[0]]
     assert sorted(place for trace in dots for place in trace.y) == list(range(1, 11))
     assert {trace.xaxis for trace in figure.data if trace.type == "bar"} == {"x2", "x3"}

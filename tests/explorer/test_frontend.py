@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from tests.browser import needs_browser, open_page
-from tests.explorer.page import (
+from tests.browser import open_page
+from tests.explorer.fake import (
     DARK,
     HOSTILE,
     acts,
@@ -22,7 +22,6 @@ from tests.explorer.page import (
     view,
 )
 
-pytestmark = needs_browser
 CHIPS = ".cx-chips .cx-chip"
 COLOUR, TOP = (f".cx-predictions label:nth-of-type({place}) select" for place in (1, 2))
 

@@ -1,4 +1,4 @@
-"""The explorer with its kernel, in JupyterLab and in Voilà: what is clicked, and what the page then shows."""
+"""The explorer with its kernel, in JupyterLab and partly in Voilà: what is clicked, and what the page then shows."""
 
 import json
 
@@ -12,12 +12,16 @@ from scipy.special import log_softmax
 from cprlab.explorer import ExplorerConfig
 from cprlab.models import ablated, parse_head
 from cprlab.pages.run import find_notebook
-from tests.browser import needs_browser, open_page
+from tests.browser import open_page
 from tests.conftest import random_log
-from tests.explorer.page import HOSTILE
+from tests.explorer.fake import HOSTILE
 from tests.jupyter import jupyterlab, run_all, voila
 
-pytestmark = needs_browser
+IN_VOILA_TOO = {  # which opens a page, sends it bytes and loads it again in its own ways
+    "test_it_opens_on_a_case_with_the_models_bars",
+    "test_points_are_lassoed_and_their_share_is_told",
+    "test_a_page_that_is_loaded_again_shows_the_same_state_or_begins_anew",
+}
 HEADS = ("Softmax", "Softmax + CPR:5 + Mi")
 CHIPS = ".cx-chips .cx-chip"
 BARS = """() => [...document.querySelectorAll('.cx-models article')].map((article) =>
@@ -108,11 +112,18 @@ def notebook(config, tmp_path_factory):
     return folder / source.name
 
 
-@pytest.fixture(scope="module", params=["JupyterLab", "Voilà"])
-def explored(request, config, notebook):
+def pytest_generate_tests(metafunc):
+    if "explored" in metafunc.fixturenames:
+        places = ["JupyterLab", "Voilà"] if metafunc.function.__name__ in IN_VOILA_TOO else ["JupyterLab"]
+        metafunc.parametrize("explored", places, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def explored(request, browser, config, notebook):
     """The explorer as opened by a user; nothing in it may complain or ask another host, whatever the tests do."""
     lab = request.param == "JupyterLab"
-    with jupyterlab(notebook.parent.parent) if lab else voila(notebook) as address, open_page() as (page, complaints):
+    shown = jupyterlab(notebook.parent.parent) if lab else voila(notebook)
+    with shown as address, open_page(browser) as (page, complaints):
         page.goto(address.format(notebook.name))
         if lab:
             run_all(page)

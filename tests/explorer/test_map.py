@@ -1,18 +1,16 @@
 """The explorer's map in a browser: what it draws, what the pointer and the keys choose, and titles that are text."""
 
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.browser import needs_browser, open_page
+from tests.browser import open_page
+from tests.explorer.fake import MODULES, STATIC, serve_modules
 
-pytestmark = needs_browser
-
-STATIC = Path(__file__).parents[2] / "cprlab" / "explorer" / "static"
-SCRIPTS = "".join((STATIC / name).read_text() for name in ("base.js", "map.js"))
-APP = """
+APP = (
+    f"import {{ mapView }} from '{MODULES}/map.js';"
+    """
 window.calls = {select: [], set: []};
 const state = {case: 0, selection: [], projection: "pca", space: 0};
 const app = {
@@ -54,6 +52,7 @@ window.ink = () => {  // the opacity of each of the canvas's pixels
   return {width: canvas.width, alpha};
 };
 """
+)
 CENTRES = """() => [...document.querySelectorAll(".cx-map-marks g[data-kind]")].map(node => {
   const place = node.transform.baseVal[0].matrix;
   return [node.dataset.kind, place.e, place.f, node.getAttribute("display"), node.firstChild.getAttribute("display")];
@@ -78,10 +77,11 @@ class Map:
 
     def __init__(self, page, places, *, marks=(), titles=None, lines=(), before="", style=""):
         self.page, self.places = page, places
+        serve_modules(page)
         page.set_content(
             f"<style>{(STATIC / 'map.css').read_text()} body {{margin: 13px; {style}}}</style>"
             '<div class="cprlab-explorer" style="width: 900px"><section class="cx-map" aria-label="map"></section>'
-            f'</div><script type="module">{before}{SCRIPTS}{APP}</script>'
+            f'</div><script type="module">{before}{APP}</script>'
         )
         page.wait_for_function("Boolean(window.feed)")
         anchors = [

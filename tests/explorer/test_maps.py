@@ -76,7 +76,7 @@ def clusters():
 
 
 @pytest.fixture(scope="module")
-def tsne(clusters):
+def tsne(clusters, slow):
     """Two that are made at once: in place 0 none that can be."""
     tsne = Tsne()
     assert tsne.plane(1, clusters) is None

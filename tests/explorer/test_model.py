@@ -237,34 +237,25 @@ def test_recorded_states_may_be_of_more_precision_than_the_items(foreign):
     close(found, log_softmax(weights @ snapshot.states[3] + snapshot.bias), 1e-4)
 
 
-@pytest.fixture
-def padded():
-    """A model as RecBole's: code 0 is padding and never recommended, the items are 1 … 30."""
+def test_a_head_with_item_biases_is_moved_and_switched():
     torch.manual_seed(3)
-    recommender = Recommender(GRU4RecConfig(d=6, hidden=8), parse_head("Softmax + CP"), 31, max_len=8).double()
+    recommender = Recommender(GRU4RecConfig(d=6, hidden=8), parse_head("Softmax + CP"), 30, max_len=8).double()
     with torch.no_grad():
         for weight in recommender.parameters():
             weight.normal_(std=0.7)
-    bias = torch.randn(32, dtype=torch.float64)
-    bias[0] = -torch.inf
-    recommender.item_bias = torch.nn.Parameter(bias, requires_grad=False)
-    snapshot = Snapshot.from_recommender(recommender.eval(), [[1, 2, 2, 30], [5]], [3, 1])
-    return Subject("RecBole's", snapshot, copy_probability(snapshot), False, recommender)
-
-
-def test_codes_behind_recboles_padding_are_moved_by_one(padded):
-    model, snapshot = Model(padded), padded.snapshot
-    assert [history.tolist() for history in snapshot.histories] == [[0, 1, 1, 29], [4]]
+    recommender.item_bias = torch.nn.Parameter(torch.randn(31, dtype=torch.float64), requires_grad=False)
+    snapshot = Snapshot.from_recommender(recommender.eval(), [[0, 1, 1, 29], [4]], [2, 0])
+    model = Model(Subject("biased", snapshot, copy_probability(snapshot), False, recommender))
     prediction = model.predict(0, [0, 1, 1, 29], Setting())
-    close(prediction.scores, padded.recommender.log_probs([[1, 2, 2, 30]])[0, 1:])
+    close(prediction.scores, recommender.log_probs([[0, 1, 1, 29]])[0])
     assert (prediction.partitions[[0, 1, 29]] == "C").all()
     assert (np.delete(prediction.partitions, [0, 1, 29]) == "V").all()
     plain = model.predict(0, [0, 1, 1, 29], Setting(head="Softmax", toward=0.5))
     state = (snapshot.states[0] + snapshot.item_embeddings[[0, 1, 29]].mean(0)) / 2
     close(plain.scores, log_softmax(snapshot.item_embeddings @ state + snapshot.bias))
     edited = model.predict(1, [28, 0], Setting())
-    close(edited.scores, padded.recommender.log_probs([[29, 1]])[0, 1:])
-    close(edited.copy, np.exp(padded.recommender.log_probs([[29, 1]])[0, [29, 1]]).sum())
+    close(edited.scores, recommender.log_probs([[28, 0]])[0])
+    close(edited.copy, np.exp(recommender.log_probs([[28, 0]])[0, [28, 0]]).sum())
 
 
 def test_ties_count_against_an_item_and_the_lowest_code_is_shown_first():
@@ -282,10 +273,10 @@ def test_ties_count_against_an_item_and_the_lowest_code_is_shown_first():
 
 def test_a_case_for_the_probes_has_the_edits(subject):
     model = Model(subject())
-    one = model.case(3, EDITED, np.arange(6.0))
+    one = model.edited(3, EDITED, np.arange(6.0))
     assert len(one) == 1
     assert one.histories[0].tolist() == EDITED
     assert one.states.tolist() == [list(range(6))]
     assert one.targets.tolist() == [model.snapshot.targets[3]]
-    assert model.case(3, list(range(30))).histories[0].tolist() == list(range(10, 30))
-    close(model.case(3, EDITED).states[0], model.snapshot.states[3])
+    assert model.edited(3, list(range(30))).histories[0].tolist() == list(range(10, 30))
+    close(model.edited(3, EDITED).states[0], model.snapshot.states[3])

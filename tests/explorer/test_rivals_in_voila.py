@@ -7,11 +7,10 @@ import pytest
 
 from cprlab.explorer import ExplorerConfig
 from cprlab.pages.run import parameterised
-from tests.browser import needs_browser, open_page
+from tests.browser import open_page
 from tests.conftest import random_log
 from tests.jupyter import voila
 
-pytestmark = needs_browser
 SHOWN = """() => [...document.querySelectorAll('.cx-models article')].map((article) =>
     [...article.querySelectorAll('.cx-row')].map((row) => [
         Number(row.dataset.code), row.querySelector('.cx-p').textContent,
@@ -47,11 +46,11 @@ def check(page, subjects, history):
     return shown
 
 
-def test_the_bars_of_a_rival_follow_the_edits(config, tmp_path):
+def test_the_bars_of_a_rival_follow_the_edits(browser, config, tmp_path):
     subjects = config.subjects(facet="V")
     notebook = tmp_path / "explorer.ipynb"
     nbformat.write(parameterised(notebook.name, dict(config)), notebook)
-    with voila(notebook) as address, open_page() as (page, complaints):
+    with voila(notebook) as address, open_page(browser) as (page, complaints):
         page.goto(address)
         page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=120_000)
 

@@ -11,7 +11,7 @@ import pytest
 
 from cprlab import cli
 from cprlab.errors import ConfigError
-from cprlab.explorer import ExplorerConfig, ExplorerState, case, explore, run, tables
+from cprlab.explorer import ExplorerConfig, ExplorerState, explore, opened, page, run, tables
 from cprlab.plots import item_map
 
 STATE = {"models": ["my_model.npz"], "settings": [{"temperature": 2}], "case": 3, "history": [2, 5]}
@@ -36,8 +36,8 @@ def command(monkeypatch, capsys, *arguments):
     return stopped.value.code, capsys.readouterr()
 
 
-def opened(state=""):
-    return explore(ExplorerConfig(models="my_model.npz", histories="my_cases.parquet", state=state))
+def shown(state=""):
+    return opened(ExplorerConfig(models="my_model.npz", histories="my_cases.parquet", state=state))
 
 
 def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, tmp_path_factory, monkeypatch, capsys):
@@ -60,7 +60,7 @@ def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, t
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             exec(cell.source, parameters)
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    app = explore(ExplorerConfig(**{name: parameters[name] for name in ExplorerConfig.model_fields}))
+    app = explore(ExplorerConfig.of(parameters))
     assert app.state == ExplorerState(**STATE)
     assert parameters["runs"] == str(folder / "runs")
     assert parameters["data"] == "complete-journey-types"  # a name, not a file
@@ -77,7 +77,7 @@ def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, t
         (["explore", "--port", "0"], "--port"),
         (["explore", "--data", "missing.csv"], "missing.csv is not a file"),
         (["case", "missing.json"], "missing.json"),
-        (["case", "my_state.json", "missing.npz"], "missing.npz"),
+        pytest.param(["case", "my_state.json", "missing.npz"], "missing.npz", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_the_terminal_and_nothing_is_served(folder, monkeypatch, capsys, arguments, said):
@@ -89,6 +89,7 @@ def test_what_is_wrong_is_said_in_the_terminal_and_nothing_is_served(folder, mon
     assert not (folder / "reports" / "case-my_model-3").exists()
 
 
+@pytest.mark.slow
 def test_a_case_is_a_page_with_its_numbers_and_replaces_no_other_state(folder, monkeypatch, capsys):
     options = ["my_model.npz", "--histories", "my_cases.parquet"]
     code, printed = command(monkeypatch, capsys, "case", "my_state.json", *options)
@@ -115,21 +116,21 @@ def test_what_a_case_page_shows_of_an_empty_history_and_of_one_that_holds_everyt
         (STATE | {"history": []}, "The history is empty"),
         (STATE | {"case": 11, "history": None}, "holds every item there is"),
     ):
-        app = opened(json.dumps(state))
-        case.finish(app)
-        assert said in case.about(app)
+        app = shown(json.dumps(state))
+        page.finish(app)
+        assert said in page.about(app)
         assert tables.inseparable(app).empty
-        table, note = case.picture(app)
-        assert item_map(table, note, case.title(app)).data
+        table, note = page.picture(app)
+        assert item_map(table, note, page.title(app)).data
 
 
 def test_the_map_has_all_items_once_or_evenly_drawn_ones_and_says_so(folder, monkeypatch):
-    app = opened(json.dumps(STATE | {"k": 1}))
-    table, note = case.picture(app)
+    app = shown(json.dumps(STATE | {"k": 1}))
+    table, note = page.picture(app)
     assert sorted(table.loc[table["item"] >= 0, "item"]) == list(range(9))
     assert "drawn" not in note
-    monkeypatch.setattr(case, "OTHERS", 2)
-    table, note = case.picture(app)
+    monkeypatch.setattr(page, "OTHERS", 2)
+    table, note = page.picture(app)
     others = (table["kind"] == "other").sum()
     assert 0 < others <= 2
     assert f"{others} of " in note
@@ -137,13 +138,13 @@ def test_the_map_has_all_items_once_or_evenly_drawn_ones_and_says_so(folder, mon
 
 def test_cases_that_cannot_be_copied_are_looked_for_before_they_are_listed(folder):
     preset = {"query": {"preset": "cannot be copied by one hidden state"}}
-    app = opened(json.dumps(STATE | preset))
-    assert case.listed(app).empty
-    case.finish(app)
-    assert set(case.listed(app).get("copyable", [])) <= {"no"}
-    assert (app.cases.table["copyable"][:11] != "").all()
-    assert "copyable" in case.listed(app)
-    assert "copyable" not in case.listed(opened(json.dumps(STATE)))
+    app = shown(json.dumps(STATE | preset))
+    assert page.listed(app).empty
+    page.finish(app)
+    assert set(page.listed(app).get("copyable", [])) <= {"no"}
+    assert (app.choices.table["copyable"][:11] != "").all()
+    assert "copyable" in page.listed(app)
+    assert "copyable" not in page.listed(shown(json.dumps(STATE)))
 
 
 def test_a_state_is_read_as_it_stands_or_from_a_file(folder):

@@ -11,7 +11,7 @@ import pytest
 
 from cprlab.errors import ConfigError
 from cprlab.explorer.serve import serve
-from tests.browser import needs_browser, open_page
+from tests.browser import open_page
 from tests.jupyter import SERVE, free_port, listening, wait_for
 
 WIDGET = """
@@ -36,9 +36,7 @@ def port():
     return free_port()
 
 
-@pytest.mark.browser
-@needs_browser[1]
-def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port):
+def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port, chromium):
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(notebook), str(port)], stderr=subprocess.PIPE, text=True, env=os.environ
     )

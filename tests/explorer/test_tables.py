@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import Explorer
+from cprlab.explorer import App, Explorer
 from cprlab.explorer.tables import to_csv
 from cprlab.explorer.verdict import COLUMNS
 from tests.explorer.conftest import HISTORY, log_probs, moved
@@ -34,19 +34,19 @@ def test_predictions_with_a_pin_say_what_was(app, subject):
             assert row.probability == pytest.approx(np.exp(now[place][row.item]))
             assert row.pinned_probability == pytest.approx(np.exp(before[place][row.item]))
             assert row.pinned_place == (before[place] >= before[place][row.item] - 1e-12).sum()
-            assert row.kind == ("target" if row.item == app.target else "history" if row.item == 8 else "new")
-            assert row.title == str(app.titles[row.item])
-    assert "pinned_place" not in Explorer([subject()]).predictions()
+            assert row.kind == ("target" if row.item == app.shown.target else "history" if row.item == 8 else "new")
+            assert row.title == str(app.shown.titles[row.item])
+    assert "pinned_place" not in App(Explorer([subject()])).predictions()
     app.patch({"case": 1 if app.state.case != 1 else 2})
     assert app.state.pinned is None
-    assert app.pinned() == [None, None]
+    assert app.shown.pinned() == [None, None]
 
 
 def test_selected_items_have_each_models_probability(app):
     app.patch({"history": HISTORY, "selection": (7, 0)})
     table, known = app.selection, log_probs(app)
     assert table["item"].tolist() == [7, 0]
-    assert table["id"].tolist() == [app.models[0].snapshot.item_ids[7], app.models[0].snapshot.item_ids[0]]
+    assert table["id"].tolist() == [app.shown.models[0].snapshot.item_ids[7], app.shown.models[0].snapshot.item_ids[0]]
     for name, one in zip(app.state.models, known, strict=True):
         np.testing.assert_allclose(table[name], np.exp(one[[7, 0]]), rtol=1e-9)
     app.patch({"history": ()})
@@ -56,8 +56,9 @@ def test_selected_items_have_each_models_probability(app):
 
 
 def test_the_tables_of_history_and_states(app):
-    app.patch({"case": 2, "history": (5, app.cases.targets[2], 5)} | moved(app, 1, head="Softmax + C", axes=(0, 1, 0)))
-    history, target = app.table("history"), int(app.cases.targets[2])
+    target = int(app.shown.choices.targets[2])
+    app.patch({"case": 2, "history": (5, target, 5)} | moved(app, 1, head="Softmax + C", axes=(0, 1, 0)))
+    history = app.table("history")
     assert history["place"].tolist() == [1, 2, 3]
     assert history["item"].tolist() == [5, target, 5]
     assert history["next"].tolist() == [target == 5, True, target == 5]
@@ -82,28 +83,30 @@ def test_the_table_of_cases_is_the_querys(app):
 def test_the_map_marks_what_matters_and_what_interferes_once_it_is_known(app, monkeypatch):
     app.patch({"history": HISTORY, "k": 5, "space": 1})
     before = app.table("map")
-    model, p = app.models[1], log_probs(app)[1]
+    model, p = app.shown.models[1], log_probs(app)[1]
     top = {item for item in np.argsort(-p)[:5].tolist() if item not in HISTORY}
     assert dict(zip(before["item"], before["kind"], strict=True)) == (
-        dict.fromkeys(top, "new") | dict.fromkeys({1, 3, 7}, "history") | {app.target: "target", -1: "hidden state"}
+        dict.fromkeys(top, "new")
+        | dict.fromkeys({1, 3, 7}, "history")
+        | {app.shown.target: "target", -1: "hidden state"}
     )
     table = app.table("verdict")
     assert table["model"].tolist() == list(app.state.models)
     assert table.columns.tolist() == list(COLUMNS)
     marks = app.table("map")
-    interfering = set(app.verdicts()[1].interfering) - {app.target}
+    interfering = set(app.shown.verdicts()[1].interfering) - {app.shown.target}
     assert interfering
     assert set(marks[marks["kind"] == "interfering"]["item"]) == interfering
     weights = model.snapshot.item_embeddings
     mean = weights.mean(0)
     axes = np.linalg.svd(weights - mean, full_matrices=False)[2][:2]
     states = marks[marks["item"] < 0]
-    assert states["title"].tolist() == [f"hidden state {name}" for name in app.predicted()[1].states]
-    vectors = np.stack([*weights[marks["item"][marks["item"] >= 0]], *app.predicted()[1].states.values()])
+    assert states["title"].tolist() == [f"hidden state {name}" for name in app.shown.predicted()[1].states]
+    vectors = np.stack([*weights[marks["item"][marks["item"] >= 0]], *app.shown.predicted()[1].states.values()])
     np.testing.assert_allclose(np.abs(marks[["x", "y"]]), np.abs((vectors - mean) @ axes.T), atol=1e-5)
     app.patch({"projection": "local"})
     assert np.isfinite(app.table("map")[["x", "y"]]).all(axis=None)
-    monkeypatch.setattr(app._tsne, "plane", lambda *_: None)
+    monkeypatch.setattr(app.shown._tsne, "plane", lambda *_: None)
     app.patch({"projection": "tsne"})
     assert app.table("map")["x"].isna().all()  # it is being made
 
@@ -111,33 +114,33 @@ def test_the_map_marks_what_matters_and_what_interferes_once_it_is_known(app, mo
 def test_the_verdict_is_on_the_models_own_state_whatever_was_moved(app, subject):
     app.patch({"case": 3, "history": HISTORY})
     app.table("verdict")
-    plain = app.verdicts()
-    assert app.sentence().count("The next item is") == 2
+    plain = app.shown.verdicts()
+    assert app.shown.sentence().count("The next item is") == 2
     app.patch(moved(app, 0, toward=1, temperature=3))
-    assert app.verdicts() == plain  # known already
-    assert list(app.verdict()) == []
+    assert app.shown.verdicts() == plain  # known already
+    assert list(app.shown.verdict()) == []
     app.patch({"history": (3,)})
-    assert app.verdicts() == [None, None]
-    assert app.sentence() == ""
-    other = Explorer([replace(subject(), name=name) for name in ("one", "two")])
+    assert app.shown.verdicts() == [None, None]
+    assert app.shown.sentence() == ""
+    other = App(Explorer([replace(subject(), name=name) for name in ("one", "two")]))
     other.patch({"case": 3, "history": HISTORY} | moved(other, 0, toward=1))
     other.table("verdict")
-    assert [one.least_excluding for one in other.verdicts()] == [plain[0].least_excluding] * 2
+    assert [one.least_excluding for one in other.shown.verdicts()] == [plain[0].least_excluding] * 2
 
 
 def test_what_no_model_reads_is_not_in_the_history(app):
     app.patch({"case": 3})
-    others = [item for item in range(40) if item != app.target]
-    app.patch({"history": (app.target, *others[:19])})
+    others = [item for item in range(40) if item != app.shown.target]
+    app.patch({"history": (app.shown.target, *others[:19])})
     app.table("verdict")
-    assert app.sentence().count("The next item is in the history") == 2
-    app.patch({"history": (app.target, *others[:20])})  # of which the last 20 are read
+    assert app.shown.sentence().count("The next item is in the history") == 2
+    app.patch({"history": (app.shown.target, *others[:20])})  # of which the last 20 are read
     app.table("verdict")
-    assert app.sentence().count("The next item is new") == 2
+    assert app.shown.sentence().count("The next item is new") == 2
 
 
 def test_a_map_needs_two_items_and_two_dimensions(subject):
-    app = Explorer([subject(d=1)])
+    app = App(Explorer([subject(d=1)]))
     with pytest.raises(ConfigError, match="two or more dimensions"):
         app.table("map")
     app.patch({"history": HISTORY} | moved(app, axes=(1, 0, 0)))

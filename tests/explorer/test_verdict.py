@@ -53,12 +53,12 @@ def test_a_verdict_is_the_probes_in_the_ball_of_all_cases(subject, foreign, kind
     states = one.snapshot.states.copy()
     states[case] = state
     whole = edited(one.snapshot, case, LONG)
-    dial = copy_dial(replace(whole, states=states), [1.0, 0.0], progress=False, radius=one.snapshot.radius)
+    dial = copy_dial(replace(whole, states=states), [1.0, 0.0], radius=one.snapshot.radius)
     dial = dial[dial["case"] == case].set_index("alpha")["floor_ball"]
     assert verdict.least_copying == pytest.approx(dial[1.0], abs=2e-6)
     assert verdict.least_excluding == pytest.approx(dial[0.0], abs=2e-6)
     assert verdict.least_copying > 0.005
-    lifted = interference(whole, progress=False, radius=one.snapshot.radius)
+    lifted = interference(whole, radius=one.snapshot.radius)
     lifted = lifted[lifted["case"] == case]["item"].tolist()
     assert list(verdict.interfering) == lifted[:8]
     assert len(lifted) > 8

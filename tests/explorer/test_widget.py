@@ -1,4 +1,4 @@
-"""What the kernel answers to the page: every message a test's page gets is JSON, and shaped like those of page.py."""
+"""What the kernel answers to the page: every message a test's page gets is JSON, and shaped like those of fake.py."""
 
 import json
 from dataclasses import replace
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import Explorer
+from cprlab.explorer import App, Explorer
 from cprlab.explorer.maps import Plane
 from cprlab.explorer.widget import ExplorerWidget
 from cprlab.models import PARTS
-from tests.explorer import page as fake
+from tests.explorer import fake
 
 EVERY = list(range(40))
 VIEWS = ("cases", "history", "predictions", "map", "states", "verdict")
@@ -22,7 +22,7 @@ class Page:
     """The other side of a widget: says something, and returns what is answered, by type."""
 
     def __init__(self, subjects, **options):
-        self.app = Explorer(subjects, **options)
+        self.app = App(Explorer(subjects, **options))
         self.widget = ExplorerWidget(self.app)
         self.heard = []
         self.widget.send = lambda content, buffers=None: self.heard.append((content, buffers or []))
@@ -90,7 +90,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
         assert sorted(types(answers)) == ["base", "cases", "marks", "points", "view"]
         assert answers[0]["type"] == "base"
         base = answers[0]
-        assert base["titles"] == [str(title) for title in page.app.titles]
+        assert base["titles"] == [str(title) for title in page.app.shown.titles]
         assert [model["trained"] for model in base["models"]] == HEADS
         assert base["models"][0]["options"] == {
             "C": False, "P": False, "R": [], "B": False, "F": False, "Mi": False, "merges": [], "rerankMerges": [],
@@ -103,13 +103,15 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
         assert told.pop("post")[0] == "history's items ruled out"
         assert told == {part.letter: (part.label, part.sentence) for part in PARTS}
         (points,) = page.buffers["points"]
-        np.testing.assert_array_equal(np.frombuffer(points, np.float32).reshape(40, 2), page.app.models[0].plane.points)
+        np.testing.assert_array_equal(
+            np.frombuffer(points, np.float32).reshape(40, 2), page.app.shown.models[0].plane.points
+        )
         cases = only(answers, "cases")
         assert cases["columns"][0]["key"] == "case"
         assert (cases["total"], cases["shown"], len(cases["rows"])) == (30, 30, 30)
         (view,) = views(answers)
-        assert view["history"] == list(page.app.history)
-        assert view["case"]["user"] == page.app.cases.users[page.app.state.case]
+        assert view["history"] == list(page.app.shown.history)
+        assert view["case"]["user"] == page.app.shown.choices.users[page.app.state.case]
         assert (view["id"], view["notice"], view["error"]) == (None, "", "")
     assert page.widget._msg_callbacks.callbacks == [page.widget._receive]
 
@@ -119,9 +121,9 @@ def test_an_edit_is_answered_with_what_came_of_it(page):
     view = page.set(history=[7, 1, 1], selection=[7, 2], k=4)
     assert view["history"] == [7, 1, 1]
     assert (view["undo"], view["redo"], view["case"]["edited"]) == (True, False, True)
-    for place, model in enumerate(page.app.models):
+    for place, model in enumerate(page.app.shown.models):
         p, prediction = np.exp(model.recommender.log_probs([[7, 1, 1]])[0]), view["predictions"][place]
-        target = page.app.target
+        target = page.app.shown.target
         assert prediction["rank"] == (p >= p[target]).sum()
         assert prediction["copy"] == pytest.approx(p[[7, 1]].sum())
         assert prediction["target"] == pytest.approx(p[target])
@@ -146,8 +148,8 @@ def test_commands(page):
     view = views(page.act(command="pin"))[-1]
     assert view["state"]["pinned"]["history"] == [7, 1]
     view = page.set(history=[1])
-    pinned = [np.exp(model.recommender.log_probs([[7, 1]])[0]) for model in page.app.models]
-    now = [np.exp(model.recommender.log_probs([[1]])[0]) for model in page.app.models]
+    pinned = [np.exp(model.recommender.log_probs([[7, 1]])[0]) for model in page.app.shown.models]
+    now = [np.exp(model.recommender.log_probs([[1]])[0]) for model in page.app.shown.models]
     for p, q, prediction in zip(now, pinned, view["predictions"], strict=True):
         for bar in prediction["top"]:
             place, was = (sum(one >= one[bar["item"]]) for one in (p, q))
@@ -230,9 +232,9 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
     assert doings[-1] == ""
     verdict = only(answers, "verdict")
     assert verdict["id"] == page.id
-    assert verdict["sentence"] == page.app.sentence()
+    assert verdict["sentence"] == page.app.shown.sentence()
     assert [row[0] for row in verdict["rows"]] == list(page.app.state.models)
-    never = {item for one in page.app.verdicts() for item in (one.copying.below or {})}
+    never = {item for one in page.app.shown.verdicts() for item in (one.copying.below or {})}
     assert {one["item"] for one in verdict["never"]} <= never
     assert len(verdict["never"]) == min(12, len(never)) > 0
     assert views(answers)[-1]["id"] == page.id
@@ -243,7 +245,7 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
     column = [one["key"] for one in last["columns"]].index("copyable")
     assert {row[column] for row in last["rows"]} <= {"yes", "no", "undecided"}
     assert types(page.say(type="slow")) == ["slow"]
-    known = page.act(set={"history": page.app.history[:3], "k": 3})
+    known = page.act(set={"history": page.app.shown.history[:3], "k": 3})
     assert "verdict" not in types(known)
     assert "verdict" in types(page.work())
     assert only(page.act(command="undo"), "verdict")["id"] == page.id  # of a case that is known at once
@@ -261,10 +263,10 @@ def test_another_case_amid_the_verdict_on_one_has_its_own(page, subject):
     page.say(type="slow")
     page.set(case=6)
     verdict = only(page.work(), "verdict")
-    other = Explorer([subject(head) for head in HEADS])
+    other = App(Explorer([subject(head) for head in HEADS]))
     other.patch({"case": 6})
     other.table("verdict")
-    assert verdict["sentence"] == other.sentence()
+    assert verdict["sentence"] == other.shown.sentence()
 
 
 def test_a_fault_in_slow_work_is_said_once_and_ends_it(page, monkeypatch):
@@ -272,7 +274,7 @@ def test_a_fault_in_slow_work_is_said_once_and_ends_it(page, monkeypatch):
         raise RuntimeError("no memory")
         yield
 
-    monkeypatch.setattr("cprlab.explorer.app.case_verdict", fail)
+    monkeypatch.setattr("cprlab.explorer.explorer.case_verdict", fail)
     page.widget._receive(page.widget, {"type": "slow"}, [])
     errors = [content["error"] for content, _ in page.heard if content["type"] == "view"]
     assert "no memory" in errors[0]
@@ -293,7 +295,7 @@ def test_points_are_sent_where_they_are_others(page):
 
 def test_a_tsne_is_awaited(page, monkeypatch):
     planes = {}
-    monkeypatch.setattr(page.app._tsne, "plane", lambda place, _: planes.get(place))
+    monkeypatch.setattr(page.app.shown._tsne, "plane", lambda place, _: planes.get(place))
     answers = page.act(set={"projection": "tsne", "history": [7, 1]})
     assert only(answers, "points")["pending"]
     assert page.buffers["points"] == []
@@ -317,7 +319,7 @@ def test_a_tsne_that_fails_is_a_note(page, monkeypatch):
     def fail(*_):
         raise ConfigError("The t-SNE could not be made (x); choose another projection.")
 
-    monkeypatch.setattr(page.app._tsne, "plane", fail)
+    monkeypatch.setattr(page.app.shown._tsne, "plane", fail)
     answers = page.act(set={"projection": "tsne"})
     assert "could not be made" in only(answers, "points")["note"]
     assert "could not be made" in last_marks(answers)["note"]
@@ -343,7 +345,7 @@ def test_a_state_set_from_python_is_shown(page):
 
 
 def test_an_explorer_shows_one_widget_however_often(subject):
-    app = Explorer([subject()])
+    app = App(Explorer([subject()]))
     shown = [app._repr_mimebundle_() for _ in range(2)]
     assert "application/vnd.jupyter.widget-view+json" in str(shown[0])
     assert shown[0] == shown[1]
@@ -379,9 +381,9 @@ SITUATIONS = {
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_all_that_is_said_is_json_whatever_is_shown(subject, foreign, monkeypatch, situation):
     page = Page(SITUATIONS[situation](subject, foreign))
-    monkeypatch.setattr(page.app._tsne, "plane", lambda *_: None)
+    monkeypatch.setattr(page.app.shown._tsne, "plane", lambda *_: None)
     answers = page.say(type="hello")
-    models = len(page.app.models)
+    models = len(page.app.shown.models)
     settings = [{"temperature": 0.01, "toward": 50, "axes": [9, 0, 0], "scale": 100, "best": True}] * models
     for changes in (
         {"history": [7, 1], "selection": [7]},
@@ -444,7 +446,7 @@ def merged(shapes):
     return {key: merged([shape.get(key) for shape in known]) for key in {key for shape in known for key in shape}}
 
 
-def test_the_messages_of_page_py_are_shaped_like_the_kernels(page):
+def test_the_messages_of_fake_py_are_shaped_like_the_kernels(page):
     page.set(case=3)
     page.act(command="pin")
     page.act(set={"history": [7, 1, 2]})

@@ -7,8 +7,9 @@ sentence. Add a kind to `KINDS`; `make fuzz` and the test's sample then try it t
 
 from tests.fuzz.arrays import histories, snapshot_npz, snapshot_safetensors
 from tests.fuzz.judge import Case, Fault, Kind, judge, random
-from tests.fuzz.logs import csv_log, inter_log, parquet_log, prepared_log, tsv_log
+from tests.fuzz.logs import csv_log, inter_log, parquet_log, tsv_log
 from tests.fuzz.models import recbole_checkpoint, run_folder
+from tests.fuzz.prepared import prepared_log
 from tests.fuzz.texts import explorer_state, grid
 
 KINDS: dict[str, tuple[Kind, int]] = {  # and how many of each `make fuzz` tries

@@ -1,4 +1,4 @@
-"""Logs: csv, tsv, RecBole's .inter with its .item, Parquet, and what `prepare` wrote of one."""
+"""Logs: csv, tsv, RecBole's .inter with its .item, and Parquet."""
 
 import csv
 import datetime
@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cprlab.data import Sequences, load_prepared, save_prepared
+from cprlab.data import Sequences
 from cprlab.errors import CprlabError
 from cprlab.loading import load_log, prepare
-from tests.fuzz.damage import VALUES, as_json, changed, damaged, damaged_file, one_of, pick, word
+from tests.fuzz.damage import as_json, changed, damaged, one_of, pick, word
 from tests.fuzz.judge import Case, differ
 
 HEADERS = ("user_id", "item_id", "timestamp", "title")
@@ -113,11 +113,11 @@ def _read(path: Path, both: bool) -> dict[str, Any]:
     if both:
         _compare_prepared(path)
     users, items = (
-        _entries(ids)[codes].tolist() for ids, codes in ((log.user_ids, log.users), (log.item_ids, log.items))
+        entries(ids)[codes].tolist() for ids, codes in ((log.user_ids, log.users), (log.item_ids, log.items))
     )
     return {
-        "users": _labels(users),
-        "items": _labels(items),
+        "users": labels(users),
+        "items": labels(items),
         "times": None if log.times is None else log.times.tolist(),
         "titles": log.titles[log.items].tolist() if _plain_ids(items) else None,
     }
@@ -133,7 +133,7 @@ def _compare_prepared(path: Path) -> None:
             results.append(error)
     one, other = results
     if isinstance(one, CprlabError) or isinstance(other, CprlabError):
-        kinds = "ids are of several kinds", "change their type"  # what a prepared folder cannot hold
+        kinds = "ids have mixed types", "change their type"  # what a prepared folder cannot hold
         if any(kind in str(other) for kind in kinds):
             return
         assert type(one) is type(other), f"in memory {one}, prepared {other}"
@@ -181,14 +181,14 @@ def _sorted(users: list, items: list, times: list | None, titles: list | None) -
         if title is not None and str(title).strip():
             named[item] = title.decode() if isinstance(title, bytes) else str(title)
     return {
-        "users": _labels([users[row] for row in order]),
-        "items": _labels([items[row] for row in order]),
+        "users": labels([users[row] for row in order]),
+        "items": labels([items[row] for row in order]),
         "times": None if moments is None else [moments[row] for row in order],
         "titles": [named[items[row]] for row in order] if _plain_ids(items) else None,
     }
 
 
-def _entries(ids: np.ndarray) -> np.ndarray:
+def entries(ids: np.ndarray) -> np.ndarray:
     """Return ids as Python's numbers and text; dates stay NumPy's, since those of nanoseconds would become numbers."""
     own = ids.astype(object) if ids.dtype.kind in "iufb" else ids
     return np.array([*own, None], dtype=object)[:-1]
@@ -202,7 +202,7 @@ def _plain_ids(values: list) -> bool:
     return all(type(value) in (str, int) for value in values)
 
 
-def _labels(values: list) -> list:
+def labels(values: list) -> list:
     """Return ids as they are, but codes of those that each library has an object of its own for, such as dates."""
     if _plain_ids(values):
         return values
@@ -246,7 +246,7 @@ def parquet_log(rng: np.random.Generator, folder: Path) -> Case:
     rows = _rows(rng)
     arrays, names = [], list(HEADERS)
     for at, name in enumerate(names):
-        arrays.append(_column(rng, [row[at] for row in rows], odd=rng.random() < 0.25 and name != "title"))
+        arrays.append(column(rng, [row[at] for row in rows], odd=rng.random() < 0.25 and name != "title"))
     if rng.random() < 0.1:
         arrays[3] = pa.array([None if rng.random() < 0.5 else 2**60 + int(row[1][1:]) for row in rows], pa.int64())
     if rng.random() < 0.08:
@@ -292,7 +292,7 @@ def parquet_log(rng: np.random.Generator, folder: Path) -> Case:
     return Case(lambda: _read(path, both), plain, ["report", "--data", str(path)])
 
 
-def _column(rng: np.random.Generator, texts: list[str], odd: bool) -> pa.Array:
+def column(rng: np.random.Generator, texts: list[str], odd: bool) -> pa.Array:
     """Return a column as text, or as numbers, or of a type that a log seldom has."""
     if not odd:
         return pa.array(texts)
@@ -324,85 +324,3 @@ def _column(rng: np.random.Generator, texts: list[str], odd: bool) -> pa.Array:
         lambda: pa.array(digits, pa.duration("s")),
     ]
     return one_of(rng, ways, pa.array(texts))
-
-
-def prepared_log(rng: np.random.Generator, folder: Path) -> Case:
-    """The folder that `prepare` and `Sequences.save` write."""
-    place = folder / "prepared"
-    save_prepared(_sound(folder), place)
-    for _ in range(int(rng.integers(0, 3))):
-        file = place / pick(rng, ("items.npy", "offsets.npy", "users.parquet", "items.parquet", "sequences.json"))
-        if not file.is_file():
-            continue
-        if rng.random() < 0.4:
-            damaged_file(rng, file, text=file.suffix == ".json")
-        else:
-            one_of(rng, [lambda file=file: _other(rng, file)], None)
-
-    def read() -> dict[str, Any]:
-        sequences = load_prepared(place)
-        values = {name: getattr(sequences, name) for name in ("max_len", "name", "fingerprint", "notes")}
-        windows = sequences.windows("test")
-        sequences.batch(windows, np.arange(min(3, len(windows))))
-        return values | {
-            "items": np.array(sequences.items),
-            "offsets": np.array(sequences.offsets),
-            "users": _labels(_entries(sequences.user_ids).tolist()),
-            "ids": _labels(_entries(sequences.item_ids).tolist()),
-            "titles": sequences.titles.tolist(),
-        }
-
-    def plain() -> dict[str, Any]:
-        facts = json.loads((place / "sequences.json").read_text(encoding="utf-8"))
-        users, items = (pq.ParquetFile(place / f"{name}.parquet").read().to_pydict() for name in ("users", "items"))
-        return {
-            "max_len": facts["max_len"],
-            "name": facts["name"],
-            "fingerprint": facts["fingerprint"],
-            "notes": facts["notes"],
-            "items": np.load(place / "items.npy", allow_pickle=False),
-            "offsets": np.load(place / "offsets.npy", allow_pickle=False),
-            "users": _labels(users["id"]),
-            "ids": _labels(items["id"]),
-            "titles": items["title"],
-        }
-
-    return Case(read, plain, ["report", "--data", str(place)])
-
-
-def _sound(folder: Path) -> Sequences:
-    path = folder / "sound.csv"
-    lines = [f"u{user},i{(user * place) % 7},{place}" for user in range(5) for place in range(8)]
-    path.write_text("user_id,item_id,timestamp\n" + "\n".join(lines))
-    return Sequences.from_log(load_log(path))
-
-
-def _other(rng: np.random.Generator, file: Path) -> None:
-    """Write a sound file with other values of the same kind."""
-    if file.suffix == ".npy":
-        _other_array(rng, file)
-    elif file.suffix == ".json":
-        file.write_bytes(as_json(changed(rng, json.loads(file.read_bytes()))))
-    else:
-        table = pq.ParquetFile(file).read()
-        at = int(rng.integers(table.num_columns))
-        column = _column(rng, [f"x{row}" for row in range(table.num_rows)], odd=True)
-        table = table.set_column(at, table.column_names[at], column).slice(int(rng.random() < 0.1))
-        pq.write_table(table.drop_columns([] if rng.random() < 0.9 else ["id"]), file)
-
-
-def _other_array(rng: np.random.Generator, file: Path) -> None:
-    array = np.load(file)
-    ways = [
-        lambda: array.astype(pick(rng, ("f4", "i2", "i8", "i4", ">i4", ">i8", "u8", "?", "U3"))),
-        lambda: array[None],
-        lambda: array[:0],
-        lambda: array + 1,
-        lambda: -array,
-        lambda: array[::-1],
-        lambda: np.append(array, array[-1:]).astype(array.dtype),
-        lambda: np.array(int(array[0])),
-    ]
-    np.save(file, one_of(rng, ways, array))
-    if rng.random() < 0.1:
-        np.save(file, np.array([VALUES], dtype=object), allow_pickle=True)

@@ -24,7 +24,7 @@ from cprlab.sweeps.results import described
 from cprlab.training import Run, RunConfig, TrainingConfig, train
 from tests.fuzz.damage import as_json, changed, damaged, damaged_file, one_of, pick, plain_safetensors, safetensors
 from tests.fuzz.judge import Case
-from tests.fuzz.logs import _column
+from tests.fuzz.logs import column
 
 ATTACKED = Path(tempfile.gettempdir()) / "cprlab-was-attacked"
 FILES = ("run.json", "model.safetensors", "history.parquet", "cases.parquet")
@@ -123,7 +123,7 @@ def _other_table(rng: np.random.Generator, file: Path) -> None:
         lambda: table.slice(1),
         lambda: table.slice(0, 0),
         lambda: table.rename_columns([*table.column_names[:at], "other", *table.column_names[at + 1 :]]),
-        lambda: table.set_column(at, name, _column(rng, [f"x{row}" for row in range(table.num_rows)], odd=True)),
+        lambda: table.set_column(at, name, column(rng, [f"x{row}" for row in range(table.num_rows)], odd=True)),
         lambda: table.append_column("extra", table.column(at)),
     ]
     pq.write_table(one_of(rng, ways, table), file)
@@ -168,7 +168,7 @@ def recbole_checkpoint(rng: np.random.Generator, folder: Path) -> Case:
         wide = max(config["embedding_size"], config["hidden_size"]) if config["model"] == "RepeatNet" else 0
         items = state[name]
         items = np.pad(items, ((0, 0), (0, max(0, wide - items.shape[1]))))
-        return {"items": items, "max_len": int(config["MAX_ITEM_LIST_LENGTH"])}
+        return {"items": items[fidelity == "corrected" :], "max_len": int(config["MAX_ITEM_LIST_LENGTH"])}
 
     return Case(read, plain, ["explore", str(path), "--data", str(log)])
 

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from cprlab.catalogue import BUILTIN
-from cprlab.explorer import Explorer, ExplorerState, payload
+from cprlab.explorer import Explorer, ExplorerState, payload, tables
 from cprlab.explorer.run import read_state
 from cprlab.subjects import open_subject
 from cprlab.sweeps.config import read_sweep
@@ -93,7 +93,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
 
     def plain() -> dict[str, Any]:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        several = {name: _several(given[name]) for name in ("data", "encoder", "head", "notebooks") if name in given}
+        several = {name: _names(given[name]) for name in ("data", "encoder", "head", "notebooks") if name in given}
         settings = {name: _several(values) for name, values in given.get("settings", {}).items()}
         full: dict[str, Any] = {
             "data": ["complete-journey-types"],
@@ -101,6 +101,8 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
             "encoder": ["GRU4Rec"],
             "head": ["Softmax", "Softmax + CPR:100 + Mi"],
             "seeds": 1,
+            "users": 0,
+            "epochs": 0,
             "split": "leave-one-out",
             "ties": "auto",
             "max_len": 0,
@@ -113,12 +115,16 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
         full["data"] = [name if name in BUILTIN else str(Path(name).absolute()) for name in full["data"]]
         full["name"] = full["name"].decode() if isinstance(full["name"], bytes) else full["name"]
         full["runs"] = str(Path(full["runs"]).absolute())
-        full["seeds"] = int(full["seeds"])
+        full |= {name: int(full[name]) for name in ("seeds", "users", "epochs")}
         full["head"] = [" ".join(name.split()) for name in full["head"]]
         parts = (full["data"], full["encoder"], full["head"], *settings.values())
         return {"trials": int(np.prod([*map(len, parts)])) * full["seeds"]} | full
 
     return Case(read, plain, ["sweep", str(path)])
+
+
+def _names(value: Any) -> list:
+    return [name.strip() for name in value.split(";") if name.strip()] if isinstance(value, str) else value
 
 
 def _several(value: Any) -> list:
@@ -129,11 +135,11 @@ def explorer_state(rng: np.random.Generator, folder: Path) -> Case:
     """A state as JSON, shown by an explorer of two models."""
     log, sequences, runs = trained()
     path = folder / "state.json"
-    app = Explorer([open_subject(str(run), sequences, facet="V") for run in (runs[0], runs[2])], data="log.csv")
+    explorer = Explorer([open_subject(str(run), sequences, facet="V") for run in (runs[0], runs[2])], data="log.csv")
     setting = {"head": "", "temperature": 2.0, "toward": 0.5, "axes": [0.0, 1.0, 0.0], "scale": 1.5, "best": False}
     values: Any = {
         "data": "log.csv",
-        "models": list(app.state.models),
+        "models": list(explorer.state.models),
         "case": 1,
         "history": [1, 2, 2],
         "settings": [setting, setting],
@@ -158,12 +164,12 @@ def explorer_state(rng: np.random.Generator, folder: Path) -> Case:
     path.write_bytes(damaged(rng, data, text=True) if rng.random() < 0.25 else data)
 
     def read() -> dict[str, Any]:
-        app.change(ExplorerState.from_json(read_state(str(path))))
+        shown = explorer.at(ExplorerState.from_json(read_state(str(path))))
         for view in ("predictions", "states", "history", "cases", "map"):
-            app.table(view)
-        payload.view(app, "", "")
-        payload.cases(app)
-        return json.loads(app.state.to_json())
+            tables.table(shown, view)
+        payload.view(shown)
+        payload.cases(shown)
+        return json.loads(shown.state.to_json())
 
     def plain() -> dict[str, Any]:
         given = json.loads(path.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cprlab import cli
+from cprlab.data import Columns
 from cprlab.errors import DataError, visible
 from cprlab.loading.check import check
 from tests.data.test_log import write
@@ -24,7 +25,7 @@ def table(**changes):
 
 def checked(tmp_path, frame, **columns):
     frame.to_csv(tmp_path / "log.csv", index=False)
-    return check(tmp_path / "log.csv", **columns)
+    return check(tmp_path / "log.csv", Columns(**columns))
 
 
 def facts_of(found):
@@ -34,20 +35,20 @@ def facts_of(found):
 def test_a_log_is_understood_and_only_its_guesses_are_in_doubt(tmp_path):
     found = checked(tmp_path, table())
     assert found.refused is None
-    assert found.columns["taken as"].tolist() == ["user", "item", "time"]
+    assert found.columns["used as"].tolist() == ["user", "item", "time"]
     assert set(found.columns["why"]) == {"its name"}
     assert found.rows.to_numpy().tolist() == table().head(5).astype(str).to_numpy().tolist()
     facts = facts_of(found)
-    assert facts[["kind of file", "rows", "users", "items"]].tolist() == ["csv", "160", "20", "23"]
+    assert facts[["file type", "rows", "users", "items"]].tolist() == ["csv", "160", "20", "23"]
     assert facts["times"] == "2017-07-14 02:40:00 to 2017-07-14 05:19:00"
-    assert facts["read as"] == "seconds since 1970 (UTC), as their magnitude tells"
-    assert facts["interactions a user, median (fewest to most)"] == "8 (8 to 8)"
+    assert facts["read as"] == "seconds since 1970 (UTC), guessed from their magnitude"
+    assert facts["interactions per user, median (fewest to most)"] == "8 (8 to 8)"
     splits = found.splits.set_index("fact")
     assert splits.loc["test cases"].tolist() == ["20", "16"]  # the last 16 rows, of a user each
     assert splits.loc["training targets"].tolist() == ["100", "108"]  # 6 − 1 a user; the first 128 rows − 20
     assert splits.loc["test items older than the newest training interaction"].tolist() == ["0.0%", "0.0%"]
     (guesses,) = found.doubts
-    assert guesses.startswith("Guessed from names: user = 'user_id', item = 'item_id', time = 'timestamp'; name")
+    assert guesses.startswith("Guessed from column names: user = 'user_id', item = 'item_id', time = 'timestamp'. Name")
     assert checked(tmp_path, table(), user="user_id", item="item_id", time="timestamp").doubts == ()
 
 
@@ -64,25 +65,31 @@ ISO = pd.to_datetime(table()["timestamp"], unit="s").dt.strftime("%Y-%m-%d %H:%M
 ODDITIES = [
     (table().drop(columns="timestamp"), "No column looks like a time"),
     (table(event_time=5), "The time could also be 'event_time'; name it with --time."),
-    (spoilt("timestamp", [3, 4], 0), "2 of 160 times lie in 1970 or before"),
-    (spoilt("timestamp", [3], 7_000_000_000), "1 of 160 times lie in the future, the last one at 2191-10-27 12:26:40"),
-    (spoilt("timestamp", [3], 1000 * SECOND), "several units since 1970, 159 like seconds and 1 like milliseconds"),
-    (spoilt("timestamp", [20], SECOND), "1 of 160 interactions have the time of the same user's one before"),
-    (table(timestamp=np.arange(160) // 20), "The times of each user begin at 0, so they count the user's own rows"),
-    (table(timestamp=ISO + np.where(EVEN, "Z", "")), "80 times name no zone, unlike the others, and are taken as UTC"),
-    (table(timestamp=ISO + np.where(EVEN, "+02", "")), "80 times name no zone"),
-    (table(timestamp=pd.Series(ISO).str.replace("[-:]", "", regex=True) + np.where(EVEN, "Z", "")), "80 times name no"),
-    (table(timestamp=np.where(EVEN, pd.Series(ISO) + "-0500", pd.Series(ISO).str[:10])), "80 times name no zone"),
-    (pd.concat([table(), table().head(3)]), "3 of 163 rows equal an earlier one in every column"),
+    (spoilt("timestamp", [3, 4], 0), "2 of 160 times are in 1970 or before"),
+    (spoilt("timestamp", [3], 7_000_000_000), "1 of 160 times are in the future; the latest is 2191-10-27 12:26:40"),
+    (spoilt("timestamp", [3], 1000 * SECOND), "different units since 1970 (159 like seconds and 1 like milliseconds)"),
+    (
+        spoilt("timestamp", [20], SECOND),
+        "1 of 160 interactions have the time or basket of the same user's previous",
+    ),
+    (table(timestamp=np.arange(160) // 20), "Each user's times begin at 0, so they probably number the user's rows"),
+    (
+        table(timestamp=ISO + np.where(EVEN, "Z", "")),
+        "80 times have no time zone, unlike the others, and are read",
+    ),
+    (table(timestamp=ISO + np.where(EVEN, "+02", "")), "80 times have no time zone"),
+    (table(timestamp=pd.Series(ISO).str.replace("[-:]", "", regex=True) + np.where(EVEN, "Z", "")), "80 times have no"),
+    (table(timestamp=np.where(EVEN, pd.Series(ISO) + "-0500", pd.Series(ISO).str[:10])), "80 times have no time zone"),
+    (pd.concat([table(), table().head(3)]), "3 of 163 rows are exact copies of an earlier row"),
     (
         spoilt("user_id", [20], "U0"),
-        "1 user ids differ from another one by case, spaces or the like alone, such as 'U0' and",
+        "1 user ids differ from another only by case, spaces or the like, such as 'U0' and",
     ),
-    (spoilt("item_id", [0], "i1  "), "1 item ids differ from another one by case, spaces or the like alone"),
-    (spoilt("item_id", [0], HOSTILE), "1 item ids hold characters that cannot be seen"),
-    (spoilt("user_id", [159], "short"), "1 of 21 users have fewer than 5 interactions and will be left out, with 0.6%"),
+    (spoilt("item_id", [0], "i1  "), "1 item ids differ from another only by case, spaces or the like"),
+    (spoilt("item_id", [0], HOSTILE), "1 item ids contain invisible characters"),
+    (spoilt("user_id", [159], "short"), "1 of 21 users have fewer than 5 interactions and are left out, with 0.6%"),
     (pd.concat([table(), BOT]), "The user 'bot' has 1,500 interactions, 188 times the median"),
-    (table(item_id="i1"), "19 of 20 users have the very sequence of items that another user has."),
+    (table(item_id="i1"), "19 of 20 users have exactly the same sequence of items as another user."),
     (table(timestamp=SECOND - 60 * np.arange(160) // 20 * 20 + np.arange(160) % 20 * 10**5), "Leakage: in the leave-"),
 ]
 
@@ -97,11 +104,11 @@ def test_each_oddity_is_told(tmp_path, frame, said):
 
 def test_baskets_are_counted_and_their_mates_in_the_history_are_told(tmp_path):
     frame = table(order_id=[n % 20 + 20 * (n // 40) for n in range(160)])  # two rows of a user each
-    assert checked(tmp_path, frame).columns["why"].tolist()[3].startswith("may be baskets: --basket")
+    assert checked(tmp_path, frame).columns["why"].tolist()[3].startswith("may be baskets: group")
     found = checked(tmp_path, frame, basket="order_id")
-    assert facts_of(found)[["baskets", "rows a basket, median (fewest to most)"]].tolist() == ["80", "2 (2 to 2)"]
+    assert facts_of(found)[["baskets", "rows per basket, median (fewest to most)"]].tolist() == ["80", "2 (2 to 2)"]
     splits = found.splits.set_index("fact")
-    mates = splits.loc["test items of whose basket other items are read"]
+    mates = splits.loc["test items predicted from their own basket"]
     assert mates.to_dict() == {"leave-one-out": "100.0%", "temporal": "0.0%", "next-basket": "0.0%"}
     baskets = frame.drop_duplicates(["user_id", "order_id", "item_id"]).groupby("user_id")["order_id"]
     in_last = sum(int((orders == orders.iloc[-1]).sum()) for _, orders in baskets)
@@ -116,7 +123,7 @@ def test_baskets_are_counted_and_their_mates_in_the_history_are_told(tmp_path):
 def test_what_is_no_log_still_shows_its_columns_and_rows(tmp_path):
     frame = table().set_axis(["kunde", "artikel", "Zeitstempel (date)"], axis=1)
     found = checked(tmp_path, frame)
-    assert "has no column that looks like the user" in str(found.refused)
+    assert "no column looks like the user" in str(found.refused)
     assert found.columns["why"].tolist() == ["", "", "may be times: name it with --time"]
     assert len(found.rows) == 5
     found = checked(tmp_path, table().head(60))
@@ -150,11 +157,11 @@ def test_the_command_prints_tables_and_doubts_and_nothing_that_steers_the_termin
     path = write(tmp_path, frame.to_csv(index=False))
     code, printed, said = run(monkeypatch, capsys, path)
     assert code == 2
-    assert f"its columns are user{visible(HOSTILE)}, item_id" in said
+    assert f"Its columns are user{visible(HOSTILE)}, item_id" in said
     code, printed, said = run(monkeypatch, capsys, path, "--user", f"user{HOSTILE}")
     assert (code, said) == (0, "")
     assert printed.count(visible(HOSTILE)) >= 7  # the header twice, and five titles
     assert "\\x1b[31mred" in printed
     assert all(one.isprintable() or one == "\n" for one in printed)
-    for words in ("Columns\n", "First rows\n", "Log\n", "Splits\n", "Doubts\n- Guessed from names"):
+    for words in ("Columns\n", "First rows\n", "Log\n", "Splits\n", "Doubts\n- Guessed from column names"):
         assert words in printed

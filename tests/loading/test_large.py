@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cprlab.data import Sequences, load_prepared, readers
+from cprlab.data import Columns, Sequences, load_prepared, readers
 from cprlab.data.splits import SplitBy
 from cprlab.errors import DataError
 from cprlab.loading import load_log, load_sequences, prepare
@@ -74,14 +74,14 @@ def test_a_prepared_log_is_the_one_made_in_memory(tmp_path_factory, table, endin
     path = folder / f"log.{ending}"
     write_table(table, path)
     settings: dict[str, Any] = {"max_len": max_len, "min_interactions": min_interactions, "split": split}
-    columns: dict[str, Any] = {"basket": "order" if "order" in table else ""}
+    columns = Columns(basket="order" if "order" in table else "")
     try:
-        expected = Sequences.from_log(load_log(path, **columns), **settings)
+        expected = Sequences.from_log(load_log(path, columns), **settings)
     except DataError as error:  # the temporal split is not always possible
         with pytest.raises(DataError, match=re.escape(str(error))):
-            prepare(path, folder / "prepared", **columns, **settings)
+            prepare(path, folder / "prepared", columns, **settings)
         return
-    prepared = prepare(path, folder / "prepared", **columns, **settings)
+    prepared = prepare(path, folder / "prepared", columns, **settings)
     assert_same_sequences(prepared, expected)
     assert isinstance(prepared.items, np.memmap)
     assert sorted(path.name for path in folder.iterdir()) == [f"log.{ending}", "prepared"]
@@ -101,7 +101,7 @@ def test_a_real_log_with_ties_titles_and_short_users(tmp_path, monkeypatch):
     frame.to_parquet(tmp_path / "journey.parquet", row_group_size=40_000)
     expected = Sequences.from_log(load_log(tmp_path / "journey.parquet"))
     ties, short = expected.notes
-    assert "have the time of the same user's one before" in ties
+    assert "have the time or basket of the same user's previous one" in ties
     assert "fewer than 5" in short
     assert_same_sequences(prepare(tmp_path / "journey.parquet", tmp_path / "prepared"), expected)
 
@@ -149,7 +149,7 @@ def test_what_times_are_is_known_from_the_whole_column(tmp_path, times):
     if "2.{}" in times:
         assert_same_sequences(prepare(path, tmp_path / "prepared"), Sequences.from_log(load_log(path)))
     else:
-        with pytest.raises(DataError, match=r"line \d+: '2017-01-01' in the column 'timestamp' is not a time"):
+        with pytest.raises(DataError, match=r"line \d+, column 'timestamp': '2017-01-01' is not a time"):
             prepare(path, tmp_path / "prepared")
 
 
@@ -158,9 +158,9 @@ def test_titles_beside_an_inter_file_go_before_its_own_and_a_named_column_before
     path = write(tmp_path, "\n".join(["user_id:token\titem_id:token\ttitle:token", *rows]), "films.inter")
     write(tmp_path, "item_id:token\tmovie_title:token_seq\n2\tHeat\n", "films.item")
     for title in ("", "title"):
-        expected = Sequences.from_log(load_log(path, title=title))
+        expected = Sequences.from_log(load_log(path, Columns(title=title)))
         assert ("Heat" in expected.titles) == (not title)
-        assert_same_sequences(prepare(path, tmp_path / "prepared", title=title), expected)
+        assert_same_sequences(prepare(path, tmp_path / "prepared", Columns(title=title)), expected)
 
 
 @pytest.mark.parametrize(("text", "said"), BAD)
@@ -177,9 +177,9 @@ def test_bad_logs_are_refused_as_in_memory(tmp_path, text, said):
     ("row", "said"),
     [
         ("a,,1", r"line 42: the column 'item_id' is empty"),
-        ("a,1,soon", r"line 42: 'soon' in the column 'timestamp' is not a time"),
-        (f"a,1,{2**63}", r"line 42: the time '9223372036854775808' .* does not fit 64 bits"),
-        ('a,"1\n2",3', r"a quotation mark is opened on line 42"),
+        ("a,1,soon", r"line 42, column 'timestamp': 'soon' is not a time"),
+        (f"a,1,{2**63}", r"line 42, column .*: the time '9223372036854775808' does not fit in 64 bits"),
+        ('a,"1\n2",3', r"a quotation mark on line 42 is not closed"),
         ("a,1,2,3", r"line 42"),
     ],
 )
@@ -202,14 +202,14 @@ def test_what_cannot_be_prepared_is_refused_in_a_sentence(tmp_path):
         ({"folder": tmp_path / "mine"}, "holds other files"),
         ({"folder": path}, "is a file"),
         ({"folder": path / "inside"}, "cannot be written"),
-        ({"memory": "much"}, "The memory cannot be 'much'.* write it as 2GB"),
+        ({"memory": "much"}, "The memory limit 'much' is invalid.* write it like 2GB"),
         ({"memory": "1MB"}, r"log\.csv cannot be sorted with 1MB of memory"),
-        ({"memory": "-1GB"}, "The memory cannot be '-1GB'.* write it as 2GB"),
+        ({"memory": "-1GB"}, "The memory limit '-1GB' is below 0.* write it like 2GB"),
         ({"min_interactions": 3}, "at least 4 interactions"),
-        ({"max_len": 2**31}, r"both below 2\^31; asked for 5 and 2147483648"),
+        ({"max_len": 2**31}, r"both below 2\^31; got 5 and 2147483648"),
         ({"min_interactions": 2**31}, r"both below 2\^31"),
-        ({"min_interactions": 10}, "the longest history holds 9"),
-        ({"item": "product"}, "has no column 'product'"),
+        ({"min_interactions": 10}, "the longest history has 9"),
+        ({"columns": Columns(item="product")}, "has no column 'product'"),
     ]
     for changes, said in refused:
         with pytest.raises(DataError, match=said):
@@ -257,12 +257,12 @@ def test_chunks_of_parquet_are_not_kept_in_memory(tmp_path, monkeypatch):
 
 def test_data_are_a_name_a_file_or_a_prepared_folder(tmp_path):
     path = write(tmp_path, "who,item_id\na,1\na,2\na,3\na,4\na,5\n" + "b,1\n" * 4)
-    prepared = prepare(path, tmp_path / "prepared", user="who")
-    assert_same_sequences(load_sequences(path, user="who"), prepared)
+    prepared = prepare(path, tmp_path / "prepared", Columns(user="who"))
+    assert_same_sequences(load_sequences(path, Columns(user="who")), prepared)
     assert_same_sequences(load_sequences(tmp_path / "prepared"), prepared)
-    with pytest.raises(DataError, match="prepared is a prepared log and has its columns already"):
-        load_sequences(tmp_path / "prepared", user="who")
-    with pytest.raises(DataError, match="holds no whole prepared log"):
+    with pytest.raises(DataError, match="prepared is a prepared log, whose columns and order are fixed"):
+        load_sequences(tmp_path / "prepared", Columns(user="who"))
+    with pytest.raises(DataError, match="is not a complete prepared log"):
         load_sequences(tmp_path)
     with pytest.raises(DataError, match="is not a file"):
         load_sequences(tmp_path / "nowhere.csv")

@@ -116,7 +116,7 @@ def test_an_ordering_ranks_as_plain_sorting_does(head):
 
 
 def test_an_ordering_gives_no_probabilities():
-    with pytest.raises(ConfigError, match="Recent orders the items and gives no probabilities; ask topk"):
+    with pytest.raises(ConfigError, match="Recent only ranks items and gives no probabilities; use topk"):
         build("Recent").log_probs([[1]])
 
 

@@ -95,9 +95,9 @@ def test_every_head_that_can_be_has_a_name_that_means_it(settings):
         ("Softmax + CPR", "part 'CPR'"),
         ("Softmax + CPR:0", "at least 1"),
         ("Softmax + CPR:5,5", "twice"),
-        ("Softmax + P", "head 'Softmax + P' cannot be: a pointer"),
+        ("Softmax + P", "head 'Softmax + P' is not valid: a pointer"),
         ("Softmax + Mi + Mi", "a part too many, 'Mi'"),
-        ("Softmax + C + R:100", "write C, P and R as one, as in CPR:100"),
+        ("Softmax + C + R:100", "and C, P and R as one word, as in CPR:100"),
         ("Softmax + C (context_merge=add, context_merge=half)", "gives context_merge twice"),
         ("Softmax (post, post)", "gives post twice"),
         ("Softmax +", "part ''"),
@@ -105,7 +105,7 @@ def test_every_head_that_can_be_has_a_name_that_means_it(settings):
         ("MoS", "did you mean 'MoS:3'"),
         ("MoS:1", "Unknown head 'MoS:1'"),
         ("MoS:3 dynamo", "Unknown mixture 'dynamo': did you mean 'dynamic'"),
-        ("Softmax + B + F", "F) has a bias of the history (B) in it; ask for F alone"),
+        ("Softmax + B + F", "F) includes a bias of the history (B); use F alone"),
         ("Softmax + B + B", "a part too many, 'B'"),
         ("Softmax + B (coefficients=linear)", "coefficients is an option of the frequency and recency (F)"),
         ("Softmax + F (coefficients=cubic)", "Unknown coefficients 'cubic'"),
@@ -136,7 +136,7 @@ def test_a_wrong_name_is_refused_in_a_sentence(name, said):
 def test_a_wrong_option_is_refused_in_a_sentence():
     with pytest.raises(ConfigError, match=r"Unknown setting 'tide': did you mean 'tied'"):
         parse_head("Softmax", tide=True)
-    with pytest.raises(ConfigError, match="None is not one"):
+    with pytest.raises(ConfigError, match="not None"):
         parse_head(None)
 
 

@@ -16,7 +16,7 @@ FILE = "=hostile <img src=x onerror='window.hacked = 1'>\x1b[31m\u202e.csv"
 
 
 @pytest.fixture(scope="session")
-def report(tmp_path_factory):
+def report(tmp_path_factory, slow):
     folder = tmp_path_factory.mktemp("report")
     log = random_log(users=120, items=30)
     frame = pd.DataFrame({"user_id": log.user_ids[log.users], "item_id": log.item_ids[log.items]})

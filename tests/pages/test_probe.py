@@ -44,7 +44,7 @@ def test_the_folder_holds_the_page_the_numbers_and_the_notebook(probed):
 
 def test_the_numbers_are_those_of_the_probes(probed):
     config, folder = probed
-    run = Run.load(config.models.split("; ")[0])
+    run = Run.load(config.models[0])
     sequences = config.sequences()
     told = read(folder)["models"]["GRU4Rec, Softmax"]
     cases = evaluate(run.recommender, sequences)
@@ -53,7 +53,7 @@ def test_the_numbers_are_those_of_the_probes(probed):
     drawn = np.sort(np.random.default_rng(config.seed).choice(len(cases), config.cases, replace=False))
     snapshot, cases = Snapshot.from_sequences(run.recommender, sequences).take(drawn), cases.iloc[drawn]
     wanted = wanted_share(cases)
-    parts = loss_parts(cases.reset_index(drop=True), wanted, copy_dial(snapshot, [wanted], progress=False))
+    parts = loss_parts(cases.reset_index(drop=True), wanted, copy_dial(snapshot, [wanted]))
     assert {row["part"]: row["value"] for row in told["parts"]} == pytest.approx(
         parts.set_index("part")["value"].to_dict()
     )
@@ -68,7 +68,7 @@ def test_a_second_probe_replaces_the_first_with_the_same_numbers_and_nothing_els
     with pytest.raises(DataError, match="other files"):
         run_probe(config, folder.parent / "out")  # the report's
     with pytest.raises(DataError, match="holds the report on"):
-        run_probe(config.but(models=config.models.split("; ")[0]), folder)
+        run_probe(config.but(models=config.models[0]), folder)
 
 
 ONE_STATE = {"n_facet_context": 0, "n_facet_reranker": 0, "n_facet_emb": 0}
@@ -94,8 +94,8 @@ def test_of_recboles_heads_those_with_one_state_keep_the_copy_dial(tmp_path, cha
     log = str(write(tmp_path / "log.inter", rows))
     subject = open_subject(str(tmp_path / "model.pth"), None, log)
     assert subject.own_state == own_state
-    scores = model.log_probs([history for history, _ in cases])
-    loss = [-row[target] for row, (_, target) in zip(scores, cases, strict=True)]
+    scores = model.log_probs([np.array(history) - 1 for history, _ in cases])
+    loss = [-row[target - 1] for row, (_, target) in zip(scores, cases, strict=True)]
     np.testing.assert_allclose(subject.cases["log_loss"], loss, rtol=1e-5)
     found = examine(subject, ProbeConfig(models="model.pth", data=log, cases=5))
     assert (found.dial is None) == own_state
@@ -160,7 +160,7 @@ def test_pictures_are_of_the_strongest_cases():
     )
     config = ProbeConfig(cases=40)
     found = examine(Subject("made up", snapshot, copy_probability(snapshot), False), config)
-    dial = copy_dial(snapshot, [0, 1], progress=False)
+    dial = copy_dial(snapshot, [0, 1])
     repeat = found.subject.cases["repeat"].to_numpy()
     for kind, alpha, column, chosen in (("copy", 1, "floor_ball", repeat), ("exclude", 0, "stay", ~repeat)):
         values = dial[dial["alpha"] == alpha].set_index("case")[column][chosen]
@@ -172,7 +172,7 @@ def test_pictures_are_of_the_strongest_cases():
 
 def test_models_that_cannot_be_probed_are_refused_in_a_sentence(probed, report, tmp_path):
     config, _ = probed
-    run = config.models.split("; ")[0]
+    run = config.models[0]
     own = config.sequences()
     other = own.sample(50)
     with pytest.raises(DataError, match=rf"other data .*{own.fingerprint}.*{other.fingerprint}"):

@@ -21,7 +21,7 @@ def values(**labels):
 @pytest.mark.parametrize("diverging", [False, True])
 def test_grids_show_each_value_at_its_pair_in_the_panel_of_its_head(diverging):
     table = values(head=("Softmax", "<b>C</b>"), rate=RATES, dropout=DROPOUTS)
-    figure = plots.grids(table, "rate", "dropout", "What is seen", "NDCG@10", "head", diverging)
+    figure = plots.grids(table, "rate", "dropout", "What is seen", "NDCG@10", "head", diverging=diverging)
     assert [note.text for note in figure.layout.annotations] == ["Softmax", "&lt;b&gt;C&lt;/b&gt;"]
     assert figure.layout.title.text == "What is seen"
     assert figure.layout.coloraxis.colorbar.title.text == "NDCG@10"

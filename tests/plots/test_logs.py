@@ -36,9 +36,9 @@ def test_each_log_has_a_panel_on_one_scale_and_the_legend_names_a_line_once():
 def test_gaps_have_a_line_for_each_log_that_repeats_and_one_at_what_is_read():
     gaps = pd.concat([repeat_gaps(sequences).assign(data=name) for name, sequences in LOGS.items()])
     figure = plots.repeat_gaps(gaps, 50)
-    assert [trace.name for trace in figure.data] == ["&lt;b&gt;again&lt;/b&gt;", "what a model reads"]
+    assert [trace.name for trace in figure.data] == ["&lt;b&gt;again&lt;/b&gt;", "model input length"]
     assert list(figure.data[0].x) == [1, 2]
     np.testing.assert_allclose(figure.data[0].y, [3 / 63, 1])
     assert list(figure.data[1].x) == [50, 50]
     assert figure.layout.xaxis.type == "log"
-    assert [trace.name for trace in plots.repeat_gaps(gaps[:0], 50).data] == ["what a model reads"]
+    assert [trace.name for trace in plots.repeat_gaps(gaps[:0], 50).data] == ["model input length"]

@@ -180,28 +180,28 @@ REFUSED = [
         r"item_embeddings must have a row for each of the items .* not \(7,\)",
     ),
     ({"item_embeddings": np.zeros((0, D))}, r"item_embeddings must have a row .* not \(0, 3\)"),
-    ({"states": np.zeros((M, 0))}, r"states must have a row for each of the cases and a column a dimension"),
-    ({"states": np.zeros((M, D + 1))}, r"states are of size 4 and item_embeddings of size 3"),
+    ({"states": np.zeros((M, 0))}, r"states must have a row for each of the cases and a column per dimension"),
+    ({"states": np.zeros((M, D + 1))}, r"states have 4 columns and item_embeddings 3"),
     ({"states": np.zeros((M + 1, D))}, r"There are 5 states and 4 histories"),
     ({"item_embeddings": [["a"] * D] * N}, "item_embeddings must be a table of numbers"),
     ({"item_embeddings": [[0.0] * D, [0.0]]}, "item_embeddings must be a table of numbers"),
     ({"item_embeddings": np.ones((N, D)) * 1j}, "item_embeddings must be a table of numbers"),
-    (changed("item_embeddings", (3, 1), np.nan), "item_embeddings holds nan in row 3"),
-    (changed("states", (2, 0), -np.inf), "states holds -inf in row 2"),
-    (changed("bias", 5, np.inf), "bias holds inf in row 5"),
-    ({"bias": np.zeros(N + 1)}, r"bias must hold a number for each of the 7 items, not \(8,\)"),
+    (changed("item_embeddings", (3, 1), np.nan), "item_embeddings contains nan in row 3"),
+    (changed("states", (2, 0), -np.inf), "states contains -inf in row 2"),
+    (changed("bias", 5, np.inf), "bias contains inf in row 5"),
+    ({"bias": np.zeros(N + 1)}, r"bias must have one number for each of the 7 items, not \(8,\)"),
     ({"histories": [[0], [1], [], [2]]}, "history of case 2 must be a list of one or more item codes"),
     ({"histories": [[0], [1.5], [1], [2]]}, "history of case 1 must be a list"),
     ({"histories": [[0], "1", [1], [2]]}, "history of case 1 must be a list"),
     ({"histories": [[0], [[1], [1, 2]], [1], [2]]}, "history of case 1 must be a list"),
-    ({"histories": [[0], [1], [2], [3, N]]}, "history of case 3 holds item 7; codes go from 0 to 6"),
-    ({"histories": [[0], [1], [-1, 2], [3]]}, "history of case 2 holds item -1"),
+    ({"histories": [[0], [1], [2], [3, N]]}, "history of case 3 contains item 7; codes go from 0 to 6"),
+    ({"histories": [[0], [1], [-1, 2], [3]]}, "history of case 2 contains item -1"),
     ({"targets": [0, 1, 2]}, "targets must be 4 item codes"),
     ({"targets": [0.0, 1, 2, 3]}, "targets must be 4 item codes"),
     ({"targets": [0, 1, N, -1]}, "target of case 2 is item 7; codes go from 0 to 6"),
-    ({"item_ids": ["a"]}, r"item_ids must have one for each of the 7 items, not \(1,\)"),
-    ({"titles": [["a", "b"]] * N}, r"titles must have one for each of the 7 items, not \(7, 2\)"),
-    ({"titles": [["a"], ["a", "b"]]}, "titles must have one for each of the 7 items"),
+    ({"item_ids": ["a"]}, r"item_ids must have one entry for each of the 7 items, not \(1,\)"),
+    ({"titles": [["a", "b"]] * N}, r"titles must have one entry for each of the 7 items, not \(7, 2\)"),
+    ({"titles": [["a"], ["a", "b"]]}, "titles must have one entry for each of the 7 items"),
 ]
 
 
@@ -215,16 +215,16 @@ def test_a_file_is_named_where_its_arrays_are_refused(tmp_path):
     path = write_npz(tmp_path / "a.npz", targets=np.array([0, 1, 2, N]))
     with pytest.raises(DataError, match=r"a\.npz: The target of case 3 is item 7"):
         Snapshot.load(path)
-    with pytest.raises(DataError, match=r"b\.npz: histories must be a table of item codes, with -1 behind"):
+    with pytest.raises(DataError, match=r"b\.npz: histories must be a table of item codes, padded with -1"):
         Snapshot.load(write_npz(tmp_path / "b.npz", histories=np.zeros((M, 2))))
     gap = np.array([[0, -1, 1], *[[0, -1, -1]] * (M - 1)])
-    with pytest.raises(DataError, match=r"c\.npz: The history of case 0 holds item -1"):
+    with pytest.raises(DataError, match=r"c\.npz: The history of case 0 contains item -1"):
         Snapshot.load(write_npz(tmp_path / "c.npz", histories=gap))
     with pytest.raises(DataError, match=r"c\.npz has no histories and no targets; a Snapshot needs: item_emb"):
         Snapshot.load(write_npz(tmp_path / "c.npz", histories=None, targets=None))
-    with pytest.raises(DataError, match=r"d\.npz holds W, h; a Snapshot has: item_embeddings, states"):
+    with pytest.raises(DataError, match=r"d\.npz contains W, h; a Snapshot has only: item_embeddings, states"):
         Snapshot.load(write_npz(tmp_path / "d.npz", W=np.zeros(2), h=np.zeros(2)))
-    with pytest.raises(DataError, match=r"e\.pt is no Snapshot; use a file that ends in \.safetensors or \.npz"):
+    with pytest.raises(DataError, match=r"e\.pt is not a Snapshot; use a file that ends in \.safetensors or \.npz"):
         Snapshot.load(tmp_path / "e.pt")
     with pytest.raises(DataError, match=r"f\.npz cannot be read as arrays \(.*No such file"):
         Snapshot.load(tmp_path / "f.npz")
@@ -301,7 +301,7 @@ def test_a_header_that_is_no_json_and_numbers_that_numpy_lacks_are_refused(tmp_p
     path = tmp_path / "a.safetensors"
     for header, sentence in (
         ("[1, 2", "cannot be read as arrays"),
-        ("5", "titles must have one for each of the 7 items"),
+        ("5", "titles must have one entry for each of the 7 items"),
         ("[[1], [1, 2]]", "cannot be read as arrays"),
     ):
         save_file(arrays, path, {"titles": header})
@@ -330,7 +330,7 @@ def test_a_parquet_file_is_refused_in_a_sentence(tmp_path):
     refused(arrays, r"h\.parquet, column target: 'i8' is not among", target=["i0", "i1", "i2", "i8"])
     refused(arrays, r"h\.parquet, row 0: a history must be a list of item ids", history=["i1"] * M)
     refused(arrays, r"h\.parquet, row 1: a history must be a list", history=[["i1"], None, ["i1"], ["i1"]])
-    refused(twice, r"h\.parquet: item_ids hold 'x' twice")
+    refused(twice, r"h\.parquet: item_ids contain 'x' twice")
     refused(nameless, r"b\.npz with .*h\.parquet: The history of case 0 must be a list")
     pd.DataFrame({"histories": named}).to_parquet(file)
     with pytest.raises(DataError, match=r"h\.parquet has no column history and no target"):

@@ -110,7 +110,7 @@ def test_unusable_questions_are_refused_in_a_sentence(probe):
     recommender = build("Softmax")
     for histories, targets, says in (
         ([], None, "There is no history"),
-        ([[1]] * 99 + [[30]], None, "History 99 holds an item outside"),
+        ([[1]] * 99 + [[30]], None, "History 99 contains an item outside"),
         ([[1], [2]], [1], "one target, an item code, for each of the 2"),
         ([[1]], [0.5], "one target, an item code"),
         ([[1]], [30], "A target is outside 0 … 29"),

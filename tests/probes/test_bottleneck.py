@@ -47,7 +47,7 @@ def least(p, weight, bias, radius=None):
 def test_gaps_are_those_that_scipy_finds(biased, far):
     snapshot = make(biased=biased, far=far)
     bias = snapshot.bias if biased else np.zeros(snapshot.n_items)
-    table = bottleneck_gap(snapshot, progress=False)
+    table = bottleneck_gap(snapshot)
     assert list(table) == ["case", "gap_free", "gap_ball", "certificate", "interfering"]
     assert table["certificate"].max() <= PROMISED
     inside = 0
@@ -67,8 +67,8 @@ def test_gaps_are_those_that_scipy_finds(biased, far):
 @pytest.mark.parametrize("m", [1, 6, 70])
 def test_the_states_that_copy_best_have_the_gap_in_the_ball(m):
     snapshot = make(m=m, far=0.3)
-    states = copying_states(snapshot, progress=False)
-    table = bottleneck_gap(snapshot, progress=False)
+    states = copying_states(snapshot)
+    table = bottleneck_gap(snapshot)
     assert states.shape == snapshot.states.shape
     assert np.linalg.norm(states, axis=1).max() <= snapshot.radius * (1 + 1e-9)
     for state, history, gap in zip(states, snapshot.distinct, table["gap_ball"], strict=True):
@@ -81,13 +81,13 @@ def test_any_wanted_distribution_is_taken_and_what_a_state_says_already_costs_no
     snapshot = make()
     rng = np.random.default_rng(1)
     wanted = rng.dirichlet(np.ones(snapshot.n_items), len(snapshot))
-    table = bottleneck_gap(snapshot, wanted, progress=False)
+    table = bottleneck_gap(snapshot, wanted)
     for case in range(len(snapshot)):
         expected = least(wanted[case], snapshot.item_embeddings, snapshot.bias)
         assert table["gap_free"][case] == pytest.approx(expected, abs=3e-6)
     own = softmax(snapshot.states @ snapshot.item_embeddings.T + snapshot.bias, axis=1)
     inside = np.linalg.norm(snapshot.states, axis=1) <= snapshot.radius
-    assert bottleneck_gap(snapshot, own, progress=False)["gap_ball"][inside].max() <= PROMISED
+    assert bottleneck_gap(snapshot, own)["gap_ball"][inside].max() <= PROMISED
 
 
 def test_a_middle_item_takes_its_share_in_closed_form():
@@ -96,15 +96,15 @@ def test_a_middle_item_takes_its_share_in_closed_form():
     for middles in (1, 3):
         weight = np.array(corners + [[0, 0]] * middles, dtype=float)
         snapshot = Snapshot(weight, np.ones((1, 2)), [[0, 1, 2, 3]], [0])
-        table = bottleneck_gap(snapshot, progress=False)
+        table = bottleneck_gap(snapshot)
         assert table["gap_free"][0] == pytest.approx(np.log((4 + middles) / 4), abs=PROMISED)
-        found = interference(snapshot, progress=False)
+        found = interference(snapshot)
         assert set(found["item"]) <= set(range(4, 4 + middles))
 
 
 def test_items_at_the_corners_of_a_simplex_are_copied_exactly_though_at_infinity():
     snapshot = Snapshot(np.eye(8), np.ones((3, 8)), [[0], [1, 2], [3, 4, 5, 6]], [0, 0, 0])
-    table = bottleneck_gap(snapshot, progress=False)
+    table = bottleneck_gap(snapshot)
     assert table["gap_free"].max() <= PROMISED
     assert table["certificate"].max() <= PROMISED
     radius, size = snapshot.radius, np.array([1, 2, 4])
@@ -123,7 +123,7 @@ def test_states_that_are_far_out_and_sure_of_other_items_are_no_worse_a_start():
     states = np.random.default_rng(0).normal(size=(40, 6))
     states *= 60 / np.linalg.norm(states, axis=1, keepdims=True)
     snapshot = Snapshot(plan.embeddings(), states, histories, sequences.items[windows.stop])
-    table = bottleneck_gap(snapshot, plan.wanted(histories), progress=False)
+    table = bottleneck_gap(snapshot, plan.wanted(histories))
     assert table["certificate"].max() <= PROMISED
     np.testing.assert_allclose(table["gap_free"], plan.floor(histories), atol=PROMISED)
 
@@ -132,7 +132,7 @@ def test_states_that_are_far_out_and_sure_of_other_items_are_no_worse_a_start():
 def test_softmaxes_that_are_saturated_are_no_dead_end(long, far):
     plain = make(biased=False)
     snapshot = Snapshot(long * plain.item_embeddings, far * plain.states, plain.histories, plain.targets)
-    table = bottleneck_gap(snapshot, progress=False)
+    table = bottleneck_gap(snapshot)
     assert table["certificate"].max() <= PROMISED
     for case, history in enumerate(snapshot.distinct):
         p = np.zeros(snapshot.n_items)
@@ -142,7 +142,7 @@ def test_softmaxes_that_are_saturated_are_no_dead_end(long, far):
             assert table["gap_free"][case] == pytest.approx(expected, abs=3e-6)
         else:
             assert table["gap_free"][case] <= expected + PROMISED
-    dial = copy_dial(snapshot, (0, 0.5, 1), progress=False)
+    dial = copy_dial(snapshot, (0, 0.5, 1))
     assert dial["certificate"].max() <= PROMISED
     assert dial[["floor_free", "floor_ball", "floor_context"]].min(axis=None) >= 0  # by rounding as well
 
@@ -150,19 +150,19 @@ def test_softmaxes_that_are_saturated_are_no_dead_end(long, far):
 def test_where_all_states_are_zero_the_ball_holds_no_other():
     plain = make()
     snapshot = Snapshot(plain.item_embeddings, 0 * plain.states, plain.histories, plain.targets, plain.bias)
-    table = bottleneck_gap(snapshot, progress=False)
+    table = bottleneck_gap(snapshot)
     p = np.stack([np.isin(np.arange(40), history) / len(history) for history in snapshot.distinct])
     np.testing.assert_allclose(table["gap_ball"], [divergence(row, plain.bias) for row in p], rtol=1e-12)
     assert table["certificate"].max() <= PROMISED
-    dial = copy_dial(snapshot, (0, 0.5, 1), progress=False)
+    dial = copy_dial(snapshot, (0, 0.5, 1))
     np.testing.assert_allclose(dial["floor_ball"], dial["stay"], rtol=1e-12)
     np.testing.assert_allclose(dial["floor_context"], dial["stay"], rtol=1e-12)
 
 
 def test_interfering_items_are_those_above_the_lowest_of_the_history():
     snapshot = make(n=200, d=4, m=8, sizes=(5, 9))
-    counts = bottleneck_gap(snapshot, progress=False)["interfering"]
-    found = interference(snapshot, progress=False)
+    counts = bottleneck_gap(snapshot)["interfering"]
+    found = interference(snapshot)
     assert list(found) == ["case", "item", "title", "excess"]
     assert counts.sum() > 0
     np.testing.assert_array_equal(found.groupby("case").size().reindex(range(8), fill_value=0), counts)
@@ -175,7 +175,7 @@ def test_interfering_items_are_those_above_the_lowest_of_the_history():
 def test_the_dial_is_what_scipy_finds_for_each_share(seed):
     snapshot = make(seed=seed, far=1.5)
     alphas = (0, 0.3, 1)
-    table = copy_dial(snapshot, alphas, progress=False)
+    table = copy_dial(snapshot, alphas)
     assert list(table)[:5] == ["case", "alpha", "stay", "floor_free", "floor_ball"]
     assert list(table["alpha"]) == list(alphas) * len(snapshot)
     assert table["certificate"].max() <= PROMISED
@@ -215,7 +215,7 @@ def test_a_share_of_its_own_is_taken_for_each_case_and_at_the_models_own_share_n
     snapshot = make()
     q = softmax(snapshot.states @ snapshot.item_embeddings.T + snapshot.bias, axis=1)
     own = np.array([row[history].sum() for row, history in zip(q, snapshot.distinct, strict=True)])
-    table = copy_dial(snapshot, [own], progress=False)
+    table = copy_dial(snapshot, [own])
     np.testing.assert_allclose(table["alpha"], own)
     inside = np.linalg.norm(snapshot.states, axis=1) <= snapshot.radius
     assert table[["stay", "floor_free", "floor_context"]][inside].max(axis=None) <= PROMISED
@@ -231,26 +231,26 @@ def test_a_share_of_its_own_is_taken_for_each_case_and_at_the_models_own_share_n
 def test_a_context_that_no_state_scores_alike_is_out_of_reach():
     weight = np.array([[1.0], [2.0], [-1.0], [0.5]])
     snapshot = Snapshot(weight, np.ones((1, 1)), [[0, 1]], [0])
-    assert np.isinf(copy_dial(snapshot, [0.9], progress=False)["context_norm"][0])
+    assert np.isinf(copy_dial(snapshot, [0.9])["context_norm"][0])
 
 
 def test_many_items_and_few_are_solved_alike(monkeypatch):
     snapshot = make(n=60, m=5)
-    alike = bottleneck_gap(snapshot, progress=False)
+    alike = bottleneck_gap(snapshot)
     monkeypatch.setattr("cprlab.probes.states.PAIRS_HELD", 1)
     monkeypatch.setattr(module, "AT_ONCE", 2)
-    other = bottleneck_gap(snapshot, progress=False)
+    other = bottleneck_gap(snapshot)
     np.testing.assert_allclose(other[["gap_free", "gap_ball"]], alike[["gap_free", "gap_ball"]], atol=1e-6)
 
 
 @pytest.mark.parametrize("wanted", [np.ones((6, 40)), np.full((6, 39), 1 / 39), -np.ones((6, 40)) / 40])
 def test_what_is_no_distribution_is_refused(wanted):
     with pytest.raises(ConfigError, match="probabilities"):
-        bottleneck_gap(make(), wanted, progress=False)
+        bottleneck_gap(make(), wanted)
 
 
 def test_a_dial_that_cannot_be_turned_is_refused():
     with pytest.raises(ConfigError, match="from 0 to 1"):
-        copy_dial(make(), [1.5], progress=False)
+        copy_dial(make(), [1.5])
     with pytest.raises(ConfigError, match="every item"):
-        copy_dial(Snapshot(np.eye(2), np.ones((1, 2)), [[0, 1]], [0]), progress=False)
+        copy_dial(Snapshot(np.eye(2), np.ones((1, 2)), [[0, 1]], [0]))

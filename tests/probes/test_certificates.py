@@ -34,7 +34,7 @@ def test_answers_are_those_of_a_linear_program_and_their_proofs_hold(biased, see
     snapshot = make(biased=biased, seed=seed)
     weight, bias = snapshot.item_embeddings, snapshot.bias if biased else np.zeros(snapshot.n_items)
     began = time.perf_counter()
-    certificates = separable(snapshot, snapshot.distinct, progress=False)
+    certificates = separable(snapshot, snapshot.distinct)
     assert 0 < sum(found.seconds for found in certificates) <= time.perf_counter() - began
     outcomes = [found.outcome for found in certificates]
     assert 5 < outcomes.count("yes") < 55  # so the sets lie around the transition
@@ -65,23 +65,23 @@ def test_the_middle_of_a_parallelogram_cannot_be_left_out_and_without_it_it_can(
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=float)
     states, target = np.zeros((1, 2)), [0]
     without = Snapshot(corners, states, [[1, 2]], target)
-    (found,) = separable(without, [[1, 2]], progress=False)
+    (found,) = separable(without, [[1, 2]])
     assert found.outcome == "no"  # the diagonals meet
     assert found.above == pytest.approx({1: 0.5, 2: 0.5})
     assert found.below == pytest.approx({0: 0.5, 3: 0.5})
-    (found,) = separable(without, [[0, 1]], progress=False)
+    (found,) = separable(without, [[0, 1]])
     assert found.outcome == "yes"  # an edge
-    (found,) = separable(without, [[1, 2]], [[0]], progress=False)
+    (found,) = separable(without, [[1, 2]], [[0]])
     assert found.outcome == "yes"
     with_middle = Snapshot(np.concatenate([corners, [[0.5, 0.5]]]), states, [[0, 1, 2, 3]], target)
-    (found,) = separable(with_middle, [[0, 1, 2, 3]], progress=False)
+    (found,) = separable(with_middle, [[0, 1, 2, 3]])
     assert (found.outcome, found.below) == ("no", pytest.approx({4: 1.0}))
 
 
 @pytest.mark.parametrize(("bias", "outcome"), [(0.6, "yes"), (0.5, "no"), (0.4, "no")])
 def test_of_two_equal_embeddings_the_bias_decides(bias, outcome):
     weight, biases = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), [bias, 0.5, 0.0, 0.0]
-    (found,) = separable(Snapshot(weight, np.array([[5.0, 0.0]]), [[0]], [0], biases), [[0]], progress=False)
+    (found,) = separable(Snapshot(weight, np.array([[5.0, 0.0]]), [[0]], [0], biases), [[0]])
     assert found.outcome == outcome
 
 
@@ -91,16 +91,16 @@ def test_where_all_embeddings_are_equal_only_the_biases_are_compared(seed):
     weight, biases = np.tile(rng.normal(size=(1, 3)), (20, 1)), rng.normal(size=20)
     order = np.argsort(biases)
     snapshot = Snapshot(weight, np.zeros((2, 3)), [order[:2], order[-2:]], [0, 0], biases)
-    assert [found.outcome for found in separable(snapshot, snapshot.distinct, progress=False)] == ["no", "yes"]
+    assert [found.outcome for found in separable(snapshot, snapshot.distinct)] == ["no", "yes"]
 
 
 def test_no_margin_is_larger_than_what_a_no_says_and_a_tiny_gap_is_seen():
     gap = 1e-5
     weight = np.array([[1.0, 1.0], [1.0, -1.0], [1.0 - gap, 0.0], [-3.0, 0.0]])
     snapshot = Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0])
-    assert copyable(snapshot, progress=False)["outcome"][0] == "yes"
+    assert copyable(snapshot)["outcome"][0] == "yes"
     weight[2, 0] = 1.0
-    table = copyable(Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0]), progress=False)
+    table = copyable(Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0]))
     assert table["outcome"][0] == "no"
     assert table["margin"][0] < 1e-8
     assert list(table) == ["case", "size", "outcome", "margin", "seconds"]
@@ -108,24 +108,24 @@ def test_no_margin_is_larger_than_what_a_no_says_and_a_tiny_gap_is_seen():
 
 def test_a_margin_below_the_tolerance_is_a_no_that_does_not_rule_it_out():
     weight = np.array([[1.0, 1.0], [1.0, -1.0], [1.0 - 1e-11, 0.0], [-3.0, 0.0]])
-    (found,) = separable(Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0]), [[0, 1]], progress=False)
+    (found,) = separable(Snapshot(weight, np.zeros((1, 2)), [[0, 1]], [0]), [[0, 1]])
     assert found.outcome == "no"
     assert 1e-11 / 2 <= found.margin <= 1e-8
 
 
 def test_cases_are_answered_alike_a_few_at_a_time(monkeypatch):
     snapshot = make(m=11)
-    together = separable(snapshot, snapshot.distinct, progress=False)
+    together = separable(snapshot, snapshot.distinct)
     monkeypatch.setattr("cprlab.probes.certificates.AT_ONCE", 4)
-    a_few = separable(snapshot, snapshot.distinct, progress=False)
+    a_few = separable(snapshot, snapshot.distinct)
     assert [(found.outcome, found.margin) for found in a_few] == [(found.outcome, found.margin) for found in together]
 
 
 def test_a_search_that_is_cut_short_is_undecided_and_bounds_the_margin(monkeypatch):
     snapshot = make(n=2000, d=16, m=20, sizes=(5, 7))
-    whole = separable(snapshot, snapshot.distinct, progress=False)
+    whole = separable(snapshot, snapshot.distinct)
     monkeypatch.setattr("cprlab.probes.certificates.ROUNDS", 1)
-    short = separable(snapshot, snapshot.distinct, progress=False)
+    short = separable(snapshot, snapshot.distinct)
     assert any(found.outcome == "undecided" for found in short)
     for found, known in zip(short, whole, strict=True):
         if found.outcome == "undecided":
@@ -150,7 +150,7 @@ def test_a_search_that_is_cut_short_is_undecided_and_bounds_the_margin(monkeypat
 def test_sets_that_make_no_question_are_refused(above, below, word):
     snapshot = make(n=5, d=2, m=2, sizes=(1, 3))
     with pytest.raises(ConfigError, match=word):
-        separable(snapshot, above, below, progress=False)
+        separable(snapshot, above, below)
 
 
 def test_the_capacity_is_what_a_trial_measured_and_random_sets_split_there():
@@ -160,7 +160,7 @@ def test_the_capacity_is_what_a_trial_measured_and_random_sets_split_there():
     snapshot = make(n=1000, d=24, m=60, sizes=(9, 10))
     threshold = capacity(1000, 24)
     assert 2 < threshold < 6
-    table = separable_share(snapshot, [int(threshold) - 2, int(threshold) + 4, 50], progress=False)
+    table = separable_share(snapshot, [int(threshold) - 2, int(threshold) + 4, 50])
     assert list(table["sets"]) == ["histories", "random"] * 2  # no history has 50 items
     assert (table["undecided"] == 0).all()
     below, above = table["share"][1], table["share"][3]
@@ -171,5 +171,5 @@ def test_the_capacity_is_what_a_trial_measured_and_random_sets_split_there():
 def test_the_last_items_are_asked_for():
     weight = np.concatenate([np.eye(4), [[0.5, 0.5, 0, 0]]])  # the last lies between 0 and 1
     snapshot = Snapshot(weight, np.zeros((1, 4)), [[0, 1, 2, 3, 3]], [0])
-    table = separable_share(snapshot, [2, 4], progress=False).query("sets == 'histories'")
+    table = separable_share(snapshot, [2, 4]).query("sets == 'histories'")
     assert list(table["share"]) == [1.0, 0.0]

@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 from torch import nn
 
 from cprlab.adapters.recbole import load
+from cprlab.data import Columns
 from cprlab.errors import ConfigError, DataError
 from cprlab.probes import copy_probability, from_recbole, from_rectools
 
@@ -26,7 +27,7 @@ TOKENS = [f"t{place}" for place in np.random.default_rng(5).permutation(100)[:N]
 
 def choose(model, histories):
     """For each history, a new item that the model finds much likelier after it than after others."""
-    scores = model.log_probs(histories)[:, 1:]
+    scores = model.log_probs([np.array(history) - 1 for history in histories])
     scores -= np.median(scores, axis=0)
     for row, history in zip(scores, histories, strict=True):
         row[np.array(history) - 1] = -np.inf
@@ -81,7 +82,7 @@ def test_recboles_numbering_and_test_cases_are_found_in_its_log(tmp_path, name):
     assert (snapshot.targets + 1).tolist() == [target for _, target in cases]
     if not name.endswith("CPR"):  # one softmax, so the Snapshot is the model
         measured = copy_probability(snapshot)
-        scores = model.log_probs([history for history, _ in cases])[:, 1:]
+        scores = model.log_probs([np.array(history) - 1 for history, _ in cases])
         rank = [(row >= row[target - 1]).sum() for row, (_, target) in zip(scores, cases, strict=True)]
         assert measured["rank"].tolist() == rank
         np.testing.assert_allclose(
@@ -89,6 +90,7 @@ def test_recboles_numbering_and_test_cases_are_found_in_its_log(tmp_path, name):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RECBOLE.exists(), reason="RecBole has no environment here (benchmarks/against_recbole.py)")
 def test_recbole_itself_reads_that_log_so(tmp_path):
     rows, cases = made_up(load(CHECKPOINTS / "GRU4Rec.pth"), last=N - 1)
@@ -118,7 +120,7 @@ def test_items_of_recboles_item_file_come_last_and_give_titles(tmp_path):
     model = load(CHECKPOINTS / "GRU4Rec.pth")
     rows, _ = made_up(model, last=N - 2)
     path = write(tmp_path / "log.inter", rows)
-    with pytest.raises(DataError, match=r"log\.inter holds 28 items and the model 30; give the log that RecBole read"):
+    with pytest.raises(DataError, match=r"log\.inter has 28 items and the model 30; use the log that RecBole read"):
         from_recbole(model, path)
     more = [TOKENS[29], TOKENS[3], TOKENS[28]]
     lines = ["item_id:token\ttitle:token_seq", *(f"{token}\tTitle of {token}" for token in more)]
@@ -128,7 +130,7 @@ def test_items_of_recboles_item_file_come_last_and_give_titles(tmp_path):
     assert snapshot.titles[[3, 28, 29]].tolist() == [f"Title of {TOKENS[place]}" for place in (3, 29, 28)]
     assert snapshot.titles[0] == TOKENS[0]
     (tmp_path / "log.item").write_text("\n".join([*lines, "t999\tOne too many"]))
-    with pytest.raises(DataError, match="holds 28 items and the model 30"):
+    with pytest.raises(DataError, match="has 28 items and the model 30"):
         from_recbole(model, path)
 
 
@@ -142,7 +144,7 @@ def test_rows_in_another_order_are_noticed(tmp_path, name, order):
         if order == "reversed"
         else [rows[place] for place in np.random.default_rng(1).permutation(len(rows))]
     )
-    with pytest.raises(DataError, match=r"log\.inter: the model finds the held-out items .* no likelier"):
+    with pytest.raises(DataError, match=r"log\.inter: for the model, users' held-out items are no more likely"):
         from_recbole(model, write(tmp_path / "log.inter", rows))
 
 
@@ -161,10 +163,10 @@ def test_other_columns_and_files_without_cases(tmp_path):
     frame["name"] = "The " + frame["what"]
     path = tmp_path / "log.csv"
     frame.to_csv(path, index=False)
-    snapshot = from_recbole(model, path, user="who", item="what", time="when", title="name")
+    snapshot = from_recbole(model, path, Columns(user="who", item="what", time="when", title="name"))
     assert (snapshot.targets + 1).tolist() == [target for _, target in cases]
     assert snapshot.titles.tolist() == [f"The {token}" for token in TOKENS]
-    with pytest.raises(DataError, match="no column that looks like the user"):
+    with pytest.raises(DataError, match="no column looks like the user"):
         from_recbole(model, path)
     with pytest.raises(DataError, match="is not a file"):
         from_recbole(model, tmp_path / "none.inter")
@@ -256,12 +258,12 @@ def test_a_rectools_model_is_read_as_recommend_reads_it(distance, temperature):
 
 
 def test_what_is_no_fitted_sasrec_of_rectools_is_refused():
-    with pytest.raises(ConfigError, match="takes a fitted SASRecModel of RecTools; this has no lightning_model"):
+    with pytest.raises(ConfigError, match="needs a fitted SASRecModel of RecTools; this has no lightning_model"):
         from_rectools(SimpleNamespace(data_preparator=None), INTERACTIONS)
     for preparator in ({"item_extra_tokens": ("PAD", "MASK")}, {"add_unix_ts": True}):
-        with pytest.raises(ConfigError, match="only SASRecModel can be read, without times"):
+        with pytest.raises(ConfigError, match="SASRecModel without times can be read"):
             from_rectools(stand_in([10], **preparator), INTERACTIONS)
-    with pytest.raises(DataError, match="No user's last item and history are known to the model"):
+    with pytest.raises(DataError, match="The model knows no user's last item and history"):
         from_rectools(stand_in(["10", "20"]), INTERACTIONS)
     with pytest.raises(DataError, match="no user has 2 interactions"):
         from_rectools(stand_in([10]), INTERACTIONS.drop_duplicates("user_id"))

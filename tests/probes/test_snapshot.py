@@ -77,26 +77,22 @@ def test_a_recommenders_own_probabilities_come_back(sequences, encoder, head):
     np.testing.assert_allclose(torch.cat([rows for _, rows in snapshot.log_probs()]), expected, rtol=0, atol=1e-12)
 
 
-def test_items_that_can_never_come_are_left_out_and_the_others_renumbered(sequences):
+def test_the_items_biases_are_taken_and_must_be_finite(sequences):
     torch.manual_seed(0)
     model = Recommender(GRU4RecConfig(d=6, hidden=5, dropout=0), parse_head("Softmax"), sequences.n_items).double()
     model.item_bias = nn.Parameter(torch.randn(sequences.n_items + 1, dtype=torch.float64))
-    never = [0, 3, sequences.n_items - 1]
-    with torch.no_grad():
-        model.item_bias[never] = -torch.inf
-    kept = [item for item in range(sequences.n_items) if item not in never]
     histories, targets = [[5, 3, 1], [1, 4, 4], [0, 2]], [2, 5, 4]
     snapshot = Snapshot.from_recommender(model, histories, targets, titles=[f"t{i}" for i in range(sequences.n_items)])
-    assert snapshot.item_ids.tolist() == kept
-    assert snapshot.titles.tolist() == [f"t{item}" for item in kept]
-    assert [[kept[code] for code in row] for row in snapshot.histories] == [[5, 1], [1, 4, 4], [2]]
-    assert [kept[code] for code in snapshot.targets] == targets
+    assert snapshot.item_ids.tolist() == list(range(sequences.n_items))
+    assert snapshot.titles.tolist() == [f"t{item}" for item in range(sequences.n_items)]
+    assert [row.tolist() for row in snapshot.histories] == histories
+    assert snapshot.targets.tolist() == targets
     (_, rows), *_ = snapshot.log_probs()
-    np.testing.assert_allclose(rows, model.log_probs(histories)[:, kept], rtol=0, atol=1e-12)
-    with pytest.raises(DataError, match="target of case 1 can never be recommended"):
-        Snapshot.from_recommender(model, histories, [2, 3, 4])
-    with pytest.raises(DataError, match="history of case 1 must be a list of one or more"):
-        Snapshot.from_recommender(model, [[1], [3, 0]], [2, 2])
+    np.testing.assert_allclose(rows, model.log_probs(histories), rtol=0, atol=1e-12)
+    with torch.no_grad():
+        model.item_bias[3] = -torch.inf
+    with pytest.raises(DataError, match="bias"):
+        Snapshot.from_recommender(model, histories, targets)
 
 
 def test_the_states_of_a_cpr_head_are_taken_by_name(sequences):
@@ -126,7 +122,7 @@ def test_one_state_of_a_mixture_is_taken_by_name(sequences):
     for facet in ("V", "V_2"):
         snapshot = Snapshot.from_recommender(model, [[1, 2], [3]], [4, 5], facet=facet)
         assert snapshot.states.tolist() == model(items, at)[facet][:, 0].tolist()
-    with pytest.raises(ConfigError, match=r"name the one to be probed as the facet \(V, V_2\)"):
+    with pytest.raises(ConfigError, match=r"name the one to probe as the facet \(V, V_2\)"):
         Snapshot.from_sequences(model, sequences)
     assert len(Snapshot.from_sequences(model, sequences, facet="V_2")) == sequences.n_users
 
@@ -146,7 +142,7 @@ def test_what_a_recommender_cannot_give_is_refused(sequences):
         Snapshot.from_recommender(softmax, [[1]], [2, 3])
     with pytest.raises(DataError, match="target of case 0 is item 99"):
         Snapshot.from_recommender(softmax, [[1]], [99])
-    with pytest.raises(DataError, match="item_ids must have one for each of the"):
+    with pytest.raises(DataError, match="item_ids must have one entry for each of the"):
         Snapshot.from_recommender(softmax, [[1]], [2], item_ids=["a"])
 
 

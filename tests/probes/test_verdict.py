@@ -37,7 +37,7 @@ def test_the_parts_add_up_to_the_expected_loss_on_whether_to_copy():
     snapshot = make(n=60, m=40, far=0.8)
     cases = copy_probability(snapshot)
     wanted = np.random.default_rng(1).uniform(0, 1, len(cases))
-    dial = copy_dial(snapshot, [wanted], progress=False)
+    dial = copy_dial(snapshot, [wanted])
     of = loss_parts(cases, wanted, dial).set_index("part")["value"]
     p = cases["copy_probability"]
     assert of["bottleneck"] + of["learning"] + of["noise"] == pytest.approx(
@@ -55,7 +55,7 @@ def test_a_head_that_never_copies_loses_without_end_where_users_repeat():
     parts = loss_parts(cases_of(np.zeros(50), np.arange(50) < 25), np.full(50, 0.5), None).set_index("part")
     assert np.isinf(parts.loc["lost", "value"])
     verdict = judge(parts.reset_index(), 0.5, own_state=True)
-    assert (verdict.failure, verdict.advice) == ("copies too little", ("leave the history in at inference",))
+    assert (verdict.failure, verdict.advice) == ("copies too little", ("keep the history at inference",))
     assert "inf" not in verdict.words
 
 
@@ -63,7 +63,7 @@ def test_a_copy_probability_that_rounds_to_one_loses_what_it_loses_in_double_pre
     single = Snapshot(np.array([[40.0], [0], [1]], np.float32), np.ones((2, 1), np.float32), [[0], [0]], [0, 1])
     cases, wanted = copy_probability(single), np.full(2, 0.5)
     assert cases["copy_probability"].tolist() == [1, 1]
-    lost = loss_parts(cases, wanted, copy_dial(single, [wanted], progress=False)).set_index("part").loc["lost", "value"]
+    lost = loss_parts(cases, wanted, copy_dial(single, [wanted])).set_index("part").loc["lost", "value"]
     rest = np.log1p(np.exp(1)) - 40  # log of what is left for the other items, over what the history has
     assert lost == pytest.approx(np.log(0.5) - 0.5 * rest, rel=1e-9)
 
@@ -77,7 +77,7 @@ def test_a_bottleneck_is_what_the_certificate_leaves_of_the_floor():
 def test_a_single_case_is_no_evidence():
     parts = loss_parts(cases_of([0.1], [True]), np.ones(1), None)
     assert parts["low"].isna().all()
-    assert judge(parts, 1.0, own_state=True).words.endswith("it loses 2.303 nats a case.")
+    assert judge(parts, 1.0, own_state=True).words.endswith("and loses 2.303 nats per case.")
 
 
 def test_a_head_with_a_state_of_its_own_need_not_learn_what_can_be_removed():
@@ -95,7 +95,7 @@ def test_a_head_with_a_state_of_its_own_need_not_learn_what_can_be_removed():
         ((0.2, 0.1, 0.01, -0.2), 0.4, "copies too little", ("a context partition (Softmax + C)",)),
         ((0.2, 0.1, 0.19, -0.2), 0.4, "copies too little", ()),
         ((0.005, 0.1, 0.0, 0.2), 0.4, "copies too much", ("better training",)),
-        ((0.2, 0.1, 0.01, 0.0), 0.4, "copies alike whether users repeat or not",
+        ((0.2, 0.1, 0.01, 0.0), 0.4, "copies the same whether users repeat or not",
          ("a context partition (Softmax + C)",)),
     ],
 )  # fmt: skip
@@ -109,9 +109,9 @@ def test_the_rule_turns_numbers_into_advice(numbers, repeats, failure, advice):
 def test_words_say_how_much_and_how_it_is_shared():
     words = judge(parts_of(0.16, 0.68, 0.01, 0.3), 0.0).words
     assert "30.0% of its probability" in words
-    assert "0.840 nats a case [0.839, 0.841]" in words
-    assert "81% of that could be learned away" in words
-    assert "19% no single hidden state" in words
+    assert "0.840 nats per case [0.839, 0.841]" in words
+    assert "training could remove 81% of this" in words
+    assert "no single hidden state in reach can remove the other 19%" in words
     assert "would leave 0.010 nats" in words
 
 

@@ -17,7 +17,6 @@ from cprlab.results import read_results
 from cprlab.results.page import filled, write_page
 from cprlab.results.tables import CPR, PAPER, TARGETS, compared, forest, headline, logs, targets
 from cprlab.sweeps.config import read_sweep
-from tests.browser import needs_browser
 
 ROOT = Path(__file__).parent.parent.parent
 NUMBER = r"[+−]?(?:\d+\.\d+|inf)"
@@ -235,14 +234,13 @@ def test_a_page_that_cannot_be_filled_is_refused_and_stays(tmp_path, page, said)
     with pytest.raises(ConfigError, match=re.escape(said)):
         write_page([], tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text() == page
-    with pytest.raises(DataError, match="is not a page of text"):
+    with pytest.raises(DataError, match="is not a text file"):
         write_page([], tmp_path / "none.md")
 
 
-@pytest.mark.parametrize("name", [pytest.param("forest", marks=needs_browser)])
-def test_the_figure_is_drawn_where_the_page_shows_it(tiny, tmp_path, name):
+def test_the_figure_is_drawn_where_the_page_shows_it(tiny, tmp_path, chromium):
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "page.md").write_text(f"<!-- results: {name} ../figures/gains.png -->\n<!-- end -->\n")
+    (tmp_path / "docs" / "page.md").write_text("<!-- results: forest ../figures/gains.png -->\n<!-- end -->\n")
     write_page(tiny.kept, tmp_path / "docs" / "page.md")
     assert (tmp_path / "figures" / "gains.png").read_bytes().startswith(b"\x89PNG")
     assert "](../figures/gains.png)" in (tmp_path / "docs" / "page.md").read_text()
@@ -293,7 +291,7 @@ def test_what_the_command_cannot_keep_is_said_and_the_exit_code_is_1(tiny, tmp_p
     path.write_text(json.dumps(record))
     code, _, said = called(monkeypatch, capsys, "--folder", tmp_path / "results", "--keep", tmp_path / "runs")
     assert code == 1
-    assert "does not say how its log was split; train it anew" in said
+    assert "does not say how its log was split; train it again" in said
     assert called(monkeypatch, capsys, "--keep", tmp_path / "nowhere")[0] == 2
 
 

@@ -152,11 +152,11 @@ def test_what_does_not_fit_is_refused_in_a_sentence(tiny, tmp_path):
     twin = Run(
         run.folder.with_name("other-0123456789ab"), run.config, run.recommender, run.history, run.record, run.cases
     )
-    with pytest.raises(DataError, match="holds another run of the same head and seed"):
+    with pytest.raises(DataError, match="is another run with the same head and seed"):
         keep(twin, tmp_path)
     other = run.record | {"data": run.record["data"] | {"fingerprint": "0" * 16}}
     config = run.config.but(head="Softmax + C")
-    with pytest.raises(DataError, match=r"trained on other data than .* \(another fingerprint\)"):
+    with pytest.raises(DataError, match=r"trained on different data \(different fingerprint\)"):
         keep(Run(twin.folder, config, run.recommender, run.history, other, run.cases), tmp_path)
     for lost in ("split", "notes"):
         data = {name: value for name, value in run.record["data"].items() if name != lost}
@@ -164,7 +164,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(tiny, tmp_path):
         with pytest.raises(DataError, match="an earlier version and does not say how its log was split"):
             keep(old, tmp_path)
     assert list(tmp_path.rglob("*.parquet")) == [path]
-    with pytest.raises(DataError, match="is no folder of runs"):
+    with pytest.raises(DataError, match="is not a folder of runs"):
         keep_all(tmp_path / "runs", tmp_path)
 
 

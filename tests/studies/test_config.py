@@ -30,6 +30,17 @@ def test_its_parameters_make_a_grid():
     heads = ("Softmax", "Softmax + C")
     grid = Grid(data=("complete-journey", "a.csv"), encoder=("MF",), head=heads, seeds=2, size="full")
     assert study.grid() == grid
+    assert study.but(users=7, epochs=3).grid() == grid.but(users=7, epochs=3)
+    assert study == StudyConfig.of(
+        {
+            "data": ["complete-journey", "a.csv"],
+            "encoder": "MF",
+            "heads": ("Softmax", "Softmax +C"),
+            "seeds": 2,
+            "size": "full",
+            "other": 3,
+        }
+    )
     changed = study.grid(head=("MoS:3",), settings={"d": (8, 16)})
     assert changed == grid.but(head=("MoS:3",), settings={"d": (8, 16)})
 
@@ -75,7 +86,7 @@ def test_what_it_cannot_run_is_said_in_a_sentence(values, kind, said):
         ({"size": "tiny"}, "Unknown size 'tiny': Possible: smoke, small, full"),
         ({"encoder": "GRU"}, "Unknown encoder 'GRU': did you mean 'GRU4Rec'"),
         ({"head": "Softmax"}, "Unknown setting 'head': did you mean 'heads'"),
-        ({"data": ["a.csv"]}, "'data' cannot be"),
+        ({"data": 3}, "'data' cannot be 3"),
     ],
 )
 def test_wrong_parameters_are_refused(values, said):

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cprlab.data import count_repeats
+from cprlab.data import CopyingPlan, count_repeats
 from cprlab.errors import DataError
-from cprlab.evaluation import METRICS, gains
-from cprlab.studies.dose import by_dose, changes, dose_answer, planted_gains, thinned
+from cprlab.evaluation import METRICS
+from cprlab.studies.dose import by_dose, changes, planted_gain, thinned
+from cprlab.training import fit_plan, planted_losses
 from tests.data.test_sequences import sequences_of
 
 HEADS = ("Softmax", "CPR")
@@ -103,39 +104,26 @@ def test_where_all_users_change_alike_the_interval_is_a_point(cases, facts):
     assert table[["value", "low", "high"]].iloc[2].tolist() == [0, 0, 0]
 
 
-def test_planted_gains_come_near_the_floor_with_the_conflict_and_near_nothing_without():
-    table = planted_gains((0.8,), ("Softmax", "Softmax + C"), users=1200).set_index("plan")
-    assert table.loc["conflict", "floor"] == pytest.approx(0.8 * np.log(7 / 4))
-    assert table.loc["no conflict", "floor"] == 0
-    for row in table.itertuples():
-        losses = dict(zip(table.columns, row[1:], strict=True))
-        assert row.value == pytest.approx(losses["Softmax"] - losses["Softmax + C"], abs=1e-9)
-        assert row.low < row.value < row.high
-    assert table.loc["conflict", "value"] == pytest.approx(table.loc["conflict", "floor"], rel=0.15)
-    assert table.loc["no conflict", "value"] < 0.05
-    assert 0 <= table["Softmax + C"].max() < 0.02
+def test_a_planted_gain_is_the_difference_of_losses_and_lies_between_those_of_its_users():
+    rng = np.random.default_rng(0)
+
+    def losses(above):
+        return [pd.DataFrame({"best": 1.0, "floor": 0.25, "loss": 1 + above + rng.random(50) / 10}) for _ in range(2)]
+
+    of_heads = {"Softmax": losses(0.4), "Softmax + C": losses(0.1)}
+    found = planted_gain(of_heads)
+    first, second = (np.mean([of_seed["loss"].mean() for of_seed in of_head]) for of_head in of_heads.values())
+    assert (found["best"], found["floor"], found["n"]) == (1, 0.25, 50)
+    assert found["Softmax"] == pytest.approx(first - 1)
+    assert found["Softmax + C"] == pytest.approx(second - 1)
+    assert found["value"] == pytest.approx(first - second)
+    assert 0.2 < found["low"] < found["value"] < found["high"] < 0.4
 
 
-def test_the_answer_says_both_ends_the_change_and_what_is_known(cases, facts):
-    labelled = by_dose(cases, facts)
-    gained, changed = gains(labelled, {"head": "Softmax"}), changes(labelled, "Softmax")
-    planted = pd.DataFrame(
-        [("conflict", 0.2, 0.11, 0.1, 0.05, 0.15), ("conflict", 0.8, 0.45, 0.5, 0.4, 0.6)],
-        columns=["plan", "share", "floor", "value", "low", "high"],
-    )
-    lines = dose_answer(facts, gained, changed, planted, "Softmax").splitlines()
-    assert lines[0] == "- **log**, NDCG@10 of CPR against Softmax:"
-    assert lines[1].startswith("  - 0% of the repeats removed (40% of the test items are among those read): all +0.")
-    assert "better" in lines[1]
-    assert lines[2].startswith("  - 100% of the repeats removed (0% of the test items are among those read): all ")
-    assert "no difference shown" in lines[2]
-    row = changed.iloc[0]
-    assert f"*repeats* {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}], it shrinks; *any* " in lines[3]
-    assert lines[3].count("it shrinks") == 2
-    assert lines[3].count("no change shown") == 1
-    floor = "nats, where any single state loses"
-    assert lines[5] == (
-        f"- **Planted logs, conflict**, gain of a context partition: at 20% repeats 0.100 [0.050, 0.150] {floor} 0.110 "
-        f"at the least; at 80% repeats 0.500 [0.400, 0.600] {floor} 0.450 at the least."
-    )
-    assert "40 test users" in lines[-1]
+@pytest.mark.parametrize(("conflict", "floor"), [(True, 0.8 * np.log(7 / 4)), (False, 0)])
+def test_a_context_partition_gains_the_floor_with_the_conflict_and_next_to_nothing_without(conflict, floor):
+    plan = CopyingPlan(users=1200, share=0.8, bottleneck=conflict)
+    found = planted_gain({head: [planted_losses(plan, fit_plan(plan, head))] for head in ("Softmax", "Softmax + C")})
+    assert found["floor"] == pytest.approx(floor)
+    assert floor * 0.85 < found["value"] < floor * 1.15 + 0.05 * (not conflict)
+    assert 0 <= found["Softmax + C"] < 0.02

@@ -1,4 +1,4 @@
-"""The feedback loop's tables and words; each simulation is kept and found again."""
+"""The feedback loop's tables; each simulation is kept and found again."""
 
 import numpy as np
 import pandas as pd
@@ -55,30 +55,10 @@ def test_a_gain_is_followed_from_the_first_round_to_the_last(table):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("gain", "said"),
-    [
-        ((0.2, 0.1), "the gain shrank"),
-        ((0.1, 0.2), "the gain grew"),
-        ((0.2, 0.2), "the gain is not shown to have changed"),
-        ((0.2, 0.0), "is not shown in the last round, as it was in the first"),
-        ((0.0, 0.0), "A gain is not shown in the last round."),
-        ((0.2, -0.2), "In the last round it does worse"),
-    ],
-)
-def test_the_answer_says_what_became_of_the_gain(table, gain, said):
-    head = table["head"] == "Softmax + C"
-    base = table[table["head"] == "Softmax"]["value"].to_numpy()
-    table.loc[head, "value"] = base + table[head]["round"].map({1: gain[0], 2: 0.0, 3: gain[1]}).to_numpy()
-    words = feedback.feedback_answer(table, "Softmax")
-    assert said in words
-    assert f"first round {gain[0]:+.4f}" in words
-    assert "the oracle made it" in words
-
-
 def test_a_simulation_is_kept_and_found_again(tmp_path, monkeypatch):
     monkeypatch.setitem(feedback.SCALES, "smoke", feedback.Scale(12, 30, 2, 2, 1, 8, 4))
     study = feedback.FeedbackConfig(heads="Softmax", device="cpu", runs=str(tmp_path), seeds=2)
+    assert study.but(users=9, epochs=4).simulated == feedback.Scale(9, 30, 2, 2, 4, 8, 4)
     worlds = {"one": study.population(consumables=1.0), "other": study.population(consumables=0.0)}
     table = study.run(worlds)
     assert table.groupby(["world", "head", "seed"]).ngroups == 2 * 3 * 2

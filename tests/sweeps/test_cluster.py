@@ -29,7 +29,7 @@ SCANCEL = '#!/bin/sh\necho "$1" >> "{folder}/cancelled"\nkill -- "-$1"\n'
 
 
 @pytest.fixture(autouse=True)
-def root(monkeypatch):
+def root(monkeypatch, slow):
     monkeypatch.chdir(Path(__file__).parent.parent.parent)  # where workers find the functions of this module
 
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from cprlab.errors import ConfigError, DataError
@@ -52,6 +53,14 @@ def test_a_size_decides_how_long_is_trained_and_settings_override_it(size):
     assert trial.config.encoder == GRU4RecConfig(hidden=16)
 
 
+def test_users_and_epochs_that_are_asked_for_go_before_the_sizes(files):
+    grid = Grid(data=(str(files / "long.csv"),), size="smoke", head=("Softmax",), users=30, epochs=5)
+    (trial,), (log,) = grid.trials(), grid.logs().values()
+    size = SIZES["smoke"]
+    assert (trial.config.training.epochs, trial.config.training.batch_size, log.n_users) == (5, size.batch_size, 30)
+    assert np.diff(log.offsets).max() == size.recent
+
+
 def test_a_setting_in_text_is_the_number_that_it_means():
     (trial,) = Grid(head=("Softmax",), settings={"learning_rate": ("1e-3",)}).trials()
     assert trial.labels["learning_rate"] == 0.001
@@ -77,12 +86,12 @@ def test_logs_are_named_by_their_files_and_cut_to_size(files):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"head": ()}, "The grid has no head; give it one at least."),
-        ({"data": ()}, "The grid has no data; give it one at least."),
-        ({"settings": {"dropout": ()}}, "The grid has no dropout; give it one at least."),
-        ({"head": ("Softmax", "Softmax + C", "Softmax +C")}, "names 'Softmax + C' twice under head"),
-        ({"data": ("a/log.csv", "b/log.csv")}, "names 'log' twice under data"),
-        ({"encoder": ("MF", "MF")}, "names 'MF' twice under encoder"),
+        ({"head": ()}, "The grid has no head; give at least one."),
+        ({"data": ()}, "The grid has no data; give at least one."),
+        ({"settings": {"dropout": ()}}, "The grid has no dropout; give at least one."),
+        ({"head": ("Softmax", "Softmax + C", "Softmax +C")}, "has 'Softmax + C' twice under head"),
+        ({"data": ("a/log.csv", "b/log.csv")}, "has 'log' twice under data"),
+        ({"encoder": ("MF", "MF")}, "has 'MF' twice under encoder"),
         ({"settings": {"dropout": (0, 0.0)}}, "twice under dropout"),
         ({"settings": {"dropout": (0.5, "5e-1")}}, "twice under settings"),
         ({"encoder": ("GRU4",)}, "Unknown encoder 'GRU4': did you mean 'GRU4Rec'"),

@@ -31,7 +31,7 @@ ENDLESS = TRAINING.but(epochs=10**6, patience=10**6)
 
 
 @pytest.fixture
-def started(monkeypatch):
+def started(monkeypatch, slow):
     """Let torch have two threads, and return the workers that are started."""
     workers, start = [], abreast._start
 
@@ -153,6 +153,7 @@ train_all(load_prepared("log"), configs, "runs", "cpu")
 """
 
 
+@pytest.mark.slow
 def test_a_plain_script_may_ask_and_its_workers_end_with_it(sequences, tmp_path):
     """Killed, the script can do nothing itself; what is killed leaves its lock, and the living hold theirs."""
     save_prepared(sequences, tmp_path / "log")
@@ -180,6 +181,7 @@ def test_a_plain_script_may_ask_and_its_workers_end_with_it(sequences, tmp_path)
     ("chosen", "policy"),
     [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "1000"}, None)],
 )
+@pytest.mark.slow
 def test_threads_sleep_while_they_wait_unless_the_user_chose_otherwise(chosen, policy):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     done = subprocess.run(

@@ -69,6 +69,7 @@ def undisturbed(sequences, tmp_path):
     return train(sequences, CONFIG, tmp_path / "undisturbed", "cpu")
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_each_kind_of_write_ends_as_one_that_nobody_disturbs(sequences, tmp_path, undisturbed):
     """Killed in the checkpoint of the second epoch, in that of the third, and in the run's folder."""
     folder = tmp_path / "killed"
@@ -108,6 +109,7 @@ def test_the_lock_of_a_last_checkpoint_whose_writer_was_killed_is_removed_when_t
     assert [path.name for path in folder.iterdir()] == [undisturbed.folder.name]
 
 
+@pytest.mark.slow
 def test_of_two_trainings_of_one_run_the_second_waits_and_reads_it(
     sequences, tmp_path, undisturbed, monkeypatch, capsys
 ):
@@ -121,5 +123,5 @@ def test_of_two_trainings_of_one_run_the_second_waits_and_reads_it(
     second = train(sequences, CONFIG, folder.parent, "cpu")
     first.join(timeout=60)
     assert first.exitcode == 0
-    assert f"Another process writes {folder}; waiting for it." in capsys.readouterr().err
+    assert f"Another process is writing {folder}; waiting for it." in capsys.readouterr().err
     assert_same(second, undisturbed)

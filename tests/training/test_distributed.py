@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def said(folder):
+def said(folder, slow):
     """What torchrun said, the first time and the second; in `runs` is what two processes made of the log."""
     first = torchrun(folder)
     left = sorted(path.suffix for path in (folder / "runs").glob(".*"))

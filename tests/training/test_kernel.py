@@ -177,6 +177,7 @@ def rows_of_logits(dtype, n=9001):
     return z
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="no Triton on this machine")
 @pytest.mark.parametrize("span", [1, 2, fused.SPAN])  # a row in three spans, in two, and in one
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 2e-6), (torch.float64, 1e-14)])
@@ -195,6 +196,7 @@ def test_tritons_softmax_is_the_eager_one(dtype, within, span, monkeypatch):
     assert (there[..., z.shape[-1] :] == 5).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="no Triton on this machine")
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_tritons_softmax_loss_and_gradients_are_those_of_dense_logits(kind, monkeypatch):

@@ -1,14 +1,10 @@
-// What every view builds on: elements whose text is text, formats, glyphs and colours.
+// What every view builds on: elements whose text is text, and formats.
 
-const GLYPHS = { history: "●", new: "◆", target: "★" };
-const KIND_LABELS = { history: "in the history", new: "new", target: "true next" };
-// Okabe and Ito's colours: told apart with any colour vision.
-const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"];
 const LONGEST = 200; // characters that are put on the page; the style sheet clips to the width
 let elementsNamed = 0;
 
 /** Make an element; `onclick` and the like are listeners, null attributes are left out, children may be strings. */
-function el(tag, attributes = {}, ...children) {
+export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
@@ -18,50 +14,50 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-function setAttribute(node, name, value) {
+export function setAttribute(node, name, value) {
   if (value === null || value === undefined || value === false) node.removeAttribute(name);
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? "" : value);
 }
 
-function setText(node, text) {
+export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
 /** Show text that comes from data: clipped on the page and, a little later, in its tooltip. */
-function setTitle(node, text) {
+export function setTitle(node, text) {
   setText(node, clip(text));
   setAttribute(node, "title", clip(text, 3 * LONGEST));
 }
 
-function clip(text, longest = LONGEST) {
+export function clip(text, longest = LONGEST) {
   const whole = String(text ?? "");
   return whole.length > longest ? `${[...whole.slice(0, longest)].slice(0, -1).join("")}…` : whole;
 }
 
-function uniqueId(prefix) {
+export function uniqueId(prefix) {
   elementsNamed += 1;
   return `cx-${prefix}-${elementsNamed}-${Math.random().toString(36).slice(2, 8)}`;
 }
 
 /** Keep as many children as there are items, made by `make` and filled by `fill`; the nodes are used again. */
-function fillList(parent, items, make, fill) {
+export function fillList(parent, items, make, fill) {
   while (parent.children.length > items.length) parent.lastElementChild.remove();
   while (parent.children.length < items.length) parent.append(make(parent.children.length));
   items.forEach((item, index) => fill(parent.children[index], item, index));
 }
 
-function percent(p, digits) {
+export function percent(p, digits) {
   if (p === null || p === undefined || Number.isNaN(p)) return "–";
   const hundredths = 100 * p;
   if (digits === undefined && p > 0 && hundredths < 0.01) return "< 0.01%";
   return `${hundredths.toFixed(digits ?? (hundredths < 1 ? 2 : 1))}%`;
 }
 
-function integer(number) {
+export function integer(number) {
   return number === null || number === undefined ? "–" : Number(number).toLocaleString("en");
 }
 
-function formatCell(value, format) {
+export function formatCell(value, format) {
   if (value === null || value === undefined) return "–";
   if (format === "percent") return percent(value);
   if (format === "int") return integer(value);
@@ -69,20 +65,20 @@ function formatCell(value, format) {
   return clip(value);
 }
 
-function button(label, press, attributes = {}) {
+export function button(label, press, attributes = {}) {
   return el("button", { type: "button", onclick: press, ...attributes }, label);
 }
 
-function labelled(label, control, attributes = {}) {
+export function labelled(label, control, attributes = {}) {
   return el("label", attributes, el("span", {}, label), control);
 }
 
-function option(value, label = value) {
+export function option(value, label = value) {
   return el("option", { value }, clip(label, 60));
 }
 
 /** Say which items are selected on all nodes below `root` that show an item. */
-function outline(root, selection) {
+export function outline(root, selection) {
   for (const node of root.querySelectorAll("[data-code]")) {
     const selected = selection.includes(Number(node.dataset.code));
     setAttribute(node, "aria-pressed", String(selected));
@@ -90,6 +86,6 @@ function outline(root, selection) {
 }
 
 /** Select the item a node shows; with Ctrl, Command or Shift it is added to the selection. */
-function selectBy(app, node, event) {
+export function selectBy(app, node, event) {
   app.select([Number(node.dataset.code)], { add: event.ctrlKey || event.metaKey || event.shiftKey });
 }

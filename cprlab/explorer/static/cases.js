@@ -1,8 +1,12 @@
 // The table of cases: presets, a search, sortable columns; a row chosen is the case that all views show.
 
+import {
+  button, el, fillList, formatCell, integer, labelled, option, setAttribute, setText, setTitle,
+} from "./base.js";
+
 const SEARCH_DELAY = 150; // ms without a key before a search is sent
 
-function casesView(root, app) {
+export function casesView(root, app) {
   let cases = null;
   let timer = null;
 

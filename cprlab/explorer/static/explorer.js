@@ -1,5 +1,14 @@
 // The widget: its layout, its status line, and the talk with the kernel (one act in flight, slow work when idle).
 
+import { button, clip, el, percent, setAttribute, setText, setTitle } from "./base.js";
+import { casesView } from "./cases.js";
+import { download, exportMenu, stateDialog, viewHeader } from "./export.js";
+import { historyView } from "./history.js";
+import { mapView } from "./map.js";
+import { predictionsView } from "./predictions.js";
+import { statesView } from "./states.js";
+import { verdictView } from "./verdict.js";
+
 const ANSWER_WITHIN = 10_000; // ms, after which the kernel is said not to answer
 const IDLE = 400; // ms without an act in flight, after which slow work is asked for
 const BETWEEN = 100; // ms from one piece of slow work to the next, in which an act finds the kernel free
@@ -18,7 +27,7 @@ const VIEWS = {
 };
 const COLUMNS = [["cases"], ["history", "predictions"], ["map", "states"], ["verdict"]];
 
-function render({ model, el: place }) {
+export function render({ model, el: place }) {
   const root = el("div", { class: "cprlab-explorer", "data-lm-suppress-shortcuts": "true" });
   const status = el("p", { class: "cx-status", role: "status" }, WAITING);
   const alert = el("p", { class: "cx-alert", role: "alert", hidden: true });
@@ -264,5 +273,3 @@ function selectionLine(app) {
 
   return { node, render: drawLine };
 }
-
-export default { render };

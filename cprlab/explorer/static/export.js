@@ -1,12 +1,14 @@
 // Taking a view out of the notebook: CSV (by the kernel), a page that stands alone, a picture; and the state as text.
 
+import { button, el, setAttribute } from "./base.js";
+
 const PIXELS = 2; // of a picture, for each CSS pixel
 
-function viewHeader(title, hint) {
+export function viewHeader(title, hint) {
   return el("header", {}, el("h3", {}, title), el("p", { class: "cx-hint", title: hint }, hint));
 }
 
-function exportMenu(app, root, name, title) {
+export function exportMenu(app, root, name, title) {
   const menu = el("details", { class: "cx-export" });
   const entry = (label, save) =>
     button(label, () => {
@@ -36,7 +38,7 @@ async function guarded(app, save) {
   }
 }
 
-function download(name, blob) {
+export function download(name, blob) {
   const link = el("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -124,7 +126,7 @@ function readableRules(sheet) {
 }
 
 /** The dialog that shows the state as JSON, to be copied, saved, edited and loaded. */
-function stateDialog(app) {
+export function stateDialog(app) {
   const text = el("textarea", { "aria-label": "The explorer's state as JSON", spellcheck: "false", rows: 16 });
   const close = () => node.close();
   const node = el(

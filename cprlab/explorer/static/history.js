@@ -1,8 +1,12 @@
 // The history as titled chips, oldest first: moved, removed and inserted by keyboard and mouse, undone and redone.
 
+import {
+  button, clip, el, fillList, labelled, outline, selectBy, setAttribute, setText, setTitle, uniqueId,
+} from "./base.js";
+
 const FOUND = 50; // titles shown at most by the search for an item to insert
 
-function historyView(root, app) {
+export function historyView(root, app) {
   let place = 0; // of the one chip in the tab order
   let dragged = null;
   let waiting = []; // edits made while the history they change is still on its way

@@ -1,8 +1,10 @@
 // The map of the item embeddings: every item a point on a canvas; above it, as SVG, what marks the case, with labels.
 
-const MAP_SIZES = { other: 7, new: 10, history: 10, interfering: 13, target: 18, "hidden state": 13 }; // px; last on top
-const MAP_NAMES = { other: "other items", new: "new among the top k", target: "true next item" };
-const MAP_SHAPES = {
+import { button, el, option } from "./base.js";
+
+const SIZES = { other: 7, new: 10, history: 10, interfering: 13, target: 18, "hidden state": 13 }; // px; last on top
+const NAMES = { other: "other items", new: "new among the top k", target: "true next item" };
+const SHAPES = {
   circle: "M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z",
   square: "M-.85-.85H.85V.85H-.85Z",
   diamond: "M0-1.1 1.1 0 0 1.1-1.1 0Z",
@@ -11,27 +13,28 @@ const MAP_SHAPES = {
   x: "M-1-.6-.6-1 0-.4 .6-1 1-.6 .4 0 1 .6 .6 1 0 .4-.6 1-1 .6-.4 0Z",
   star: `M${[...Array(10).keys()].map((k) => [Math.sin((k * Math.PI) / 5), -Math.cos((k * Math.PI) / 5)].map((c) => (c * (k % 2 ? 0.42 : 1)).toFixed(3))).join(" ")}Z`,
 };
-const MAP_SIDES = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [1, 1], [-1, -1], [-1, 1]]; // of a mark, for its label
-const MAP_GREY = [0.5, 0.5, 0.5, 0.5]; // seen on white and on black
-const MAP_FONT = "11px system-ui, sans-serif";
-const MAP_NEAR = 8; // px within which a point is under the pointer
-const MAP_EDGE = 16; // px from the border at which a hidden state outside the view is held
-const MAP_HELP = "Map of the items: arrow keys pan, + and − zoom, 0 fits all, Escape cancels a lasso";
+const SIDES = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [1, 1], [-1, -1], [-1, 1]]; // of a mark, for its label
+const GREY = [0.5, 0.5, 0.5, 0.5]; // seen on white and on black
+const FONT = "11px system-ui, sans-serif";
+const NEAR = 8; // px within which a point is under the pointer
+const EDGE = 16; // px from the border at which a hidden state outside the view is held
+const HELP = "Map of the items: arrow keys pan, + and − zoom, 0 fits all, Escape cancels a lasso";
+let ruler = null; // a context in which labels are measured
 
-function mapView(root, app) {
+export function mapView(root, app) {
   const eye = { x: 0, y: 0, scale: 1, whole: 1, width: 0, height: 0 }; // middle, px a unit, the same at "fit all", px
   const sets = new Map(); // of points, by projection and model
-  const none = mapPoints();
+  const none = pointsOf();
   let points = none, marks = [], lines = [], view = null, fitted = "", drag = null, asked = 0, painted = "", ringed = "";
 
   const choice = (key, read) => el("select", { onchange: (event) => app.set({ [key]: read(event.target.value) }) });
   const projection = choice("projection", String), space = choice("space", Number);
   const lasso = button("Lasso", () => lasso.setAttribute("aria-pressed", String(!lassoing())));
   const lassoing = () => lasso.getAttribute("aria-pressed") === "true";
-  const canvas = el("canvas", { tabindex: "0", role: "application", "aria-label": MAP_HELP, "data-lm-suppress-shortcuts": "true" });
-  const paths = mapSvg("g"), symbols = mapSvg("g"), labels = mapSvg("g", { style: `font: ${MAP_FONT}` });
-  const loop = mapSvg("polygon", { class: "cx-map-lasso", "fill-rule": "evenodd" });
-  const overlay = mapSvg("svg", { class: "cx-map-marks", "aria-hidden": "true" }, paths, symbols, labels, loop);
+  const canvas = el("canvas", { tabindex: "0", role: "application", "aria-label": HELP, "data-lm-suppress-shortcuts": "true" });
+  const paths = svg("g"), symbols = svg("g"), labels = svg("g", { style: `font: ${FONT}` });
+  const loop = svg("polygon", { class: "cx-map-lasso", "fill-rule": "evenodd" });
+  const overlay = svg("svg", { class: "cx-map-marks", "aria-hidden": "true" }, paths, symbols, labels, loop);
   const tip = el("div", { class: "cx-map-tip", role: "tooltip", hidden: "" });
   const stage = el("div", { class: "cx-map-stage" }, canvas, overlay, tip);
   const legend = el("ul", { class: "cx-map-legend", "aria-label": "Legend of the map" });
@@ -46,7 +49,7 @@ function mapView(root, app) {
       button("Fit all", () => fit(everything())), button("Fit the case", () => fit(marks.flatMap((mark) => [mark.x, mark.y])))),
     stage, el("div", { class: "cx-map-notes" }, progress, note), legend,
   );
-  const painter = mapPainter(canvas, () => {
+  const painter = painterOf(canvas, () => {
     painted = "";
     redraw();
   });
@@ -90,7 +93,7 @@ function mapView(root, app) {
   }
 
   function fit(pairs) {
-    const [left, low, right, high] = mapBounds(pairs);
+    const [left, low, right, high] = boundsOf(pairs);
     if (!(left <= right)) return;
     [eye.x, eye.y] = [(left + right) / 2, (low + high) / 2];
     const room = Math.min((eye.width - 48) / (right - left), (eye.height - 48) / (high - low));
@@ -113,8 +116,8 @@ function mapView(root, app) {
 
   // What is nearest to a place on the screen, within reach: a mark, or { item } of a point; null where nothing is.
   function pick(x, y, itemsOnly) {
-    const item = points.near(...toData(x, y), MAP_NEAR / eye.scale);
-    let best = null, reach = MAP_NEAR;
+    const item = points.near(...toData(x, y), NEAR / eye.scale);
+    let best = null, reach = NEAR;
     if (item >= 0) {
       const [a, b] = toScreen(points.places[2 * item], points.places[2 * item + 1]);
       [best, reach] = [{ item }, Math.hypot(a - x, b - y)];
@@ -131,7 +134,7 @@ function mapView(root, app) {
     for (const line of lines) line.node.setAttribute("points", line.points.map((place) => toScreen(...place).map(Math.round)).join(" "));
     for (const mark of marks) {
       const [x, y] = toScreen(mark.x, mark.y), [a, b] = [x - eye.width / 2, y - eye.height / 2];
-      const over = Math.max(Math.abs(a) / (eye.width / 2 - MAP_EDGE), Math.abs(b) / (eye.height / 2 - MAP_EDGE));
+      const over = Math.max(Math.abs(a) / (eye.width / 2 - EDGE), Math.abs(b) / (eye.height / 2 - EDGE));
       const outside = x < 0 || y < 0 || x > eye.width || y > eye.height, held = outside && mark.kind === "hidden state";
       mark.at = held ? [eye.width / 2 + a / over, eye.height / 2 + b / over] : outside ? null : [x, y];
       mark.node.setAttribute("display", mark.at ? "inline" : "none");
@@ -139,7 +142,7 @@ function mapView(root, app) {
       mark.arrow.setAttribute("display", held ? "inline" : "none");
       mark.arrow.setAttribute("transform", `rotate(${(Math.atan2(b, a) * 180) / Math.PI})`);
     }
-    mapPlaceLabels(marks, eye);
+    placeLabels(marks, eye);
     loop.setAttribute("points", drag?.loop?.join(" ") ?? "");
   }
 
@@ -148,15 +151,15 @@ function mapView(root, app) {
     tip.hidden = !found;
     if (!found) return;
     const text = found.item >= 0 ? app.title(found.item) : found.label;
-    tip.replaceChildren(el("span", {}, String(text).slice(0, 300)), found.kind ? el("small", {}, MAP_NAMES[found.kind] ?? found.kind) : "");
+    tip.replaceChildren(el("span", {}, String(text).slice(0, 300)), found.kind ? el("small", {}, NAMES[found.kind] ?? found.kind) : "");
     const [right, down] = [x > eye.width / 2, y > eye.height / 2];
     tip.style.transform = `translate(${x + (right ? -12 : 12)}px, ${y + (down ? -12 : 12)}px) translate(${right ? -100 : 0}%, ${down ? -100 : 0}%)`;
   }
 
   function chooseInside(loop, add) {
     const corners = loop.map((place) => toData(...place));
-    const inside = new Set(mapInside(points.places, corners));
-    for (const mark of marks) if (mark.item >= 0 && mapInside([mark.x, mark.y], corners).length) inside.add(mark.item);
+    const inside = new Set(insideOf(points.places, corners));
+    for (const mark of marks) if (mark.item >= 0 && insideOf([mark.x, mark.y], corners).length) inside.add(mark.item);
     app.select([...inside], { add });
   }
 
@@ -251,27 +254,27 @@ function mapView(root, app) {
 
   function drawLegend(chosen) {
     const entry = (text, ...drawing) =>
-      el("li", {}, mapSvg("svg", { viewBox: "-10 -10 20 20", width: 20, height: 20, "aria-hidden": "true" }, ...drawing), text);
-    const shown = Object.keys(MAP_SIZES).filter((kind) => kind !== "other" && marks.some((mark) => mark.kind === kind));
+      el("li", {}, svg("svg", { viewBox: "-10 -10 20 20", width: 20, height: 20, "aria-hidden": "true" }, ...drawing), text);
+    const shown = Object.keys(SIZES).filter((kind) => kind !== "other" && marks.some((mark) => mark.kind === kind));
     const held = marks.some((mark) => mark.kind === "hidden state");
     const drawn = (kind) => lines.some((line) => line.kind === kind);
     legend.replaceChildren(...[
-      points.places.length && entry(MAP_NAMES.other, mapSvg("circle", { r: 3, fill: "rgb(128 128 128 / 0.6)" })),
-      ...shown.map((kind) => entry(MAP_NAMES[kind] ?? kind, mapSymbol(app.base, kind))),
-      drawn("history") && entry("the history in its order", mapLine("history", "-9,5 0,-5 9,5")),
-      drawn("states") && entry("hidden states, joined", mapLine("states", "-9,0 9,0")),
-      held && entry("hidden state outside the view", mapArrow(0)),
-      chosen && entry("selected", mapRing(7)),
+      points.places.length && entry(NAMES.other, svg("circle", { r: 3, fill: "rgb(128 128 128 / 0.6)" })),
+      ...shown.map((kind) => entry(NAMES[kind] ?? kind, symbolOf(app.base, kind))),
+      drawn("history") && entry("the history in its order", lineOf("history", "-9,5 0,-5 9,5")),
+      drawn("states") && entry("hidden states, joined", lineOf("states", "-9,0 9,0")),
+      held && entry("hidden state outside the view", arrowOf(0)),
+      chosen && entry("selected", ringOf(7)),
     ].filter(Boolean));
   }
 
   return {
     render(next) {
       view = next;
-      const order = Object.keys(MAP_SIZES), state = app.draft();
+      const order = Object.keys(SIZES), state = app.draft();
       marks = view.map.marks.filter((mark) => Number.isFinite(mark.x) && Number.isFinite(mark.y))
-        .map((mark) => mapMark(app.base, mark)).sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
-      lines = view.map.lines.map((line) => ({ ...line, node: mapLine(line.kind, "") }));
+        .map((mark) => markOf(app.base, mark)).sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
+      lines = view.map.lines.map((line) => ({ ...line, node: lineOf(line.kind, "") }));
       paths.replaceChildren(...lines.map((line) => line.node));
       symbols.replaceChildren(...marks.map((mark) => mark.node));
       labels.replaceChildren(...marks.map((mark) => mark.text));
@@ -281,13 +284,13 @@ function mapView(root, app) {
     onBase(base) {
       sets.clear();
       fitted = "";
-      projection.replaceChildren(...base.projections.map(([name, label]) => el("option", { value: name }, label)));
+      projection.replaceChildren(...base.projections.map(([name, label]) => option(name, label)));
       const choices = base.models.map(({ name, stateless }, code) => el("option", { value: String(code), disabled: Boolean(stateless) }, name));
       space.replaceChildren(...choices);
       for (const part of root.children) if (part.matches(".cx-map-controls, .cx-map-stage")) part.hidden = base.models.every((model) => model.stateless);
     },
     onPoints(message, buffer) {
-      sets.set(`${message.projection} ${message.model}`, mapPoints(message, buffer));
+      sets.set(`${message.projection} ${message.model}`, pointsOf(message, buffer));
       if (view) usePoints();
     },
     onSelect,
@@ -295,13 +298,13 @@ function mapView(root, app) {
 }
 
 // The points of one message: their places (n x, y pairs), and which of them is nearest to a place.
-function mapPoints(message = {}, buffer = null) {
+function pointsOf(message = {}, buffer = null) {
   const source = buffer?.buffer ?? buffer, start = buffer?.byteOffset ?? 0; // a DataView need not start at a multiple of 4
   const places = source ? new Float32Array(source.slice(start, start + buffer.byteLength)) : new Float32Array();
-  return { places, near: mapGrid(places), note: message.note ?? "", pending: Boolean(message.pending) };
+  return { places, near: gridOf(places), note: message.note ?? "", pending: Boolean(message.pending) };
 }
 
-function mapBounds(pairs) {
+function boundsOf(pairs) {
   const bounds = [Infinity, Infinity, -Infinity, -Infinity]; // a comparison with NaN, of an item without a place, is false
   for (let k = 0; k < pairs.length; k += 2) {
     for (const axis of [0, 1]) {
@@ -314,8 +317,8 @@ function mapBounds(pairs) {
 }
 
 // An index of points by square cells: a function of a place and a radius that gives the nearest point's code, or -1.
-function mapGrid(places) {
-  const n = places.length / 2, [left, low, right, high] = mapBounds(places);
+function gridOf(places) {
+  const n = places.length / 2, [left, low, right, high] = boundsOf(places);
   if (!(left <= right)) return () => -1;
   const cell = Math.max(right - left, high - low) / Math.ceil(Math.sqrt(n)) || 1;
   const columns = Math.floor((right - left) / cell) + 1, rows = Math.floor((high - low) / cell) + 1;
@@ -339,8 +342,8 @@ function mapGrid(places) {
 }
 
 // Which of the pairs lie inside a polygon, by the even-odd rule.
-function mapInside(pairs, corners) {
-  const [left, low, right, high] = mapBounds(corners.flat()), found = [];
+function insideOf(pairs, corners) {
+  const [left, low, right, high] = boundsOf(corners.flat()), found = [];
   for (let k = 0; k < pairs.length; k += 2) {
     const [x, y] = [pairs[k], pairs[k + 1]];
     if (!(x >= left && x <= right && y >= low && y <= high)) continue;
@@ -355,11 +358,11 @@ function mapInside(pairs, corners) {
 }
 
 // Labels stand beside their marks where they cover nothing; the most telling marks, which are last, choose first.
-function mapPlaceLabels(marks, eye) {
+function placeLabels(marks, eye) {
   const taken = marks.filter((mark) => mark.at).map((mark) => [...mark.at, mark.size / 2, mark.size / 2]);
   for (const mark of marks.toReversed()) {
     const [half, tall] = [mark.width / 2, 7], gap = mark.size / 2 + 3;
-    const free = mark.at && mark.width && MAP_SIDES.map(([right, down]) => [mark.at[0] + right * (half + gap), mark.at[1] + down * (tall + gap)])
+    const free = mark.at && mark.width && SIDES.map(([right, down]) => [mark.at[0] + right * (half + gap), mark.at[1] + down * (tall + gap)])
       .find(([x, y]) => x >= half && x <= eye.width - half && y >= tall && y <= eye.height - tall &&
         taken.every(([a, b, c, d]) => Math.abs(x - a) >= half + c || Math.abs(y - b) >= tall + d));
     mark.text.setAttribute("display", free ? "inline" : "none");
@@ -370,55 +373,55 @@ function mapPlaceLabels(marks, eye) {
   }
 }
 
-function mapMark(base, mark) {
-  const kind = Object.hasOwn(MAP_SIZES, mark.kind) ? mark.kind : "other";
-  const size = mapStyle(base, kind)[2], line = [...String(mark.label ?? "").slice(0, 200).replace(/\s+/g, " ").trim()];
+function markOf(base, mark) {
+  const kind = Object.hasOwn(SIZES, mark.kind) ? mark.kind : "other";
+  const size = styleOf(base, kind)[2], line = [...String(mark.label ?? "").slice(0, 200).replace(/\s+/g, " ").trim()];
   const label = line.length > 26 ? `${line.slice(0, 25).join("")}…` : line.join("");
-  const ring = mapRing(size / 2 + 3), arrow = mapArrow(MAP_EDGE - 5);
-  mapView.ruler ??= Object.assign(document.createElement("canvas").getContext("2d"), { font: MAP_FONT });
+  const ring = ringOf(size / 2 + 3), arrow = arrowOf(EDGE - 5);
+  ruler ??= Object.assign(document.createElement("canvas").getContext("2d"), { font: FONT });
   return {
-    ...mark, kind, size, ring, arrow, width: label && mapView.ruler.measureText(label).width,
-    node: mapSvg("g", { "data-kind": kind }, arrow, mapSymbol(base, kind), ring), text: mapSvg("text", {}, label),
+    ...mark, kind, size, ring, arrow, width: label && ruler.measureText(label).width,
+    node: svg("g", { "data-kind": kind }, arrow, symbolOf(base, kind), ring), text: svg("text", {}, label),
   };
 }
 
-function mapStyle(base, kind) {
-  const [colour, symbol, size = MAP_SIZES[kind]] = base.kinds[kind];
+function styleOf(base, kind) {
+  const [colour, symbol, size = SIZES[kind]] = base.kinds[kind];
   return [colour, symbol, size];
 }
 
-function mapSymbol(base, kind) {
-  const [colour, symbol, size] = mapStyle(base, kind), path = MAP_SHAPES[symbol];
+function symbolOf(base, kind) {
+  const [colour, symbol, size] = styleOf(base, kind), path = SHAPES[symbol];
   const ink = { fill: colour, stroke: "#fff", "stroke-width": 1.5, "paint-order": "stroke" }; // black is seen on black too
-  if (!path) return mapSvg("text", { ...ink, "font-size": size * 1.3, "text-anchor": "middle", "dominant-baseline": "central" }, symbol);
-  return mapSvg("path", { ...ink, d: path, transform: `scale(${size / 2})`, "vector-effect": "non-scaling-stroke" });
+  if (!path) return svg("text", { ...ink, "font-size": size * 1.3, "text-anchor": "middle", "dominant-baseline": "central" }, symbol);
+  return svg("path", { ...ink, d: path, transform: `scale(${size / 2})`, "vector-effect": "non-scaling-stroke" });
 }
 
-function mapRing(radius) {
-  const ring = (stroke, width) => mapSvg("circle", { r: radius, fill: "none", stroke, "stroke-width": width });
-  return mapSvg("g", {}, ring("#fff", 4.5), ring("#000", 2));
+function ringOf(radius) {
+  const ring = (stroke, width) => svg("circle", { r: radius, fill: "none", stroke, "stroke-width": width });
+  return svg("g", {}, ring("#fff", 4.5), ring("#000", 2));
 }
 
-function mapArrow(away) {
-  return mapSvg("path", { d: `M${away + 5} 0 ${away - 4}-5V5Z`, fill: "#000", stroke: "#fff", "stroke-width": 1 });
+function arrowOf(away) {
+  return svg("path", { d: `M${away + 5} 0 ${away - 4}-5V5Z`, fill: "#000", stroke: "#fff", "stroke-width": 1 });
 }
 
-function mapLine(kind, points) {
+function lineOf(kind, points) {
   const dash = kind === "states" ? { "stroke-dasharray": "4 3", "stroke-width": 1.5 } : { "stroke-width": 1, "stroke-opacity": 0.75 };
-  return mapSvg("polyline", { points, fill: "none", stroke: kind === "states" ? "#888" : "#2b8cc9", ...dash });
+  return svg("polyline", { points, fill: "none", stroke: kind === "states" ? "#888" : "#2b8cc9", ...dash });
 }
 
-function mapSvg(tag, attributes = {}, ...children) {
+function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
 }
 
-const MAP_VERTEX = `
+const VERTEX = `
   attribute vec2 place; uniform vec2 middle, unit; uniform mediump float size;
   void main() { gl_Position = vec4((place - middle) * unit, 0.0, 1.0); gl_PointSize = size; }`;
-const MAP_FRAGMENT = `
+const FRAGMENT = `
   precision mediump float; uniform mediump float size; uniform vec4 colour; uniform float band;
   void main() {
     float depth = size / 2.0 - length(gl_PointCoord - 0.5) * size; // pixels from the rim
@@ -428,7 +431,7 @@ const MAP_FRAGMENT = `
   }`;
 
 // What draws the points: WebGL, or where there is none a 2D canvas. Selected ones have a ring, white around black.
-function mapPainter(canvas, redraw) {
+function painterOf(canvas, redraw) {
   const gl = canvas.getContext("webgl", { preserveDrawingBuffer: true, antialias: false });
   const arrays = { all: new Float32Array(), chosen: new Float32Array() }, buffers = {};
   const ring = (dot) => Math.max(dot, 4) + 7;
@@ -443,7 +446,7 @@ function mapPainter(canvas, redraw) {
 
   function start() {
     const program = gl.createProgram();
-    for (const [type, source] of [[gl.VERTEX_SHADER, MAP_VERTEX], [gl.FRAGMENT_SHADER, MAP_FRAGMENT]]) {
+    for (const [type, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
       const shader = gl.createShader(type);
       gl.shaderSource(shader, source);
       gl.compileShader(shader);
@@ -468,7 +471,7 @@ function mapPainter(canvas, redraw) {
     gl.clear(gl.COLOR_BUFFER_BIT);
     gl.uniform2f(uniforms.middle, eye.x, eye.y);
     gl.uniform2f(uniforms.unit, (2 * eye.scale) / eye.width, (2 * eye.scale) / eye.height);
-    gl.uniform4fv(uniforms.colour, MAP_GREY);
+    gl.uniform4fv(uniforms.colour, GREY);
     for (const [name, size, band] of [["all", dot, 0], ["chosen", ring(dot), 1.75]]) {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
       gl.vertexAttribPointer(0, 2, gl.FLOAT, false, 0, 0);

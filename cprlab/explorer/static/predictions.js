@@ -1,8 +1,16 @@
 // The models' predictions side by side: bars on one scale, the copy gauge, and how both have moved since the pin.
 
+import {
+  button, clip, el, fillList, integer, labelled, option, outline, percent, selectBy, setAttribute, setText, setTitle,
+} from "./base.js";
+
+const GLYPHS = { history: "●", new: "◆", target: "★" };
+const KIND_LABELS = { history: "in the history", new: "new", target: "true next" };
+// Okabe and Ito's colours: told apart with any colour vision.
+const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"];
 const LENGTHS = [5, 10, 20];
 
-function predictionsView(root, app) {
+export function predictionsView(root, app) {
   let columns = [];
   const colour = el(
     "select",

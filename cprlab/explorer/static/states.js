@@ -1,6 +1,8 @@
 // A tab for each model: move its hidden state, change the temperature, switch the partitions of its head.
 
-const STATE_SLIDERS = [
+import { button, clip, el, labelled, option, setAttribute, setTitle, uniqueId } from "./base.js";
+
+const SLIDERS = [
   { key: "toward", label: "toward the history's mean", min: -1, max: 2 },
   { key: "axes", axis: 0, label: "principal axis 1", min: -2, max: 2 },
   { key: "axes", axis: 1, label: "principal axis 2", min: -2, max: 2 },
@@ -10,7 +12,7 @@ const STATE_SLIDERS = [
 ];
 const AS_GIVEN = { temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
 
-function statesView(root, app) {
+export function statesView(root, app) {
   let panels = [];
   let current = 0;
   const tabs = el("div", { class: "cx-tabs", role: "tablist", "aria-label": "Models", onkeydown: onKey });
@@ -56,7 +58,7 @@ function statesView(root, app) {
 function modelPanel(app, base, index) {
   const name = el("p", { class: "cx-head-name" });
   const best = el("input", { type: "checkbox", onchange: () => change({ best: best.checked }) });
-  const sliders = STATE_SLIDERS.map((spec) => slider(spec, (value, live) => change(patchOf(spec, value), live)));
+  const sliders = SLIDERS.map((spec) => slider(spec, (value, live) => change(patchOf(spec, value), live)));
   const reset = button("Reset the state", () => change(AS_GIVEN));
   const partitions = partitionControls(app, base, index);
   const { stateless } = base.models[index]; // a sentence where the model has no hidden state
@@ -92,7 +94,7 @@ function modelPanel(app, base, index) {
   function render(setting, head) {
     setTitle(name, `Head: ${head.name}`);
     best.checked = setting.best;
-    STATE_SLIDERS.forEach(({ key, axis }, one) => sliders[one].show(key === "axes" ? setting.axes[axis] : setting[key]));
+    SLIDERS.forEach(({ key, axis }, one) => sliders[one].show(key === "axes" ? setting.axes[axis] : setting[key]));
     partitions.render(head);
   }
 

@@ -1,6 +1,8 @@
 // What the certificates say of the history: a sentence, a table, and the items that can never be separated.
 
-function verdictView(root, app) {
+import { button, clip, el, fillList, outline, selectBy, setAttribute, setText, setTitle } from "./base.js";
+
+export function verdictView(root, app) {
   let verdict = null;
   const sentence = el("p", { class: "cx-sentence" }, "…");
   const head = el("tr");

@@ -1,0 +1,116 @@
+"""What do trainings come to? A list of jobs, side by side until the time is over."""
+
+import json
+import multiprocessing
+import shutil
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pydantic
+import torch
+import yaml
+
+from benchmarks.on_gpu.rows import Clock, Rows, sentence
+from cprlab.config import Config
+from cprlab.data.splits import SplitBy
+from cprlab.errors import ConfigError, CprlabError
+from cprlab.files import whole
+from cprlab.loading import load_sequences
+from cprlab.models import EncoderConfig, GRU4RecConfig
+from cprlab.training import RunConfig, TrainingConfig, train
+
+
+class Job(Config):
+    """A training.
+
+    Attributes:
+        log: a prepared folder, or what else `load_sequences` takes.
+        split: that of the log.
+        max_len: how many items a model reads; 0 leaves that to the log.
+        encoder: as in `RunConfig`, and so are the others.
+    """
+
+    log: str
+    split: SplitBy = "leave-one-out"
+    max_len: int = pydantic.Field(0, ge=0)
+    encoder: EncoderConfig = GRU4RecConfig()
+    head: str = "Softmax"
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def config(self) -> RunConfig:
+        """What is asked of `train`."""
+        return RunConfig(encoder=self.encoder, head=self.head, training=self.training)
+
+
+def read_jobs(path: Path) -> list[Job]:
+    """Return the jobs of a file of YAML or JSON.
+
+    Raises:
+        ConfigError: it is no list of jobs.
+    """
+    try:
+        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as jobs: {sentence(error)}.") from None
+    if not isinstance(listed, list) or not all(isinstance(job, dict) for job in listed):
+        raise ConfigError(f"{path} must be a list of jobs, each with a log.")
+    jobs = [Job(**job) for job in listed]
+    for job in jobs:
+        _ = job.config  # a head that there is not is refused before anything is measured
+    return jobs
+
+
+def train_side_by_side(
+    rows: Rows, jobs: list[Job], out: Path, until: Clock, device: str = "cuda", parallel: int = 16
+) -> None:
+    """Train, and copy each finished run to `out`; when the time is over, what is still at work is ended."""
+    context, waiting = multiprocessing.get_context("spawn"), list(enumerate(jobs))
+    with TemporaryDirectory() as scratch:
+        at_work: dict[int, tuple[Any, float]] = {}
+        while (waiting or at_work) and until.left():
+            while waiting and len(at_work) < parallel:
+                number, job = waiting.pop(0)
+                process = context.Process(target=_train, args=(job, Path(scratch), number, device), daemon=True)
+                process.start()
+                at_work[number] = process, time.monotonic()
+            for number in [number for number, (process, _) in at_work.items() if not process.is_alive()]:
+                began = at_work.pop(number)[1]
+                told = (
+                    json.loads(_told(Path(scratch), number).read_text())
+                    if _told(Path(scratch), number).exists()
+                    else {}
+                )
+                if "folder" in told:
+                    with whole(out / Path(told["folder"]).name) as new:
+                        shutil.copytree(told["folder"], new)
+                    told["folder"] = Path(told["folder"]).name
+                told = told or {"said": "its process ended"}
+                rows.add("training", job=jobs[number].model_dump(), seconds=time.monotonic() - began, **told)
+            time.sleep(0.1)
+        for process, _ in at_work.values():
+            process.kill()
+        for number, (process, began) in at_work.items():
+            process.join()
+            rows.add("training", job=jobs[number].model_dump(), seconds=time.monotonic() - began, said="no time")
+        for _, job in waiting:
+            rows.add("training", job=job.model_dump(), seconds=0.0, said="no time")
+
+
+def _train(job: Job, scratch: Path, number: int, device: Any) -> None:
+    """Train in a process of its own, and write what came of it."""
+    torch.set_num_threads(1)
+    try:
+        sequences = load_sequences(job.log, split=job.split, max_len=job.max_len)
+        run = train(sequences, job.config, scratch / "runs", device)
+        told = {"folder": str(run.folder), "epochs": len(run.history), "test": run.record["test"]}
+    except CprlabError as error:
+        told = {"said": str(error)}
+    with whole(_told(scratch, number)) as file:
+        file.write_text(json.dumps(told), encoding="utf-8")
+
+
+def _told(scratch: Path, number: int) -> Path:
+    return scratch / f"{number}.json"

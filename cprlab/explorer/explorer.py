@@ -1,0 +1,264 @@
+"""Explorer: what the models and the probes say in one state."""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pydantic
+
+from cprlab.errors import ConfigError
+from cprlab.explorer.choices import Choices
+from cprlab.explorer.maps import Plane, Tsne, local
+from cprlab.explorer.model import KEPT, Model, Prediction
+from cprlab.explorer.state import ExplorerState, Query, Setting
+from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
+from cprlab.models import PARTS, HeadConfig
+from cprlab.probes import NO_STATES
+from cprlab.settings import PageConfig
+from cprlab.subjects import ModelsConfig, Subject
+
+MOST = 4  # models
+MERGES = ("context_merge", "rerank_merge")  # options of a head's parts that can be changed, each with its part before _
+SWITCHED = (*(part.field for part in PARTS), "post", *MERGES)  # fields of a head
+
+
+class ExplorerConfig(ModelsConfig):
+    """The parameters of `notebooks/explorer.ipynb`."""
+
+    state: str = pydantic.Field(
+        "", description="What to show first: a state's line of JSON, or a .json file that holds it."
+    )
+
+
+class CaseConfig(ExplorerConfig, PageConfig):
+    """The parameters of `notebooks/case.ipynb`."""
+
+    state: str = pydantic.Field(description="The explorer's state: a line of JSON, or a .json file that holds it.")
+
+
+def opened(config: ExplorerConfig) -> "Explorer":
+    """Open, or train, the models of a configuration, and show its state of them.
+
+    Raises:
+        CprlabError: a model or the log cannot be read, the models are not of one log, or the state is not of them.
+    """
+    return Explorer(config.subjects(facet="V"), config.state, Path(config.data).name)
+
+
+class Explorer:
+    """One to four models of one log in a state: all that is shown is a function of it.
+
+    What takes long is kept, and shared with the Explorers of other states that `at` makes of this one: predictions,
+    the t-SNE, and the verdicts and certificates as far as they have been worked out.
+
+    Args:
+        subjects: the models, as `open_subject` opens them.
+        state: as `ExplorerConfig.state`.
+        data: what to call the log in the state.
+
+    Attributes:
+        state: what is shown.
+        models: the models.
+        choices: the cases to choose from.
+        titles: (n,) of the items.
+
+    Raises:
+        ConfigError: there are none or too many models, they are not of one log, or the state is not of them.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], state: str = "", data: str = "") -> None:
+        if not 1 <= len(subjects) <= MOST:
+            raise ConfigError(f"The explorer shows from one to {MOST} models side by side, not {len(subjects)}.")
+        self.models = [Model(subject) for subject in subjects]
+        users = next((subject.user_ids for subject in subjects if subject.user_ids is not None), None)
+        self.choices = Choices(self.models, users)
+        self.titles = subjects[0].held_out.titles
+        self._predict = lru_cache(KEPT)(lambda place, *made_from: self.models[place].predict(*made_from))
+        self._tsne = Tsne()
+        self._verdicts: dict[tuple, CaseVerdict] = {}
+        names = tuple(model.name for model in self.models)
+        telling = Query(sort=self.choices.telling, descending=True)  # the cases that tell most stand first
+        self.state = ExplorerState(
+            data=data,
+            models=names,
+            case=int(self.choices.find(telling)["case"].iloc[0]),
+            settings=(Setting(),) * len(names),
+            query=telling,
+            space=next((place for place, model in enumerate(self.models) if model.has_states), 0),
+        )
+        if state:
+            self.state = self.at(ExplorerState.from_json(state)).state
+
+    # Other states
+
+    def at(self, state: ExplorerState) -> Self:
+        """Return the Explorer of the same models in another state.
+
+        Raises:
+            CprlabError: it cannot be shown.
+        """
+        self._check(state)
+        other = copy(self)
+        other.state = state
+        other.predicted(), other.pinned()  # refuses heads that cannot be
+        return other
+
+    def with_pin(self) -> ExplorerState:
+        """Return the state that keeps the predictions shown, to compare the next ones with."""
+        return self.state.patched({"pinned": {"history": self.history, "settings": self.state.settings}})
+
+    def switched(self, model: int, **options: object) -> ExplorerState:
+        """Return the state with another head of a model.
+
+        Args:
+            model: its place.
+            options: new values of `HeadConfig`'s fields.
+
+        Raises:
+            ConfigError: there is no such head.
+        """
+        head, trained = self.heads()[model], self.models[model].recommender.head.config
+        if options.get("context") is False:
+            options["pointer"] = False
+        if options.get("pointer"):
+            options["context"] = True
+        kept = {field: getattr(head, field) for field in SWITCHED if field in type(head).model_fields}
+        for merge in MERGES:
+            part = merge.removesuffix("_merge")
+            if options.get(part) and kept.get(part) in (False, ()):  # switched on again: as it was trained
+                options.setdefault(merge, getattr(trained, merge))
+        name = str(trained.switched(**(kept | options)))
+        settings = list(self.state.settings)
+        settings[model] = settings[model].but(head="" if name == str(trained) else name)
+        return self.state.patched({"settings": settings})
+
+    # The case shown
+
+    @property
+    def history(self) -> tuple[int, ...]:
+        """The item codes shown, oldest first: the case's own, or the edited ones."""
+        edited = self.state.history
+        return tuple(self.choices.histories[self.state.case].tolist()) if edited is None else edited
+
+    @property
+    def target(self) -> int:
+        """The code of the true next item."""
+        return int(self.choices.targets[self.state.case])
+
+    def predicted(self) -> list[Prediction | None]:
+        """Return each model's prediction; None for an empty history."""
+        return self._predictions(self.history, self.state.settings)
+
+    def pinned(self) -> list[Prediction | None]:
+        """Return each model's pinned prediction, None where nothing is pinned."""
+        pin = self.state.pinned
+        return self._predictions(pin.history if pin else (), pin.settings if pin else self.state.settings)
+
+    def kinds(self, items: np.ndarray) -> np.ndarray:
+        """Return for each item "target", "history" or "new"."""
+        return np.where(items == self.target, "target", np.where(np.isin(items, self.history), "history", "new"))
+
+    def heads(self) -> list[HeadConfig]:
+        """Return each model's head as it is now."""
+        settings = zip(self.models, self.state.settings, strict=True)
+        return [model.head(setting.head).head.config for model, setting in settings]
+
+    # Slow work, in small steps
+
+    def verdict(self) -> Iterator[None]:
+        """Work out the verdicts on the case shown, and give way between their parts; `verdicts` then has them."""
+        for place, model in enumerate(self.models):
+            key = place, self.state.case, self.history
+            if model.has_states and self.history and key not in self._verdicts and self.open:
+                own = self._predict(*key, Setting())  # as the model has it, whatever was moved
+                self._verdicts[key] = yield from case_verdict(model, *key[1:], own.states["V"])
+                yield
+
+    @property
+    def open(self) -> bool:
+        """Whether there is an item that is not in what is read of the history, so that they can be told apart."""
+        return all(0 < len(np.unique(model.read(self.history))) < len(self.titles) for model in self.models)
+
+    def verdicts(self) -> list[CaseVerdict | None]:
+        """Return each model's verdict on the case shown, None where it has not been worked out or has no states."""
+        return [self._verdicts.get((place, self.state.case, self.history)) for place in range(len(self.models))]
+
+    def sentence(self) -> str:
+        """Return what the verdicts say, in a sentence for each model; "" as long as one is missing."""
+        if not self.history:
+            return "The history is empty, so there is nothing to copy or to exclude."
+        if not self.open:
+            return "The history holds every item there is, so there is nothing to tell it apart from."
+        known = [
+            sentence(model, verdict, prediction, self.target in prediction.history)
+            for model, verdict, prediction in self.known_verdicts()
+        ]
+        return " ".join(known) if len(known) == len(self.models) else ""
+
+    def known_verdicts(self) -> Iterator[tuple[Model, CaseVerdict | None, Prediction]]:
+        """Yield what is known of each model; no verdict of one without states, and nothing where one is missing."""
+        for model, verdict, prediction in zip(self.models, self.verdicts(), self.predicted(), strict=True):
+            if prediction is not None and (verdict is not None or not model.has_states):
+                yield model, verdict, prediction
+
+    def plane(self) -> Plane | None:
+        """Return the map's plane; None as long as a t-SNE is being made.
+
+        Raises:
+            ConfigError: there are too few items or dimensions for one, or the model has no item embeddings.
+        """
+        place, weights = self.state.space, self.models[self.state.space].snapshot.item_embeddings
+        if min(weights.shape) < 2:
+            raise ConfigError("A map needs two or more items, with embeddings of two or more dimensions.")
+        if self.state.projection == "tsne":
+            return self._tsne.plane(place, weights)
+        if self.state.projection == "pca" or not self.history:
+            return self.models[place].plane
+        return local(weights, self.history, list(self.marked()))
+
+    @property
+    def map_key(self) -> tuple:
+        """What the map's points are made from: others mean other points."""
+        state = self.state
+        own = (self.history, *self.marked()) if state.projection == "local" else ()
+        return state.projection, state.space, own
+
+    def marked(self) -> dict[int, str]:
+        """Return the items that the map marks, and as what: a kind of `plots.KINDS`, the most telling of an item's."""
+        prediction, verdict = self.predicted()[self.state.space], self.verdicts()[self.state.space]
+        kinds = {
+            "new": () if prediction is None else np.setdiff1d(prediction.top(self.state.k), self.history).tolist(),
+            "interfering": verdict.interfering if verdict else (),
+            "history": self.history,
+            "target": (self.target,),
+        }
+        return {item: kind for kind, items in kinds.items() for item in items}  # the last kind of an item counts
+
+    # Private parts
+
+    def _predictions(self, history: tuple[int, ...], settings: tuple[Setting, ...]) -> list[Prediction | None]:
+        if not history:
+            return [None] * len(self.models)
+        return [self._predict(place, self.state.case, history, setting) for place, setting in enumerate(settings)]
+
+    def _check(self, state: ExplorerState) -> None:
+        names, n_items = tuple(model.name for model in self.models), len(self.titles)
+        if state.models != names:
+            raise ConfigError(
+                f"The state is of {' and '.join(state.models)}, and these models are {' and '.join(names)}; "
+                "open those models, or leave the state out."
+            )
+        if state.case >= len(self.choices.targets):
+            raise ConfigError(f"There is no case {state.case}; cases go from 0 to {len(self.choices.targets) - 1}.")
+        for settings in (state.settings, state.pinned.settings if state.pinned else ()):
+            for model, setting in zip(self.models, settings, strict=False):
+                if not model.has_states and setting.but(head="") != Setting():
+                    raise ConfigError(f"{NO_STATES.format(model.name)} So nothing can be moved.")
+        pinned = state.pinned.history if state.pinned else ()
+        if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
+            raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")
+        if state.query != self.state.query:  # as looking takes some time
+            self.choices.find(state.query)

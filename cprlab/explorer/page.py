@@ -1,0 +1,105 @@
+"""What a page on a single case shows that needs more than a table, and the numbers behind it."""
+
+import time
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cprlab.errors import ConfigError
+from cprlab.explorer import tables
+from cprlab.explorer.explorer import CaseConfig, Explorer
+from cprlab.explorer.state import UNCOPYABLE
+from cprlab.numbers import as_text, write_numbers
+
+SHOWN = 10  # cases
+OTHERS = 10_000  # items of a map's background; a browser draws more of them slowly
+POLL = 0.2  # seconds
+
+
+def finish(shown: Explorer) -> None:
+    """Do what the widget does while nobody waits, as far as the views show it: verdict, certificates."""
+    tables.verdict(shown)
+    if shown.state.query.preset == UNCOPYABLE:
+        with tqdm(total=len(shown.choices.targets), desc="certificates", unit=" cases") as bar:
+            for done in shown.choices.certify():
+                bar.update(done - bar.n)
+
+
+def title(shown: Explorer) -> str:
+    """Return a figure's title: whose case it is, and what comes next."""
+    user = shown.choices.users[shown.state.case]
+    return f"{f'User {user}' if user else f'Case {shown.state.case:,}'} next takes {shown.titles[shown.target]}"
+
+
+def about(shown: Explorer) -> str:
+    """Return as Markdown whose case it is, what was done to it, and what the verdicts are."""
+    case, items, length = shown.state.case, shown.titles, len(shown.history)
+    user = as_text(shown.choices.users[case])
+    said = f"**Case {case:,}{f', user {user}' if user else ''}.** The history has {length:,} items"
+    said += " and was edited" if shown.state.history is not None else ""
+    said += f". The next item is **{as_text(items[shown.target])}**, which is "
+    said += "among them. " if shown.target in shown.history else "new. "
+    longest = max(model.max_len for model in shown.models)
+    if length > longest:
+        said += f"The models read the last {longest} items. "
+    said += f"The fingerprint of the data is {shown.models[0].fingerprint}. "
+    return said + as_text(shown.sentence())
+
+
+def heads(shown: Explorer) -> dict[str, list[str]]:
+    """Return by model, in lines, its name, its present head if it was switched, and what its prediction comes to."""
+    told = {}
+    for model, setting, prediction in zip(shown.models, shown.state.settings, shown.predicted(), strict=True):
+        told[model.name] = [model.name, f"now {setting.head}"] if setting.head else [model.name]
+        if prediction:
+            known = prediction.outcome(shown.target)
+            copied = "gives no probabilities" if model.ordered else f"copy probability {known['copy']:.1%}"
+            told[model.name].append(f"{copied}, ★ at rank {known['rank']:,}")
+    return told
+
+
+def listed(shown: Explorer) -> pd.DataFrame:
+    """Return the first cases that the state's query lists."""
+    found = tables.cases(shown)
+    if not shown.choices.table["copyable"].any():
+        found = found.drop(columns="copyable")  # nobody has looked
+    return found.head(SHOWN)
+
+
+def picture(shown: Explorer) -> tuple[pd.DataFrame, str]:
+    """Return what the map shows, as `plots.item_map` takes it, and what it is; the marks' neighbours are behind them.
+
+    Waits for a t-SNE. Of a large vocabulary some items are left out, evenly by their codes, and the note says so.
+    """
+    try:
+        while (plane := shown.plane()) is None:
+            time.sleep(POLL)
+        marks = tables.marks(shown)
+    except ConfigError as error:
+        return pd.DataFrame(columns=["item", "title", "kind", "x", "y"]), str(error)
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(plane.points[:, 0])), marks["item"])
+    drawn = others[:: -(-len(others) // OTHERS)] if len(others) else others
+    x, y = plane.points[drawn].T
+    behind = pd.DataFrame({"item": drawn, "title": shown.titles[drawn], "kind": "other", "x": x, "y": y})
+    left_out = f" {len(drawn):,} of {len(others):,} other items are drawn." if len(drawn) < len(others) else ""
+    return pd.concat([behind, marks[np.isfinite(marks["x"])]], ignore_index=True), plane.note + left_out
+
+
+def write_case(shown: Explorer, config: CaseConfig) -> None:
+    """Write `case.json` to `config.out`, if any: the state, the verdicts, and the page's tables as rows."""
+    verdicts = {
+        model.name: {
+            "one state can copy all": verdict.copying.outcome,
+            "one state can exclude all": verdict.excluding.outcome,
+            "least lost where it should copy": verdict.least_copying,
+            "least lost where it should exclude": verdict.least_excluding,
+            "interfering": verdict.interfering,
+        }
+        for model, verdict in zip(shown.models, shown.verdicts(), strict=True)
+        if verdict
+    }
+    content = {"fingerprint": shown.models[0].fingerprint, "state": shown.state.model_dump()}
+    content |= {"sentence": shown.sentence(), "verdicts": verdicts}
+    content |= {view: tables.table(shown, view).to_dict("records") for view in ("history", "predictions", "states")}
+    write_numbers("case.json", config, content)

@@ -1,0 +1,191 @@
+"""The explorer's front end on a page without a kernel: a model object that records what is sent, and made messages."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+from cprlab.explorer import frontend
+from cprlab.explorer.payload import POST
+from cprlab.models import PARTS
+
+HOSTILE = [
+    '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>',
+    "🎬🏳️‍🌈 emoji 👩‍👩‍👧‍👦 title",
+    "‮שלום עולם مرحبا",
+    "W" * 10_000,
+    "a\x00b\x1b &amp; \"quoted\" 'title'",
+]
+STATIC = Path(frontend.__file__).parent / "static"
+MODULES = "http://localhost/static"  # where `serve_modules` answers
+MODELS = ["SASRec", "GRU4Rec", "MF", "a foreign model"]
+DARK = """<style>:root {--jp-layout-color1: #111; --jp-layout-color2: #2a2a2a; --jp-border-color2: #555;
+--jp-content-font-color1: #f0f0f0; --jp-content-font-color2: #b8b8b8;
+--jp-brand-color1: #64b5f6} body {background: #111}</style>"""
+MODEL = """
+window.sent = []; window.handlers = [];
+window.model = {
+    send: (content) => sent.push(structuredClone(content)),
+    on: (name, handler) => handlers.push(handler),
+    off: (name, handler) => (handlers = handlers.filter((other) => other !== handler)),
+};
+window.emit = (content, buffers = []) => [...handlers].forEach((handler) => handler(content, buffers));
+window.acts = () => sent.filter((content) => content.type === "act");
+"""
+
+
+def base(titles: list[str], models: int = 2) -> dict:
+    parts = {"C": True, "P": False, "R": [100], "B": False, "F": False, "Mi": True}
+    words = [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS]
+    options = {**parts, "merges": ["replace", "add", "half"]}
+    options["rerankMerges"] = ["replace", "add"]
+    trained = "Softmax + CPR:100 + Mi"
+    return {
+        "type": "base",
+        "titles": titles,
+        "models": [
+            {"name": name, "encodes": True, "trained": trained, "options": options, "stateless": "", "ordered": ""}
+            for name in MODELS[:models]
+        ],
+        "kinds": {
+            "other": ["#BBBBBB", "circle"], "history": ["#0072B2", "circle"], "interfering": ["#E69F00", "triangle-up"],
+            "target": ["#D55E00", "star"], "hidden state": ["#000000", "x"], "new": ["#BBBBBB", "circle"],
+        },
+        "parts": [*words, POST],
+        "observed": 0.397, "presets": ["all", "repeats", "new items"],
+        "projections": [["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
+    }  # fmt: skip
+
+
+def setting() -> dict:
+    return {"head": "", "temperature": 1, "toward": 0, "axes": [0, 0, 0], "scale": 1, "best": False}
+
+
+def pin(models: int = 2) -> dict:
+    return {"history": [0, 1, 2], "settings": [setting()] * models}
+
+
+def state(models: int = 2, **changes) -> dict:
+    query = {"preset": "all", "search": "", "sort": "case", "descending": False}
+    plain = {
+        "data": "ml-1m", "models": MODELS[:models], "case": 7, "history": None, "settings": [setting()] * models,
+        "pinned": None, "selection": [], "query": query, "projection": "pca", "space": 0, "colour": "kind", "k": 10,
+    }  # fmt: skip
+    return {**plain, **changes}
+
+
+def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: int = 2, **changes) -> dict:
+    """A view; `changes` that are keys of the state go there."""
+    present = state(models)
+    present.update({key: changes.pop(key) for key in list(changes) if key in present})
+    pinned = present["pinned"] is not None
+    top = [
+        {
+            "item": item, "place": item + 1, "p": 0.21 / (item + 1), "kind": kind,
+            "partition": ("V", "C", "R:100")[item % 3],
+            "moved": (None, 0, 3, -2)[item % 4] if pinned else None,
+            "was": 0.15 / (item + 1) if pinned and item % 4 else None,
+        }
+        for item, kind in zip(range(10), ["history"] * 5 + ["new", "target"] + ["new"] * 3, strict=True)
+    ]  # fmt: skip
+    prediction = {"rank": 7, "copy": 0.52, "target": 0.03, "top": top, "settled": ""}
+    prediction["pinned"] = {"rank": 9, "copy": 0.31, "target": 0.02} if pinned else None
+    head = {
+        "C": True,
+        "P": False,
+        "R": [100],
+        "B": False,
+        "F": False,
+        "Mi": True,
+        "post": False,
+        "name": "Softmax + CPR:100 + Mi",
+    }
+    return {
+        "type": "view", "id": answers, "state": present, "undo": False, "redo": False, "error": "", "notice": "Case 7.",
+        "case": {"user": "u7", "target": 6, "edited": False, "note": ""},
+        "history": list(history), "predictions": [prediction] * models,
+        "heads": [{**head, "context_merge": "replace", "rerank_merge": "replace"}] * models,
+        "selected": [0.031, 0.052, 0.01, 0.2][:models],
+        **changes,
+    }  # fmt: skip
+
+
+def marks() -> dict:
+    found = [{"item": i, "kind": "history", "label": "label", "x": i, "y": i * i % 5} for i in range(5)]
+    return {
+        "type": "marks",
+        "marks": found,
+        "lines": [{"kind": "history", "points": [[0, 0], [1, 1]]}],
+        "note": "",
+    }
+
+
+def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -> dict:
+    columns = [
+        ("case", "int"),
+        ("user", "text"),
+        ("next item", "text"),
+        ("items", "int"),
+        ("repeat", "flag"),
+        ("copy", "percent"),
+    ]
+    table = [[i, f"u{i}", (titles or ["item"])[i % len(titles or [1])], 12, i % 2 == 0, 0.31] for i in range(rows)]
+    described = [{"key": key, "label": key, "format": form} for key, form in columns]
+    note = "Shown are the first 200."
+    counts = {"total": 1234, "found": found, "shown": rows}
+    return {"type": "cases", "columns": described, "rows": table, "note": note, **counts}
+
+
+def verdict(answers: int = 0, title: str = "Alien") -> dict:
+    rows = [["SASRec", "2 of 10", "0.12", title], ["GRU4Rec", "1 of 10", "0.02", "–"]]
+    sentence = "No hidden state of SASRec ranks both items above all others: the bottleneck, not training, is to blame."
+    return {
+        "type": "verdict", "id": answers, "sentence": sentence, "columns": ["model", "separable", "gap", "nearest"],
+        "rows": rows, "never": [{"item": 3, "title": title}, {"item": 5, "title": "Up"}],
+    }  # fmt: skip
+
+
+def titles(first: Sequence[str] = ()) -> list[str]:
+    return [
+        *first,
+        *(f"Film {place}, a title of the usual length ({1950 + place % 70})" for place in range(len(first), 1000)),
+    ]
+
+
+def serve_modules(page: Page) -> None:
+    """Let a page import each file of the front end as it is, from `MODULES`."""
+    page.route(
+        f"{MODULES}/*.js",
+        lambda route: route.fulfill(
+            path=STATIC / Path(route.request.url).name,
+            headers={"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"},
+        ),
+    )
+
+
+def open_explorer(page: Page, folder: Path, width: int = 1280, head: str = "", module: str = "") -> None:
+    """Render the widget, of the joined script or of a module's address; it waits for its messages."""
+    module = module or f"data:text/javascript;base64,{b64encode(frontend.script().encode()).decode()}"
+    html = f"""<!doctype html><meta charset="utf-8"><title>explorer</title>{head}<style>{frontend.style()}</style>
+<body style="margin:0"><div id="place"></div><script>{MODEL}</script></body>"""
+    (folder / "page.html").write_text(html, encoding="utf-8")
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.goto((folder / "page.html").as_uri())
+    page.evaluate("(module) => import(module).then((module) => { window.explorer = module.default ?? module })", module)
+    page.evaluate("() => { window.dispose = explorer.render({model, el: document.getElementById('place')}) }")
+    page.wait_for_selector(".cprlab-explorer")
+
+
+def emit(page: Page, *messages: dict) -> None:
+    for message in messages:
+        page.evaluate("(message) => emit(message)", message)
+
+
+def acts(page: Page) -> list[dict]:
+    return page.evaluate("acts()")
+
+
+def answer(page: Page, **changes) -> None:
+    """Answer the latest act with a view."""
+    emit(page, view(acts(page)[-1]["id"], **changes))
