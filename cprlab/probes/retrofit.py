@@ -35,7 +35,7 @@ PARTS: tuple[Part, ...] = get_args(Part)  # the cheapest first
 FREE = {"B": [0], "F": [0, 1, 2, 3], "C": [0, 1], "C + F": [0, 1, 2, 3]}  # which of b, s, w₁ and w₂ are fitted
 METRICS = ("log-loss", "NDCG@10", "HIT@10", "copy probability", "loss on whether", "loss on which")
 DECAY = 0.5  # of ages, as is usual in ACT-R (Anderson & Schooler, Psychological Science 1991)
-RIDGES = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)  # the strongest first
+RIDGES = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # the strongest first
 FOLDS = 5
 FEWEST = 2 * FOLDS  # users to fit on
 NUMBERS_AT_ONCE = 2**18  # of double precision, which a core's cache holds
@@ -206,12 +206,14 @@ def fit(snapshot: Snapshot, part: Part, users: np.ndarray, seed: int = 0) -> Ret
         return problem.retrofit(problem.fit(everyone, 0.0, np.zeros(problem.size)), 0.0)
     folds = GroupKFold(FOLDS, shuffle=True, random_state=seed).split(problem.users, groups=problem.users)
     held = [np.isin(np.arange(len(everyone)), left) for _, left in folds]
-    theta, path = np.zeros(problem.size), []
+    theta, best = np.zeros(problem.size), (np.inf, 0.0, np.zeros(problem.size))
     for ridge in RIDGES:
         theta = problem.fit(everyone, ridge, theta)
-        path.append((sum(problem.loss(problem.fit(~left, ridge, theta), left)[0] for left in held), ridge, theta))
-    _, ridge, theta = min(path, key=lambda tried: tried[0])
-    return problem.retrofit(theta, ridge)
+        loss = sum(problem.loss(problem.fit(~left, ridge, theta), left)[0] for left in held)
+        if loss > best[0]:
+            break  # weaker ridges fit the folds closer still
+        best = loss, ridge, theta
+    return problem.retrofit(best[2], best[1])
 
 
 class _Chunk(NamedTuple):
