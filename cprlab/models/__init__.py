@@ -1,6 +1,6 @@
 """Recommenders: an encoder reads a history, and a head turns its states into a distribution over items."""
 
-from cprlab.models.ablation import ablated
+from cprlab.models.ablation import ablated, extended
 from cprlab.models.encoders import EncoderConfig, GRU4RecConfig, MFConfig, SASRecConfig
 from cprlab.models.heads import Head
 from cprlab.models.names import CountingConfig, HeadConfig, RepeatNetConfig, parse_head
@@ -25,5 +25,6 @@ __all__ = [
     "SASRecConfig",
     "SoftmaxConfig",
     "ablated",
+    "extended",
     "parse_head",
 ]

@@ -1,7 +1,7 @@
-"""ablated: a trained recommender with partitions of its head switched off or changed, without training it again."""
+"""ablated, extended: a trained recommender with fewer, other or more parts in its head, without training it again."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -33,13 +33,27 @@ def ablated(recommender: Recommender, head: HeadConfig) -> Recommender:
     Raises:
         ConfigError: the trained head lacks the weights, or a k is above the number of items.
     """
+    return extended(recommender, head, {})
+
+
+def extended(recommender: Recommender, head: HeadConfig, more: Mapping[str, nn.Linear | nn.Parameter]) -> Recommender:
+    """Return the same model with another head, made from the weights of the trained head and others.
+
+    Args:
+        recommender: as for `ablated`.
+        head: the new head.
+        more: by the name of a facet that the trained head lacks, its map from what the head reads, or its numbers.
+
+    Raises:
+        ConfigError: as for `ablated`.
+    """
     head.check_items(recommender.n_items)
     other = copy.copy(recommender)
-    other._modules = recommender._modules | {"head": _head(recommender.head, head)}
+    other._modules = recommender._modules | {"head": _head(recommender.head, head, more)}
     return other
 
 
-def _head(trained: Head, config: HeadConfig) -> Head:
+def _head(trained: Head, config: HeadConfig, more: Mapping[str, nn.Linear | nn.Parameter]) -> Head:
     own = trained.config
     shared = [option for part in own.parts if part in config.parts for option in part.weights]
     for option in (*FIXED, *shared):
@@ -60,7 +74,7 @@ def _head(trained: Head, config: HeadConfig) -> Head:
     for component in head.components:
         for reranker in _rerankers(component.partitions):
             sources[reranker.facet] = reranker.facet.replace(str(reranker.k), str(pairs.get(reranker.k)), 1)
-    weights = {**trained.maps, **trained.learned}
+    weights = {**trained.maps, **trained.learned, **more}
     missing = [name for name, source in sources.items() if source not in weights]
     missing += ["Mi"] * (config.inputs and not own.inputs)
     if missing:
@@ -71,9 +85,9 @@ def _head(trained: Head, config: HeadConfig) -> Head:
         )
     narrow = own.inputs and not config.inputs
     for name in head.learned:
-        head.learned[name] = trained.learned[name]
+        head.learned[name] = weights[name]
     for name in head.maps:
-        layer = trained.maps[sources[name]]
+        layer = weights[sources[name]]
         assert isinstance(layer, nn.Linear)
         head.maps[name] = _first_columns(layer, trained.width) if narrow else layer
     head.mix = trained.mix if config.inputs else None

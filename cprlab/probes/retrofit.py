@@ -22,10 +22,13 @@ from safetensors.numpy import save_file
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 from sklearn.model_selection import GroupKFold
+from torch import nn
 
-from cprlab.errors import DataError
+from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import gains, means, stacked
 from cprlab.files import whole
+from cprlab.models import Recommender, SoftmaxConfig, extended
+from cprlab.models.heads import PartitionedSoftmax
 from cprlab.probes.arrays import check_history, check_table, read_arrays
 from cprlab.probes.copying import copy_probability
 from cprlab.probes.snapshot import AT_ONCE, Snapshot
@@ -37,6 +40,7 @@ METRICS = ("log-loss", "NDCG@10", "HIT@10", "copy probability", "loss on whether
 DECAY = 0.5  # of ages, as is usual in ACT-R (Anderson & Schooler, Psychological Science 1991)
 RIDGES = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # the strongest first
 FOLDS = 5
+COARSE = 1e-6  # of the loss, while ridges are compared
 FEWEST = 2 * FOLDS  # users to fit on
 NUMBERS_AT_ONCE = 2**18  # of double precision, which a core's cache holds
 
@@ -88,6 +92,39 @@ class Retrofit:
             if self.bias is not None:
                 z[case, items] += self.bias[items]
         return z - logsumexp(z, axis=1, keepdims=True)
+
+    def recommender(self, model: Recommender) -> Recommender:
+        """Return the model with the part in its head: "Softmax" becomes "Softmax + B", "+ C + F" (F), "+ C + B" (C), …
+
+        Its encoder, item embeddings and vocabulary's map are the model's own, not copies.
+
+        Raises:
+            ConfigError: the model is not a plain softmax, or not the one that was fitted.
+        """
+        trained, config = model.head, model.head.config
+        if not (isinstance(trained, PartitionedSoftmax) and isinstance(config, SoftmaxConfig) and trained.plain):
+            raise ConfigError(f"A part is added to a plain Softmax; {config} has other parts already.")
+        weight = model.outputs.weight[:-1].detach()
+        if weight.shape != self.item_embeddings.shape or not np.array_equal(weight.cpu(), self.item_embeddings):
+            raise ConfigError(
+                f"This retrofit was fitted to another model: its item embeddings are not those of {config}."
+            )
+        vocabulary = trained.maps["V"]
+        assert isinstance(vocabulary, nn.Linear)
+        matrix = torch.from_numpy(self.matrix).to(weight)
+        context = nn.utils.skip_init(nn.Linear, vocabulary.in_features, len(matrix)).to(weight)
+        before = 0 if vocabulary.bias is None else matrix @ vocabulary.bias.detach()
+        context.weight = nn.Parameter(matrix @ vocabulary.weight.detach())
+        context.bias = nn.Parameter(before + torch.from_numpy(self.vector).to(weight))
+        b, by_count, by_age = self.numbers
+        decay = np.log(np.expm1(DECAY))  # of which F takes the softplus
+        own: dict[str, nn.Linear | nn.Parameter] = {
+            "C": context,
+            "B": nn.Parameter(weight.new_tensor([b])),
+            "F": nn.Parameter(weight.new_tensor([b, by_count, by_age, decay])),
+        }
+        head = config.but(context=self.part != "B", frequency="F" in self.part, shift="F" not in self.part)
+        return extended(model, head, own)
 
     def save(self, path: Path | str) -> None:
         """Write the weights as a `.safetensors` file that `load` reads.
@@ -208,12 +245,12 @@ def fit(snapshot: Snapshot, part: Part, users: np.ndarray, seed: int = 0) -> Ret
     held = [np.isin(np.arange(len(everyone)), left) for _, left in folds]
     theta, best = np.zeros(problem.size), (np.inf, 0.0, np.zeros(problem.size))
     for ridge in RIDGES:
-        theta = problem.fit(everyone, ridge, theta)
-        loss = sum(problem.loss(problem.fit(~left, ridge, theta), left)[0] for left in held)
+        theta = problem.fit(everyone, ridge, theta, COARSE)
+        loss = sum(problem.loss(problem.fit(~left, ridge, theta, COARSE), left)[0] for left in held)
         if loss > best[0]:
             break  # weaker ridges fit the folds closer still
         best = loss, ridge, theta
-    return problem.retrofit(best[2], best[1])
+    return problem.retrofit(problem.fit(everyone, best[1], best[2]), best[1])
 
 
 class _Chunk(NamedTuple):
@@ -330,8 +367,8 @@ class _Problem:
             gradient[4:] = np.concatenate([of_matrix.ravel() * self.units[0], of_vector * self.units[1]])
         return total, gradient
 
-    def fit(self, chosen: np.ndarray, ridge: float, start: np.ndarray) -> np.ndarray:
-        """Return the θ of the least loss and ridge · |(A, a)|² / 2."""
+    def fit(self, chosen: np.ndarray, ridge: float, start: np.ndarray, tolerance: float = 1e-10) -> np.ndarray:
+        """Return the θ of the least loss and ridge · |(A, a)|² / 2; steps end at a relative gain below `tolerance`."""
 
         def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
             theta = np.zeros(self.size)
@@ -340,7 +377,7 @@ class _Problem:
             gradient[4:] += ridge * theta[4:]
             return float(loss + ridge / 2 * theta[4:] @ theta[4:]), gradient[self.free]
 
-        options = {"ftol": 1e-10, "gtol": 1e-6, "maxiter": 1000}
+        options = {"ftol": tolerance, "gtol": 1e-6, "maxiter": 1000}
         found = minimize(objective, start[self.free], jac=True, method="L-BFGS-B", options=options)
         theta = np.zeros(self.size)
         theta[self.free] = found.x

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import check_grad, minimize
 from scipy.special import expit, logit, logsumexp
 
-from cprlab.errors import DataError
+from cprlab.errors import ConfigError, DataError
+from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot
 from cprlab.probes.retrofit import FREE, PARTS, Retrofit, _Problem, fit, retrofit
 
@@ -215,3 +217,33 @@ def test_what_cannot_be_fitted_is_said():
         found.log_probs(np.ones((2, 3)), [[1]])
     with pytest.raises(DataError, match="codes go from 0"):
         found.log_probs(np.ones((1, 3)), [[99]])
+
+
+@pytest.mark.parametrize("head", ["Softmax", "Softmax + Mi", "Softmax (projection_bias=False)"])
+def test_the_part_becomes_one_of_the_models_own_head(part, head):
+    """The recommender scores histories as the retrofit scores their states; untouched, the model scores as before."""
+    torch.manual_seed(0)
+    model = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head(head), 20, max_len=6).double().eval()
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(20, size=rng.integers(1, 9)) for _ in range(80)]
+    targets = [rng.choice(history[-6:]) if rng.random() < 0.5 else rng.integers(20) for history in histories]
+    snap = Snapshot.from_recommender(model, histories, targets)
+    before = model.log_probs(histories)
+    found = fit(snap, part, np.arange(80))
+    other = found.recommender(model)
+    name = {"B": " + B", "F": " + C + F", "C": " + C + B", "C + F": " + C + F"}[part]
+    assert other.head.config == parse_head(head.replace("Softmax", f"Softmax{name}", 1))
+    assert np.abs(other.log_probs(histories) - found.log_probs(snap.states, snap.histories)).max() < 1e-9
+    assert np.abs(before - other.log_probs(histories)).max() > 0.01
+    assert (model.log_probs(histories) == before).all()
+    assert other.encoder is model.encoder
+
+
+def test_a_part_is_not_added_to_another_model_or_head():
+    models = [Recommender(GRU4RecConfig(d=8, hidden=8), parse_head(head), 20) for head in ("Softmax", "Softmax + C")]
+    snap = Snapshot.from_recommender(models[0], [[item] for item in range(20)], list(range(20)))
+    found = fit(snap, "B", np.arange(20))
+    with pytest.raises(ConfigError, match="another model"):
+        found.recommender(Recommender(GRU4RecConfig(d=8, hidden=8), parse_head("Softmax"), 20))
+    with pytest.raises(ConfigError, match=r"Softmax \+ C has other parts"):
+        found.recommender(models[1])
