@@ -123,7 +123,7 @@ def test_cases_of_one_user_with_one_state_are_one_query():
         one.bias,
     )
     grouped, apart = _Problem(many, "C", again), _Problem(many, "C", np.arange(90))
-    assert len(grouped.users), len(apart.users) == (30, 90)
+    assert (len(grouped.users), len(apart.users)) == (30, 90)
     theta = rng.normal(size=grouped.size)
     ours, its = (of.loss(theta, np.ones(len(of.users), bool)) for of in (grouped, apart))
     assert ours[0] == pytest.approx(its[0], abs=1e-12)
