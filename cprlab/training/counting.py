@@ -89,7 +89,7 @@ def fit_counting(recommender: Recommender, sequences: Sequences) -> pd.DataFrame
 
 
 def _fit_mixture(head: Counting, sequences: Sequences) -> float:
-    """Fill M, the weights and the decays, and return the mean log-likelihood."""
+    """Fit M, the weights and the decays, and return the mean log-likelihood."""
     head.matrix = transitions(sequences)
     names = MIXTURES[head.config.kind]
     cases = _cases(head, sequences)
