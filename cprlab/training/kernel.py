@@ -27,11 +27,12 @@ from cprlab.models.partitions import Facets, Merge, merge
 from cprlab.training import fused
 from cprlab.training.loss import Loss, compared
 
-# How much is scored at once (at least one window), by device: (logits, positions, maximum logits). A chunk has as many
-# positions as fit in the first number of logits, or the second number if that is more, up to the third number of logits
-# (single precision on a GPU: 1 GB). On a CPU the first is what caches hold, the third what memory should hold. Each
-# chunk reads the item embeddings twice and adds to their gradient; the second number makes this, and on a GPU keeping
-# all cores busy, worthwhile.
+# How much is scored at once, by device: (cached, positions, most). A chunk has at least one window, and as many
+# positions as give `cached` logits, but not fewer than `positions`, and not more than give `most` logits.
+# - cached: logits that fit in the caches of a CPU.
+# - positions: each chunk reads the item embeddings twice and adds to their gradient, which is too slow for fewer
+#   positions; on a GPU, fewer would also leave cores idle.
+# - most: logits that memory should hold; on a GPU 1 GB in single precision.
 CHUNK = {"cpu": (2**21, 256, 20 * 2**20), "cuda": (0, 2**14, 2**28)}
 ALIGNED = 16  # row lengths are a multiple of this: with unaligned rows, products take a third longer
 
@@ -39,8 +40,7 @@ ALIGNED = 16  # row lengths are a multiple of this: with unaligned rows, product
 # probability. Smaller numbers would be denormal in single precision, and slow to compute with.
 FLOOR = 70.0
 
-# Processes the two halves of a batch. The `map` of a thread pool gives the same digits if each operation uses one
-# thread.
+# Maps over the two halves of a batch. A thread pool's `map` gives the same digits if each operation uses one thread.
 in_turn: Callable[..., Iterable[Any]] = map
 
 Merged = list[tuple[torch.Tensor, torch.Tensor, Merge]]  # items and scores of each partition, and how it was merged
