@@ -164,7 +164,7 @@ def test_the_smallest_log_and_odd_names_make_a_report(tmp_path):
         data=str(data), heads="Softmax; Softmax + C", epochs=1, device="cpu", runs=str(tmp_path / "runs")
     )
     page = run_report(config, tmp_path / "{out}").read_text()
-    assert "Of what 1 test users took next, 100.0% was in their history" in page
+    assert "100.0% of the items that 1 test users took next were in their history" in page
     assert "too few users to tell" in page
 
 
