@@ -17,6 +17,7 @@ SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are drawn, seen or not
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+PATIENCE = 240  # seconds; a busy machine starts a server in more than a minute
 SERVE = "import sys; from pathlib import Path; from cprlab.explorer.serve import serve; "
 SERVE += "serve(Path(sys.argv[1]), int(sys.argv[2]), False, 'for-the-test')"
 
@@ -73,7 +74,7 @@ def _started(command: list[str], port: int, folder: Path, environment: dict) -> 
 
 def wait_for(server: subprocess.Popen, port: int) -> None:
     """Wait until a server listens at its port."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + PATIENCE
     while not listening(port):
         assert server.poll() is None, "the server has ended"
         assert time.monotonic() < end, "the server does not listen"
@@ -88,7 +89,7 @@ def listening(port: int, address: str = "127.0.0.1") -> bool:
 
 def run_all(page: Page) -> None:
     """Run all cells of the notebook that JupyterLab shows."""
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=1000 * PATIENCE)
     started = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]+\]"))
     for _ in range(5):  # the menu may not listen yet
         for accept in page.locator(".jp-Dialog .jp-mod-accept").all():
