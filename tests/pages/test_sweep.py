@@ -127,7 +127,7 @@ def test_a_page_links_notebooks_and_tells_which_failed(swept):
 def test_a_report_replaces_nothing_but_an_earlier_one_of_the_sweep(swept, tmp_path):
     config, folder, _ = swept
     refuse_to_replace(folder, config.but(seeds=2))  # an earlier one
-    with pytest.raises(DataError, match="holds the report of the sweep"):
+    with pytest.raises(DataError, match="contains the report of the sweep"):
         refuse_to_replace(folder, config.but(name="other"))
     (tmp_path / "site").mkdir()
     refuse_to_replace(tmp_path / "site", config)  # empty
