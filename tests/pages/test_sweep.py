@@ -156,7 +156,7 @@ def test_a_second_sweep_trains_nothing_and_an_earlier_report_stays_when_writing_
 
 @pytest.mark.slow
 def test_a_notebook_that_stops_is_told_in_a_sentence(monkeypatch):
-    with pytest.raises(ConfigError, match="'grid' is no JSON"):
+    with pytest.raises(ConfigError, match="'grid' is not JSON"):
         run_notebook("summary.ipynb", {"grid": "{"}, "title")
     with pytest.raises(ConfigError, match="'train' cannot be 'maybe'"):
         execute("summary.ipynb", {"train": "maybe"})
@@ -175,7 +175,7 @@ def test_a_summary_of_nothing_is_refused(tmp_path):
         config.results()
     with pytest.raises(ConfigError, match="did you mean 'head'"):
         SummaryConfig(grid='{"heads": []}').asked()
-    with pytest.raises(ConfigError, match="no JSON with the fields of a grid"):
+    with pytest.raises(ConfigError, match="not JSON with the fields of a grid"):
         SummaryConfig(grid="[3]").asked()
 
 
