@@ -122,7 +122,7 @@ class Model:
 
     @cached_property
     def radius(self) -> float:
-        """The largest norm of the model's states."""
+        """ρ, the 99th percentile of the norms of the model's states, as in `Snapshot.radius`."""
         return self.snapshot.radius
 
     @property

@@ -96,7 +96,7 @@ def refuse_nesting(out: Path, runs: str, option: str) -> None:
     """Make the parent folder of `out`, after checking that neither the report nor the runs contain the other.
 
     Raises:
-        DataError: one contains the other, so that it would be replaced with it, or the disk is full.
+        DataError: one contains the other, so that it would be replaced with it, or the folder cannot be made.
     """
     make_folder(out.parent)
     here, there = out.resolve(), Path(runs).resolve()
