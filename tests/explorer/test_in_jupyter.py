@@ -328,7 +328,7 @@ def test_a_state_that_cannot_be_is_refused_in_a_sentence_and_changes_nothing(exp
     before = explored.state()
     explored.load('{"case": ')
     explored.page.wait_for_function("!document.querySelector('.cx-alert').hidden")
-    assert "no JSON" in explored.page.locator(".cx-alert").inner_text()
+    assert "not JSON" in explored.page.locator(".cx-alert").inner_text()
     assert explored.state() == before
     explored.begin(case=2)
 
