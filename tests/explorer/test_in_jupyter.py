@@ -245,7 +245,7 @@ def test_the_hidden_state_is_moved_to_the_mean_of_the_history(explored):
 def test_a_slider_that_is_dragged_shows_its_latest_place_and_is_undone_at_once(explored):
     explored.begin(case=2)
     explored.page.locator(".cx-tabs button").nth(0).click()
-    slider = explored.page.get_by_role("slider", name="norm, times its own")
+    slider = explored.page.get_by_role("slider", name="norm (factor)")
     box = slider.bounding_box()
     explored.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
     explored.page.mouse.down()
@@ -328,7 +328,7 @@ def test_a_state_that_cannot_be_is_refused_in_a_sentence_and_changes_nothing(exp
     before = explored.state()
     explored.load('{"case": ')
     explored.page.wait_for_function("!document.querySelector('.cx-alert').hidden")
-    assert "no JSON" in explored.page.locator(".cx-alert").inner_text()
+    assert "not JSON" in explored.page.locator(".cx-alert").inner_text()
     assert explored.state() == before
     explored.begin(case=2)
 

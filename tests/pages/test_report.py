@@ -141,7 +141,7 @@ def test_a_report_replaces_nothing_but_an_earlier_one_on_the_same_data(report, t
     config, folder = report
     other = tmp_path / "other.csv"
     shutil.copy(config.data, other)
-    with pytest.raises(DataError, match=r"holds the report on .*=hostile <img"):
+    with pytest.raises(DataError, match=r"contains the report on .*=hostile <img"):
         run_report(config.but(data=str(other)), folder)
     for out in (config.runs, f"{config.runs}/inside", str(folder.parent)):
         with pytest.raises(DataError, match="must not be in each other"):
@@ -194,7 +194,7 @@ def test_a_folder_with_an_unreadable_report_is_left_alone(report, tmp_path):
     config, folder = report
     broken = shutil.copytree(folder, tmp_path / "broken")
     (broken / "report.ipynb").write_text("{")
-    with pytest.raises(DataError, match="holds the report on something that cannot be read"):
+    with pytest.raises(DataError, match="contains the report on something that cannot be read"):
         run_report(config, broken)
 
 
