@@ -15,7 +15,7 @@ from cprlab.pages.run import find_notebook
 from tests.browser import open_page
 from tests.conftest import random_log
 from tests.explorer.fake import HOSTILE
-from tests.jupyter import jupyterlab, run_all, voila
+from tests.jupyter import PATIENCE, jupyterlab, run_all, voila
 
 IN_VOILA_TOO = {  # which opens a page, sends it bytes and loads it again in its own ways
     "test_it_opens_on_a_case_with_the_models_bars",
@@ -128,7 +128,7 @@ def explored(request, browser, config, notebook):
         if lab:
             run_all(page)
         try:
-            page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=120_000)
+            page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=1000 * PATIENCE)
         except TimeoutError:
             raise AssertionError(f"no explorer: {complaints}, {page.inner_text('body')[-3000:]}") from None
         page.set_default_timeout(10_000)
