@@ -67,7 +67,7 @@ def test_the_page_is_self_contained_and_shows_titles_as_text(report):
     assert outside == []
     assert "<script>window.hacked" not in page
     assert page.count("Plotly.newPlot(") >= 8
-    assert page.index("of the items that 120 test users") < page.index("How much does this log repeat?")  # first the answer
+    assert page.index("of the items that 120 test users") < page.index("How much does this log repeat?")
     assert report[0].sequences().fingerprint in page
 
 
