@@ -1,9 +1,9 @@
-"""How many targets a second does one training epoch score, here and in RecBole?
+"""Compare training speed, in targets per second, with RecBole.
 
     python benchmarks/against_recbole.py --data ml-100k.inter --table docs/recbole.md --json recbole.json
 
-RecBole runs in an environment of its own, which is made if it is not there. The sides of a row are processes that take
-turns at training; a ratio is the median over rounds, with the lowest and the highest. Linux.
+RecBole runs in its own environment, which is created if missing. The sides of a comparison are processes that train in
+turns; a ratio is the median over rounds, with the lowest and the highest. Linux only.
 """
 
 import json
@@ -25,7 +25,7 @@ from cprlab.files import whole
 ROOT = Path(__file__).parent.parent
 TORCH = "torch==2.13.0"
 PINS = ["recbole==1.2.1", "numpy==1.26.4", "pandas==2.2.3", "scipy==1.14.1"]
-# A thread that waits for another sleeps: else waiting counts as CPU time, and a busy machine slows both sides a lot.
+# Waiting threads sleep; otherwise waiting counts as CPU time, and a busy machine slows both sides a lot.
 THREADS = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 COMMON = {"max_len": 50, "learning_rate": 1e-3}
 
@@ -65,7 +65,7 @@ OUR_BATCH, AS_SHIPPED, BATCHES = 64, 2048, (256, 512, 2048)  # windows; samples;
 
 
 class Side:
-    """A process that trains when asked to."""
+    """A process that trains on request."""
 
     def __init__(self, python: Path, name: str, settings: dict, folder: Path) -> None:
         process = subprocess.Popen(
@@ -81,12 +81,12 @@ class Side:
         self.process, self.questions, self.answers = process, process.stdin, process.stdout
 
     def train(self, targets: int) -> dict:
-        """Return what a target cost: seconds as `cpu` and `wall`; and the `memory` at the peak so far, in MB."""
+        """Train; return seconds per target as `cpu` and `wall`, and the peak `memory` so far, in MB."""
         self.questions.write(f"{targets}\n")
         self.questions.flush()
         answer = self.answers.readline()
         if not answer:
-            raise SystemExit("One of the sides stopped; what it said stands above.")
+            raise SystemExit("One of the sides stopped; its error is printed above.")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Side:
 
 
 def environment(folder: Path) -> Path:
-    """Return the Python of RecBole's environment, made if it is not there."""
+    """Return the Python of RecBole's environment, which is created if missing."""
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
@@ -107,18 +107,18 @@ def environment(folder: Path) -> Path:
 
 
 def best_batch(python: Path, settings: dict, folder: Path) -> int:
-    """Return the batch size with which RecBole takes the least CPU time for a target."""
+    """Return the batch size with which RecBole uses the least CPU time per target."""
     costs = {}
     for size in BATCHES:
         with closing(Side(python, "theirs", settings | {"batch_size": size}, folder)) as side:
-            side.train(1)  # a batch
+            side.train(1)  # one batch
             costs[size] = side.train(2 * max(BATCHES))["cpu"]
     print(settings["model"], costs, flush=True)
     return min(costs, key=lambda size: costs[size])
 
 
 def compare(python: Path, data: Path, repeats: int) -> list[dict]:
-    """Return two rows for each pair: against RecBole at its best, and as shipped."""
+    """Return two rows for each pair: RecBole at its best, and as shipped."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -145,7 +145,7 @@ def compare(python: Path, data: Path, repeats: int) -> list[dict]:
                         (python, "theirs", shipped),
                     )
                 ]
-                turn = (97_171, 4_096, 2_048)  # our windows differ, so a whole epoch; samples are all alike
+                turn = (97_171, 4_096, 2_048)  # our windows differ, so a whole epoch; samples cost the same
                 for side, targets in zip(sides, turn, strict=True):
                     side.train(targets)
                 rounds = [
@@ -160,7 +160,7 @@ def compare(python: Path, data: Path, repeats: int) -> list[dict]:
 
 
 def row(work: str, against: str, rounds: list[tuple[dict, dict]]) -> dict:
-    """Return the ratios of the work's time and memory to the other's, from what both cost in each round."""
+    """Return the ratios of time and memory of `work` to those of `against`, from the costs of both in each round."""
     cpu, wall = ([mine[clock] / other[clock] for mine, other in rounds] for clock in ("cpu", "wall"))
     last = rounds[-1]
     rates = {
@@ -264,7 +264,7 @@ def main(
     env: Annotated[Path, typer.Option(help="RecBole's environment.")] = ROOT / ".venv-recbole",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds.")] = 5,
 ) -> None:
-    """Measure, and write the tables."""
+    """Measure both sides and write the tables."""
     rows = compare(environment(env.absolute()), data, repeats)
     with whole(out) as file:
         file.write_text(page(rows, repeats), encoding="utf-8")

@@ -1,10 +1,10 @@
-"""What do the order of windows, and what a batch's loss is divided by, do to accuracy and to time?
+"""Measure how the order of windows, and the divisor of a batch's loss, affect accuracy and time.
 
     python benchmarks/batches.py --data ml-100k.inter --variant sorted+own --variant 1+constant --out batches.jsonl
 
-A variant is how many batches of random windows are sorted together by length, so that little is padding (1: none), and
-what the sum over a batch's targets is divided by: the batch's own number of targets, or a constant, the mean over
-batches. A row a training is added to the JSON lines; what is there already is not trained again.
+A variant is the number of random batches whose windows are sorted together by length, to reduce padding (1: not
+sorted), and the divisor of the sum over a batch's targets: the batch's own number of targets, or a constant, the mean
+over batches. Each training adds a row to the JSON lines; trainings that are there already are not repeated.
 """
 
 import json
@@ -40,10 +40,10 @@ def main(
     encoder: Annotated[list[str], typer.Option(help="Repeat for more.")] = ["GRU4Rec"],  # noqa: B006
     head: Annotated[list[str], typer.Option(help="Repeat for more.")] = ["Softmax"],  # noqa: B006
     seed: Annotated[list[int], typer.Option(help="Repeat for more.")] = [0],  # noqa: B006
-    users: Annotated[int, typer.Option(help="Draw so many users at random; 0 takes all.")] = 0,
-    epochs: Annotated[int, typer.Option(help="At most.")] = 100,
-    patience: Annotated[int, typer.Option(help="Stop after so many epochs without gain.")] = 10,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 2e-3,
+    users: Annotated[int, typer.Option(help="Sample this many users; 0 takes all.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Maximum epochs.")] = 100,
+    patience: Annotated[int, typer.Option(help="Stop after this many epochs without gain.")] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Adam's learning rate.")] = 2e-3,
     device: Annotated[Device, typer.Option(help="Where to train.")] = "auto",
     out: Annotated[Path, typer.Option(help="JSON lines.")] = Path("batches.jsonl"),
 ) -> None:
@@ -66,7 +66,7 @@ def main(
 def one(
     sequences: Sequences, encoder: str, head: str, variant: str, training: TrainingConfig, device: Device
 ) -> dict[str, Any]:
-    """Return what came of a training: curves, test metrics, targets a second and the share of padding."""
+    """Train once; return curves, test metrics, targets per second and the share of padding."""
     block, _, divisor = variant.partition("+")
     together = EARLIER if block == "sorted" else int(block)
     windows = sequences.windows("train")
@@ -88,7 +88,7 @@ RANKINGS = {"raw": "rank", "post": "rank_post"}
 
 
 def divided_by_own(mean: float) -> Callable[..., torch.Tensor]:
-    """Return the loss whose gradient, divided by the mean number of targets, is as if divided by the batch's own."""
+    """Return a loss that, divided by the mean number of targets, is divided by the batch's own number instead."""
 
     def own(*arguments: Any) -> torch.Tensor:
         targets = arguments[5]
@@ -99,7 +99,7 @@ def divided_by_own(mean: float) -> Callable[..., torch.Tensor]:
 
 
 def padding(windows: Windows, batches: list[np.ndarray]) -> dict[str, float]:
-    """Return which share of what an encoder reads, and of what a head scores, is padding."""
+    """Return the share of padding among the positions that an encoder reads, and among those that a head scores."""
     columns = {"read": windows.lengths, "scored": windows.n_targets}
     return {
         name: 1 - float(used.sum() / sum(len(chosen) * used[chosen].max() for chosen in batches))

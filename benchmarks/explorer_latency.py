@@ -1,10 +1,10 @@
-"""How long from a click in the explorer to the repainted bars? Measured in the browser, with a real kernel.
+"""Measure the time from a click in the explorer to the repainted bars, in the browser with a real kernel.
 
     PYTHONPATH=. python benchmarks/explorer_latency.py --table docs/latency.md
 
-Two GRU4Rec models with CPR heads over all items of complete-journey (13,343), in JupyterLab or Voilà, on the machine's
-own Chromium, without a GPU. Time is from the event to the end of the frame in which the changed bars are laid out and
-painted. The weights are random: no part of the work depends on them but the verdict, which comes later.
+Two GRU4Rec models with CPR heads over all items of complete-journey (13,343), in JupyterLab and in Voilà, in the
+machine's Chromium, without a GPU. The time is from the event to the end of the frame in which the changed bars are laid
+out and painted. The weights are random: only the verdict, which comes later, depends on them.
 """
 
 import json
@@ -50,7 +50,7 @@ Made by `PYTHONPATH=. python benchmarks/explorer_latency.py --table docs/latency
 all 13,343 items of complete-journey, Chromium without a GPU. Actions are 0.2 to 2 seconds apart; in between, the kernel
 works on verdicts and certificates.
 """
-PAUSE = 0.2, 2.0  # seconds between two actions, in which slow work goes on
+PAUSE = 0.2, 2.0  # seconds between two actions, while slow work continues
 # From an event on the page to the frame in which the bars it changes are on the screen.
 MEASURE = """async (act) => {
     const bars = document.querySelector('.cx-models');
@@ -80,7 +80,7 @@ BUTTON = "[...document.querySelectorAll('.cprlab-explorer button')].find((one) =
 
 
 def actions(times: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Return what is done, by kind, in turns."""
+    """Return the actions as (kind, JavaScript), all kinds in turns."""
     done = []
     for turn in range(times):
         done += [
@@ -98,10 +98,10 @@ def actions(times: int, rng: np.random.Generator) -> list[tuple[str, str]]:
 
 
 def main(
-    table: Annotated[Path | None, typer.Option(help="Where the table is written as Markdown.")] = None,
-    times: Annotated[int, typer.Option(help="How often each action is done.")] = 20,
+    table: Annotated[Path | None, typer.Option(help="File for the table, Markdown.")] = None,
+    times: Annotated[int, typer.Option(help="Number of times that each action is done.")] = 20,
 ) -> None:
-    """Drive the explorer in JupyterLab and in Voilà and print a table."""
+    """Run the explorer in JupyterLab and in Voilà, and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder) / "notebooks" / "latency.ipynb"
         notebook.parent.mkdir()
@@ -123,7 +123,7 @@ def main(
 
 
 def drive(notebook: Path, lab: bool, times: int) -> list[tuple[str, str, float]]:
-    """Return the times of all actions."""
+    """Return the times of all actions, as (place, kind, milliseconds)."""
     rows = []
     with jupyterlab(notebook.parent.parent) if lab else voila(notebook) as address, open_page() as (page, complaints):
         page.goto(address.format(notebook.name))

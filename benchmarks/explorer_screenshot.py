@@ -1,4 +1,4 @@
-"""Take the README's picture of the explorer, on the models of `make report`, as Voilà shows it.
+"""Take the README's screenshot of the explorer in Voilà, with the models of `make report`.
 
 PYTHONPATH=. python benchmarks/explorer_screenshot.py figures/explorer.png
 """
@@ -16,7 +16,7 @@ from tests.jupyter import voila
 
 
 def main(picture: Annotated[Path, typer.Argument(help="Where the PNG file goes.")]) -> None:
-    """Open the explorer, take an item out of a history, and save what the page shows."""
+    """Open the explorer, remove an item from a history, and save a screenshot of the page."""
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder) / "explorer.ipynb"
         nbformat.write(parameterised(notebook.name, {"runs": str(Path("runs").absolute())}), notebook)

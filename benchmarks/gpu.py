@@ -1,13 +1,13 @@
-"""What a GPU shows in a few minutes: is the kernel right there, is it fast, and what do trainings come to?
+"""Check in a few minutes on a GPU that the kernel is correct and fast, and train models there.
 
     PYTHONPATH=. python benchmarks/gpu.py --pack carried --data ml-1m.parquet --python 3.12  # before, with a network
     python -m pip install --no-index --no-deps --target site carried/wheels/*.whl  # and the rest there
     PYTHONPATH=.:site:carried/site python benchmarks/gpu.py --out measured --minutes 12 --jobs jobs.yaml
 
-Each row is written to OUT/rows.jsonl as soon as it is known, and each run to OUT/runs as soon as it is whole, so what
-is cut off keeps what it has. First the heads against float64, then the loss against other exact ones (`RIVALS`, those
-that are there), in turns in one process, then trainings side by side until the time is over. Ends with 1 where the
-kernel is wrong. A job is what `Job` holds:
+Each row is written to OUT/rows.jsonl as soon as it is known, and each run to OUT/runs as soon as it is complete, so an
+interruption loses nothing finished. First the heads are compared with float64, then the loss with other exact losses
+(`RIVALS`, those that are installed), in turns in one process; then models are trained in parallel until the time is
+over. The exit status is 1 if the kernel is wrong. A job has the fields of `Job`:
 
     - {log: carried/logs/ml-1m, head: "Softmax + CPR:100 + Mi", max_len: 200, training: {seed: 1}}
 """
@@ -29,7 +29,7 @@ from cprlab.data.splits import SplitBy
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.training import fused
 
-TARGETS = {13_000: 16_384, 100_000: 8_192, 1_000_000: 2_048}  # by items; eager has some 50 GB of logits at the most
+TARGETS = {13_000: 16_384, 100_000: 8_192, 1_000_000: 2_048}  # by items; eager has at most about 50 GB of logits
 
 
 def measure(
@@ -41,7 +41,7 @@ def measure(
     heads: Sequence[str] = HEADS,
     parallel: int = 16,
 ) -> None:
-    """Check, race, and train, in this order; where there are trainings the races end at half of the time."""
+    """Check the kernel, measure its speed, then train; if there are jobs, speed takes at most half of the time."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "a processor"
     usable = fused.usable(device)
     rows.add("device", name=name, torch=torch.__version__, triton=usable, right=usable or device.type == "cpu")
@@ -65,16 +65,16 @@ def measure(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The folder of rows.jsonl and runs.")] = Path("measured"),
-    jobs: Annotated[Path | None, typer.Option(help="A list of trainings, YAML or JSON.")] = None,
-    minutes: Annotated[float, typer.Option(help="How long this may take.", min=0.0)] = 12.0,
+    out: Annotated[Path, typer.Option(help="Folder for rows.jsonl and runs.")] = Path("measured"),
+    jobs: Annotated[Path | None, typer.Option(help="List of trainings, YAML or JSON.")] = None,
+    minutes: Annotated[float, typer.Option(help="Time limit in minutes.", min=0.0)] = 12.0,
     parallel: Annotated[int, typer.Option(help="Trainings at once.", min=1)] = 16,
-    packed: Annotated[Path | None, typer.Option("--pack", help="Write here what is to be carried, and end.")] = None,
+    packed: Annotated[Path | None, typer.Option("--pack", help="Only write the files to carry to this folder.")] = None,
     data: Annotated[list[str], typer.Option(help="A log to pack; repeat for more.")] = [],  # noqa: B006
-    split: Annotated[SplitBy, typer.Option(help="Of the logs that are packed.")] = "leave-one-out",
-    python: Annotated[str, typer.Option(help="The Python that the wheels are for.")] = "3.12",
+    split: Annotated[SplitBy, typer.Option(help="Split of the packed logs.")] = "leave-one-out",
+    python: Annotated[str, typer.Option(help="Python version of the wheels.")] = "3.12",
 ) -> None:
-    """Measure on a GPU, or pack what that needs."""
+    """Measure on a GPU, or pack the files needed for that."""
     clock = Clock(60 * minutes)
     try:
         if packed is not None:

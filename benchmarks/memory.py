@@ -1,14 +1,14 @@
-"""What a process holds in memory, as Linux counts it. Standard library only: RecBole's environment reads this too."""
+"""The memory of a process, as Linux counts it. Standard library only, since RecBole's environment imports it too."""
 
 from pathlib import Path
 
 
 def forget_peak() -> None:
-    """Count the peak from here on."""
+    """Reset the peak memory of this process."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> float:
-    """Return the most that this process has held, in MB; `getrusage` would give its parent's, where that held more."""
+    """Return the peak memory of this process in MB; `getrusage` would give its parent's peak if that is larger."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024

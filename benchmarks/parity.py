@@ -1,4 +1,4 @@
-"""How close do RecBole's models come to RecBole's own probabilities, and how far does correcting them move those?
+"""Compare the probabilities of RecBole's models, faithful and corrected, with those that RecBole computes.
 
 python benchmarks/parity.py > docs/parity.md
 """
@@ -24,7 +24,7 @@ in the second some are short."""
 
 
 def table(file: Path) -> None:
-    """Print a row for each of the cases that RecBole computed."""
+    """Print a row for each case in a file of RecBole's probabilities."""
     print("| class | model | reference | corrected |\n| --- | --- | --- | --- |")
     with np.load(file) as read:
         arrays = dict(read)

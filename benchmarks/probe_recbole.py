@@ -1,11 +1,11 @@
-"""Does a Snapshot of a model that RecBole trained rank as RecBole's own evaluation does?
+"""Compare the ranking of a Snapshot of a RecBole model with RecBole's own evaluation.
 
     PYTHONPATH=. python benchmarks/probe_recbole.py --data ml-100k.inter
 
-RecBole runs in an environment of its own, which is made if it is not there. Prints a table in Markdown: NDCG@10 on the
-test items, all items ranked. RecBole leaves the history's items in, so `rank` is the column to compare, not
-`rank_post`. A Snapshot is one softmax, so of a CPR model it has the vocabulary's state alone; that all partitions rank
-as RecBole's do is in the last two columns.
+RecBole runs in its own environment, which is created if missing. Prints a table in Markdown: NDCG@10 on the test items,
+with all items ranked. RecBole does not remove the history's items, so the comparison uses `rank`, not `rank_post`. A
+Snapshot is one softmax, so of a CPR model it has only the vocabulary's state; the last two columns compare the ranking
+by all partitions.
 """
 
 import json
@@ -37,7 +37,7 @@ COMMON = {"MAX_ITEM_LIST_LENGTH": 20, "train_batch_size": 512, "learning_rate": 
 
 
 def train(python: Path, folder: Path, settings: dict) -> dict:
-    """Train a model in RecBole, and return its checkpoint (`file`) and what RecBole measures on it (`ndcg`)."""
+    """Train a model in RecBole; return its checkpoint (`file`) and the NDCG@10 that RecBole measures (`ndcg`)."""
     answer = subprocess.run(
         [python, "-W", "ignore", "-m", "benchmarks.sides.recbole_train", json.dumps(settings)],
         stdout=subprocess.PIPE,
@@ -50,7 +50,7 @@ def train(python: Path, folder: Path, settings: dict) -> dict:
 
 
 def ndcg(recommender: Recommender, snapshot: Snapshot) -> float:
-    """Return the NDCG@10 of all partitions on a Snapshot's cases, padding not ranked."""
+    """Return the NDCG@10 of all partitions on a Snapshot's cases, without ranking padding."""
     first = PADDING + 1 if isinstance(recommender, Reference) else 0  # item
     scores = recommender.log_probs([history + first for history in snapshot.histories])[:, first:]
     rank = (scores >= np.take_along_axis(scores, snapshot.targets[:, None], axis=1)).sum(1)
@@ -61,7 +61,7 @@ def main(
     data: Annotated[Path, typer.Option(help="ml-100k, as a RecBole .inter file.")],
     env: Annotated[Path, typer.Option(help="RecBole's environment.")] = ROOT / ".venv-recbole",
 ) -> None:
-    """Train each model there, and print its NDCG@10 as RecBole and as cprlab compute it."""
+    """Train each model in RecBole, and print its NDCG@10 as RecBole and as cprlab compute it."""
     python = environment(env.absolute())
     fidelities: tuple[Fidelity, ...] = ("reference", "corrected")
     print("| model | RecBole | Snapshot | all partitions, reference | all partitions, corrected |")

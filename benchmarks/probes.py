@@ -1,9 +1,9 @@
-"""What do the probes cost a case, and do certificates agree with a linear program on all items?
+"""Measure the cost of the probes per case, and compare certificates with a linear program on all items.
 
     python benchmarks/probes.py --snapshot model.safetensors --cases 200 --against 300
 
-Times are CPU time on one thread, the median of repeats and their range. The linear program is HiGHS on all rows, on
-random sets of items around the size at which half of them can be separated.
+Times are CPU time on one thread: the median of repeats, and their range. The linear program is solved by HiGHS with all
+rows, for random sets of items around the size at which half of them can be separated.
 """
 
 import time
@@ -29,9 +29,9 @@ PROBES: dict[str, Callable[[Snapshot], pd.DataFrame]] = {
 
 def main(
     snapshot: Annotated[Path, typer.Option(help="A Snapshot, .safetensors or .npz.")],
-    cases: Annotated[int, typer.Option(help="How many cases are timed.")] = 200,
-    repeats: Annotated[int, typer.Option(help="How often.")] = 5,
-    against: Annotated[int, typer.Option(help="How many certificates are compared with the linear program.")] = 300,
+    cases: Annotated[int, typer.Option(help="Number of cases to time.")] = 200,
+    repeats: Annotated[int, typer.Option(help="Number of repeats.")] = 5,
+    against: Annotated[int, typer.Option(help="Number of certificates to compare with the linear program.")] = 300,
 ) -> None:
     """Print two tables in Markdown."""
     torch.set_num_threads(1)
@@ -73,7 +73,7 @@ def _compare(model: Snapshot, against: int) -> None:
 
 
 def _largest_margin(model: Snapshot, items: np.ndarray) -> float:
-    """Return the largest t for which some |h| ≤ 1 and c have w · h ≥ c + t on the items and ≤ c − t on all others."""
+    """Return the largest t such that some |h| ≤ 1 and c give w · h ≥ c + t on the items and ≤ c − t on all others."""
     n, d = model.item_embeddings.shape
     sign = np.ones((n, 1))
     sign[items] = -1

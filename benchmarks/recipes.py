@@ -1,11 +1,11 @@
-"""Which recipe trains an encoder best? One change after another to a base recipe, on several logs, with several seeds.
+"""Compare training recipes: single changes to a base recipe, on several logs, with several seeds.
 
     python benchmarks/recipes.py --data ml-100k.inter --encoder SASRec --recipe "" --recipe "postnorm rate=1e-3"
 
-A recipe is a list of settings that differ from the base (`Recipe`), which is what cprlab does by default. A row a
-training is added to the JSON lines; what is there already is not trained again, so the command can be stopped and
-repeated, and several may write to one file. With --write PAGE and no --data nothing is trained: the rows become the
-table between `<!-- recipes -->` and `<!-- end -->` of a Markdown page.
+A recipe is a list of settings that differ from the base (`Recipe`), cprlab's default. Each training adds a row to the
+JSON lines; trainings that are there already are not repeated, so the command can be stopped and started again, and
+several processes may write to one file. With --write PAGE and no --data nothing is trained: the rows become the table
+between `<!-- recipes -->` and `<!-- end -->` of a Markdown page.
 """
 
 import itertools
@@ -42,23 +42,23 @@ class Recipe:
     Attributes:
         hidden: recurrent units of GRU4Rec.
         inner: width of SASRec's feed-forward networks.
-        heads: of its attention.
-        activation: of the feed-forward networks.
-        dropout: of inputs and sublayers.
-        attention: dropout of attention weights; below 0 as `dropout`.
-        rate: of Adam.
+        heads: attention heads of SASRec.
+        activation: activation of the feed-forward networks.
+        dropout: dropout of inputs and sublayers.
+        attention: dropout of attention weights; below 0: the same as `dropout`.
+        rate: learning rate of Adam.
         decay: decoupled weight decay (AdamW).
-        batch: windows a step.
-        averaging: decay of the moving average of the weights, a step; 0 is none.
-        warmup: steps over which the rate rises to its value.
-        falling: the rate falls with 1/√step after the warm-up.
-        init: standard deviation of the item embeddings; 0 is Xavier's.
-        root: GRU4Rec's inputs are multiplied by √d too.
-        plain: SASRec's are not.
-        postnorm: SASRec's sublayers normalise their sums, as RecBole's do, and not what they read.
+        batch: windows per step.
+        averaging: decay per step of the moving average of the weights; 0: no average.
+        warmup: steps over which the learning rate rises to its value.
+        falling: the learning rate falls with 1/√step after the warm-up.
+        init: standard deviation of the item embeddings; 0: Xavier initialisation.
+        root: also multiply GRU4Rec's inputs by √d.
+        plain: do not multiply SASRec's inputs by √d.
+        postnorm: normalise the outputs of SASRec's sublayers, as RecBole does, instead of their inputs.
         norm: a LayerNorm on the states (GRU4Rec).
-        fixed: the borders of windows stand still from epoch to epoch.
-        max_len: items read.
+        fixed: keep the borders of windows the same in all epochs.
+        max_len: maximum number of items read.
     """
 
     hidden: int = 128
@@ -83,7 +83,7 @@ class Recipe:
 
 
 def read_recipe(text: str) -> Recipe:
-    """Read "name=value name=value"; a name alone is switched on."""
+    """Parse "name=value name=value"; a name without a value is set to True."""
     kinds = {name: type(value) for name, value in asdict(Recipe()).items()}
     given: dict[str, Any] = {}
     for word in text.split():
@@ -93,7 +93,7 @@ def read_recipe(text: str) -> Recipe:
 
 
 class Changed(nn.Module):
-    """An encoder whose inputs are multiplied by a number, with a LayerNorm behind it or none."""
+    """An encoder whose inputs are multiplied by a number, optionally followed by a LayerNorm."""
 
     def __init__(self, encoder: nn.Module, d: int, scale: float, norm: bool) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Changed(nn.Module):
 
 
 def build(recipe: Recipe, encoder: str, head: str, sequences: Sequences) -> Recommender:
-    """Return an untrained recommender as the recipe wants it."""
+    """Return an untrained recommender for a recipe."""
     attention = recipe.dropout if recipe.attention < 0 else recipe.attention
     config: GRU4RecConfig | SASRecConfig = GRU4RecConfig(hidden=recipe.hidden, dropout=recipe.dropout)
     if encoder == "SASRec":
@@ -127,7 +127,7 @@ def build(recipe: Recipe, encoder: str, head: str, sequences: Sequences) -> Reco
 
 
 def train(recipe: Recipe, encoder: str, head: str, sequences: Sequences, seed: int, epochs: int, patience: int) -> dict:
-    """Return what came of a training: the curve, and test and validation metrics of its best epoch."""
+    """Train once; return the learning curve, and test and validation metrics of the best epoch."""
     torch.manual_seed(seed)
     recommender = build(recipe, encoder, head, sequences)
     config = TrainingConfig(batch_size=recipe.batch, learning_rate=recipe.rate, averaging=recipe.averaging, seed=seed)
@@ -179,10 +179,10 @@ def main(
     encoder: Annotated[list[str], typer.Option(help="Repeat for more.")] = ["GRU4Rec", "SASRec"],  # noqa: B006
     head: Annotated[list[str], typer.Option(help="Repeat for more.")] = ["Softmax"],  # noqa: B006
     seed: Annotated[list[int], typer.Option(help="Repeat for more.")] = [0],  # noqa: B006
-    epochs: Annotated[int, typer.Option(help="At most.")] = 200,
-    patience: Annotated[int, typer.Option(help="Stop after so many epochs without gain.")] = 10,
+    epochs: Annotated[int, typer.Option(help="Maximum epochs.")] = 200,
+    patience: Annotated[int, typer.Option(help="Stop after this many epochs without gain.")] = 10,
     out: Annotated[Path, typer.Option(help="JSON lines.")] = Path("results/recipes.jsonl"),
-    write: Annotated[Path | None, typer.Option(help="A page whose table is made of the rows.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Markdown page whose table is replaced by the rows.")] = None,
 ) -> None:
     """Train every head on every encoder and log with every recipe and seed."""
     for source, number, text, kind, name in itertools.product(data, seed, recipe, encoder, head):
@@ -203,13 +203,13 @@ def main(
 
 
 def filled(page: str, rows: Path) -> str:
-    """Return a Markdown page whose block of recipes holds the table made of the JSON lines."""
+    """Return a Markdown page with its table of recipes replaced by one made from the JSON lines."""
     start, rest = page.split("<!-- recipes -->\n", 1)
     return f"{start}<!-- recipes -->\n\n{table(rows)}\n\n{rest[rest.index('<!-- end -->') :]}"
 
 
 def table(rows: Path) -> str:
-    """Return Markdown: a row an encoder and recipe, a column a log: means over seeds."""
+    """Return a Markdown table of means over seeds: one row per encoder and recipe, one column per log."""
     found = pd.json_normalize([json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()])
     found.columns = found.columns.str.removeprefix("asked.")
     logs = found["data"].unique()

@@ -1,10 +1,10 @@
-"""How do large logs fare? What `prepare` costs by the rows of a log, a training by its items, and how much is padding.
+"""Measure the cost of `prepare` by number of rows, the cost of training by number of items, and the share of padding.
 
     PYTHONPATH=. python benchmarks/scale.py --table docs/scale.md --data ml-1m.parquet --data complete-journey
 
-A synthetic log has 20 interactions a user and 100 an item, on average; users' activity and items' popularity fall with
-their rank, as rank^−½ and 1/rank. It is prepared in a process of its own, whose memory counts all that it holds at its
-peak, Python and its libraries included.
+A synthetic log has on average 20 interactions per user and 100 per item; users' activity and items' popularity fall
+with their rank, as rank^−½ and 1/rank. It is prepared in a separate process, and memory is this process's peak,
+including Python and its libraries.
 """
 
 import multiprocessing
@@ -27,11 +27,11 @@ from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.training.loop import TrainingConfig, _batches, fit
 
 MILLION = 1_000_000
-FILES = [(1, "parquet"), (10, "parquet"), (30, "parquet"), (100, "parquet"), (10, "csv")]  # million rows, and of what
+FILES = [(1, "parquet"), (10, "parquet"), (30, "parquet"), (100, "parquet"), (10, "csv")]  # million rows, file type
 LOG = """
     COPY (
         SELECT
-            -- odd factors shuffle the ids and keep them apart
+            -- odd factors shuffle the ids and keep them distinct
             (n_users * pow(uniform(place, 1), 2))::BIGINT * 2654435761 % 4294967296 AS user_id,
             pow(n_items, uniform(place, 2))::BIGINT * 2246822519 % 4294967296 AS item_id,
             (uniform(place, 3) * 31536000)::BIGINT AS timestamp
@@ -41,14 +41,14 @@ LOG = """
 
 
 def write_log(path: Path, rows: int) -> None:
-    """Write a synthetic log, the same every time, as parquet or csv."""
+    """Write a synthetic log as parquet or csv; it is the same every time."""
     with duckdb.connect() as db:
         db.execute("CREATE MACRO uniform(place, salt) AS hash(place, salt) / 18446744073709551616.0")
         db.execute(LOG.format(rows=rows, path=path))
 
 
 def measure(path: Path, folder: Path) -> dict:
-    """Return what preparing a log costs, measured in a new process."""
+    """Return the cost of preparing a log, measured in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measured, (path, folder))
 
@@ -79,7 +79,7 @@ def scaling() -> list[dict]:
 
 
 def catalogues() -> list[dict]:
-    """Return what an epoch of training costs on 64 users of 53 items each, for catalogues of several sizes."""
+    """Return the cost of one training epoch on 64 users with 53 items each, for several catalogue sizes."""
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         return pool.map(_trained, (100_000, 300_000, MILLION), chunksize=1)
 
@@ -102,7 +102,7 @@ def _trained(n_items: int) -> dict:
 
 
 def exponent(rows: list[dict], what: str) -> float:
-    """Return b of the least-squares fit `what` = a · rows^b over the parquet logs."""
+    """Return b of the least-squares fit `what` = a · rows^b (of the logarithms) over the parquet logs."""
     parquet = [row for row in rows if row["file"] == "parquet"]
     return float(np.polyfit(np.log([row["rows"] for row in parquet]), np.log([row[what] for row in parquet]), 1)[0])
 
@@ -157,7 +157,7 @@ The share of padding in what the encoder reads and in what the head scores, for 
 
 
 def page(rows: list[dict], data: list[str]) -> str:
-    """Return the page in Markdown: `rows` of `scaling`, and the padding of `data`."""
+    """Return the page in Markdown, with the `rows` of `scaling` and the padding of `data`."""
     table = [
         f"| {row['rows']:,} | {row['file']} | {row['users']:,} | {row['items']:,} | {row['kept']:,} "
         f"| {row['wall']:.0f} | {row['cpu']:.0f} | {1e6 * row['cpu'] / row['rows']:.1f} | {row['peak']:.2f} |"
@@ -183,7 +183,7 @@ def main(
     out: Annotated[Path, typer.Option("--table", help="Markdown.")] = Path("scale.md"),
     data: Annotated[list[str], typer.Option(help="A log whose padding to measure; repeat for more.")] = [],  # noqa: B006
 ) -> None:
-    """Measure, and write the page."""
+    """Measure the costs and write the page."""
     text = page(scaling(), data)
     with whole(out) as file:
         file.write_text(text, encoding="utf-8")

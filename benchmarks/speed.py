@@ -1,10 +1,10 @@
-"""What do the exact loss, evaluation and a single prediction cost? CPU seconds and memory, against other ways there.
+"""Measure CPU time and memory of the exact loss, evaluation and a single prediction, compared with alternatives.
 
     PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png --json speed.json
 
-The two sides of a row take turns in one process; a ratio is the median over repeats, with the lowest and the highest.
-There is one thread, so that CPU time is work and never waiting; only training is timed by the clock, on one thread
-and on two. Memory is what a process of its own holds at its peak, above the inputs.
+The two sides of a comparison run in turns in one process; a ratio is the median over repeats, with the lowest and the
+highest. With one thread, CPU time includes no waiting; only training is measured in wall time, on one thread and on
+two. Memory is the peak of a separate process, above the inputs.
 """
 
 import json
@@ -44,13 +44,13 @@ LARGE, TINY = f"{CPR}, logits up to 1e4", f"{CPR}, denormal embeddings"
 HEADS = {CPR: "Softmax + CPR:{k}", CE: "Softmax", LARGE: "Softmax + CPR:{k}", TINY: "Softmax + CPR:{k}"}
 PAIRS = [(CPR, CE), (CPR, DENSE), (CE, TORCH), (LARGE, CPR), (TINY, CPR)]
 PAIRS += [(PRODUCTS, against) for against in (CPR, CE, DENSE, TORCH)]
-SPREAD = {LARGE: 300.0, TINY: 1e-40}  # of the embeddings; 0.1 otherwise
+SPREAD = {LARGE: 300.0, TINY: 1e-40}  # standard deviation of the embeddings; 0.1 otherwise
 TRAINED = ("Softmax", "Softmax + CPR:100 + Mi")
-BATCHES = 10  # of WINDOWS windows, trained on in a repeat
+BATCHES = 10  # batches of WINDOWS windows per repeat
 
 
 def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows: int = WINDOWS) -> Callable[[], None]:
-    """Return a function that computes a loss and all its gradients, whose inputs are there already."""
+    """Return a function that computes a loss and all its gradients from inputs made beforehand."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(n_items + 1, D, generator=generator).mul_(SPREAD.get(work, 0.1)).requires_grad_()
     items = torch.randint(n_items, (windows, length), generator=generator)
@@ -87,7 +87,7 @@ def loss_of(work: str, n_items: int, k: int = 100, length: int = LENGTH, windows
 
 
 def _products(rows: torch.Tensor, weight: torch.Tensor) -> None:
-    """Multiply as any exact loss has to: logits, and the gradients of the embeddings and of the rows."""
+    """Compute the three products that any exact loss needs: logits, and the gradients of embeddings and rows."""
     grad, z = torch.zeros_like(weight), rows.new_empty(200, len(weight))
     for few in rows.split(len(z)):
         logits = torch.mm(few, weight.T, out=z[: len(few)])
@@ -96,14 +96,14 @@ def _products(rows: torch.Tensor, weight: torch.Tensor) -> None:
 
 
 def cpu_seconds(once: Callable[[], object]) -> float:
-    """Return how long one call keeps the processor's cores."""
+    """Return the CPU time of one call, in seconds."""
     began = time.process_time()
     once()
     return time.process_time() - began
 
 
 def time_ratios(work: str, against: str, n_items: int, repeats: int) -> list[float]:
-    """Return a ratio for each repeat."""
+    """Return the ratio of CPU times for each repeat."""
     sides = [loss_of(work, n_items), loss_of(against, n_items)]
     for side in sides:
         side()
@@ -112,13 +112,13 @@ def time_ratios(work: str, against: str, n_items: int, repeats: int) -> list[flo
 
 
 def peak_memory(work: str, n_items: int) -> float:
-    """Return MB above the inputs, measured in a new process."""
+    """Return the peak memory above the inputs in MB, measured in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_grown, (work, n_items))
 
 
 def _grown(work: str, n_items: int) -> float:
-    loss_of(work, 500, windows=1)()  # what the libraries allocate once is not counted
+    loss_of(work, 500, windows=1)()  # so that memory that libraries allocate once is not counted
     once = loss_of(work, n_items)
     forget_peak()
     before = peak()
@@ -127,7 +127,7 @@ def _grown(work: str, n_items: int) -> float:
 
 
 def compare(repeats: int) -> list[dict]:
-    """Return a row for each pair of works and each size of catalogue."""
+    """Return a row for each pair of losses and each catalogue size."""
     rows = []
     for n_items in (13_000, 100_000):
         memory = {work: peak_memory(work, n_items) for work in (CPR, CE, DENSE, TORCH, LARGE, TINY, PRODUCTS)}
@@ -148,7 +148,7 @@ def compare(repeats: int) -> list[dict]:
     return rows
 
 
-GROWS = {  # what, and over which values
+GROWS = {  # quantity, and its values
     "n_items": (3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
     "length": (10, 50, 100, 200),
     "k": (20, 100, 200, 500),
@@ -158,14 +158,14 @@ CALLED = {"n_items": "items V", "length": "history L", "k": "k of R", "windows":
 
 
 def scaling(repeats: int) -> list[dict]:
-    """Return what a row costs CPR and CE, in CPU microseconds, when one thing grows and all else stays."""
+    """Return the cost per row of CPR and CE in CPU microseconds, when one quantity grows and the others are fixed."""
     rows = []
     for grows, value in ((grows, value) for grows, values in GROWS.items() for value in values):
         setting = {"n_items": 13_000, "length": LENGTH, "k": 100, "windows": WINDOWS} | {grows: value}
         if grows == "length":
             setting["windows"] = WINDOWS * LENGTH // value
         if setting["n_items"] > 100_000:
-            setting["windows"] = 16  # the cost of a row is the same
+            setting["windows"] = 16  # the cost per row is the same
         sides = [loss_of(work, **setting) for work in (CPR, CE)]
         for side in sides:
             side()
@@ -177,7 +177,7 @@ def scaling(repeats: int) -> list[dict]:
 
 
 def exponent(costs: list[dict], side: str) -> float:
-    """Return b of the power law a · V^b fitted to the costs of catalogues of 10,000 items and more."""
+    """Return b of the power law a · V^b, fitted to the costs for catalogues of 10,000 items and more."""
     of_items = [row for row in costs if row["grows"] == "n_items" and row["n_items"] >= 10_000]
     return float(
         np.polyfit(np.log([row["n_items"] for row in of_items]), np.log([row[side] for row in of_items]), 1)[0]
@@ -185,7 +185,7 @@ def exponent(costs: list[dict], side: str) -> float:
 
 
 def using(n_items: int, n_users: int, repeats: int) -> list[dict]:
-    """Return the CPU milliseconds of evaluating a catalogue beyond the encoder, and of one history, for each head."""
+    """Return, for each head, the CPU milliseconds of evaluation without the encoder, and of one history."""
     rng = np.random.default_rng(0)
     sequences = Sequences(
         items=rng.integers(0, n_items, n_users * 60).astype(np.int32),
@@ -229,14 +229,14 @@ def using(n_items: int, n_users: int, repeats: int) -> list[dict]:
 
 
 def _encode(recommender: Recommender, batches: list[Batch]) -> None:
-    """Let the encoder read what evaluation lets it read."""
+    """Run only the encoder, on the batches of an evaluation."""
     with inference(recommender):
         for batch in batches:
             recommender(batch.items, batch.at)
 
 
 def draw(costs: list[dict], file: Path) -> None:
-    """Draw what `scaling` returned, a panel for each thing that grows."""
+    """Plot the rows of `scaling`, one panel for each quantity that grows."""
     figure = make_subplots(1, len(GROWS), subplot_titles=list(CALLED.values()), shared_yaxes=True)
     for column, grows in enumerate(GROWS, start=1):
         of_panel = [row for row in costs if row["grows"] == grows]
@@ -254,10 +254,10 @@ def draw(costs: list[dict], file: Path) -> None:
 
 
 def training(sequences: Sequences, threads: int, repeats: int) -> dict:
-    """Return targets a second of whole training steps with both heads, and the ratio of their times.
+    """Return the targets per second of complete training steps with both heads, and the ratio of their times.
 
-    A step is all that `fit` does with a batch: read, score, differentiate, move the weights. The windows are those of
-    LENGTH items that move on by half of it, as nearly all are.
+    A step does what `fit` does with a batch: encode, score, differentiate, update the weights. All windows have LENGTH
+    items and LENGTH / 2 targets, as nearly all training windows have.
     """
     torch.set_num_threads(threads)
     windows = sequences.windows("train")
@@ -265,7 +265,7 @@ def training(sequences: Sequences, threads: int, repeats: int) -> dict:
     chosen = np.random.default_rng(0).permutation(full)[: BATCHES * WINDOWS].reshape(BATCHES, WINDOWS)
     batches = [sequences.batch(windows, rows) for rows in chosen]
     sides = [_steps(head, sequences.n_items, batches) for head in TRAINED]
-    for side in sides * 3:  # the first steps also find memory
+    for side in sides * 3:  # the first steps also allocate memory
         side()
     seconds = np.array([[_clock(side) for side in sides] for _ in range(repeats)])
     torch.set_num_threads(1)
@@ -278,7 +278,7 @@ def training(sequences: Sequences, threads: int, repeats: int) -> dict:
 
 
 def abreast(sequences: Sequences, repeats: int) -> dict:
-    """Return the seconds that `train_all` takes to train both heads for an epoch, on one core and on two."""
+    """Return the seconds that `train_all` needs to train both heads for one epoch, on one core and on two."""
     seconds, cores = [], sorted(os.sched_getaffinity(0))
     configs = {head: RunConfig(head=head, training=TrainingConfig(epochs=1)) for head in TRAINED}
     for _ in range(repeats):
@@ -297,7 +297,7 @@ def abreast(sequences: Sequences, repeats: int) -> dict:
 
 
 def _steps(head: str, n_items: int, batches: list[Batch]) -> Callable[[], None]:
-    """Return a function that trains one model on all batches."""
+    """Return a function that trains one model on all batches once."""
     torch.manual_seed(0)
     recommender, loss = Recommender(GRU4RecConfig(d=D), parse_head(head), n_items, max_len=LENGTH), CrossEntropy()
     optimizer = torch.optim.Adam(recommender.parameters(), lr=TrainingConfig().learning_rate)
@@ -372,7 +372,7 @@ L = 50, k = 100 and 64 windows. For catalogues of 10,000 items and more the cost
 
 
 def table(header: str, rows: list[str]) -> str:
-    """Return a table in Markdown."""
+    """Return a Markdown table."""
     return (
         "\n".join([f"| {header} |", "|" + " --- |" * (header.count("|") + 1), *(f"| {row} |" for row in rows)]) + "\n"
     )
@@ -380,11 +380,11 @@ def table(header: str, rows: list[str]) -> str:
 
 def main(
     out: Annotated[Path, typer.Option("--table", help="Markdown.")] = Path("speed.md"),
-    figure: Annotated[Path, typer.Option("--figure", help="How the cost grows, as PNG.")] = Path("loss_cost.png"),
+    figure: Annotated[Path, typer.Option("--figure", help="Plot of how the cost grows, PNG.")] = Path("loss_cost.png"),
     json_file: Annotated[Path | None, typer.Option("--json", help="The first table's rows.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out how the cost grows; under 5 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip how the cost grows; under 5 minutes.")] = False,
 ) -> None:
-    """Measure, and write the tables."""
+    """Measure the costs and write the tables."""
     torch.set_num_threads(1)
     repeats, n_items, n_users = 5, 13_300, 2_469
     rows = compare(repeats)

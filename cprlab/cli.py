@@ -1,4 +1,4 @@
-"""The command line: the front door, without logic of its own."""
+"""The command line: reads options, calls the library and prints the result."""
 
 import inspect
 import sys
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 
 data_app = typer.Typer(
-    help="Logs and the data sets of the paper: how they are had, on what terms, and what is in them.",
+    help="Logs and the data sets of the paper: how to get them, under which licence, and what is in them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -40,16 +40,16 @@ Function = Callable[..., None]
 
 
 def command(settings: str, *arguments: str, without: tuple[str, ...] = (), group: typer.Typer = app) -> Callable:
-    """Make a command of a function of settings: their fields become options, which need not be told again.
+    """Return a decorator that makes a function of settings a command with an option for each field of the settings.
 
-    What else the function takes is the command's own. The settings are imported once the command is asked for: most
-    bring torch, for which `cprlab --help` should not wait.
+    The function's other parameters become options or arguments too. The settings are imported only when the command
+    runs, because most of them import torch, which would slow down `cprlab --help`.
 
     Args:
         settings: the class, as `module:Name`.
-        arguments: fields that are given without their names, in this order.
-        without: fields that keep their defaults.
-        group: what the command belongs to.
+        arguments: fields that are positional arguments, in this order.
+        without: fields that keep their defaults and are not options.
+        group: the Typer app that gets the command.
     """
 
     def register(function: Function) -> Function:
@@ -68,12 +68,14 @@ def command(settings: str, *arguments: str, without: tuple[str, ...] = (), group
 
 
 def _filled(function: Function, kind: type[Config], arguments: tuple[str, ...], without: tuple[str, ...]) -> Function:
-    """Return a function of all fields of the settings that fills these and calls another one with them."""
+    """Return a function whose parameters are the settings' fields; it makes the settings and calls `function`."""
+    from cprlab.settings import Reading
+
     _, *own = inspect.signature(function).parameters.values()
     names = [parameter.name for parameter in own]
-    # A class's own fields come before those that it inherits.
-    fields = dict.fromkeys([*arguments, *(name for base in kind.__mro__ for name in inspect.get_annotations(base))])
-    others = [name for name in fields if name in kind.model_fields and name not in (*names, *without)]
+    # How a log is read comes last, and the page's folder before that.
+    fields = sorted(kind.model_fields, key=lambda name: (name in Reading.model_fields, name == "out"))
+    others = [name for name in dict.fromkeys([*arguments, *fields]) if name not in (*names, *without)]
 
     def filled(**given: Any) -> None:
         function(kind(**{name: given[name] for name in others}), **{name: given[name] for name in names})
@@ -85,7 +87,7 @@ def _filled(function: Function, kind: type[Config], arguments: tuple[str, ...], 
 
 
 def _parameter(name: str, field: FieldInfo, is_argument: bool) -> inspect.Parameter:
-    """Return a field as a parameter that typer understands; pydantic checks what it is given."""
+    """Return a field as a parameter for typer; pydantic checks its value."""
     default, words, choices = field.default, field.description or "", get_args(field.annotation)
     if get_origin(field.annotation) is Literal:
         words += f": {', '.join(choices[:-1])} or {choices[-1]}."
@@ -101,7 +103,7 @@ def _parameter(name: str, field: FieldInfo, is_argument: bool) -> inspect.Parame
 
 @command("cprlab.settings:TrainConfig")
 def train(config: "TrainConfig") -> None:
-    """Train one head on a log, or read it back, and print the run's folder; torchrun makes it several processes."""
+    """Train one head on a log, or load it if trained, and print the run's folder; torchrun uses several processes."""
     from cprlab.training.processes import is_first
 
     run = config.run()
@@ -111,7 +113,7 @@ def train(config: "TrainConfig") -> None:
 
 @command("cprlab.settings:ReportConfig")
 def report(config: "ReportConfig") -> None:
-    """Train heads on a log and write a page that shows where each copies and where it fails to."""
+    """Train heads on a log and write a page that shows where each copies and where it does not."""
     from cprlab.pages.run import run_report
 
     print(visible(run_report(config, config.out or config.folder)))
@@ -119,7 +121,7 @@ def report(config: "ReportConfig") -> None:
 
 @command("cprlab.studies.probe:ProbeConfig", "models")
 def probe(config: "ProbeConfig") -> None:
-    """Say whether a trained model fails to copy or to exclude, by how much, and what would help."""
+    """Report whether a trained model fails to copy or to exclude, by how much, and what would help."""
     from cprlab.pages.run import run_probe
 
     print(visible(run_probe(config, config.out or config.folder)))
@@ -128,10 +130,10 @@ def probe(config: "ProbeConfig") -> None:
 @command("cprlab.explorer:ExplorerConfig", "models")
 def explore(
     config: "ExplorerConfig",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where on this machine the page is served.")] = 8866,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine that serves the page.")] = 8866,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Show the page in the browser.")] = True,
 ) -> None:
-    """Edit histories, move hidden states and switch partitions in the browser, and watch the heads disagree."""
+    """Edit histories, move hidden states and switch partitions in the browser, and compare the heads."""
     from cprlab.explorer.run import read_state, run_explorer
 
     run_explorer(config.but(state=read_state(config.state)), port, browser)
@@ -139,7 +141,7 @@ def explore(
 
 @command("cprlab.explorer:CaseConfig", "state", "models")
 def case(config: "CaseConfig") -> None:
-    """Write what the explorer shows in a state as a page."""
+    """Write a page of what the explorer shows in a state."""
     from cprlab.explorer.run import read_state, run_case
 
     print(visible(run_case(config.but(state=read_state(config.state)), config.out)))
@@ -149,12 +151,12 @@ def case(config: "CaseConfig") -> None:
 def prepare(
     config: "Reading",
     file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file, of any size.")],
-    folder: Annotated[Path, typer.Argument(help="Where the sequences go.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the sequences.")],
     max_len: Annotated[int, typer.Option(help="Maximum number of items a model reads.")] = 50,
-    min_interactions: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 5,
-    memory: Annotated[str, typer.Option(help="Memory that sorting may take; beyond it, it uses the disk.")] = "2GB",
+    min_interactions: Annotated[int, typer.Option(help="Users with fewer interactions are left out.")] = 5,
+    memory: Annotated[str, typer.Option(help="Memory for sorting; if it needs more, it uses the disk.")] = "2GB",
 ) -> None:
-    """Sort a log that does not fit in memory into a folder, which can be given as --data."""
+    """Sort a log that does not fit in memory into a folder; pass that folder as --data."""
     from cprlab.loading import prepare
 
     protocol = config.protocol | {"max_len": max_len}
@@ -170,7 +172,7 @@ def check(
         Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst; or an imported log.")
     ],
 ) -> None:
-    """Print what cprlab understands of a log, its first rows, and every doubt about it."""
+    """Print how cprlab reads a log, its first rows, and all doubts about it."""
     from cprlab.loading.check import check
 
     found = check(file, config.columns, ties=config.ties)
@@ -186,11 +188,11 @@ def check(
 @app.command()
 def sweep(
     grid: Annotated[Path, typer.Argument(help="A YAML file: data, encoders, heads, settings, seeds and notebooks.")],
-    workers: Annotated[int, typer.Option(min=0, help="How many train at once; 0: one a core, or one a GPU.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Runs trained at once (0: one for each core or GPU).")] = 0,
     scheduler: Annotated[str, typer.Option(help="The address of a running Dask cluster's scheduler.")] = "",
     slurm: Annotated[str, typer.Option(help="A YAML file with the arguments of dask_jobqueue.SLURMCluster.")] = "",
 ) -> None:
-    """Train a grid of runs on many processes or machines, and write a report on all; 1 if something in it failed."""
+    """Train a grid of runs on many processes or machines and write a report; exit code 1 if something failed."""
     from cprlab.pages.sweep import run_sweep
     from cprlab.sweeps.config import read_sweep
 
@@ -204,7 +206,7 @@ def sweep(
 @app.command()
 def figures(
     report: Annotated[Path, typer.Argument(help="The folder of a report.")],
-    folder: Annotated[Path, typer.Argument(help="Where the PNG files go.")] = Path("figures"),
+    folder: Annotated[Path, typer.Argument(help="Folder for the PNG files.")] = Path("figures"),
     names: Annotated[list[str] | None, typer.Argument(help="The figures to write; all if none is named.")] = None,
 ) -> None:
     """Write a report's figures as PNG files."""
@@ -216,12 +218,12 @@ def figures(
 
 @app.command()
 def results(
-    folder: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("results"),
-    keep: Annotated[str, typer.Option(metavar="RUNS", help="Keep the finished runs of this folder too.")] = "",
-    json: Annotated[str, typer.Option(metavar="FILE", help="Write all metrics, a row each, to this file.")] = "",
+    folder: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    keep: Annotated[str, typer.Option(metavar="RUNS", help="Add the finished runs of this folder.")] = "",
+    json: Annotated[str, typer.Option(metavar="FILE", help="Write all metrics to this file, a row for each.")] = "",
     write: Annotated[str, typer.Option(metavar="PAGE", help="Fill the marked tables of this Markdown file.")] = "",
 ) -> None:
-    """List what was trained and kept, keep more, or write it as numbers or tables; 1 if a run cannot be kept."""
+    """List the kept runs, add more, or write them as numbers or tables; exit code 1 if a run cannot be kept."""
     from cprlab.results import keep_all, listed, read_results
     from cprlab.results.page import write_page, write_rows
 
@@ -247,7 +249,7 @@ DataSetName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `c
 
 @data_app.command("list")
 def list_data() -> None:
-    """List the catalogue: which data sets repeat (as the paper says), their licence, and which are imported here."""
+    """List the data sets: which repeat (according to the paper), their licence, and which are imported here."""
     from cprlab.catalogue import list_catalogue
 
     print(list_catalogue().rename_axis(None).to_string())
@@ -255,7 +257,7 @@ def list_data() -> None:
 
 @data_app.command("show")
 def show_data(name: DataSetName) -> None:
-    """Show what a data set is, its licence, where to get it, and its size, as published and as measured here."""
+    """Show a data set's content, licence and source, and its size as published and as measured here."""
     from cprlab.catalogue import describe
 
     print(describe(name))
@@ -266,7 +268,7 @@ def import_(
     name: DataSetName,
     path: Annotated[Path, typer.Argument(help="RecBole's or the publisher's file, packed or not, or its folder.")],
 ) -> None:
-    """Import a data set from a file into data/NAME.parquet; then --data NAME finds it."""
+    """Import a data set from a file into data/NAME.parquet, to be used as --data NAME."""
     from cprlab.catalogue import describe_sizes, import_data
 
     import_data(name, path)
@@ -275,7 +277,7 @@ def import_(
 
 @data_app.command("fetch")
 def fetch_(name: DataSetName) -> None:
-    """Download a data set from its publisher, where its licence allows, and import it; cut off, it goes on."""
+    """Download a data set from its publisher, if its licence allows, and import it; resumes after an interruption."""
     from cprlab.catalogue import describe_sizes, fetch_data
 
     fetch_data(name)
@@ -283,25 +285,25 @@ def fetch_(name: DataSetName) -> None:
 
 
 def _aligned(table: "pd.DataFrame", longest: int = 70) -> str:
-    """Return a table of text in columns, each cell on one line and cut to `longest` characters."""
+    """Return a table as text in aligned columns, each cell on one line of at most `longest` characters."""
     rows = [[visible(str(cell))[:longest] for cell in row] for row in (table.columns, *table.to_numpy())]
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one sentence and exit code 2."""
+    """Run the command line; an error that a user can correct is one sentence and exit code 2."""
     try:
         app()
     except CprlabError as error:
-        sys.stderr.write(f"cprlab: {visible(str(error))}\n")  # at once: torchrun's processes may all say it
+        sys.stderr.write(f"cprlab: {visible(str(error))}\n")  # in one write: torchrun's processes may all print it
         sys.exit(2)
-    except OSError as error:  # of the system: a name too long, a folder that is gone
+    except OSError as error:  # of the system, such as a name that is too long or a missing folder
         if error.filename is None:
             raise
         sys.stderr.write(f"cprlab: {visible(str(error.filename))} cannot be used ({error.strerror}).\n")
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # Ctrl-C
-            print("cprlab: stopped; start it again to go on with what is kept.", file=sys.stderr)
+            print("cprlab: stopped; run it again to continue from what is saved.", file=sys.stderr)
         raise

@@ -1,4 +1,4 @@
-"""The base of every configuration: frozen, typed, small, and refused in a sentence when wrong."""
+"""The base class of all configurations: frozen and typed; an invalid value gives one sentence."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from cprlab.errors import ConfigError, suggestion
 
 
 def names_in(value: Any) -> Any:
-    """Return the names in a text, a semicolon between two; what is no text stays as it is."""
+    """Split a text into names at semicolons; return any other value unchanged."""
     return tuple(name.strip() for name in value.split(";") if name.strip()) if isinstance(value, str) else value
 
 
 SEVERAL = pydantic.BeforeValidator(names_in)
-# Names as a text, a semicolon between two, or as a list; written as a text, which papermill and JSON can hold.
+# Names as a text separated by semicolons, or as a list; serialised as a text, for papermill and JSON.
 Names = Annotated[tuple[str, ...], SEVERAL, pydantic.PlainSerializer("; ".join)]
 
 
@@ -23,7 +23,7 @@ class Config(pydantic.BaseModel):
     """A frozen set of named, typed values.
 
     Raises:
-        ConfigError: a value is unknown or of the wrong type; the sentence names the field.
+        ConfigError: a name is unknown, or a value is missing or not possible; the message names the field.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -36,11 +36,11 @@ class Config(pydantic.BaseModel):
 
     @classmethod
     def of(cls, variables: Mapping[str, Any]) -> Self:
-        """Return the values that variables of their names have, such as a notebook's `globals()`."""
+        """Take the values of variables with the names of the fields, such as a notebook's `globals()`."""
         return cls(**{name: variables[name] for name in cls.model_fields if name in variables})
 
     def but(self, **changes: Any) -> Self:
-        """Return a copy with some values changed, checked like a new one."""
+        """Return a copy with some values changed; it is checked like a new one."""
         return type(self)(**(dict(self) | changes))
 
 
@@ -64,6 +64,6 @@ def _sentence(config: type[Config], error: pydantic.ValidationError) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a number or text as it is written, and of anything else, which may be of any size, what it is."""
+    """Return a number or text as written, and only the type of anything else, which may be of any size."""
     small = value is None or isinstance(value, str | float) or (isinstance(value, int) and value.bit_length() < 1000)
-    return repr(value) if small else f"of the type {type(value).__name__}"
+    return repr(value) if small else f"a value of type {type(value).__name__}"

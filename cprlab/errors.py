@@ -4,7 +4,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
-LONGEST = 1_500  # characters of a message, which may quote data
+LONGEST = 1_500  # maximum number of characters in a message, which may quote data
 
 
 class CprlabError(Exception):

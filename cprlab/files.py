@@ -70,17 +70,17 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 def name_of(words: str) -> str:
-    """Return 12 hexadecimal digits to name a file by, which change when the words do that say what is in it."""
+    """Return 12 hexadecimal digits as a file name; they change when the words that describe its content change."""
     return hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
 @contextmanager
 def missing(path: Path, *others: Path) -> Iterator[bool]:
-    """Say whether `path` is yet to be made, by the block; others who ask wait for its end (see `locked`).
+    """Yield whether `path` is missing, so that the block must make it; others wait for its end (see `locked`).
 
     Args:
-        path: what is made once, and kept.
-        others: files that its making leaves where it is killed; they are removed once `path` is there.
+        path: file or folder that is made once, and kept.
+        others: files left behind when the making is killed; they are removed once `path` exists.
 
     Raises:
         DataError: the place is read-only, full, or not a folder.
@@ -124,7 +124,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def discard(path: Path) -> None:
-    """Remove a file if it exists, and what its killed writers left.
+    """Remove a file, if it exists, and what killed writers of it left.
 
     Raises:
         DataError: the place is read-only.
@@ -134,7 +134,7 @@ def discard(path: Path) -> None:
 
 
 def tidy(path: Path, *others: Path) -> None:
-    """Remove what a writer left that was killed after it wrote `path`: the files `others`, and all their locks.
+    """Remove the files `others` and all locks, left by a writer that was killed after it wrote `path`.
 
     Does nothing if there are no such files, or if the folder is read-only.
     """

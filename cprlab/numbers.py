@@ -1,4 +1,4 @@
-"""What a page shows, as JSON and as Markdown, in which words from elsewhere stay words."""
+"""The content of a page as JSON and as Markdown, with text from data escaped."""
 
 import html
 import json
@@ -20,7 +20,7 @@ VERSIONS = ("cprlab", "torch", "numpy", "scipy")
 
 
 def write_numbers(name: str, config: PageConfig, content: Mapping[str, object]) -> None:
-    """Write `settings`, `versions` and `content` to the file `name` in `config.out`, if any; nan becomes null."""
+    """Write `settings`, `versions` and `content` to the file `name` in `config.out`, if it is set; nan becomes null."""
     if not config.out:
         return
     about = {
@@ -32,7 +32,7 @@ def write_numbers(name: str, config: PageConfig, content: Mapping[str, object]) 
 
 
 def write_metrics(summary: pd.DataFrame, config: PageConfig, sequences: Sequences) -> None:
-    """Write rows of `evaluation.means`, with the data and the encoder, to `metrics.json` in `config.out`, if any."""
+    """Write rows of `evaluation.means`, with data and encoder, to `metrics.json` in `config.out`, if it is set."""
     if not config.out:
         return
     rows = summary.assign(data=Path(config.data).name, fingerprint=sequences.fingerprint, encoder=config.encoder)
@@ -44,19 +44,19 @@ def write_metrics(summary: pd.DataFrame, config: PageConfig, sequences: Sequence
 
 
 def about_data(sequences: Sequences) -> str:
-    """Return as Markdown which data these are, with the log's notes."""
+    """Return the name and fingerprint of the data, and the notes on the log, as Markdown."""
     changes = "which changes when users, items or their order do"
-    told = f"{sequences.name} has the fingerprint {sequences.fingerprint}, {changes}."
-    return "\n".join(f"- {as_text(line)}" for line in (told, *sequences.notes))
+    about = f"{sequences.name} has the fingerprint {sequences.fingerprint}, {changes}."
+    return "\n".join(f"- {as_text(line)}" for line in (about, *sequences.notes))
 
 
 def as_text(words: str) -> str:
-    """Return Markdown that shows words, which may be of files from elsewhere, as they are, on one line."""
+    """Return text, which may come from data, escaped as Markdown that shows it unchanged on one line."""
     return MARKUP.sub(r"\\\1", html.escape(" ".join(words.split()), quote=False))
 
 
 def plain(value: object) -> object:
-    """Return what JSON can hold: a number that is not finite becomes null."""
+    """Return a value as JSON can represent it; a number that is not finite becomes null."""
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What a training, or a report, can be asked for; the notebook, the command line and papermill all fill this."""
+"""Settings of a training and of a report, filled by notebooks, the command line and papermill."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ from cprlab.training.processes import is_first
 
 
 class Reading(Protocol, Columns):
-    """How a log's file is read, and what is held out."""
+    """How the file of a log is read, and what is held out."""
 
 
 class LogConfig(Reading):
@@ -32,14 +32,16 @@ class LogConfig(Reading):
     )
     users: int = pydantic.Field(0, ge=0, description="Sample this many users (0: all).")
     encoder: EncoderName = pydantic.Field("GRU4Rec", description="Encoder")
-    epochs: int = pydantic.Field(100, ge=1, description="Maximum epochs; stops early once validation NDCG@10 stalls.")
+    epochs: int = pydantic.Field(
+        100, ge=1, description="Maximum epochs; stops early when validation NDCG@10 no longer rises."
+    )
     seed: int = pydantic.Field(0, ge=0, lt=2**31, description="Seed of weights, batches, sampled users and intervals.")
     device: Device = pydantic.Field("auto", description="Where to train")
     precision: Precision = pydantic.Field("float32", description="Number format (bfloat16 is for GPUs)")
-    runs: str = pydantic.Field("runs", description="Folder where trained models are kept and found again.")
+    runs: str = pydantic.Field("runs", description="Folder of trained models, which are not trained again.")
 
     def sequences(self) -> Sequences:
-        """Load the log and pack it.
+        """Return the log as Sequences, with a sample of its users if `users` is set.
 
         Raises:
             DataError: the log cannot be read, or is too short to be split.
@@ -48,24 +50,24 @@ class LogConfig(Reading):
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:
-        """Return how to train a head; `training` holds other fields of `TrainingConfig`.
+        """Return the settings of a head's run; `training` contains other fields of `TrainingConfig`.
 
         Raises:
-            ConfigError: a value is not possible.
+            ConfigError: a value is not valid.
         """
         training |= {"epochs": self.epochs, "seed": self.seed, "precision": self.precision}
         return RunConfig(encoder=CONFIGS[self.encoder](), head=head, training=TrainingConfig(**training))
 
 
 class TrainConfig(LogConfig):
-    """What `cprlab train` is asked for."""
+    """The settings of `cprlab train`."""
 
     head: str = pydantic.Field("Softmax + CPR:100 + Mi", description="The head to train, named as in the paper.")
     batch_size: int = pydantic.Field(TrainingConfig().batch_size, description="Windows per step, over all processes.")
     learning_rate: float = pydantic.Field(TrainingConfig().learning_rate, description="Adam's learning rate.")
 
     def run(self) -> Run:
-        """Train, or read the run back, and say on standard error what is to be known of the log.
+        """Train the head, or load it if trained, and print the notes on the log to standard error.
 
         Raises:
             CprlabError: a value, the data, the head or the device is not usable, or the training diverged.
@@ -82,8 +84,8 @@ class RunsConfig(LogConfig):
 
     heads: Names = pydantic.Field(
         ("Recent", "Counts", "Softmax", "Softmax + CPR:100 + Mi"),
-        description="Heads, a semicolon between two. Recent and Counts only count; the first of the others is the "
-        "one that all are compared with.",
+        description="Heads, separated by semicolons. Recent and Counts only count; all are compared with the first "
+        "of the others.",
     )
 
     @pydantic.field_validator("heads")
@@ -94,12 +96,12 @@ class RunsConfig(LogConfig):
         return canonical(heads)
 
     def run_configs(self) -> dict[str, RunConfig]:
-        """Return what to train, by head."""
+        """Return the settings of each head's run, by head."""
         return {head: self.run_config(head) for head in self.heads}
 
 
 class PageConfig(RunsConfig):
-    """What becomes a page."""
+    """Settings of what is written as a page."""
 
     out: str = pydantic.Field(
         "", description="The page's folder (if empty: in reports/, named after the data or model)."
@@ -126,7 +128,7 @@ class ReportConfig(PageConfig):
         return [head for head, config in self.run_configs().items() if not config.counts]
 
     def check(self) -> Sequences:
-        """Return the data; refuse what could not be trained, before any time is spent on it.
+        """Return the data, after checking that all heads can be trained on it.
 
         Raises:
             CprlabError: the data, a head or the device is not usable.
@@ -139,5 +141,5 @@ class ReportConfig(PageConfig):
 
     @property
     def folder(self) -> Path:
-        """Where the report goes when nobody says where: `reports/` and the name of the data."""
+        """Default folder of the report: `reports/` and the name of the data."""
         return Path("reports") / Path(self.data).stem

@@ -1,13 +1,13 @@
 """A feedback loop: simulated users consume what is recommended, and the recommender is trained on what they consumed.
 
-All that is assumed of the users is a parameter of `Population`. Their appetites are known, so that a list can be judged
-by them, with no held-out item and no noise, and an oracle that sees them shows what is possible.
+Every assumption about the users is a parameter of `Population`. Their appetites are known, so lists are judged by them,
+without held-out items and noise, and an oracle that sees them shows what is possible.
 
-A user has an appetite for each item, between 0 and 1. At a visit he either chooses by himself, each item in proportion
-to his appetite for it, or he goes down a list, and looks at the item at rank r with probability attention^(r − 1), and
-takes it, if he looks, with probability accept · appetite; he takes one item at the most. (That a look depends on the
-rank and an acceptance on the item alone is the position-based model; see Chuklin, Markov and de Rijke, Click Models for
-Web Search, 2015, section 3.2.)
+A user has an appetite for each item, between 0 and 1. On a visit, the user either chooses an item independently, with
+probability proportional to the appetite for it, or goes down a list: looks at the item at rank r with probability
+attention^(r − 1), and takes it, when looked at, with probability accept · appetite. A user takes at most one item per
+visit. (Looking depends only on the rank and accepting only on the item, as in the position-based model; see Chuklin,
+Markov and de Rijke, Click Models for Web Search, 2015, section 3.2.)
 """
 
 from collections.abc import Callable
@@ -25,31 +25,32 @@ from cprlab.training.loop import Device
 
 OF_USERS = ("engagement", "accuracy", "repeats recommended")
 OF_ALL = ("repeats consumed", "distinct items", "Gini")
-EVERYBODY = -1  # in the place of a user, for what is measured over all of them
+EVERYBODY = -1  # instead of a user, for measures over all users
 
 Histories = list[list[int]]
 Scorer = Callable[[Histories, np.ndarray], np.ndarray]  # histories, appetites (users, items) → scores (users, items)
-Retrain = Callable[[Histories], Scorer]  # what was consumed so far → how items are scored in the next round
+Retrain = Callable[[Histories], Scorer]  # histories so far → scorer of the next round
 
 
 class Population(Config):
-    """What is assumed of users and items.
+    """Assumptions about users and items.
 
     Attributes:
-        users: how many.
-        items: how many.
-        factors: size of the vectors of which an appetite is the product.
-        sharpness: how much appetites differ: an unknown item's is exp(sharpness · (s − s_max)), where s is the product
-            of user's and item's vectors over √factors, so that the favourite's is 1.
-        consumables: share of the items that are bought again; for the others a user's appetite is gone for good once
-            he consumed them, as with films.
+        users: number of users.
+        items: number of items.
+        factors: size of the user and item vectors; their product determines an appetite.
+        sharpness: how much appetites differ. The appetite for an item not consumed before is exp(sharpness · (s −
+            s_max)), where s is the product of the user's and the item's vectors divided by √factors; it is 1 for the
+            favourite item.
+        consumables: share of the items that are bought repeatedly; for the others, such as films, a user's appetite is
+            0 forever after consuming them.
         again: appetite for a consumable that was consumed before, and is due.
         period: visits after a consumption until a consumable is due again; until then the appetite for it is 0.
-        accept: probability that an item of appetite 1 is taken when it is looked at.
-        attention: by which factor each further rank is less likely to be looked at.
-        organic: share of the visits in which users choose by themselves, whatever is recommended.
-        first: visits before the first recommendation, in all of which users choose by themselves.
-        seed: of the vectors, and of which items are consumables.
+        accept: probability that an item with appetite 1 is taken when it is looked at.
+        attention: factor by which the probability of a look decreases with each rank.
+        organic: share of the visits in which users choose independently of the recommendations.
+        first: visits before the first recommendation, in which all users choose independently.
+        seed: seed of the vectors, and of the choice of consumables.
     """
 
     users: int = pydantic.Field(60, ge=1)
@@ -68,31 +69,31 @@ class Population(Config):
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Population":
         if self.first >= self.items:
-            raise ValueError(f"{self.first} first visits may empty a catalogue of {self.items} items; have more items")
+            raise ValueError(f"{self.first} first visits may empty a catalogue of {self.items} items; use more items")
         return self
 
     def likes(self) -> np.ndarray:
-        """Return (users, items) the appetites for items that were never consumed; a user's largest is 1."""
+        """Return (users, items) appetites for items that were not consumed before; each user's maximum is 1."""
         rng = np.random.default_rng(self.seed)
         tastes, kinds = (rng.normal(size=(count, self.factors)) for count in (self.users, self.items))
         products = tastes @ kinds.T / np.sqrt(self.factors)
         return np.exp(self.sharpness * (products - products.max(1, keepdims=True)))
 
     def consumable(self) -> np.ndarray:
-        """Return (items,) bool, which are bought again."""
+        """Return (items,) bool, which items are consumables."""
         order = np.random.default_rng((self.seed, 1)).permutation(self.items)
         return order < round(self.consumables * self.items)
 
 
 class Users:
-    """A population in the course of time.
+    """A population over time.
 
     Attributes:
-        histories: what each user consumed so far.
+        histories: the items that each user consumed so far, in order.
     """
 
     def __init__(self, population: Population, seed: int = 0) -> None:
-        """Let everybody consume by themselves for the first visits; `seed` is of all that they do."""
+        """Simulate the first visits, without recommendations; `seed` is the seed of all that users do."""
         self.population, self.seed = population, seed
         self.histories: Histories = [[] for _ in range(population.users)]
         self._likes, self._consumable = population.likes(), population.consumable()
@@ -102,23 +103,27 @@ class Users:
             self.visit()
 
     def appetites(self) -> np.ndarray:
-        """Return (users, items), between 0 and 1, as of now."""
+        """Return the current appetites (users, items), between 0 and 1."""
         due = self._consumable & (self._visits - self._last >= self.population.period)
         return np.where(self._last < 0, self._likes, np.where(due, self.population.again, 0.0))
 
     def chances(self, lists: np.ndarray) -> np.ndarray:
-        """Return (users, k), the probability that the item at each rank of (users, k) lists is looked at and liked."""
+        """Return (users, k) the probability that the item at each rank is looked at and accepted.
+
+        Args:
+            lists: (users, k) item codes, best first.
+        """
         looked = self.population.attention ** np.arange(lists.shape[1])
         return self.population.accept * looked * np.take_along_axis(self.appetites(), lists, axis=1)
 
     def visit(self, lists: np.ndarray | None = None) -> np.ndarray:
-        """Let everybody come once, and return what each consumes, (users,) codes, −1 for nothing.
+        """Simulate one visit of every user, and return the consumed items (users,); −1 for none.
 
-        What chance decides depends on the seed and on how many visits there were, not on the lists, so that two
-        recommenders are compared on the same luck.
+        Random numbers depend on the seed and the number of visits so far, not on the lists, so that recommenders are
+        compared under the same chance.
 
         Args:
-            lists: (users, k) codes, best first; without them everybody chooses by himself.
+            lists: (users, k) item codes, best first; without lists, all users choose independently.
         """
         rng = np.random.default_rng((self.population.seed, self.seed, self._visits))
         itself, choice = rng.random(len(self.histories)), rng.random((len(self.histories), 1))
@@ -139,22 +144,22 @@ class Users:
 def simulate(
     population: Population, retrain: Retrain, rounds: int, visits: int, k: int = 10, seed: int = 0
 ) -> pd.DataFrame:
-    """Return what happens while a recommender is trained anew before each round, on all that was consumed.
+    """Simulate a feedback loop: before each round, the recommender is retrained on everything consumed so far.
 
     Args:
-        population: who consumes.
-        retrain: makes the recommender of a round.
-        rounds: how many.
-        visits: of each user in a round; a list is made for each of them, from the history so far.
+        population: users and items.
+        retrain: returns the recommender of a round.
+        rounds: number of rounds.
+        visits: visits of each user per round; before each visit a list is made from the history so far.
         k: length of the lists.
-        seed: of what users do.
+        seed: seed of what users do.
 
     Returns:
-        Rows `round (from 1), user, measure, value`. Of a user, the mean over his visits: "engagement" (probability that
-        he takes an item of the list), "accuracy" (NDCG@k of the list with the appetites as gains), "repeats
-        recommended" (share of the list that he consumed before). Of `EVERYBODY`: "repeats consumed" (share of what was
-        consumed that the same user had consumed before), "distinct items" (share of the catalogue that anybody
-        consumed), "Gini" (of how often each item was consumed).
+        Rows `round` (from 1), `user`, `measure`, `value`. For each user, the mean over visits of "engagement"
+        (probability that the user takes an item of the list), "accuracy" (NDCG@k of the list with appetites as gains)
+        and "repeats recommended" (share of the list that the user consumed before). For `EVERYBODY`, "repeats consumed"
+        (share of the consumed items that the same user consumed before), "distinct items" (share of the catalogue that
+        was consumed by any user) and "Gini" (Gini index of the items' numbers of consumptions).
     """
     users, rows = Users(population, seed), []
     discounts = 1 / np.log2(np.arange(2, k + 2))
@@ -182,12 +187,12 @@ def simulate(
 
 
 def oracle(histories: Histories) -> Scorer:
-    """Rank by the appetites themselves: no other list is likelier to be taken from at the next visit."""
+    """Rank by the appetites themselves: with no other list is an item more likely to be taken at the next visit."""
     return lambda histories, appetites: appetites
 
 
 def popular(histories: Histories) -> Scorer:
-    """Recommend to everybody what was consumed most often so far."""
+    """Recommend to all users the items consumed most often so far."""
     consumed = np.concatenate(histories)
     return lambda histories, appetites: np.broadcast_to(
         np.bincount(consumed, minlength=appetites.shape[1]), appetites.shape
@@ -195,12 +200,12 @@ def popular(histories: Histories) -> Scorer:
 
 
 def learner(config: RunConfig, n_items: int, device: Device = "auto") -> Retrain:
-    """Return what trains a model from scratch on all that was consumed, and ranks by its probabilities.
+    """Return a function that trains a model from scratch on all histories, and ranks by its probabilities.
 
     Args:
-        config: what to train, and how; under "(post)" the history is never recommended.
-        n_items: of the catalogue.
-        device: where.
+        config: what to train, and how; with "(post)" the items of the history are never recommended.
+        n_items: number of items in the catalogue.
+        device: where to train.
     """
 
     def retrain(histories: Histories) -> Scorer:

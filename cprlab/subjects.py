@@ -1,4 +1,4 @@
-"""Models to look at: runs, RecBole checkpoints and Snapshots, opened as subjects of the same probes and views."""
+"""Subjects: runs, RecBole checkpoints and Snapshots, opened for the same probes and views."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,29 +25,29 @@ AT_ONCE = 512  # histories
 
 
 class ModelsConfig(RunsConfig):
-    """Which models to look at; where none is given, the heads are trained, or read back."""
+    """Settings: which models to look at; if none is given, the heads are trained, or loaded if trained."""
 
     models: Names = pydantic.Field(
         (),
-        description="Runs' folders and RecBole's .pth files (with the log that they trained on as --data), or "
+        description="Folders of runs and RecBole's .pth files (with the log of their training as --data), or "
         "Snapshots (.safetensors, .npz). If none, the heads are trained.",
     )
     histories: str = pydantic.Field("", description="A Parquet file of histories and targets, for Snapshots.")
 
     @property
     def stem(self) -> str:
-        """What to call a page on the models: the name of the first, or of the data."""
+        """Name of a page on the models: that of the first model, or of the data."""
         first = next(iter(self.models), self.data)
         return first if first in BUILTIN else Path(first).stem
 
     def subjects(self, facet: str = "") -> "list[Subject]":
-        """Open, or train, the models; each of several with one name has its place among all behind it.
+        """Open or train the models; if several have the same name, each gets its number in the list as a suffix.
 
         Args:
             facet: as in `open_subject`.
 
         Raises:
-            CprlabError: one of them cannot be, or is given twice.
+            CprlabError: a model cannot be opened or trained, or is given twice.
         """
         sources, sequences = list(self.models), None
         if any(Path(source).is_dir() for source in sources):
@@ -71,14 +71,15 @@ class Subject:
     """A model to look at.
 
     Attributes:
-        name: what to call it.
-        held_out: the cases that it is looked at on: a Snapshot, with W and the states that score the vocabulary, unless
-            the model counts and has no states.
-        cases: a row for each of these, what the whole head does there (see `copy_probability`).
-        own_state: the head scores the history otherwise than by the one state and W, so the copy dial does not apply.
-        recommender: what gave the states, with the same item codes; None for a Snapshot from a file.
-        users: (cases,) the recommender's codes of the users, where it has any.
-        user_ids: (cases,) who they are, where that is known.
+        name: its name.
+        held_out: the test cases: a Snapshot, with W and the states that score the vocabulary, or a HeldOut if the model
+            counts and has no states.
+        cases: a row for each case with the output of the whole head (see `copy_probability`).
+        own_state: whether the head scores the history by more than the one state and W, so that the copy dial does not
+            apply.
+        recommender: the model that computed the states, with the same item codes; None for a Snapshot from a file.
+        users: (cases,) the recommender's user codes; None if there are none.
+        user_ids: (cases,) the users' ids; None if unknown.
         fingerprint: 16 hexadecimal digits that change when the data do: the log of a run, the cases of another model.
     """
 
@@ -93,7 +94,7 @@ class Subject:
 
     @property
     def has_states(self) -> bool:
-        """Whether the model has hidden states, and item vectors that they score; a rival that counts has none."""
+        """Whether the model has hidden states and item embeddings; a counting baseline has none."""
         return isinstance(self.held_out, Snapshot)
 
     @property
@@ -101,23 +102,23 @@ class Subject:
         """The cases with the model's states.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: the model has no states.
         """
         if not isinstance(self.held_out, Snapshot):
             raise ConfigError(NO_STATES.format(self.name))
         return self.held_out
 
     def sample(self, cases: int, seed: int) -> "Subject":
-        """Return the subject on `cases` of its cases, drawn at random; all if there are no more.
+        """Return the subject with at most `cases` of its cases, drawn at random without replacement.
 
-        Histories that hold every item there is are left out: nothing can be told apart from them.
+        Histories that contain every item are left out, since no item is left to exclude.
 
         Raises:
-            DataError: there are no others.
+            DataError: every history contains every item.
         """
         open_ = np.flatnonzero([len(history) < self.held_out.n_items for history in self.held_out.distinct])
         if not len(open_):
-            raise DataError(f"{self.name}: every history holds every item there is, so nothing can be excluded.")
+            raise DataError(f"{self.name}: every history contains every item, so nothing can be excluded.")
         drawn = np.sort(np.random.default_rng(seed).choice(open_, min(cases, len(open_)), replace=False))
         return replace(
             self,
@@ -131,25 +132,25 @@ class Subject:
 def open_subject(
     source: str, sequences: Sequences | None, data: str = "", histories: str = "", facet: str = ""
 ) -> Subject:
-    """Open a run's folder, a checkpoint of RecBole's (`.pth`) or a Snapshot (`.safetensors`, `.npz`).
+    """Open the folder of a run, a RecBole checkpoint (`.pth`) or a Snapshot (`.safetensors`, `.npz`).
 
     Args:
         source: the folder or file.
         sequences: the log, for a run.
-        data: the log's file, for a RecBole checkpoint.
+        data: file of the log, for a RecBole checkpoint.
         histories: a Parquet file of histories, for a Snapshot's arrays.
-        facet: the hidden state to take of a run or checkpoint, as in `Snapshot.from_recommender`.
+        facet: which hidden state of a run or checkpoint to use, as in `Snapshot.from_recommender`.
 
     Raises:
-        CprlabError: it cannot be read, the log is not the one that it was trained on, or its head is a mixture, of
-            which a facet must be named.
+        CprlabError: the source cannot be read, the model was trained on another log, or its head is a mixture and no
+            facet is named.
     """
     path = Path(source)
     if path.is_dir():
         return _of_run(path, sequences, facet)
     if path.suffix == ".pth":
         if not data or data in BUILTIN:
-            raise ConfigError(f"{path} holds no histories; give the log that RecBole read as --data.")
+            raise ConfigError(f"{path} contains no histories; give the log that RecBole read as --data.")
         recommender = recbole.load(path)
         snapshot = from_recbole(recommender, data, facet=facet)
         plain = recommender.head.plain
@@ -158,13 +159,13 @@ def open_subject(
     if path.suffix in SUFFIXES:
         snapshot = Snapshot.load(path, histories or None)
         return Subject(path.name, snapshot, copy_probability(snapshot), False, fingerprint=snapshot.fingerprint)
-    raise DataError(f"{path} is no run's folder, no .pth checkpoint and no Snapshot ({' or '.join(SUFFIXES)}).")
+    raise DataError(f"{path} is not a run's folder, a .pth checkpoint or a Snapshot ({' or '.join(SUFFIXES)}).")
 
 
 def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
     run = Run.load(folder)
     if sequences is None:
-        raise ConfigError(f"{folder} holds no histories; give the log that it was trained on as --data.")
+        raise ConfigError(f"{folder} contains no histories; give the log that it was trained on as --data.")
     run.check_data(sequences)
     held_out = (
         HeldOut.of_log(sequences)
@@ -185,7 +186,7 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
 
 
 def _whole(recommender: Recommender, snapshot: Snapshot) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield what all partitions of a model score on a Snapshot's cases."""
+    """Yield slices of a Snapshot's cases and the log-probabilities that all partitions of a model give them."""
     for start in range(0, len(snapshot), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
         yield rows, torch.from_numpy(recommender.log_probs(snapshot.histories[rows]))

@@ -17,6 +17,11 @@ SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are drawn, seen or not
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+PATIENCE = 240  # seconds; a busy machine starts a server in more than a minute
+PROMPTS = """() => {
+    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map((one) => one.textContent);
+    return prompts.length > 0 && !prompts.some((text) => text.includes('*')) && prompts;
+}"""
 SERVE = "import sys; from pathlib import Path; from cprlab.explorer.serve import serve; "
 SERVE += "serve(Path(sys.argv[1]), int(sys.argv[2]), False, 'for-the-test')"
 
@@ -73,7 +78,7 @@ def _started(command: list[str], port: int, folder: Path, environment: dict) -> 
 
 def wait_for(server: subprocess.Popen, port: int) -> None:
     """Wait until a server listens at its port."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + PATIENCE
     while not listening(port):
         assert server.poll() is None, "the server has ended"
         assert time.monotonic() < end, "the server does not listen"
@@ -87,14 +92,19 @@ def listening(port: int, address: str = "127.0.0.1") -> bool:
 
 
 def run_all(page: Page) -> None:
-    """Run all cells of the notebook that JupyterLab shows."""
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
-    started = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]+\]"))
+    """Run all cells of the notebook that JupyterLab shows; it drops those that come before its kernel is connected."""
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=1000 * PATIENCE)
+    prompts: list[str] = []
     for _ in range(5):  # the menu may not listen yet
         for accept in page.locator(".jp-Dialog .jp-mod-accept").all():
             accept.click()  # a slow machine is asked which kernel to take, and told that a connection was slow
         with suppress(TimeoutError):
             page.get_by_role("menuitem", name="Run").first.click(timeout=5_000)
             page.get_by_text("Run All Cells", exact=True).first.click(timeout=5_000)
-            return started.first.wait_for(timeout=10_000)
-    raise AssertionError(f"JupyterLab runs no cell: {page.locator('.jp-Dialog').all_inner_texts()}")
+            page.wait_for_timeout(1_000)
+            prompts = page.wait_for_function(PROMPTS, timeout=1000 * PATIENCE).json_value()
+            if all(re.search(r"\d", prompt) for prompt in prompts):
+                return
+    raise AssertionError(
+        f"JupyterLab does not run all cells: {prompts}, {page.locator('.jp-Dialog').all_inner_texts()}"
+    )

@@ -13,7 +13,7 @@ from cprlab.errors import ConfigError
 from cprlab.explorer import CaseConfig, ExplorerConfig
 from cprlab.pages import figures
 from cprlab.pages.html import PLOTLY
-from cprlab.settings import ReportConfig, TrainConfig
+from cprlab.settings import Reading, ReportConfig, TrainConfig
 from cprlab.studies.probe import ProbeConfig
 from cprlab.training import Run
 
@@ -127,7 +127,7 @@ def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     code, printed = run(monkeypatch, capsys, "report", "--data", "good.csv", "--heads", "Softmax; Softmax + C")
     assert code == 130
     assert "No column looks like a time" in printed
-    assert printed.endswith("cprlab: stopped; start it again to go on with what is kept.\n")
+    assert printed.endswith("cprlab: stopped; run it again to continue from what is saved.\n")
 
 
 @pytest.mark.parametrize(
@@ -215,16 +215,25 @@ def test_each_setting_is_an_option_or_an_argument_with_its_default(monkeypatch, 
     with pytest.raises(SystemExit):
         cli.main()
     printed = capsys.readouterr().out
+    listed = re.findall(r"^  --([\w-]+)", printed, re.MULTILINE)
+    of_log = [name.replace("_", "-") for name in Reading.model_fields]
+    of_page = ["out"] * ("out" in kind.model_fields)
+    assert listed[-len(of_page + of_log) - 1 :] == [
+        *of_page,
+        *of_log,
+        "help",
+    ]  # before them, those of base classes first
+    assert [name for name in listed if name not in others][:3] == ["data", "users", "encoder"]
     options = set(re.findall(r"--([\w-]+)", printed.partition("Options:")[2]))
     arguments = set(re.findall(r"\w+", printed.splitlines()[0].partition("[OPTIONS]")[2]))
     fields = {name.replace("_", "-") for name in kind.model_fields}
     assert fields <= options | arguments
     assert options - fields == others
-    told = re.sub(r"\s", "", printed)
+    shown = re.sub(r"\s", "", printed)
     for name, field in kind.model_fields.items():
         if field.default and not field.is_required() and name not in arguments:
             default = "; ".join(field.default) if isinstance(field.default, tuple) else str(field.default)
-            assert f"[default:{default.replace(' ', '')}" in told, name
+            assert f"[default:{default.replace(' ', '')}" in shown, name
 
 
 def test_what_is_given_fills_the_settings(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Is the kernel right? The loss and gradients of each head against dense logits in float64."""
+"""Check the kernel: the loss and gradients of each head, compared with dense logits in float64."""
 
 import copy
 
@@ -13,12 +13,12 @@ from cprlab.training.loss import CrossEntropy
 D = 64
 HEADS = ["Softmax", "Softmax + Mi", "Softmax + B", "Softmax + F", "Softmax + C", "Softmax + CP", "Softmax + R:100"]
 HEADS += ["Softmax + CPR:100 + Mi", "MoS:3", "Softmax (similarity=cosine)"]
-CATALOGUE = 9_001  # items of the heads that are checked: two of Triton's blocks and a bit
-WITHIN = 1e-5  # relative; of a gradient, to its largest entry
+CATALOGUE = 9_001  # items in the check of heads: slightly more than two of Triton's blocks
+WITHIN = 1e-5  # relative tolerance; for a gradient, relative to its largest entry
 
 
 def check(head: str, device: torch.device, n_items: int = CATALOGUE, dtype: torch.dtype = torch.float32) -> dict:
-    """Return how far a head's loss and gradients from the kernel are from those of dense logits in float64."""
+    """Return the errors of a head's loss and gradients from the kernel, compared with dense logits in float64."""
     torch.manual_seed(0)
     recommender = Recommender(GRU4RecConfig(d=D, hidden=D), parse_head(head), n_items)
     items, targets = torch.randint(max(2, n_items // 100), (4, 16)), torch.randint(n_items, (4, 16))
@@ -50,7 +50,7 @@ def _differentiated(
     dtype: torch.dtype,
     dense: bool,
 ) -> tuple[float, list[torch.Tensor]]:
-    """Return the summed loss, and its gradients by the facets and the output embeddings, as float64 on the CPU."""
+    """Return the summed loss, and its gradients for the facets and the output embeddings, as float64 on the CPU."""
     recommender.to(device, dtype)
     leaves = {name: facet.to(device, dtype).requires_grad_() for name, facet in facets.items()}
     weight = (recommender.output_embedding or recommender.embedding).weight
@@ -70,7 +70,7 @@ def _differentiated(
 
 
 def check_softmax(device: torch.device, n: int = 2 * CATALOGUE) -> dict:
-    """Return how far the kernel's softmax is from float64's on logits of every size, −inf among them."""
+    """Return the error of the kernel's softmax, compared with float64, on logits of all sizes, including −inf."""
     z = torch.randn(6, n, generator=torch.Generator().manual_seed(0)) * 20
     z[1, : n // 2] = z[2, 1:] = -torch.inf
     z[3, 7], z[4, -1] = 1e4, -1e4
@@ -84,10 +84,10 @@ def check_softmax(device: torch.device, n: int = 2 * CATALOGUE) -> dict:
 
 
 def largest(tensor: torch.Tensor) -> float:
-    """Return the largest number of a tensor, its sign aside."""
+    """Return the largest absolute value in a tensor."""
     return float(tensor.abs().max())
 
 
 def worst(errors: list[float]) -> float:
-    """Return the largest, NaN where one is; Python's `max` may overlook it."""
+    """Return the maximum, or NaN if one is NaN; Python's `max` may overlook it."""
     return float(np.max(errors))

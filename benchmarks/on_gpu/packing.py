@@ -1,4 +1,4 @@
-"""What is carried to a machine with a GPU and no network."""
+"""Pack the files that are carried to a machine with a GPU and no network."""
 
 import shutil
 import subprocess
@@ -11,18 +11,18 @@ from cprlab.data.splits import SplitBy
 from cprlab.files import make_folder
 from cprlab.loading import load_sequences
 
-# What `--pack` takes along: rivals that are small, and what this project needs and a machine with torch may not have.
-WHEELS = ["cut-cross-entropy", "liger-kernel"]  # QuACK needs nvidia-cutlass-dsl-libs-cu13, of 92 MB, and others
+# What `--pack` downloads: small rivals, and requirements of this project that a machine with torch may not have.
+WHEELS = ["cut-cross-entropy", "liger-kernel"]  # QuACK needs nvidia-cutlass-dsl-libs-cu13 (92 MB) and others
 NEEDED = ["pydantic", "pydantic-core", "annotated-types", "typing-inspection", "duckdb", "lightning-fabric"]
 NEEDED += ["lightning-utilities", "httpx"]
 PLATFORMS = [f"manylinux_2_{version}_x86_64" for version in (28, 27, 24, 17, 5)] + ["manylinux2014_x86_64"]
 
 
 def pack(folder: Path, data: list[str], split: SplitBy, python: str) -> None:
-    """Write prepared logs, this project's metadata, and the wheels for a machine with another Python.
+    """Write prepared logs, this project's metadata, and wheels for a Python version such as "3.12".
 
     Raises:
-        DataError: a log is not there, or the folder cannot be written.
+        DataError: a log is missing, or the folder cannot be written.
     """
     for source in data:
         save_prepared(load_sequences(source, split=split), folder / "logs" / Path(source).stem)
@@ -35,7 +35,7 @@ def pack(folder: Path, data: list[str], split: SplitBy, python: str) -> None:
         before, done = _size(wheels), subprocess.run(command, check=False, capture_output=True, text=True)
         said = f"{(_size(wheels) - before) / 2**20:.1f} MB" if done.returncode == 0 else done.stderr.strip()[-200:]
         print(f"{wheel}: {said}", flush=True)
-    installed = Path(str(metadata.distribution("cprlab").locate_file("")))  # a run's record tells the version
+    installed = Path(str(metadata.distribution("cprlab").locate_file("")))  # a run's record has the version
     for information in installed.glob("cprlab-*.dist-info"):
         shutil.copytree(information, folder / "site" / information.name, dirs_exist_ok=True)
 

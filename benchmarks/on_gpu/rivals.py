@@ -1,4 +1,4 @@
-"""Is the kernel fast? Its loss and gradients beside those of other exact ones, in turns."""
+"""Measure the speed of the kernel: its loss and gradients, in turns with other exact losses."""
 
 import signal
 import statistics
@@ -23,26 +23,26 @@ from cprlab.training.loss import CrossEntropy
 LENGTH = 64
 CE, CPR, EAGER_CPR = "ours", "ours, CPR:100", "eager, CPR:100"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-EXACT = {"float32": 1e-4, "bfloat16": 2e-2}  # as WITHIN, of the sides of a race; what multiplies in TF32 is not float32
-CHUNKS = tuple(2**power for power in (23, 24, 26, 27, 29))  # logits at once, beside `kernel.CHUNK`'s own
+EXACT = {"float32": 1e-4, "bfloat16": 2e-2}  # tolerances like WITHIN; TF32 products exceed float32's
+CHUNKS = tuple(2**power for power in (23, 24, 26, 27, 29))  # logits at once, besides the value in `kernel.CHUNK`
 GOAL = 1.3  # times the fastest exact cross-entropy
 ROUNDS = 7
 PATIENCE = 60  # seconds until a side must have compiled and run
 
 
-# Gives the loss and its gradients by (N, d) rows and (V, d) weights.
+# Returns the loss and its gradients for rows (N, d) and weights (V, d).
 Side = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """N rows with a target each among V items; of bfloat16 numbers for both precisions, so that both have one answer.
+    """N rows with one target each among V items; bfloat16 numbers for both precisions, so both have the same answer.
 
     Attributes:
         rows: (N, d) float32.
         weight: (V, d) float32.
         targets: (N,) int64.
-        precision: what the products are to be in.
+        precision: precision of the products.
     """
 
     rows: torch.Tensor
@@ -52,7 +52,7 @@ class Task:
 
     @classmethod
     def draw(cls, n_items: int, n_targets: int, precision: str, device: torch.device) -> "Task":
-        """Return one whose rows are whole windows of LENGTH."""
+        """Draw a task whose rows form whole windows of LENGTH."""
         generator = torch.Generator(device).manual_seed(0)
         rows = torch.randn(n_targets, D, generator=generator, device=device)
         weight = torch.randn(n_items, D, generator=generator, device=device) * 0.1
@@ -60,11 +60,11 @@ class Task:
         return cls(rows.bfloat16().float(), weight.bfloat16().float(), targets, precision)
 
     def autocast(self) -> torch.autocast:
-        """Let products be of the precision, as training does."""
+        """Use the precision for products, as training does."""
         return torch.autocast(self.rows.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def of(self, loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], low: bool = False) -> Side:
-        """Return a side from its summed loss; `low` gives it rows and weights that are of the precision themselves."""
+        """Return a side from its summed loss; with `low`, rows and weights themselves have the precision."""
         dtype = DTYPES[self.precision] if low else torch.float32
         rows, weight = (tensor.to(dtype, copy=True).requires_grad_() for tensor in (self.rows, self.weight))
 
@@ -88,7 +88,7 @@ class Task:
         return value, rows.grad, weight.grad
 
     def head(self, name: str, through: Callable[..., torch.Tensor]) -> Side:
-        """Return the side of a head, whose vocabulary's facets are the rows and whose other facets are random."""
+        """Return the side of a head; the facet of its vocabulary is the rows, its other facets are random."""
         config = parse_head(name)
         assert isinstance(config, SoftmaxConfig)
         head, n_items, device = PartitionedSoftmax(config, D, layers=1), len(self.weight), self.rows.device
@@ -114,7 +114,7 @@ class Task:
 
 
 def dense(rows: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return PyTorch's summed cross-entropy of all logits at once."""
+    """Return PyTorch's summed cross-entropy, with all logits at once."""
     return F.cross_entropy(rows @ weight.T, targets, reduction="sum")
 
 
@@ -138,14 +138,14 @@ def _torchs_own(task: Task) -> Side:
 
 def _apple(task: Task) -> Side:
     loss = import_module("cut_cross_entropy").linear_cross_entropy
-    return task.of(partial(loss, reduction="sum", filter_eps=None), low=True)  # no gradient is taken for zero
+    return task.of(partial(loss, reduction="sum", filter_eps=None), low=True)  # no gradient is rounded to zero
 
 
 def _liger(task: Task, larger: int = 1) -> Side:
     function = import_module("liger_kernel.ops.fused_linear_cross_entropy").LigerFusedLinearCrossEntropyFunction
 
     def loss(rows: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        # No bias, weights of items, smoothing or cap; sums in float32; nothing else returned; its own cross-entropy.
+        # No bias, item weights, smoothing or cap; sums in float32; returns only the loss; Liger's own cross-entropy.
         options = (None, None, -100, 0.0, 0.0, "sum", None, False, torch.float32, False, False, False, None, None)
         named = function.apply(rows, weight, targets, *options, larger)
         return named[0] if isinstance(named, tuple) else named
@@ -164,14 +164,14 @@ RIVALS: dict[str, Callable[[Task], Side]] = {
     "torch's linear_cross_entropy": _torchs_own,
     "cut_cross_entropy": _apple,
     "Liger": _liger,
-    "Liger, larger chunks": partial(_liger, larger=64),  # its own have N · d logits, which is few for a small d
+    "Liger, larger chunks": partial(_liger, larger=64),  # its default has N · d logits, few for a small d
     "QuACK": _quack,
 }
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise a TimeoutError in the block when it takes longer; what compiles may take minutes."""
+    """Raise a TimeoutError in the block after this time; compiling may take minutes."""
 
     def ring(*_: object) -> None:
         raise TimeoutError(f"no result after {seconds:.0f} s")
@@ -186,7 +186,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def prepare(names: dict[str, Callable[[Task], Side]], task: Task, until: Clock) -> Iterator[tuple[str, Any]]:
-    """Yield each side by its name, compiled and warm, with its peak memory and its errors; or why there is none."""
+    """Yield each side with its name, compiled and warm, with its peak memory and errors; or why it is not available."""
     value, *grads = task.expected()
     for name, build in names.items():
         if not until.left():
@@ -209,7 +209,7 @@ def prepare(names: dict[str, Callable[[Task], Side]], task: Task, until: Clock) 
             yield name, (side, row)
         except (ImportError, AttributeError) as error:
             yield name, f"not here ({sentence(error)})"
-        except Exception as error:  # of whatever kind: it is another's
+        except Exception as error:  # another library may raise anything
             yield name, sentence(error)
         finally:
             found = of_side = side = None  # type: ignore[assignment]
@@ -218,7 +218,7 @@ def prepare(names: dict[str, Callable[[Task], Side]], task: Task, until: Clock) 
 
 
 def race(rows: Rows, task: Task, until: Clock, rivals: dict[str, Callable[[Task], Side]] = RIVALS) -> None:
-    """Add a row for each side: the median of its rounds, of ours relative to it, and how exact it is."""
+    """Add a row for each side: its median time, the median ratio of our time to it, and its errors."""
     about = {"items": len(task.weight), "targets": len(task.rows), "precision": task.precision}
     heads = {
         CE: lambda task: task.head("Softmax", _ours),
@@ -250,7 +250,7 @@ def race(rows: Rows, task: Task, until: Clock, rivals: dict[str, Callable[[Task]
 
 
 def rounds(sides: dict[str, Side], device: torch.device, until: Clock, repeats: int = ROUNDS) -> dict[str, list[float]]:
-    """Return each side's milliseconds, all in turns; fewer rounds, but one, when the time is over."""
+    """Return each side's milliseconds, measured in turns; fewer rounds, but at least one, if the time is over."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(repeats):
         if number and not until.left():
@@ -261,7 +261,7 @@ def rounds(sides: dict[str, Side], device: torch.device, until: Clock, repeats: 
 
 
 def milliseconds(side: Side, device: torch.device) -> float:
-    """Return how long the device takes, by its own events, or on a processor the clock."""
+    """Return the time of one call: by CUDA events on a GPU, by the clock on a CPU."""
     if device.type != "cuda":
         began = time.perf_counter()
         side()
@@ -287,7 +287,7 @@ def _peak(device: torch.device) -> int:
 
 
 def chunk_sizes(rows: Rows, task: Task, until: Clock, sizes: tuple[int, ...] = CHUNKS) -> None:
-    """Add a row for each number of logits that the kernel might hold at once: how long both heads take with it."""
+    """Add a row for each number of logits that the kernel may hold at once: the time of both heads."""
     about = {"items": len(task.weight), "targets": len(task.rows), "precision": task.precision}
     device, sides = task.rows.device, {}
     own = kernel.CHUNK[device.type]
@@ -310,7 +310,7 @@ def chunk_sizes(rows: Rows, task: Task, until: Clock, sizes: tuple[int, ...] = C
 
 
 def anatomy(rows: Rows, task: Task, most: int = 12) -> None:
-    """Add a row for both heads: how many microseconds the device is busy, and with what the most."""
+    """Add a row for both heads: the microseconds that the device is busy, in all and for its longest operations."""
     cuda = task.rows.device.type == "cuda"
     activity = torch.profiler.ProfilerActivity.CUDA if cuda else torch.profiler.ProfilerActivity.CPU
     for name, head in ((CE, "Softmax"), (CPR, "Softmax + CPR:100")):

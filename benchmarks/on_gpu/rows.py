@@ -1,4 +1,4 @@
-"""What every part of benchmarks/gpu.py writes to, and the time that all of them share."""
+"""The output file of all parts of benchmarks/gpu.py, and the time limit that they share."""
 
 import json
 import time
@@ -10,30 +10,30 @@ from typing import Any
 
 from cprlab.files import make_folder
 
-SPARE = 15  # seconds at the end, for what is still to be written
+SPARE = 15  # seconds reserved at the end, to write results
 
 
 @dataclass
 class Clock:
-    """How much of the time that was asked for is left."""
+    """A time limit."""
 
     seconds: float
     began: float = field(default_factory=time.monotonic)
 
     def left(self) -> float:
-        """Return seconds, 0 when the time is over."""
+        """Return the seconds left; 0 when the time is over."""
         return max(0.0, self.began + self.seconds - time.monotonic())
 
 
 class Rows:
-    """JSON lines, each written as soon as it is known, and whether any tells of something wrong."""
+    """JSON lines, each written as soon as it is known, and whether any of them reports an error."""
 
     def __init__(self, folder: Path) -> None:
         make_folder(folder)
         self.file, self.wrong = folder / "rows.jsonl", False
 
     def add(self, part: str, **values: Any) -> None:
-        """Write a row, and show it."""
+        """Write a row, and print it."""
         self.wrong |= values.get("right") is False
         line = json.dumps({"part": part} | values)
         with open(self.file, "a", encoding="utf-8") as file:
@@ -42,7 +42,7 @@ class Rows:
 
     @contextmanager
     def going_on(self, part: str, **values: Any) -> Iterator[None]:
-        """Write a row of whatever goes wrong in the block, and go on behind it: a GPU's minutes are few."""
+        """If the block raises an error, write it as a row and continue after the block: GPU time is scarce."""
         try:
             yield
         except Exception as error:
@@ -50,5 +50,5 @@ class Rows:
 
 
 def sentence(error: BaseException) -> str:
-    """Return the first line of what an error says, or what it is called."""
+    """Return the first line of an error's message, or the name of its class if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

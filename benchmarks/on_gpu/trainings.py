@@ -1,4 +1,4 @@
-"""What do trainings come to? A list of jobs, side by side until the time is over."""
+"""Train a list of jobs in parallel, until the time is over."""
 
 import json
 import multiprocessing
@@ -26,10 +26,10 @@ class Job(Config):
     """A training.
 
     Attributes:
-        log: a prepared folder, or what else `load_sequences` takes.
-        split: that of the log.
-        max_len: how many items a model reads; 0 leaves that to the log.
-        encoder: as in `RunConfig`, and so are the others.
+        log: a prepared folder, or another argument of `load_sequences`.
+        split: split of the log.
+        max_len: maximum number of items that a model reads; 0: the log's default.
+        encoder: as in `RunConfig`, like `head` and `training`.
     """
 
     log: str
@@ -41,15 +41,15 @@ class Job(Config):
 
     @property
     def config(self) -> RunConfig:
-        """What is asked of `train`."""
+        """The configuration for `train`."""
         return RunConfig(encoder=self.encoder, head=self.head, training=self.training)
 
 
 def read_jobs(path: Path) -> list[Job]:
-    """Return the jobs of a file of YAML or JSON.
+    """Return the jobs of a YAML or JSON file.
 
     Raises:
-        ConfigError: it is no list of jobs.
+        ConfigError: the file cannot be read, is not a list of jobs, or has an invalid job.
     """
     try:
         listed = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -59,14 +59,14 @@ def read_jobs(path: Path) -> list[Job]:
         raise ConfigError(f"{path} must be a list of jobs, each with a log.")
     jobs = [Job(**job) for job in listed]
     for job in jobs:
-        _ = job.config  # a head that there is not is refused before anything is measured
+        _ = job.config  # refuse unknown heads before anything is measured
     return jobs
 
 
 def train_side_by_side(
     rows: Rows, jobs: list[Job], out: Path, until: Clock, device: str = "cuda", parallel: int = 16
 ) -> None:
-    """Train, and copy each finished run to `out`; when the time is over, what is still at work is ended."""
+    """Train, and copy each finished run to `out`; when the time is over, end unfinished trainings."""
     context, waiting = multiprocessing.get_context("spawn"), list(enumerate(jobs))
     with TemporaryDirectory() as scratch:
         at_work: dict[int, tuple[Any, float]] = {}
@@ -100,7 +100,7 @@ def train_side_by_side(
 
 
 def _train(job: Job, scratch: Path, number: int, device: Any) -> None:
-    """Train in a process of its own, and write what came of it."""
+    """Train in a separate process, and write the result."""
     torch.set_num_threads(1)
     try:
         sequences = load_sequences(job.log, split=job.split, max_len=job.max_len)

@@ -1,4 +1,4 @@
-"""The side of cprlab in `benchmarks/against_recbole.py`: the steps of its training loop, some of an epoch at a time."""
+"""cprlab's side of `benchmarks/against_recbole.py`: its training loop, some steps of an epoch at a time."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ ENCODERS: dict[str, type[GRU4RecConfig | SASRecConfig]] = {"GRU4Rec": GRU4RecCon
 
 
 def main() -> None:
-    """Train as the settings on the command line say, when asked to."""
+    """Train on request, with the settings on the command line."""
     settings = json.loads(sys.argv[1])
     forget_peak()
     before = peak()
@@ -40,5 +40,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with redirect_stdout(sys.stderr):  # what a library prints is no answer
+    with redirect_stdout(sys.stderr):  # keep what libraries print out of the answers
         main()

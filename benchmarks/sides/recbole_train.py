@@ -1,7 +1,7 @@
-"""RecBole's side of `benchmarks/probe_recbole.py`: train a model, evaluate it, and say where its checkpoint is.
+"""RecBole's side of `benchmarks/probe_recbole.py`: train a model, evaluate it, and report where its checkpoint is.
 
-Runs where RecBole is installed, and imports nothing of cprlab. The working directory holds `log/log.inter`, and gets
-what RecBole writes.
+Runs in RecBole's environment, and imports nothing of cprlab. The working directory contains `log/log.inter`; RecBole
+writes its files there.
 """
 
 import json
@@ -13,9 +13,9 @@ import torch
 
 
 def main() -> dict[str, str | float]:
-    """Train as the settings on the command line say; return the checkpoint (`file`) and the NDCG@10 (`ndcg`)."""
+    """Train with the settings on the command line; return the checkpoint (`file`) and the NDCG@10 (`ndcg`)."""
     settings = json.loads(sys.argv.pop())  # RecBole would read the command line too
-    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # RecBole 1.2.1 cannot read back what it just wrote otherwise
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # otherwise RecBole 1.2.1 cannot load its own checkpoint
 
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
@@ -43,7 +43,7 @@ def main() -> dict[str, str | float]:
     train, valid, test = data_preparation(config, create_dataset(config))
     model = get_model(config["model"])(config, train.dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-    torch.autograd.set_detect_anomaly(False)  # an import of RecBole's turned it on
+    torch.autograd.set_detect_anomaly(False)  # one of RecBole's imports turned it on
     torch.set_flush_denormal(True)
     trainer.fit(train, valid, verbose=False)
     scores = trainer.evaluate(test)
@@ -51,6 +51,6 @@ def main() -> dict[str, str | float]:
 
 
 if __name__ == "__main__":
-    with redirect_stdout(sys.stderr):  # what a library prints is no answer
+    with redirect_stdout(sys.stderr):  # keep what libraries print out of the answer
         answer = main()
     print(json.dumps(answer))

@@ -1,7 +1,7 @@
 """RecBole's side of `benchmarks/against_recbole.py`: its own data, model and training loop, some batches at a time.
 
-Runs where RecBole is installed, and imports nothing of cprlab. The working directory holds `log/log.inter`, and gets
-what RecBole writes.
+Runs in RecBole's environment, and imports nothing of cprlab. The working directory contains `log/log.inter`; RecBole
+writes its files there.
 """
 
 import json
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Train as the settings on the command line say, when asked to."""
+    """Train on request, with the settings on the command line."""
     settings = json.loads(sys.argv.pop())  # RecBole would read the command line too
     if settings["best"]:
-        torch.set_flush_denormal(True)  # before there are threads, which inherit it
+        torch.set_flush_denormal(True)  # before any thread starts, so that all inherit it
 
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
@@ -52,7 +52,7 @@ def main() -> None:
     model = get_model(config["model"])(config, loader.dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     if settings["best"]:
-        torch.autograd.set_detect_anomaly(False)  # an import of RecBole's turned it on
+        torch.autograd.set_detect_anomaly(False)  # one of RecBole's imports turned it on
     stream = endless(lambda epoch: loader)
 
     def train(targets: int) -> int:
@@ -73,5 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with redirect_stdout(sys.stderr):  # what a library prints is no answer
+    with redirect_stdout(sys.stderr):  # keep what libraries print out of the answers
         main()

@@ -1,4 +1,4 @@
-"""What both sides of `benchmarks/against_recbole.py` share: they train when asked to, and say what it cost."""
+"""Shared by both sides of `benchmarks/against_recbole.py`: train on request, and report the cost."""
 
 import json
 import sys
@@ -20,11 +20,11 @@ def endless(epoch: Callable[[int], Iterable[Piece]]) -> Iterator[Piece]:
 
 
 def serve(train: Callable[[int], int], before: float) -> None:
-    """Answer each line of the input, a number of targets, with what training on as many cost.
+    """For each line of standard input, a number of targets, train on as many and print the cost as JSON.
 
     Args:
-        train: takes a number of targets, trains on whole batches of at least as many, and returns how many they were.
-        before: memory that the process held with its libraries imported and nothing else, in MB.
+        train: takes a number of targets, trains on whole batches with at least as many, and returns their number.
+        before: memory of the process after importing its libraries, in MB.
     """
     for line in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()

@@ -1,1 +1,1 @@
-"""Models that other libraries trained, as cprlab's recommenders."""
+"""Convert models trained by other libraries to cprlab recommenders."""

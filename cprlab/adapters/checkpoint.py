@@ -1,7 +1,8 @@
-"""read_checkpoint: what a foreign `.pth` file holds, read without running any code from it.
+"""read_checkpoint: read a `.pth` file of another library without running any code from it.
 
-`torch.load(weights_only=True)` refuses RecBole's files: they are written in pickle protocol 4, and hold RecBole's own
-classes. The same rule is kept here: only tensors are built, and whatever else the file names becomes an inert object.
+`torch.load(weights_only=True)` refuses RecBole's files, because they use pickle protocol 4 and contain RecBole's own
+classes. This reader is as safe: it builds only tensors, and replaces everything else that the file names by an inert
+object.
 """
 
 import collections
@@ -25,10 +26,10 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         path: a file in the zip format (torch 1.6 and later).
 
     Returns:
-        Tensors on the CPU, plain values, and `Inert` objects in the place of all others.
+        Tensors on the CPU, plain values, and `Inert` objects instead of all others.
 
     Raises:
-        DataError: the file cannot be read, or holds no dictionary.
+        DataError: the file cannot be read, or does not contain a dictionary.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -38,16 +39,16 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
             if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
                 raise ValueError("it was written on a big-endian machine")
             content = _Reader(archive, root).load()
-    except Exception as error:  # a damaged or hostile pickle raises whatever it likes; nothing of it is run
+    except Exception as error:  # a damaged or hostile pickle may raise any error; none of its code is run
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as a checkpoint written by torch.save ({detail}).") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} holds no dictionary, so it is no checkpoint of a training.")
+        raise DataError(f"{path} contains no dictionary, so it is not a training checkpoint.")
     return content
 
 
 class Inert:
-    """Stands for an object of a class or function that is not run; has the attributes that the file gives it."""
+    """A placeholder for an object whose class or function is not run; it has the attributes stored in the file."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -62,7 +63,7 @@ class Inert:
 
 
 class _Reader(pickle.Unpickler):
-    """Builds tensors, dictionaries and `Inert` objects, and calls nothing else."""
+    """An unpickler that builds tensors, dictionaries and `Inert` objects, and calls nothing else."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         pickled = archive.read(f"{root}data.pkl")
@@ -82,14 +83,14 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: tuple) -> torch.Tensor:
         _, dtype, key, _, size = pid
-        if key not in self._storages:  # many tensors may share one
+        if key not in self._storages:  # several tensors may share a storage
             data = bytearray(self._archive.read(f"{self._root}data/{key}"))
             self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         return self._storages[key][:size]
 
 
 def _refuse_large(pickled: bytes) -> None:
-    """Raise a ValueError if a pickle is cut off, or reserves more room than it can fill."""
+    """Raise a ValueError if a pickle is truncated, or reserves more memory than it can fill."""
     for opcode, argument, _ in pickletools.genops(pickled):
         if "PUT" in opcode.name and (argument or 0) > len(pickled):
             raise ValueError(f"it reserves room for {argument:,} objects")
@@ -98,7 +99,7 @@ def _refuse_large(pickled: bytes) -> None:
 def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
     tensor = storage.as_strided(size, stride, offset)
     if tensor.numel() > storage.numel():
-        raise ValueError(f"a tensor of the shape {tuple(tensor.shape)} is to be read of {storage.numel():,} numbers")
+        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} has only {storage.numel():,} numbers stored")
     return tensor
 
 

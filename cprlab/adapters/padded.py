@@ -1,4 +1,4 @@
-"""Padded: a log as RecBole reads it, so that its faults can be trained with, and without."""
+"""Padded: a log as RecBole reads it, to train with and without RecBole's faults."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,9 +15,9 @@ from cprlab.data.sequences import Split
 
 @dataclass(frozen=True)
 class Padded(Sequences):
-    """A log with RecBole's item codes: 0 is padding, and every history is filled up with it to `max_len` slots.
+    """A log with RecBole's item codes: 0 is padding, and every history is padded to `max_len` slots.
 
-    A training target is a sample of its own, whose history is read anew.
+    Each training target is a separate sample with its own history.
 
     Attributes:
         at_end: predict from the last slot, padded or not, as RecBole's CPR models do; otherwise from the last item.
@@ -30,7 +30,7 @@ class Padded(Sequences):
         """Return a log in this form.
 
         Raises:
-            DataError: it is split by baskets, which RecBole does not know.
+            DataError: the log is split by baskets, which RecBole does not support.
         """
         refuse_baskets(log.name, "RecBole's padding", log.basket_start)
         return cls(
@@ -48,7 +48,7 @@ class Padded(Sequences):
         )
 
     def windows(self, split: Split, shift: np.ndarray | int = 0) -> Windows:
-        """See `Sequences`; for training, each has one target, and there are no borders to shift."""
+        """See `Sequences`; a training window has one target, and there are no borders to shift."""
         if split != "train":
             return super().windows(split)
         begin = self.offsets[:-1]

@@ -1,8 +1,8 @@
-"""RecBole's GRU4Rec, SASRec, GRU4RecCPR, SASRecCPR and RepeatNet (version 1.2), as cprlab's recommenders.
+"""Load RecBole's GRU4Rec, SASRec, GRU4RecCPR, SASRecCPR and RepeatNet (version 1.2) as cprlab recommenders.
 
-RecBole's item 0 is its padding. With `fidelity="corrected"` it is left out, and items have the codes 0 … n − 1 as
-everywhere in cprlab, RecBole's less one. With `fidelity="reference"` item codes stay RecBole's, histories are padded as
-RecBole does, and padding is scored, so that RecBole's own numbers come out.
+RecBole's item 0 is padding. With `fidelity="corrected"` it is left out, and items have the codes 0 … n − 1 as
+everywhere in cprlab: RecBole's codes minus one. With `fidelity="reference"` items keep RecBole's codes, histories are
+padded as in RecBole, and padding is scored, which gives RecBole's own numbers.
 """
 
 from collections.abc import Mapping
@@ -32,8 +32,8 @@ from cprlab.models.recommender import Codes, Histories, whole_numbers
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
-ITEMS = ("embedding.weight", "output_embedding.weight")  # weights with a row an item
-LONGEST = 100_000  # items of a history
+ITEMS = ("embedding.weight", "output_embedding.weight")  # weights with one row per item
+LONGEST = 100_000  # maximum number of items in a history
 RECORDED = Path(__file__).parent / "recorded"  # a small checkpoint of each class, and what RecBole computes from it
 
 Fidelity = Literal["corrected", "reference"]
@@ -41,21 +41,21 @@ Weights = dict[str, torch.Tensor]
 
 
 def load(path: Path | str, fidelity: Fidelity = "corrected") -> Recommender:
-    """Open a checkpoint that RecBole wrote, without running any code that it may hold.
+    """Load a RecBole checkpoint, without running any code that it may contain.
 
     Args:
         path: the `.pth` file.
         fidelity: as in `from_state_dict`.
 
     Raises:
-        DataError: the file cannot be read as such a checkpoint.
-        ConfigError: the model is of another class, or its configuration is not supported.
+        DataError: the file is not a readable RecBole checkpoint.
+        ConfigError: the model's class or configuration is not supported.
     """
     checkpoint = read_checkpoint(path)
     config = checkpoint.get("config")
     config = getattr(config, "final_config_dict", config)
     if not isinstance(config, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
-        raise DataError(f"{path} is no checkpoint of RecBole's: it holds no configuration, or no weights.")
+        raise DataError(f"{path} is not a RecBole checkpoint: it contains no configuration or no weights.")
     return from_state_dict(config.get("model", ""), config, checkpoint["state_dict"], fidelity)
 
 
@@ -65,14 +65,14 @@ def from_state_dict(
     state: Mapping[str, torch.Tensor | np.ndarray],
     fidelity: Fidelity = "corrected",
 ) -> Recommender:
-    """Return a RecBole model as a recommender, in the precision of its weights.
+    """Convert a RecBole model to a recommender, in the precision of its weights.
 
     Args:
         reference_class: GRU4Rec, SASRec, GRU4RecCPR, SASRecCPR or RepeatNet.
         config: RecBole's configuration of the model.
         state: its weights by name.
-        fidelity: "corrected" scores as cprlab does, with item codes that are RecBole's less one; "reference" repeats
-            what RecBole computes, with its faults (docs/method.md lists them) and over its item codes.
+        fidelity: "corrected" scores as cprlab does, with RecBole's item codes minus one; "reference" reproduces
+            RecBole's scores, with its faults (see docs/method.md) and its item codes.
 
     Raises:
         ConfigError: the class is unknown, a setting is missing or not supported, or the weights do not fit.
@@ -81,7 +81,7 @@ def from_state_dict(
         hint = suggestion(str(reference_class)[:80], CLASSES)
         raise ConfigError(f"Unknown class {repr(reference_class)[:80]} of RecBole: {hint}")
     if not isinstance(config, Mapping) or not isinstance(state, Mapping):
-        raise ConfigError("A RecBole model is given by two mappings, its configuration and its weights by name.")
+        raise ConfigError("A RecBole model needs two mappings: its configuration, and its weights by name.")
     if fidelity not in ("corrected", "reference"):
         raise ConfigError(f"Unknown fidelity {fidelity!r}; possible: corrected, reference.")
     faithful = fidelity == "reference"
@@ -97,26 +97,26 @@ def from_state_dict(
         if cpr:
             assert isinstance(head, SoftmaxConfig)
             weights |= _head_weights(config, head, tensors)
-        elif isinstance(head, SoftmaxConfig):  # the state itself is the facet
+        elif isinstance(head, SoftmaxConfig):  # the hidden state itself is the facet
             d = weights["embedding.weight"].shape[1]
             weights |= {"head.maps.V.weight": torch.eye(d), "head.maps.V.bias": torch.zeros(d)}
         if not faithful:
             weights |= {name: weights[name][PADDING + 1 :] for name in ITEMS if name in weights}
         n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
         if n_items < 1 or not 1 <= max_len <= LONGEST:
-            raise ValueError(f"histories are of 1 to {LONGEST:,} of one or more items, not {max_len:,} of {n_items:,}")
+            raise ValueError(f"there are {n_items:,} items, and histories of {max_len:,} (allowed: 1 to {LONGEST:,})")
         recommender: Recommender
-        with torch.device("meta"):  # takes no memory, whatever sizes are configured, before the weights fit
+        with torch.device("meta"):  # allocates nothing until the weights fit, whatever sizes are configured
             if faithful:
                 recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
             else:
                 recommender = Recommender(encoder, head, n_items, max_len=max_len)
         dtype = torch.promote_types(weights["embedding.weight"].dtype, torch.float16)  # NumPy has no bfloat16
         if not all(weight.is_floating_point() for weight in weights.values()):
-            raise ValueError("a weight is no floating-point number")
+            raise ValueError("some weights are not floating-point numbers")
         recommender.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
     except KeyError as error:
-        raise ConfigError(f"A RecBole {reference_class} needs {error.args[0]!r}, which is not there.") from error
+        raise ConfigError(f"A RecBole {reference_class} needs {error.args[0]!r}, which is missing.") from error
     except (RuntimeError, TypeError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
         raise ConfigError(f"The weights of this {reference_class} do not fit its configuration: {detail}") from error
@@ -124,12 +124,12 @@ def from_state_dict(
 
 
 class Reference(Recommender):
-    """A RecBole model that scores as RecBole does, faults included.
+    """A RecBole model that scores as RecBole does, including its faults.
 
-    Histories are padded with item 0 to the length that the model was trained with. The CPR models read the state at the
-    last position, padded or not, and count padding as an item of the history; the others read the last valid one. All
-    score padding. Rerankers come in the order in which they are configured. "post" sets the probabilities of the
-    history's items to 0 and leaves the others as they are.
+    Histories are padded with item 0 to the length used in training. CPR models read the state at the last position,
+    padded or not, and treat padding as an item of the history; the others read the state at the last item. All models
+    score padding. Rerankers are applied in their configured order. "post" sets the probabilities of the history's items
+    to 0 without renormalising the others.
     """
 
     def __init__(
@@ -154,24 +154,24 @@ class Reference(Recommender):
             self.head.components[index] = replace(component, partitions=(*first, *others))
 
     def collate(self, histories: Histories, users: Codes | None = None) -> tuple:
-        """See `Recommender`; padding at a history's end is read as such.
+        """See `Recommender`; a history may end with padding.
 
         Raises:
-            ConfigError: also where padding stands elsewhere in a history.
+            ConfigError: as in `Recommender`, or there is padding before an item.
         """
         items, at, _ = super().collate(_without_padding(histories), users)
         items = F.pad(items.masked_fill(items == self.n_items, PADDING), (0, self.max_len - items.shape[1]))
         return items, torch.full_like(at, self.max_len - 1) if self.at_end else at, None
 
     def valid(self, items: torch.Tensor) -> torch.Tensor:
-        """See `Recommender`; this is what attention looks at."""
+        """See `Recommender`; attention sees only these positions."""
         return items != PADDING
 
     def score(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> torch.Tensor:
         """See `Recommender`.
 
         Raises:
-            ConfigError: the items are padded in another way than RecBole's.
+            ConfigError: the items are not padded as in RecBole.
         """
         if (items == self.n_items).any():
             raise ConfigError("RecBole's scores depend on how it pads histories; ask for them with log_probs or topk.")
@@ -184,7 +184,7 @@ class Reference(Recommender):
 
 
 def _without_padding(histories: Histories) -> list[Codes]:
-    """Return each history up to its last item.
+    """Return each history without padding at its end.
 
     Raises:
         ConfigError: there is padding before an item.
@@ -195,7 +195,7 @@ def _without_padding(histories: Histories) -> list[Codes]:
         if codes is not None and codes.ndim == 1:  # anything else is refused by `collate`
             codes = np.trim_zeros(codes, "b")
             if PADDING in codes:
-                raise ConfigError(f"History {row} holds RecBole's padding, {PADDING}, before an item; leave it out.")
+                raise ConfigError(f"History {row} contains RecBole's padding, {PADDING}, before an item; leave it out.")
         read.append(history if codes is None else codes)
     return read
 
@@ -250,11 +250,11 @@ def _sasrec(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig, W
 
 
 def _repeatnet(config: Mapping[str, Any], state: Weights) -> tuple[EncoderConfig, Weights]:
-    """Embeddings and recurrent states may differ in size there; here the smaller is filled up with zeros."""
+    """Convert a RepeatNet; embeddings and recurrent states may differ in size, so the smaller is padded with zeros."""
     hidden = config["hidden_size"]
     d = max(config["embedding_size"], hidden)
     if d != max(state["item_matrix.weight"].shape[-1], state["gru.weight_hh_l0"].shape[-1]):
-        raise ValueError(f"the weights are not of the size {d}")
+        raise ValueError(f"the weights do not have size {d}")
     encoder = GRU4RecConfig(d=d, hidden=hidden, dropout=0.0, recurrent_bias=True)
     halves = state["explore_recommendation_decoder.matrix_for_explore.weight"].split(hidden, dim=1)
     weights = {
@@ -299,7 +299,7 @@ def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> So
     if faithful:
         if mlp and gru and depth > 1:
             raise ConfigError("RecBole itself cannot score a GRU4RecCPR that reads the states of several layers.")
-        if merge not in ("replace", "add", "half")[: 3 if gru else 2]:  # what each class knows; GRU4RecCPR drops C
+        if merge not in ("replace", "add", "half")[: 3 if gru else 2]:  # supported by the class; GRU4RecCPR drops C
             context, merge = (0, merge) if gru else (context, "add")
         mode = mode if mode in ("dynamic", "static", "max_logits") else "uniform"
     options: dict[str, Any] = {
@@ -328,7 +328,7 @@ def _head(reference_class: str, config: Mapping[str, Any], faithful: bool) -> So
 
 
 def _head_weights(config: Mapping[str, Any], head: SoftmaxConfig, state: Weights) -> Weights:
-    """Return the weights of a CPR model's head; RecBole keeps the facets' maps in a list: V, R, C, P, L."""
+    """Return the weights of a CPR model's head; RecBole stores the facets' maps in a list: V, R, C, P, L."""
     counts = {part: int(config[f"n_facet{part}"]) for part in ("", "_context", "_reranker")}
     if max(counts.values()) > len(state):
         raise ValueError("there are more facets than weights")
@@ -353,25 +353,25 @@ def _head_weights(config: Mapping[str, Any], head: SoftmaxConfig, state: Weights
 
 
 def _sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the rerankers' k, in RecBole's order."""
+    """Return k of each reranker, in RecBole's order."""
     if not config.get("n_facet_reranker"):
         return ()
     return tuple(int(size) for size in str(config["reranker_CAN_NUM"]).split(","))
 
 
 def _linear(state: Weights, theirs: str, ours: str) -> Weights:
-    """Return the weight, and the bias if there is one, under our name."""
+    """Return a layer's weight, and its bias if there is one, under our name."""
     found = {f"{ours}.weight": state[f"{theirs}.weight"]}
     return found | ({f"{ours}.bias": state[f"{theirs}.bias"]} if f"{theirs}.bias" in state else {})
 
 
 def _with_our_padding(table: torch.Tensor) -> torch.Tensor:
-    """Append the row of cprlab's padding, a code of its own behind RecBole's."""
+    """Append a row for cprlab's padding, whose code follows RecBole's."""
     return F.pad(table, (0, 0, 0, 1))
 
 
 def _fill(tensor: torch.Tensor, axis: int, size: int) -> torch.Tensor:
-    """Append zeros along an axis, up to `size`."""
+    """Append zeros along an axis (negative), up to `size`."""
     pad = [0, 0] * tensor.dim()
     pad[2 * (-axis) - 1] = size - tensor.shape[axis]
     return F.pad(tensor, pad)

@@ -1,4 +1,4 @@
-"""The explorer: a widget in which a history is edited, a hidden state moved, and heads are seen to disagree."""
+"""The explorer: a widget to edit a history, move a hidden state, and compare what heads predict."""
 
 from cprlab.explorer.app import App, explore
 from cprlab.explorer.explorer import CaseConfig, Explorer, ExplorerConfig, opened

@@ -1,4 +1,4 @@
-"""App: the explorer in a notebook, for the eye and for Python."""
+"""App: the explorer in a notebook, as a widget and for Python."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from cprlab.explorer.widget import ExplorerWidget
 
 
 class App(Session):
-    """A Session that shows itself as a widget, and its views as tables."""
+    """A Session that displays itself as a widget and gives its views as tables."""
 
     def __init__(self, shown: Explorer) -> None:
         super().__init__(shown)
@@ -27,18 +27,18 @@ class App(Session):
         return tables.predictions(self.shown)
 
     def table(self, view: str) -> pd.DataFrame:
-        """Return what a view shows, as `tables.table`."""
+        """Return the table of a view, as `tables.table`."""
         return tables.table(self.shown, view)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """Show the widget, where a notebook shows this."""
+        """Return the widget's representation, for display in a notebook."""
         if self._widget is None:
             self._widget = ExplorerWidget(self)
         return self._widget._repr_mimebundle_(**options)
 
 
 def explore(config: ExplorerConfig) -> App:
-    """Open, or train, the models of a configuration in an explorer, which shows itself as a widget in a notebook.
+    """Return an explorer of a configuration's models, which are opened or trained; notebooks display it as a widget.
 
     Raises:
         CprlabError: as `opened`.

@@ -1,4 +1,4 @@
-"""Choices: the table of test cases from which one is chosen, and the certificates that come in while nobody waits."""
+"""Choices: the table of test cases to choose from, and their certificates, computed in the background."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,26 +10,27 @@ from cprlab.explorer.model import Model
 from cprlab.explorer.state import UNCOPYABLE, Preset, Query
 from cprlab.probes import separable
 
-AT_ONCE = 4  # certificates between two looks at what else there is to do
-SHOWN = 50  # rows of the table on the page; many more make every click slower
+AT_ONCE = 4  # cases certified in one step
+SHOWN = 50  # rows of the table on the page; many more would slow down every click
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Choices:
-    """All test cases of the models, which are of one log.
+    """All test cases of models of the same log.
 
     Attributes:
-        table: a row a case: `case`, `user`, `next` (title of the next item), `repeat` (it is among the items read), for
-            each model with probabilities `copy A`, `copy B`, … (its copy probability), `apart` (largest less smallest
-            copy probability of the models), `off` (the largest distance of a copy probability to the truth, 1 for a
-            repeat and 0 for a new item), for each model `rank A`, … (of the next item), `length` (items read),
-            `copyable` (whether a single hidden state can rank the history above all else: "yes" for every model that
-            has states, "no" for one, "undecided", or "" as long as nobody has looked).
-        histories: each case's item codes, oldest first.
-        targets: (cases,) codes.
+        table: a row for each case: `case`, `user`, `next` (title of the next item), `repeat` (whether it is among the
+            items read), for each model with probabilities `copy A`, `copy B`, … (its copy probability), `apart`
+            (largest minus smallest copy probability of the models), `off` (largest distance of a copy probability from
+            the truth, which is 1 for a repeat and 0 for a new item), for each model `rank A`, … (of the next item),
+            `length` (number of items read), `copyable` (whether a single hidden state can rank the history above all
+            other items: "yes" if it can in every model that has states, "no" if it cannot in one of them, "undecided",
+            or "" if not computed yet).
+        histories: item codes of each case, oldest first.
+        targets: (cases,) item codes.
 
     Raises:
-        ConfigError: the models are not of one log.
+        ConfigError: the models are of different logs.
     """
 
     def __init__(self, models: Sequence[Model], user_ids: np.ndarray | None) -> None:
@@ -62,20 +63,23 @@ class Choices:
         return pd.DataFrame(columns | {"length": lengths, "copyable": ""})
 
     def lettered(self) -> Iterator[tuple[str, Model]]:
-        """Yield each model and the letter that the columns call it by."""
+        """Yield the letter of each model in the column names, and the model."""
         return zip(LETTERS, self.models, strict=False)
 
     @property
     def telling(self) -> str:
-        """The column of which large values tell most: of models apart, of one off the truth, of orderings the rank."""
+        """The column whose large values mark the most informative cases.
+
+        It is "apart" for several models with probabilities, "off" for one, and "rank A" for none.
+        """
         likely = [model for model in self.models if not model.ordered]
         return ("rank A", "off", "apart")[min(len(likely), 2)]
 
     def find(self, query: Query) -> pd.DataFrame:
-        """Return the rows that a query lists, in its order.
+        """Return the rows that match a query, in its order.
 
         Raises:
-            ConfigError: there is no such column to sort by.
+            ConfigError: the column to sort by does not exist.
         """
         if query.sort not in self.table.columns:
             raise ConfigError(
@@ -85,7 +89,7 @@ class Choices:
         return found.sort_values(query.sort, ascending=not query.descending, kind="stable")
 
     def _preset(self, preset: Preset) -> np.ndarray:
-        """Return which cases a preset lists; where the wanted copying is missed, the largest miss is worth a look."""
+        """Return a mask of the cases of a preset; for "should copy" and "should not copy", of any model's misses."""
         repeat = self.table["repeat"].to_numpy()
         copied = self.table.filter(regex="^copy ")
         return {
@@ -98,7 +102,10 @@ class Choices:
         }[preset]
 
     def _search(self, search: str) -> np.ndarray:
-        """Return which cases have these letters in their user's id, or in the title of an item they took or take."""
+        """Return a mask of the cases that contain this text in the user's id or in the title of an item, past or next.
+
+        Upper and lower case are the same.
+        """
         letters = search.strip().casefold()
         if not letters:
             return np.ones(len(self.targets), dtype=bool)
@@ -107,7 +114,7 @@ class Choices:
         return taken | items[self.targets] | np.array([letters in user.casefold() for user in self.users])
 
     def certify(self) -> Iterator[int]:
-        """Look for certificates, of a few cases at a time, and yield how many of all cases have theirs."""
+        """Compute certificates of a few cases at a time; yield the number of cases done."""
         snapshots = [model.snapshot for model in self.models if model.has_states]
         n_items = len(self.titles) if snapshots else 0
         open_ = np.flatnonzero([len(np.unique(history)) < n_items for history in self.histories])
@@ -128,6 +135,6 @@ def _check(first: Model, other: Model) -> None:
     same = len(one) == len(two) and np.array_equal(one.targets, two.targets)
     if not same or not np.array_equal(one.item_ids.astype(str), two.item_ids.astype(str)):
         raise ConfigError(
-            f"{first.name} and {other.name} are not of one log: their items, or their cases, differ. Give models that "
-            "were trained on the same file, with the same --users."
+            f"{first.name} and {other.name} are of different logs: their items, or their cases, differ. Give models "
+            "that were trained on the same file, with the same --users."
         )

@@ -1,4 +1,4 @@
-"""Explorer: what the models and the probes say in one state."""
+"""Explorer: what models and probes give for one state."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -21,7 +21,7 @@ from cprlab.settings import PageConfig
 from cprlab.subjects import ModelsConfig, Subject
 
 MOST = 4  # models
-MERGES = ("context_merge", "rerank_merge")  # options of a head's parts that can be changed, each with its part before _
+MERGES = ("context_merge", "rerank_merge")  # options of a head's parts that can be changed; the part is before the _
 SWITCHED = (*(part.field for part in PARTS), "post", *MERGES)  # fields of a head
 
 
@@ -40,33 +40,34 @@ class CaseConfig(ExplorerConfig, PageConfig):
 
 
 def opened(config: ExplorerConfig) -> "Explorer":
-    """Open, or train, the models of a configuration, and show its state of them.
+    """Return an Explorer of a configuration's models, which are opened or trained, in its state.
 
     Raises:
-        CprlabError: a model or the log cannot be read, the models are not of one log, or the state is not of them.
+        CprlabError: a model or the log cannot be read, the models are of different logs, or the state is of other
+            models.
     """
     return Explorer(config.subjects(facet="V"), config.state, Path(config.data).name)
 
 
 class Explorer:
-    """One to four models of one log in a state: all that is shown is a function of it.
+    """One to four models of one log in a state, which determines all that is shown.
 
-    What takes long is kept, and shared with the Explorers of other states that `at` makes of this one: predictions,
-    the t-SNE, and the verdicts and certificates as far as they have been worked out.
+    Slow results are cached and shared with the Explorers that `at` makes of this one: predictions, the t-SNE, and the
+    verdicts and certificates computed so far.
 
     Args:
         subjects: the models, as `open_subject` opens them.
         state: as `ExplorerConfig.state`.
-        data: what to call the log in the state.
+        data: name of the log in the state.
 
     Attributes:
         state: what is shown.
         models: the models.
         choices: the cases to choose from.
-        titles: (n,) of the items.
+        titles: (n,) titles of the items.
 
     Raises:
-        ConfigError: there are none or too many models, they are not of one log, or the state is not of them.
+        ConfigError: there are no models or too many, they are of different logs, or the state is of other models.
     """
 
     def __init__(self, subjects: Sequence[Subject], state: str = "", data: str = "") -> None:
@@ -80,7 +81,7 @@ class Explorer:
         self._tsne = Tsne()
         self._verdicts: dict[tuple, CaseVerdict] = {}
         names = tuple(model.name for model in self.models)
-        telling = Query(sort=self.choices.telling, descending=True)  # the cases that tell most stand first
+        telling = Query(sort=self.choices.telling, descending=True)  # the most informative cases come first
         self.state = ExplorerState(
             data=data,
             models=names,
@@ -98,23 +99,23 @@ class Explorer:
         """Return the Explorer of the same models in another state.
 
         Raises:
-            CprlabError: it cannot be shown.
+            CprlabError: the state cannot be shown.
         """
         self._check(state)
         other = copy(self)
         other.state = state
-        other.predicted(), other.pinned()  # refuses heads that cannot be
+        other.predicted(), other.pinned()  # refuses heads that are not possible
         return other
 
     def with_pin(self) -> ExplorerState:
-        """Return the state that keeps the predictions shown, to compare the next ones with."""
+        """Return the state with the predictions shown now as its pin, to compare later ones with."""
         return self.state.patched({"pinned": {"history": self.history, "settings": self.state.settings}})
 
     def switched(self, model: int, **options: object) -> ExplorerState:
         """Return the state with another head of a model.
 
         Args:
-            model: its place.
+            model: its index.
             options: new values of `HeadConfig`'s fields.
 
         Raises:
@@ -128,7 +129,7 @@ class Explorer:
         kept = {field: getattr(head, field) for field in SWITCHED if field in type(head).model_fields}
         for merge in MERGES:
             part = merge.removesuffix("_merge")
-            if options.get(part) and kept.get(part) in (False, ()):  # switched on again: as it was trained
+            if options.get(part) and kept.get(part) in (False, ()):  # switched on again, as it was trained
                 options.setdefault(merge, getattr(trained, merge))
         name = str(trained.switched(**(kept | options)))
         settings = list(self.state.settings)
@@ -139,7 +140,7 @@ class Explorer:
 
     @property
     def history(self) -> tuple[int, ...]:
-        """The item codes shown, oldest first: the case's own, or the edited ones."""
+        """The item codes shown, oldest first: the case's own history, or the edited one."""
         edited = self.state.history
         return tuple(self.choices.histories[self.state.case].tolist()) if edited is None else edited
 
@@ -153,7 +154,7 @@ class Explorer:
         return self._predictions(self.history, self.state.settings)
 
     def pinned(self) -> list[Prediction | None]:
-        """Return each model's pinned prediction, None where nothing is pinned."""
+        """Return each model's pinned prediction; None if nothing is pinned."""
         pin = self.state.pinned
         return self._predictions(pin.history if pin else (), pin.settings if pin else self.state.settings)
 
@@ -169,29 +170,29 @@ class Explorer:
     # Slow work, in small steps
 
     def verdict(self) -> Iterator[None]:
-        """Work out the verdicts on the case shown, and give way between their parts; `verdicts` then has them."""
+        """Compute the verdicts on the case shown for `verdicts`, and yield between their parts."""
         for place, model in enumerate(self.models):
             key = place, self.state.case, self.history
             if model.has_states and self.history and key not in self._verdicts and self.open:
-                own = self._predict(*key, Setting())  # as the model has it, whatever was moved
+                own = self._predict(*key, Setting())  # the model's own state, without moves
                 self._verdicts[key] = yield from case_verdict(model, *key[1:], own.states["V"])
                 yield
 
     @property
     def open(self) -> bool:
-        """Whether there is an item that is not in what is read of the history, so that they can be told apart."""
+        """Whether each model reads at least one item of the history, but not all items."""
         return all(0 < len(np.unique(model.read(self.history))) < len(self.titles) for model in self.models)
 
     def verdicts(self) -> list[CaseVerdict | None]:
-        """Return each model's verdict on the case shown, None where it has not been worked out or has no states."""
+        """Return each model's verdict on the case shown; None if it is not computed yet or the model has no states."""
         return [self._verdicts.get((place, self.state.case, self.history)) for place in range(len(self.models))]
 
     def sentence(self) -> str:
-        """Return what the verdicts say, in a sentence for each model; "" as long as one is missing."""
+        """Return the verdicts in words, a sentence for each model; "" until all are computed."""
         if not self.history:
             return "The history is empty, so there is nothing to copy or to exclude."
         if not self.open:
-            return "The history holds every item there is, so there is nothing to tell it apart from."
+            return "The history contains every item, so there are no other items to separate it from."
         known = [
             sentence(model, verdict, prediction, self.target in prediction.history)
             for model, verdict, prediction in self.known_verdicts()
@@ -199,16 +200,16 @@ class Explorer:
         return " ".join(known) if len(known) == len(self.models) else ""
 
     def known_verdicts(self) -> Iterator[tuple[Model, CaseVerdict | None, Prediction]]:
-        """Yield what is known of each model; no verdict of one without states, and nothing where one is missing."""
+        """Yield each model, its verdict (None if it has no states) and its prediction; skip models that lack one."""
         for model, verdict, prediction in zip(self.models, self.verdicts(), self.predicted(), strict=True):
             if prediction is not None and (verdict is not None or not model.has_states):
                 yield model, verdict, prediction
 
     def plane(self) -> Plane | None:
-        """Return the map's plane; None as long as a t-SNE is being made.
+        """Return the map's plane; None while a t-SNE is computed.
 
         Raises:
-            ConfigError: there are too few items or dimensions for one, or the model has no item embeddings.
+            ConfigError: there are too few items or dimensions, or the model has no item embeddings.
         """
         place, weights = self.state.space, self.models[self.state.space].snapshot.item_embeddings
         if min(weights.shape) < 2:
@@ -221,13 +222,13 @@ class Explorer:
 
     @property
     def map_key(self) -> tuple:
-        """What the map's points are made from: others mean other points."""
+        """A key of the map's points, which change only if the key does."""
         state = self.state
         own = (self.history, *self.marked()) if state.projection == "local" else ()
         return state.projection, state.space, own
 
     def marked(self) -> dict[int, str]:
-        """Return the items that the map marks, and as what: a kind of `plots.KINDS`, the most telling of an item's."""
+        """Return the items that the map marks, each with its kind in `plots.KINDS`; the most specific kind counts."""
         prediction, verdict = self.predicted()[self.state.space], self.verdicts()[self.state.space]
         kinds = {
             "new": () if prediction is None else np.setdiff1d(prediction.top(self.state.k), self.history).tolist(),
@@ -248,8 +249,8 @@ class Explorer:
         names, n_items = tuple(model.name for model in self.models), len(self.titles)
         if state.models != names:
             raise ConfigError(
-                f"The state is of {' and '.join(state.models)}, and these models are {' and '.join(names)}; "
-                "open those models, or leave the state out."
+                f"The state is of {' and '.join(state.models)}, but these models are {' and '.join(names)}; "
+                "open the state's models, or leave the state out."
             )
         if state.case >= len(self.choices.targets):
             raise ConfigError(f"There is no case {state.case}; cases go from 0 to {len(self.choices.targets) - 1}.")
@@ -260,5 +261,5 @@ class Explorer:
         pinned = state.pinned.history if state.pinned else ()
         if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
             raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")
-        if state.query != self.state.query:  # as looking takes some time
+        if state.query != self.state.query:  # because a search takes time
             self.choices.find(state.query)

@@ -1,4 +1,4 @@
-"""The explorer's front end: one ES module and one style sheet, joined from the files in `static`."""
+"""The explorer's front end: one ES module and one style sheet, made from the files in `static`."""
 
 import re
 from graphlib import TopologicalSorter
@@ -12,7 +12,7 @@ ENTRY = "explorer.js"
 def script() -> str:
     """Return the ES module, whose default export is anywidget's `{render}`.
 
-    Each file is a module of its own. Here it becomes a function that gives its exports, behind those that it imports.
+    Each file is a module. Here it becomes a function that returns its exports, after the modules that it imports.
     """
     texts = _texts(".js")
     order = TopologicalSorter({name: [other for _, other in IMPORT.findall(text)] for name, text in texts.items()})

@@ -1,4 +1,4 @@
-"""Maps: the item embeddings of a model on a plane, and the plane's place for everything else in their space."""
+"""Maps: item embeddings, and other vectors of their space, projected to a plane."""
 
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from sklearn.manifold import TSNE
 from cprlab.errors import ConfigError
 from cprlab.models.recommender import Codes
 
-AROUND = 60  # items of a neighbourhood that are neither taken nor next
+AROUND = 60  # items of a neighbourhood besides those of the history
 PERPLEXITY = 30
 
 
 @dataclass(frozen=True)
 class Plane:
-    """Where things lie on a map.
+    """A map of the items.
 
     Attributes:
-        points: (n, 2) single precision, of the items; NaN for one that the map does not show.
-        linear: what gives other vectors their place; None where nothing does, as on a t-SNE.
-        note: what the map shows, and does not.
+        points: (n, 2) float32 positions of the items; NaN for items that the map does not show.
+        linear: projection of other vectors; None if there is none, as for a t-SNE.
+        note: what the map shows and what it does not.
     """
 
     points: np.ndarray
@@ -31,14 +31,14 @@ class Plane:
     note: str
 
     def place(self, vectors: np.ndarray) -> np.ndarray:
-        """Return (m, 2) for vectors (m, d) of the items' space; NaN where the map has no place for them."""
+        """Return positions (m, 2) of vectors (m, d) in the embedding space; NaN if the map has no projection."""
         if self.linear is None or not len(vectors):
             return np.full((len(vectors), 2), np.nan)
         return self.linear.transform(vectors.astype(np.float64))
 
 
 def pca(weights: np.ndarray) -> Plane:
-    """Return the plane of two principal components of all item embeddings (n, d); n and d from 2 up."""
+    """Return the plane of the first two principal components of all item embeddings (n, d), with n and d at least 2."""
     linear = PCA(2, svd_solver="covariance_eigh").fit(weights.astype(np.float64))
     points = linear.transform(weights.astype(np.float64)).astype(np.float32)
     return Plane(
@@ -47,7 +47,10 @@ def pca(weights: np.ndarray) -> Plane:
 
 
 def local(weights: np.ndarray, history: Codes, marked: Codes) -> Plane:
-    """Return the plane of two principal components of a history, marked items, and the nearest others to its mean."""
+    """Return the plane of the first two principal components of a neighbourhood.
+
+    It consists of the history, the marked items, and the items nearest to the history's mean.
+    """
     weights = weights.astype(np.float64)
     distances = cdist(weights[list(history)].mean(0, keepdims=True), weights)[0]
     nearest = np.argsort(distances, kind="stable")[: AROUND + len(history)]
@@ -64,20 +67,20 @@ def local(weights: np.ndarray, history: Codes, marked: Codes) -> Plane:
 
 
 class Tsne:
-    """t-SNEs of item embeddings, each made once, in a process of its own, so that nothing else waits."""
+    """t-SNEs of item embeddings, each computed once, in a separate process, so that nothing else has to wait."""
 
     def __init__(self) -> None:
         self.asked: dict[int, Future] = {}
 
     def plane(self, place: int, weights: np.ndarray) -> Plane | None:
-        """Return the t-SNE of the model at a place; None as long as it is being made.
+        """Return the t-SNE of the model with index `place`; None while it is computed.
 
         Raises:
-            ConfigError: the other process could not make it.
+            ConfigError: the other process failed.
         """
         if place not in self.asked:
-            # Spawned, not forked: a fork of a process with threads may hang. What it runs is sklearn's alone, so that
-            # it need not import this package, and PyTorch with it.
+            # Spawned, not forked: a fork of a process with threads may hang. It runs a function of sklearn, so that it
+            # does not import this package and PyTorch.
             executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
             made = TSNE(perplexity=min(PERPLEXITY, (len(weights) - 1) / 3), init="pca", random_state=0)
             self.asked[place] = executor.submit(made.fit_transform, weights)
@@ -86,6 +89,6 @@ class Tsne:
             return None
         if error := self.asked[place].exception():
             reason = str(error).partition("\n")[0]
-            raise ConfigError(f"The t-SNE could not be made ({reason}); choose another projection.")
-        note = "t-SNE keeps neighbours together; its distances mean little, and hidden states have no place on it."
+            raise ConfigError(f"The t-SNE failed ({reason}); choose another projection.")
+        note = "t-SNE keeps neighbours together; distances mean little, and hidden states cannot be shown on it."
         return Plane(self.asked[place].result().astype(np.float32), None, note)

@@ -1,4 +1,4 @@
-"""Model: a subject whose history is edited, whose hidden state is moved and whose partitions are switched."""
+"""Model: a subject with edits of its history, moves of its hidden state and switches of its partitions."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -23,14 +23,15 @@ KEPT = 64  # predictions, and copying states
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of a history.
+    """A model's prediction after a history.
 
     Attributes:
-        scores: (n,) log-probabilities, or what a head scores that only orders the items.
-        partitions: (n,) str, which partition scored each item last; of a mixture, in the component that gives it most.
-        states: by partition, V first, what scores it: (d,) each, those of the size of the item embeddings.
-        history: the codes of the items read, each once.
-        ordered: the scores only order the items, so that there are no probabilities: they are NaN.
+        scores: (n,) log-probabilities, or scores of a head that only orders the items.
+        partitions: (n,) str, the partition that scored each item last; for a mixture, in the component that gives the
+            item most probability.
+        states: (d,) hidden state of each partition, by name, V first; only those of the embeddings' dimension.
+        history: distinct codes of the items read.
+        ordered: whether the scores only order the items, so that probabilities are NaN.
     """
 
     scores: np.ndarray
@@ -41,11 +42,11 @@ class Prediction:
 
     @property
     def copy(self) -> float:
-        """The copy probability, all of it that lies on the history's items."""
+        """The copy probability: the total probability of the history's items."""
         return float(self.probabilities(self.history).sum())
 
     def probabilities(self, items: Codes) -> np.ndarray:
-        """Return the probabilities of m items, (m,); NaN where the scores only order them."""
+        """Return the probabilities (m,) of m items; NaN if the scores only order them."""
         return np.full(len(items), np.nan) if self.ordered else np.exp(self.scores[list(items)])
 
     def outcome(self, target: int) -> dict[str, float]:
@@ -54,12 +55,12 @@ class Prediction:
         return {"copy": self.copy, "rank": rank, "target": probability}
 
     def ranks(self, items: Codes) -> np.ndarray:
-        """Return the items' ranks, 1 is best; ties count against an item."""
+        """Return the ranks (m,) of m items, from 1; tied items get the worst rank."""
         ordered = np.sort(self.scores)
         return len(ordered) - np.searchsorted(ordered, self.scores[list(items)], side="left")
 
     def top(self, k: int) -> np.ndarray:
-        """Return the codes of the k best items, best first; of equal ones, the lowest codes first."""
+        """Return the codes of the k best items, best first; ties in the order of the codes."""
         k = min(k, len(self.scores))
         least = np.partition(self.scores, -k)[-k]
         best = np.flatnonzero(self.scores >= least)
@@ -67,7 +68,7 @@ class Prediction:
 
 
 class Recorded(Recommender):
-    """A Snapshot without an encoder as a recommender: the "user" is the case, and says which state was recorded.
+    """A Snapshot without an encoder as a recommender: the "user" is the case, which selects the recorded state.
 
     Args:
         snapshot: W, b and the states.
@@ -77,7 +78,7 @@ class Recorded(Recommender):
         longest = max(map(len, snapshot.histories))
         sizes = MFConfig(d=snapshot.states.shape[1])
         super().__init__(sizes, SoftmaxConfig(), snapshot.n_items, n_users=len(snapshot), max_len=longest)
-        # As in `Snapshot.log_probs`, all is of the precision of the item embeddings.
+        # As in `Snapshot.log_probs`, everything has the precision of the item embeddings.
         weights = torch.from_numpy(np.pad(snapshot.item_embeddings, [(0, 1), (0, 0)]))
         self.embedding = torch.nn.Embedding.from_pretrained(weights)
         self.states = torch.from_numpy(snapshot.states).to(weights)
@@ -86,7 +87,7 @@ class Recorded(Recommender):
             self.item_bias = torch.nn.Parameter(bias, requires_grad=False)
 
     def forward(self, items: torch.Tensor, at: torch.Tensor, users: torch.Tensor | None = None) -> Facets:
-        """Return the states of the cases `users`, whatever the items."""
+        """Return the recorded states of the cases `users`; the items are ignored."""
         return {"V": self.states[users][:, None]}
 
 
@@ -94,8 +95,8 @@ class Model:
     """A subject of the explorer.
 
     Args:
-        subject: what was opened; a Snapshot without an encoder keeps the hidden state of its case under all edits. A
-            model that counts has no hidden state: it predicts, and of what needs one it says so (`Subject.snapshot`).
+        subject: the opened model. A Snapshot without an encoder keeps its hidden state when the history is edited. A
+            counting model has no hidden state; it predicts, but `snapshot` raises an error.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -115,53 +116,53 @@ class Model:
         """The cases with the model's states.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: the model has no states.
         """
         return self._subject.snapshot
 
     @cached_property
     def radius(self) -> float:
-        """How far out the model's states go."""
+        """ρ, the 99th percentile of the norms of the model's states, as in `Snapshot.radius`."""
         return self.snapshot.radius
 
     @property
     def max_len(self) -> int:
-        """Of a longer history the last so many items are read."""
+        """Maximum number of items read; of a longer history, the last ones."""
         return self.recommender.max_len
 
     @cached_property
     def plane(self) -> Plane:
-        """The map of all item embeddings by their principal components."""
+        """The map of all item embeddings by PCA."""
         return pca(self.snapshot.item_embeddings)
 
     @cached_property
     def axes(self) -> np.ndarray:
-        """The item embeddings' first principal axes, (3, d), fewer where there are fewer."""
+        """The first principal axes of the item embeddings, (3, d), or fewer if n or d is smaller."""
         weights = self.snapshot.item_embeddings.astype(np.float64)
         return PCA(min(AXES, *weights.shape), svd_solver="covariance_eigh").fit(weights).components_
 
     def _make_head(self, name: str) -> Recommender:
-        """Return the model with another head, of the same weights; "" is the one that was trained.
+        """Return the model with another head on the same weights; "" is the trained head.
 
         Raises:
-            ConfigError: the name is none, or the trained head has no weights for it.
+            ConfigError: the name is invalid, or the trained head has no weights for it.
         """
         return ablated(self.recommender, parse_head(name)) if name else self.recommender
 
     def read(self, history: Codes) -> np.ndarray:
-        """Return the part of a history that the model reads."""
+        """Return the items of a history that the model reads, (L,) int64."""
         return np.asarray(history, dtype=np.int64)[-self.max_len :]
 
     def predict(self, case: int, history: Codes, setting: Setting) -> Prediction:
         """Return the prediction for an edited history of a case.
 
         Args:
-            case: whose user, or recorded state, is meant.
+            case: index of the case, which determines the user or the recorded state.
             history: item codes, oldest first, at least one.
-            setting: which head, and how its first vocabulary facet f_V is moved, if it has one.
+            setting: the head, and the moves of its first vocabulary facet f_V, if it has one.
 
         Raises:
-            ConfigError: the head cannot be, or a code is no item's.
+            ConfigError: the head is not possible, or an item code does not exist.
         """
         recommender = self.head(setting.head)
         users = None if self.users is None else self.users[[case]]
@@ -186,7 +187,7 @@ class Model:
         )
 
     def edited(self, case: int, history: Codes, state: np.ndarray | None = None) -> Snapshot:
-        """Return a Snapshot of one case with another history, and maybe another hidden state, for the probes."""
+        """Return a Snapshot of one case with another history and optionally another hidden state (d,), for probes."""
         return replace(
             self.snapshot,
             states=self.snapshot.states[[case]] if state is None else state[None],
@@ -195,7 +196,7 @@ class Model:
         )
 
     def _moved(self, state: np.ndarray, case: int, history: Codes, setting: Setting) -> np.ndarray:
-        """Return s (h + t (mean w − h) + ‖h‖ Σ a_j u_j), with h the state, or the one that best copies the history."""
+        """Return s (h + t (mean w − h) + ‖h‖ Σ a_j u_j), where h is the state or the best copy of the history, (d,)."""
         if setting.best:
             state = self._copying_state(case, tuple(self.read(history)))
         mean = self.snapshot.item_embeddings[np.unique(self.read(history))].mean(0)
@@ -207,11 +208,11 @@ class Model:
 
 
 def _owners(parts: Parts) -> np.ndarray:
-    """Return which partition scored each item last, in the component that gives it most, for one history, (n,)."""
+    """Return the partition that scored each item last, in the component that gives it most, for one history, (n,)."""
     owners = np.stack([component.owner[0] for component in parts.components])
     scores = np.stack([component.logits[-1, 0] for component in parts.components])
     if parts.weights is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = log_softmax(scores, axis=1) + np.log(parts.weights[0])[:, None]
-    most = np.nanargmax(scores, axis=0)  # NaN: a component of RepeatNet's that has no items
+    most = np.nanargmax(scores, axis=0)  # NaN: a component of RepeatNet without items
     return np.take_along_axis(owners, most[None], axis=0)[0]

@@ -1,4 +1,4 @@
-"""What a page on a single case shows that needs more than a table, and the numbers behind it."""
+"""The page on a single case: its title, text, map, and the numbers in `case.json`."""
 
 import time
 
@@ -13,12 +13,12 @@ from cprlab.explorer.state import UNCOPYABLE
 from cprlab.numbers import as_text, write_numbers
 
 SHOWN = 10  # cases
-OTHERS = 10_000  # items of a map's background; a browser draws more of them slowly
+OTHERS = 10_000  # items in a map's background; a browser is slow with more
 POLL = 0.2  # seconds
 
 
 def finish(shown: Explorer) -> None:
-    """Do what the widget does while nobody waits, as far as the views show it: verdict, certificates."""
+    """Compute what the widget computes in the background: the verdict, and certificates if the preset needs them."""
     tables.verdict(shown)
     if shown.state.query.preset == UNCOPYABLE:
         with tqdm(total=len(shown.choices.targets), desc="certificates", unit=" cases") as bar:
@@ -27,13 +27,13 @@ def finish(shown: Explorer) -> None:
 
 
 def title(shown: Explorer) -> str:
-    """Return a figure's title: whose case it is, and what comes next."""
+    """Return a figure's title: the user or case, and the next item."""
     user = shown.choices.users[shown.state.case]
     return f"{f'User {user}' if user else f'Case {shown.state.case:,}'} next takes {shown.titles[shown.target]}"
 
 
 def about(shown: Explorer) -> str:
-    """Return as Markdown whose case it is, what was done to it, and what the verdicts are."""
+    """Return a description of the case as Markdown: its user, history, next item, data and verdicts."""
     case, items, length = shown.state.case, shown.titles, len(shown.history)
     user = as_text(shown.choices.users[case])
     said = f"**Case {case:,}{f', user {user}' if user else ''}.** The history has {length:,} items"
@@ -48,29 +48,29 @@ def about(shown: Explorer) -> str:
 
 
 def heads(shown: Explorer) -> dict[str, list[str]]:
-    """Return by model, in lines, its name, its present head if it was switched, and what its prediction comes to."""
-    told = {}
+    """Return lines of text by model: its name, its head if it was switched, and the outcome of its prediction."""
+    lines = {}
     for model, setting, prediction in zip(shown.models, shown.state.settings, shown.predicted(), strict=True):
-        told[model.name] = [model.name, f"now {setting.head}"] if setting.head else [model.name]
+        lines[model.name] = [model.name, f"now {setting.head}"] if setting.head else [model.name]
         if prediction:
             known = prediction.outcome(shown.target)
             copied = "gives no probabilities" if model.ordered else f"copy probability {known['copy']:.1%}"
-            told[model.name].append(f"{copied}, ★ at rank {known['rank']:,}")
-    return told
+            lines[model.name].append(f"{copied}, ★ at rank {known['rank']:,}")
+    return lines
 
 
 def listed(shown: Explorer) -> pd.DataFrame:
-    """Return the first cases that the state's query lists."""
+    """Return the first cases of the state's query; without `copyable` if no certificate was computed."""
     found = tables.cases(shown)
     if not shown.choices.table["copyable"].any():
-        found = found.drop(columns="copyable")  # nobody has looked
+        found = found.drop(columns="copyable")
     return found.head(SHOWN)
 
 
 def picture(shown: Explorer) -> tuple[pd.DataFrame, str]:
-    """Return what the map shows, as `plots.item_map` takes it, and what it is; the marks' neighbours are behind them.
+    """Return the map's items, as for `plots.item_map`, with unmarked items first, and a note.
 
-    Waits for a t-SNE. Of a large vocabulary some items are left out, evenly by their codes, and the note says so.
+    Waits for a t-SNE. Of a large vocabulary, some items are left out, evenly by their codes, and the note says so.
     """
     try:
         while (plane := shown.plane()) is None:
@@ -81,13 +81,13 @@ def picture(shown: Explorer) -> tuple[pd.DataFrame, str]:
     others = np.setdiff1d(np.flatnonzero(np.isfinite(plane.points[:, 0])), marks["item"])
     drawn = others[:: -(-len(others) // OTHERS)] if len(others) else others
     x, y = plane.points[drawn].T
-    behind = pd.DataFrame({"item": drawn, "title": shown.titles[drawn], "kind": "other", "x": x, "y": y})
+    background = pd.DataFrame({"item": drawn, "title": shown.titles[drawn], "kind": "other", "x": x, "y": y})
     left_out = f" {len(drawn):,} of {len(others):,} other items are drawn." if len(drawn) < len(others) else ""
-    return pd.concat([behind, marks[np.isfinite(marks["x"])]], ignore_index=True), plane.note + left_out
+    return pd.concat([background, marks[np.isfinite(marks["x"])]], ignore_index=True), plane.note + left_out
 
 
 def write_case(shown: Explorer, config: CaseConfig) -> None:
-    """Write `case.json` to `config.out`, if any: the state, the verdicts, and the page's tables as rows."""
+    """Write `case.json` to `config.out`, if it is set: the state, the verdicts, and the page's tables as rows."""
     verdicts = {
         model.name: {
             "one state can copy all": verdict.copying.outcome,

@@ -1,4 +1,4 @@
-"""What the page is told: the tables of an Explorer as plain values for JSON; what comes from the data is clipped."""
+"""Messages to the page: the tables of an Explorer as plain values for JSON, with text from data clipped."""
 
 import typing
 from collections.abc import Sequence
@@ -19,13 +19,12 @@ from cprlab.probes import NO_STATES
 
 CLIPPED = 200  # characters of a title
 SWITCHES = {part.letter: part.field for part in PARTS} | {"post": "post"}  # the page's names of fields
-MERGES = {"merges": ("context", "context_merge"), "rerankMerges": ("rerank", "rerank_merge")}  # and whose they are
-OFF = {field: SoftmaxConfig.model_fields[field].default for field in SWITCHES.values()}  # where a head has no parts
+MERGES = {"merges": ("context", "context_merge"), "rerankMerges": ("rerank", "rerank_merge")}  # name: (part, field)
+OFF = {field: SoftmaxConfig.model_fields[field].default for field in SWITCHES.values()}  # for heads without the field
 POST = {"key": "post", "label": "history's items ruled out", "sentence": "the items of the history get probability 0"}
 LABELS = {
     "next": "next item",
     "length": "items",
-    "repeat": "again",
     "apart": "models apart",
     "off": "off the truth",
     "copyable": "one state can copy",
@@ -42,7 +41,7 @@ FORMATS = {
 
 
 def base(shown: Explorer) -> dict[str, Any]:
-    """Return what stays as it is: titles, models, and what there is to choose from."""
+    """Return the constant parts of the page: titles, models, and the choices of its controls."""
     return {
         "type": "base",
         "titles": [title[:CLIPPED] for title in shown.titles],
@@ -72,7 +71,7 @@ def _model(model: Model) -> dict[str, Any]:
 
 
 def view(shown: Explorer) -> dict[str, Any]:
-    """Return what all views show but the table of cases, the map and the verdict."""
+    """Return what all views show, except the table of cases, the map and the verdict."""
     state, predicted, pinned = shown.state, shown.predicted(), shown.pinned()
     selected = [0.0 if one is None else float(one.probabilities(state.selection).sum()) for one in predicted]
     return {
@@ -111,9 +110,7 @@ def _prediction(shown: Explorer, model: Model, now: Prediction | None, pinned: P
     moved = none if pinned is None else [old - new for old, new in zip(before, places, strict=True)]
     columns = (top["item"], top["place"], map(_number, top["probability"]), top["kind"], top["partition"], moved)
     names = ("item", "place", "p", "kind", "partition", "moved", "was")
-    follows = (
-        "" if model.encodes else "No encoder came with these states, so the hidden state stays as it is under edits."
-    )
+    follows = "" if model.encodes else "These states have no encoder, so the hidden state does not change with edits."
     return outcome(now, shown.target) | {
         "top": [dict(zip(names, values, strict=True)) for values in zip(*columns, map(_number, was), strict=True)],
         "pinned": None if pinned is None else outcome(pinned, shown.target),
@@ -122,12 +119,12 @@ def _prediction(shown: Explorer, model: Model, now: Prediction | None, pinned: P
 
 
 def outcome(prediction: Prediction, target: int) -> dict[str, Any]:
-    """Return `Prediction.outcome`, None where there is no probability."""
+    """Return `Prediction.outcome`, with None where there is no probability."""
     return {name: _number(value) for name, value in prediction.outcome(target).items()}
 
 
 def _number(value: Any) -> Any:
-    """Return None, which JSON has, for NaN."""
+    """Return the value, or None for NaN, which JSON does not have."""
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
@@ -138,7 +135,7 @@ def _head(head: HeadConfig) -> dict[str, Any]:
 
 
 def marks(shown: Explorer) -> dict[str, Any]:
-    """Return what the map marks."""
+    """Return the map's marks and lines."""
     try:
         table = tables.marks(shown)
     except CprlabError as error:
@@ -162,7 +159,7 @@ def marks(shown: Explorer) -> dict[str, Any]:
 
 
 def points(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
-    """Return the message with the map's points, and its buffers: none as long as they are being made."""
+    """Return the message with the map's points, and its buffers; no buffers while the points are computed."""
     state = shown.state
     message = {"type": "points", "projection": state.projection, "model": state.space, "note": ""}
     try:
@@ -170,22 +167,22 @@ def points(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
     except CprlabError as error:
         return message | {"note": str(error)}, []
     if plane is None:
-        note = f"The t-SNE of {len(shown.titles):,} items is being made; about half a minute for each 10,000."
+        note = f"Computing the t-SNE of {len(shown.titles):,} items; about half a minute for each 10,000."
         return message | {"note": note, "pending": True}, []
     return message | {"note": plane.note}, [plane.points.tobytes()]
 
 
 def cases(shown: Explorer) -> dict[str, Any]:
-    """Return the table of cases as the query lists them."""
+    """Return the table of the query's cases."""
     found = shown.choices.find(shown.state.query)
     listed = found.head(SHOWN)
     letters = "; ".join(
         f"{letter} is {model.name}{', which gives no probabilities' * model.ordered}"
         for letter, model in shown.choices.lettered()
     )
-    note = f"{letters}. copy is the probability on the history, rank that of the next item."
+    note = f"{letters}. copy is the probability of the history's items, rank is the next item's."
     if shown.state.query.preset == UNCOPYABLE:
-        note = f"{(shown.choices.table['copyable'] != '').sum():,} cases have been looked at. {note}"
+        note = f"{(shown.choices.table['copyable'] != '').sum():,} cases have been checked. {note}"
     return {
         "type": "cases",
         "columns": [
@@ -204,7 +201,7 @@ def _clipped(value: Any) -> Any:
 
 
 def verdict(shown: Explorer) -> dict[str, Any]:
-    """Return the verdict on the case shown, as far as it has been worked out."""
+    """Return the verdict on the case shown, as far as it is computed."""
     never = tables.inseparable(shown).itertuples(index=False)
     return {
         "type": "verdict",
@@ -216,7 +213,7 @@ def verdict(shown: Explorer) -> dict[str, Any]:
 
 
 def notice(shown: Explorer, before: Sequence[dict | None], now: Sequence[dict | None]) -> str:
-    """Return a line on what changed of the models' outcomes (`Prediction.outcome`)."""
+    """Return a line on the changes of the models' outcomes (`Prediction.outcome`)."""
     said = []
     for model, old, new in zip(shown.models, before, now, strict=True):
         if old and new and old != new:

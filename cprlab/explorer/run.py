@@ -1,4 +1,4 @@
-"""run_explorer and run_case: the explorer as a page of widgets, and its view as a page on disk."""
+"""run_explorer and run_case: the explorer as a live page, and one of its cases as a page on disk."""
 
 import secrets
 import tempfile
@@ -18,13 +18,13 @@ NOTEBOOK = "explorer.ipynb"
 
 
 def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
-    """Serve `explorer.ipynb` to this user alone, at the address that is printed, until Ctrl-C.
+    """Serve `explorer.ipynb` to this user only, at the printed address, until Ctrl-C.
 
-    The models are opened, or trained, before: what is wrong with them is then said here, and not on the page.
+    The models are opened or trained first, so that errors are reported here and not on the page.
 
     Args:
         config: what to open.
-        port: where to listen.
+        port: port of this machine.
         open_browser: whether to show the page in the default browser.
 
     Raises:
@@ -60,10 +60,10 @@ def run_case(config: CaseConfig, out: Path | str = "") -> Path:
 
 
 def read_state(text: str) -> str:
-    """Return a state as a line of JSON, from such a line or from a `.json` file that holds one; "" stays "".
+    """Return a state as a line of JSON, from JSON or from the path of a `.json` file; "" stays "".
 
     Raises:
-        CprlabError: the file cannot be read, or it is no state.
+        CprlabError: the file cannot be read, or it is not a state.
     """
     if text.endswith(".json"):
         try:
@@ -74,7 +74,7 @@ def read_state(text: str) -> str:
 
 
 def _anywhere(config: ExplorerConfig) -> ExplorerConfig:
-    """Return the configuration with paths that mean the same in whatever folder they are read."""
+    """Return the configuration with absolute paths, which do not depend on the working directory."""
 
     def absolute(path: str) -> str:
         return str(Path(path).absolute()) if path else ""

@@ -1,4 +1,4 @@
-"""Session: what is shown now, and what was done and undone on the way."""
+"""Session: the Explorer shown now, with undo and redo."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ UNDOABLE = ("case", "history", "settings", "pinned")
 
 
 class Session:
-    """One Explorer is shown, and there is a way back to the states before.
+    """The Explorer that is shown, with undo and redo.
 
     Args:
-        shown: what is shown at first.
+        shown: the first Explorer.
 
     Attributes:
-        shown: what is shown.
-        changed: called after each change of it.
+        shown: the current Explorer.
+        changed: functions called after each change.
     """
 
     def __init__(self, shown: Explorer) -> None:
@@ -28,7 +28,7 @@ class Session:
 
     @property
     def state(self) -> ExplorerState:
-        """What is shown; another one may be set, and can be undone."""
+        """The current state; setting another one can be undone."""
         return self.shown.state
 
     @state.setter
@@ -37,18 +37,18 @@ class Session:
 
     @property
     def undoable(self) -> tuple[bool, bool]:
-        """Whether there is something to undo, and to redo."""
+        """Whether something can be undone, and redone."""
         return bool(self._past), bool(self._future)
 
     def change(self, state: ExplorerState, live: bool = False) -> None:
-        """Show another state, which can be undone; nothing happens where it cannot be shown.
+        """Show another state, which can be undone; nothing changes if it cannot be shown.
 
         Args:
-            state: to be shown.
-            live: one of many on the way of a slider; all of them are undone at once.
+            state: the new state.
+            live: whether it comes from a slider that is still moving; all states of one move are undone together.
 
         Raises:
-            CprlabError: it cannot be shown.
+            CprlabError: the state cannot be shown.
         """
         before, shown = self.state, self.shown.at(state)
         other = any(getattr(state, name) != getattr(before, name) for name in UNDOABLE)
@@ -64,19 +64,19 @@ class Session:
         self.change(self.state.patched(changes), live)
 
     def pin(self) -> None:
-        """Keep the predictions shown, as `Explorer.with_pin` says."""
+        """Pin the predictions shown, as `Explorer.with_pin`."""
         self.change(self.shown.with_pin())
 
     def switch(self, model: int, **options: object) -> None:
-        """Change the head of a model, as `Explorer.switched` says."""
+        """Change the head of a model, as `Explorer.switched`."""
         self.change(self.shown.switched(model, **options))
 
     def undo(self) -> None:
-        """Take back the last change of case, history, settings or pin."""
+        """Undo the last change of case, history, settings or pin."""
         self._step(self._past, self._future)
 
     def redo(self) -> None:
-        """Do again what was taken back last."""
+        """Redo the change that was undone last."""
         self._step(self._future, self._past)
 
     def _step(self, source: list[ExplorerState], other: list[ExplorerState]) -> None:

@@ -1,4 +1,4 @@
-"""ExplorerState: all that an explorer shows, in one small value that a line of text can hold."""
+"""ExplorerState: what an explorer shows, as one small value that fits in a line of text."""
 
 import json
 from typing import Annotated, Any, Literal, Self, get_args
@@ -17,7 +17,7 @@ Preset = Literal[
     "next item is new",
 ]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-UNCOPYABLE = PRESETS[3]  # lists the cases for which a certificate has said so
+UNCOPYABLE = PRESETS[3]  # needs certificates
 Projection = Literal["pca", "tsne", "local"]
 PROJECTIONS: dict[Projection, str] = {
     "pca": "all items: PCA",
@@ -30,15 +30,15 @@ Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 
 
 class Setting(Config):
-    """What was done to one model.
+    """Changes to one model.
 
     Attributes:
-        head: the name of the head, of which partitions may have been switched; "" as trained.
+        head: name of the head, perhaps with other partitions than the trained one; "" for the trained head.
         temperature: T of p ∝ exp(log p / T).
-        toward: how far f_V is moved to the mean embedding of the history's items: 0 not, 1 all the way.
-        axes: moves of f_V along the item embeddings' first three principal axes, in lengths of f_V.
-        scale: what the moved f_V is multiplied by.
-        best: f_V is first put where it best copies the history uniformly.
+        toward: how far f_V is moved to the mean embedding of the history's items, from 0 (not) to 1 (completely).
+        axes: moves of f_V along the first three principal axes of the item embeddings, in units of ‖f_V‖.
+        scale: factor of the moved f_V.
+        best: whether f_V is first replaced by the state that best copies the history uniformly.
     """
 
     head: str = ""
@@ -54,9 +54,9 @@ class Query(Config):
 
     Attributes:
         preset: one of `PRESETS`.
-        search: letters of a user's id or of an item's title.
-        sort: the column of the table of cases.
-        descending: the largest first.
+        search: part of a user's id or of an item's title.
+        sort: column of the table of cases.
+        descending: whether the largest come first.
     """
 
     preset: Preset = "all"
@@ -66,11 +66,11 @@ class Query(Config):
 
 
 class Pin(Config):
-    """A prediction kept to compare others with: what it was made from.
+    """What a pinned prediction, kept for comparison, was made from.
 
     Attributes:
         history: item codes, oldest first.
-        settings: one a model.
+        settings: one for each model.
     """
 
     history: tuple[Code, ...]
@@ -78,21 +78,21 @@ class Pin(Config):
 
 
 class ExplorerState(Config):
-    """What an explorer shows; every view renders it, every control makes a new one.
+    """What an explorer shows; every view draws it, and every control makes a new one.
 
     Attributes:
-        data: the log, the models' or the files' name, to tell what the state was of.
-        models: the models' names.
-        case: a place in the table of all cases.
-        history: the edited history, item codes, oldest first; None is the case's own.
-        settings: what was done to each model.
-        pinned: a prediction to compare with, of the same case.
-        selection: item codes.
+        data: name of the log or file, for information.
+        models: names of the models.
+        case: index in the table of all cases.
+        history: the edited history as item codes, oldest first; None for the case's own.
+        settings: changes to each model.
+        pinned: a prediction of the same case to compare with.
+        selection: codes of the selected items.
         query: which cases are listed.
-        projection: of the map, a key of `PROJECTIONS`.
-        space: whose item embeddings the map shows, a place in `models`.
-        colour: bars are coloured by the items' kind, or by the partition that scored them last.
-        k: how many items of each prediction are shown.
+        projection: projection of the map, a key of `PROJECTIONS`.
+        space: index in `models` of the model whose item embeddings the map shows.
+        colour: whether bars are coloured by the items' kind, or by the partition that scored them last.
+        k: number of items shown of each prediction.
     """
 
     data: str = ""
@@ -115,30 +115,30 @@ class ExplorerState(Config):
         if self.pinned and len(self.pinned.settings) != len(self.models):
             raise ValueError(f"the pin must have a setting for each of the {len(self.models)} models")
         if self.space >= len(self.models):
-            raise ValueError(f"space must be the place of one of the {len(self.models)} models, from 0")
+            raise ValueError(f"space must be the index of one of the {len(self.models)} models, from 0")
         return self
 
     def patched(self, patch: dict[str, Any]) -> Self:
-        """Return the state with some attributes changed; another case starts with its own history, nothing pinned."""
+        """Return the state with some attributes changed; another case starts with its own history and no pin."""
         changes = {"history": None, "pinned": None} | patch if patch.get("case", self.case) != self.case else patch
         return self.but(**changes)
 
     def to_json(self) -> str:
-        """Return the state as a line of JSON, which `from_json` reads."""
+        """Return the state as a line of JSON, for `from_json`."""
         return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+        """Return the state of a text from `to_json`.
 
         Raises:
-            ConfigError: it is no JSON, or not of a state.
+            ConfigError: the text is not JSON, or not a state.
         """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ConfigError(
-                f"The explorer's state is no JSON ({error}); paste the whole text that was saved."
+                f"The explorer's state is not JSON ({error}); paste the whole text that was saved."
             ) from None
         if not isinstance(values, dict):
             raise ConfigError("The explorer's state must be a JSON object; paste the whole text that was saved.")
@@ -146,5 +146,5 @@ class ExplorerState(Config):
         try:
             state.to_json()
         except ValueError:
-            raise ConfigError("The explorer's state holds halves of characters, which are no text.") from None
+            raise ConfigError("The explorer's state contains halves of characters, which are not text.") from None
         return state

@@ -1,4 +1,4 @@
-"""What each view shows of an Explorer, as a table: for Python, for the export menus, and for the page."""
+"""Tables of an Explorer's views, for Python, the export menus and the page."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from cprlab.explorer.model import Prediction
 from cprlab.explorer.verdict import COLUMNS, row
 from cprlab.probes.geometry import NO_ITEM
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # the wide ones are taken alike
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # full-width signs count too
 NUMBER = re.compile(r"[+-]\d+([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
 NEVER = 12  # items that can never be separated
 
@@ -22,31 +22,31 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 
     Args:
         shown: what is shown.
-        view: "cases", "history", "predictions", "map", "states" or "verdict"; the verdict is worked out, which may
-            take a second.
+        view: "cases", "history", "predictions", "map", "states" or "verdict"; the verdict is computed, which may take a
+            second.
 
     Raises:
-        ConfigError: there is no such view.
+        ConfigError: the view does not exist.
     """
     if view not in VIEWS:
-        raise ConfigError(f"There is no view {view!r}; possible are {', '.join(VIEWS)}.")
+        raise ConfigError(f"There is no view {view!r}; the views are {', '.join(VIEWS)}.")
     return VIEWS[view](shown)
 
 
 def cases(shown: Explorer) -> pd.DataFrame:
-    """Return the rows of `Choices.table` that the query lists."""
+    """Return the rows of `Choices.table` that match the query."""
     return shown.choices.find(shown.state.query)
 
 
 def history(shown: Explorer) -> pd.DataFrame:
-    """Return rows `place` (from 1, oldest first), `item` (code), `id, title, next` (it is the true next item)."""
+    """Return rows `place` (from 1, oldest first), `item` (code), `id, title, next` (whether it is the next item)."""
     items = list(shown.history)
     places = {"place": np.arange(1, len(items) + 1)}
     return pd.DataFrame(places | _named(shown, items) | {"next": np.equal(items, shown.target)})
 
 
 def selection(shown: Explorer) -> pd.DataFrame:
-    """Return the selected items: `item` (code), `id`, `title`, and for each model, by its name, their probability."""
+    """Return rows `item` (code), `id`, `title` of the selected items, and a column of probabilities for each model."""
     items = list(shown.state.selection)
     columns = _named(shown, items)
     for model, prediction in zip(shown.models, shown.predicted(), strict=True):
@@ -62,9 +62,9 @@ def predictions(shown: Explorer) -> pd.DataFrame:
     """Return the k best items of each model.
 
     Returns:
-        Rows `model, place` (from 1), `item` (code), `title, probability` (NaN of a model that only orders the items),
-        `kind` ("history", "new", or "target" for the true next item), `partition` (that scored it last), and with a
-        pin `pinned_probability, pinned_place`.
+        Rows `model, place` (from 1), `item` (code), `title, probability` (NaN if the model only orders the items),
+        `kind` ("history", "new", or "target" for the true next item), `partition` (the one that scored it last), and
+        with a pin `pinned_probability, pinned_place`.
     """
     rows = [
         pd.DataFrame({"model": model.name} | best(shown, prediction, pinned))
@@ -76,7 +76,7 @@ def predictions(shown: Explorer) -> pd.DataFrame:
 
 
 def best(shown: Explorer, prediction: Prediction, pinned: Prediction | None) -> dict[str, np.ndarray]:
-    """Return columns (k,) of the k best items: those of `predictions` but `model`."""
+    """Return columns (k,) of the k best items, as in `predictions` but without `model`."""
     top = prediction.top(shown.state.k)
     columns = {
         "place": np.arange(1, len(top) + 1),
@@ -92,15 +92,15 @@ def best(shown: Explorer, prediction: Prediction, pinned: Prediction | None) -> 
 
 
 def marks(shown: Explorer) -> pd.DataFrame:
-    """Return what the map marks.
+    """Return the marks of the map.
 
     Returns:
-        Rows `item` (code; −1 for a hidden state), `title` (of a hidden state, the partition), `kind` ("new" among
-        the top k, "history", "interfering", "target", "hidden state"), `x`, `y` (NaN where the map has no place
-        for it, or is still being made).
+        Rows `item` (code; −1 for a hidden state), `title` (for a hidden state, its partition), `kind` ("new" among
+        the top k, "history", "interfering", "target", "hidden state"), `x`, `y` (NaN if the map cannot show it or is
+        still computed).
 
     Raises:
-        ConfigError: there is no map, as `Explorer.plane` says.
+        ConfigError: there is no map, as in `Explorer.plane`.
     """
     model, prediction = shown.models[shown.state.space], shown.predicted()[shown.state.space]
     rows, plane = shown.marked(), shown.plane()
@@ -121,7 +121,7 @@ def marks(shown: Explorer) -> pd.DataFrame:
 
 
 def states(shown: Explorer) -> pd.DataFrame:
-    """Return a row a model: `model`, what was done to it (`Setting`), and what came of it (`Prediction.outcome`)."""
+    """Return a row for each model: `model`, its changes (`Setting`) and their outcome (`Prediction.outcome`)."""
     rows = []
     for model, setting, head, prediction in zip(
         shown.models, shown.state.settings, shown.heads(), shown.predicted(), strict=True
@@ -132,23 +132,23 @@ def states(shown: Explorer) -> pd.DataFrame:
 
 
 def verdict(shown: Explorer) -> pd.DataFrame:
-    """Return a row a model by `verdict.COLUMNS`, but for those without states and probabilities; worked out now."""
+    """Compute the verdict; return rows with `verdict.COLUMNS` of the models that have states or probabilities."""
     for _ in shown.verdict():
         pass
     return known_verdict(shown)
 
 
 def known_verdict(shown: Explorer) -> pd.DataFrame:
-    """Return `verdict` of the models for which it has been worked out, or that have probabilities but no states."""
+    """Return the rows of `verdict` for models whose verdict is computed, or that have probabilities but no states."""
     rows = [row(*known) for known in shown.known_verdicts() if known[0].has_states or not known[0].ordered]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def inseparable(shown: Explorer) -> pd.DataFrame:
-    """Return the items, `item` and `title`, of which whatever hidden state puts one above some item of the history.
+    """Return items, `item` and `title`, such that every hidden state puts one of them above an item of the history.
 
-    They are those of the proofs that no state copies the history (`Certificate.below`), those first on which a proof
-    rests most; of each model whose verdict has been worked out.
+    They are from the proofs that no state copies the history (`Certificate.below`), those of the largest weight in a
+    proof first, for each model whose verdict is computed.
     """
     found = [one for one in shown.verdicts() if one is not None]
     blamed = {item: share for one in found for item, share in (one.copying.below or {}).items()}
@@ -157,13 +157,13 @@ def inseparable(shown: Explorer) -> pd.DataFrame:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV, in which a spreadsheet takes no text for a formula.
+    """Return a table as CSV in which a spreadsheet does not run any text as a formula.
 
-    Text that a spreadsheet would run has an apostrophe put in front, which shows as text there; numbers, those that are
-    written as text too, stay as they are.
+    Text that looks like a formula gets an apostrophe in front, so that it is shown as text. Numbers, also those written
+    as text, are not changed.
     """
     defused = table.map(_defused).rename(columns=_defused)
-    return defused.to_csv(index=False, lineterminator="\r\n")  # of RFC 4180: a lone \r in a text is then quoted too
+    return defused.to_csv(index=False, lineterminator="\r\n")  # as in RFC 4180, so that a lone \r is quoted too
 
 
 def _defused(value: object) -> object:

@@ -1,4 +1,4 @@
-"""The verdict on one case: can one hidden state copy this history, can it exclude it, and what does each head lose?"""
+"""The verdict on one case: whether one hidden state can copy or exclude the history, and what each head loses."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -24,14 +24,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class CaseVerdict:
-    """What any single hidden state can do about a history, with a model's item embeddings.
+    """What a single hidden state can do for a history, with a model's item embeddings.
 
     Attributes:
-        copying: can it rank the history above all other items?
-        excluding: can it rank all other items above the history?
-        least_copying: nats that the best state in the ball loses where all probability is wanted on the history.
-        least_excluding: the same where none is.
-        interfering: the items that the best copier lifts above the history's lowest, the strongest first.
+        copying: whether a state can rank the history above all other items.
+        excluding: whether a state can rank all other items above the history.
+        least_copying: loss, in nats, of the best state in the ball if all probability is wanted on the history.
+        least_excluding: loss, in nats, of the best state in the ball if no probability is wanted on the history.
+        interfering: codes of the items that score above the history's lowest item at the state that copies best,
+            strongest first.
     """
 
     copying: Certificate
@@ -42,18 +43,18 @@ class CaseVerdict:
 
 
 def case_verdict(model: Model, case: int, history: Codes, state: np.ndarray) -> Generator[None, None, CaseVerdict]:
-    """Work on the verdict, give way between its parts, and return it.
+    """Compute the verdict on a case, yielding between its parts, and return it.
 
     Args:
-        model: whose item embeddings; not all of them are in the history.
-        case: which case was edited.
+        model: the model; some of its items are not in the history.
+        case: index of the case.
         history: item codes, oldest first.
-        state: (d,) the hidden state that the model has for them.
+        state: (d,) the model's hidden state for the history.
     """
     one = model.edited(case, history, state)
     copying = separable(one, one.distinct)[0]
     yield
-    # A state that ranks the history lowest is the negative of one that ranks it highest where biases are negated.
+    # A state that ranks the history lowest is the negative of one that ranks it highest with negated biases.
     mirrored = one if one.bias is None else replace(one, bias=-one.bias)
     excluding = separable(mirrored, one.distinct)[0]
     yield
@@ -65,9 +66,9 @@ def case_verdict(model: Model, case: int, history: Codes, state: np.ndarray) -> 
 
 
 def losses(prediction: Prediction) -> tuple[float, float]:
-    """Return −log P and −log(1 − P) of the copy probability P, nats; infinite where a head is certain and wrong.
+    """Return −log P and −log(1 − P), in nats, of the copy probability P; infinite if a head is certain and wrong.
 
-    Of a head that gives probabilities.
+    The head must give probabilities.
     """
     others = np.delete(prediction.scores, prediction.history)
     with np.errstate(divide="ignore"):
@@ -76,7 +77,7 @@ def losses(prediction: Prediction) -> tuple[float, float]:
 
 
 def row(model: Model, verdict: CaseVerdict | None, prediction: Prediction) -> list[str]:
-    """Return a model's row of the verdict's table, by `COLUMNS`; a dash where there is no state or no probability."""
+    """Return a model's row of the verdict's table, in the order of `COLUMNS`; a dash if there is no value."""
     known = dict.fromkeys(COLUMNS, "–") | {"model": model.name}
     if verdict:
         known |= {
@@ -96,12 +97,13 @@ def row(model: Model, verdict: CaseVerdict | None, prediction: Prediction) -> li
 
 
 def sentence(model: Model, verdict: CaseVerdict | None, prediction: Prediction, repeat: bool) -> str:
-    """Return what the verdict says of a model; of one that counts there is none, and this says so."""
+    """Return the verdict on a model in words; for a counting model, that it has no states, and its loss."""
     if verdict is None:
-        told = NO_STATES.format(model.name)
+        no_states = NO_STATES.format(model.name)
         if prediction.ordered:
-            return f"{told} It orders the items and gives no probabilities, so it has no loss."
-        return f"{told} It loses {losses(prediction)[not repeat]:.2f} nats on whether the next item is in the history."
+            return f"{no_states} It orders the items and gives no probabilities, so it has no loss."
+        loss = losses(prediction)[not repeat]
+        return f"{no_states} It loses {loss:.2f} nats on whether the next item is in the history."
     size = len(prediction.history)
     says = {"yes": "one hidden state can", "no": "no hidden state can", "undecided": "it is undecided whether one can"}
     lost = losses(prediction)[not repeat]

@@ -1,7 +1,7 @@
-"""ExplorerWidget: what the page and a Session say to each other.
+"""ExplorerWidget: messages between the page and a Session.
 
-The page sends what its user does, one act at a time, and draws what it is told; it asks for slow work when nobody
-waits. So nothing queues up here. An act that comes twice, as after a pause in the connection, is done once.
+The page sends one user action ("act") at a time, draws the answers, and asks for slow work when it is idle, so no
+actions queue up here. An act that arrives twice, such as after a lost connection, is done once.
 """
 
 import time
@@ -19,14 +19,14 @@ from cprlab.explorer.session import Session
 from cprlab.explorer.state import ExplorerState
 
 TABLE_EVERY = 2.0  # seconds, while certificates come in
-FAULT = "Something went wrong that should not have ({}: {}); nothing was changed. Please report it."
+FAULT = "There was an unexpected error ({}: {}); nothing was changed. Please report it."
 
 
 class ExplorerWidget(anywidget.AnyWidget):
     """The widget of a Session.
 
     Args:
-        session: what it shows, and what its acts change.
+        session: the Session that it shows and changes.
     """
 
     _esm = script()
@@ -36,14 +36,14 @@ class ExplorerWidget(anywidget.AnyWidget):
         super().__init__()
         self._session = session
         self._act_done: int | None = None
-        self._sent: dict[str, Any] = {}  # by kind of message: what it was made from
+        self._sent: dict[str, Any] = {}  # by kind of message, a key of what was sent last
         self._outcomes: list[dict | None] = [None] * len(session.shown.models)  # of the last view
-        self._notice = ""  # what the last change changed
+        self._notice = ""  # the effect of the last change
         self._verdict: Iterator[None] = iter(())
         self._certificates = session.shown.choices.certify()
-        self._certified: int | None = 0  # cases; None when there are no more to look at
+        self._certified: int | None = 0  # number of cases; None when all are done
         self._table_due = 0.0
-        self._acting = False  # on an act, which is answered once when it is done
+        self._acting = False  # during an act, which is answered once at its end
         session.changed.append(self._changed)
         self.on_msg(self._receive)
 
@@ -56,7 +56,7 @@ class ExplorerWidget(anywidget.AnyWidget):
         try:
             with _one_thread():
                 actions[content["type"]](content)
-        except Exception as error:  # what is raised here, nobody sees
+        except Exception as error:  # otherwise no one would see it
             known = isinstance(error, CprlabError)
             self._show(str(error) if known else FAULT.format(type(error).__name__, error))
 
@@ -95,7 +95,7 @@ class ExplorerWidget(anywidget.AnyWidget):
         self.send({"type": "export", "name": f"explorer-{name}.csv", "mime": "text/csv", "text": text})
 
     def _show(self, error: str = "") -> None:
-        """Send the view, then what may come later: the map, the cases and the verdict, as far as they changed."""
+        """Send the view and the marks, the points and cases if they changed, and the verdict if it is known."""
         shown = self._session.shown
         outcomes = [None if one is None else payload.outcome(one, shown.target) for one in shown.predicted()]
         known = self._sent.get("case") == shown.state.case
@@ -129,14 +129,14 @@ class ExplorerWidget(anywidget.AnyWidget):
         self.send({"type": "slow", "more": bool(doing), "doing": doing})
 
     def _work(self) -> str:
-        """Do a little of what nobody waits for and say what it is; "" where there is nothing left to do."""
+        """Do one step of background work and return its name; "" if nothing is left to do."""
         shown = self._session.shown
         key = shown.state.case, shown.history
         if key != self._sent.get("verdict"):
             self._sent["verdict"], self._verdict = key, shown.verdict()
         if next(self._verdict, "done") != "done":
             if shown.sentence():
-                self._show()  # the map marks what interferes from now on
+                self._show()  # the map now marks interfering items
             return "the verdict on this case"
         if shown.state.projection == "tsne" and self._sent.get("points") is None:
             if shown.plane() is not None:
@@ -154,7 +154,7 @@ class ExplorerWidget(anywidget.AnyWidget):
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread: a single history is too little to share out, which takes a third longer."""
+    """Let PyTorch use one thread, since more threads take a third longer for a single history."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

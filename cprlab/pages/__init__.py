@@ -1,1 +1,1 @@
-"""Notebooks with parameters become pages: papermill runs one, and its page, numbers and figures are written whole."""
+"""Pages from notebooks with parameters: papermill runs a notebook, and its page, numbers and figures are written."""

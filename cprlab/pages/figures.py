@@ -13,16 +13,19 @@ from cprlab.pages.html import PLOTLY
 
 
 def write_figures(report: Path | str, folder: Path | str, only: Collection[str] = ()) -> list[Path]:
-    """Write the figures of `report`/report.ipynb to `folder` as NAME.png; a second figure of a name is NAME-2.png.
+    """Write the figures of `report`/report.ipynb to `folder` as NAME.png, or NAME-2.png if the name is used twice.
 
     Args:
         report: the report's folder.
-        folder: where the files go.
-        only: the names of the figures to write; all if empty.
+        folder: folder for the files.
+        only: names of the figures to write; all if empty.
+
+    Returns:
+        The paths of the files.
 
     Raises:
-        DataError: there is no executed report, one of its figures is none, or there is no browser to draw with.
-        ConfigError: the report has no figure of a name.
+        DataError: there is no executed report, one of its figures is invalid, or there is no browser to draw with.
+        ConfigError: the report has no figure of a given name.
     """
     notebook = Path(report) / "report.ipynb"
     try:
@@ -47,26 +50,26 @@ def write_figures(report: Path | str, folder: Path | str, only: Collection[str] 
 
 
 def pictures(figures: list[dict], origin: str) -> list[bytes]:
-    """Return figures, as plotly's JSON holds them, as PNG files, all drawn by one browser.
+    """Return figures, given as plotly's JSON, as the bytes of PNG files, all drawn by one browser.
 
     Args:
-        figures: what to draw.
-        origin: whose they are, for the sentence about one that cannot be drawn.
+        figures: the figures.
+        origin: where they are from, for the error message about one that cannot be drawn.
 
     Raises:
-        DataError: one of them is no figure, or there is no browser to draw with.
+        DataError: a figure is invalid, or there is no browser to draw with.
     """
-    with ThreadPoolExecutor(1) as alone:  # a notebook's own thread has an event loop already
+    with ThreadPoolExecutor(1) as alone:  # a notebook's thread already has an event loop
         return alone.submit(asyncio.run, _pictures(figures, origin)).result()
 
 
-def _name(told: object) -> str:
-    """Return the name that a figure has, if it is a word: it becomes a file's, and the report may be a stranger's."""
-    return told if isinstance(told, str) and re.fullmatch(r"\w{1,80}", told, re.ASCII) else "figure"
+def _name(given: object) -> str:
+    """Return the name of a figure if it is a word, else "figure": it becomes a file name, and may not be trusted."""
+    return given if isinstance(given, str) and re.fullmatch(r"\w{1,80}", given, re.ASCII) else "figure"
 
 
 async def _pictures(figures: list[dict], origin: str) -> list[bytes]:
-    """Return the figures as pictures; the browser is started once, which takes longest."""
+    """Return the figures as PNG files; the browser, which is slow to start, is started once."""
     try:
         from kaleido import Kaleido
         from kaleido.errors import ChromeNotFoundError
@@ -80,6 +83,6 @@ async def _pictures(figures: list[dict], origin: str) -> list[bytes]:
         raise DataError(
             "No browser to draw the figures with; install Chromium (such as: apt-get install chromium)."
         ) from error
-    except Exception as error:  # its errors for what is no figure have no kind of their own
+    except Exception as error:  # kaleido has no error class for an invalid figure
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"A figure {origin} cannot be drawn ({detail}); make it anew.") from error
+        raise DataError(f"A figure {origin} cannot be drawn ({detail}); make the report again.") from error

@@ -1,4 +1,4 @@
-"""to_page: an executed notebook becomes one self-contained HTML page that shows its figures offline."""
+"""to_page: an executed notebook as one self-contained HTML page that shows its figures offline."""
 
 import nbformat
 import plotly.io as pio
@@ -12,7 +12,7 @@ PLOTLY = "application/vnd.plotly.v1+json"
 
 
 def to_page(notebook: NotebookNode, title: str) -> str:
-    """Return the page: prose, tables and figures, without the code; plotly.js is in it once, and nothing is fetched."""
+    """Return the page with text, tables and figures, without code; it contains plotly.js once and downloads nothing."""
     exporter = HTMLExporter(
         config=Config(
             HTMLExporter={
@@ -34,17 +34,17 @@ def to_page(notebook: NotebookNode, title: str) -> str:
 
 
 class WithoutProgress(Preprocessor):
-    """Leaves out what progress bars wrote."""
+    """Preprocessor that removes the output of progress bars."""
 
     def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
-        """Return the cell without what went to standard error."""
+        """Return the cell without its output to standard error."""
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         return cell, resources
 
 
 class _Drawn(Preprocessor):
-    """Turns plotly's JSON outputs into drawn figures."""
+    """Preprocessor that turns plotly's JSON outputs into HTML figures."""
 
     def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
         for output in cell.get("outputs", []):

@@ -1,4 +1,4 @@
-"""index_page: a sweep's first page, with a row a run and a link to each notebook's page."""
+"""index_page: a sweep's first page, with a row for each run and a link to each notebook's page."""
 
 import html
 from urllib.parse import quote
@@ -23,12 +23,13 @@ th { position: sticky; top: 0; background: #fff; border-bottom: 2px solid #888 }
 
 
 def index_page(config: SweepConfig, results: pd.DataFrame, pages: dict[str, Outcome]) -> str:
-    """Return the page, which needs nothing from elsewhere but the pages beside it.
+    """Return the page as self-contained HTML with links to the pages in the same folder.
 
     Args:
-        config: of the sweep.
-        results: a row a run: its labels, `status`, `error`, `kind`, and where it is done what `train_trial` gave.
-        pages: by name, what came of each notebook; `NAME.html` is beside the page if it did not fail.
+        config: settings of the sweep.
+        results: a row for each run: its labels, `status`, `error`, `kind`, and if it is done, the result of
+            `train_trial`.
+        pages: outcome of each notebook, by name; `NAME.html` is in the same folder if it did not fail.
     """
     failed = int((results["status"] == "failed").sum())
     count = f"{len(results):,} runs" + (f", {failed:,} of them failed" if failed else ", all done")

@@ -1,4 +1,4 @@
-"""run_report: papermill runs the notebook, and a folder holds the page, the numbers and the executed notebook."""
+"""run_report: papermill runs a notebook; its page, numbers and the executed notebook go to one folder."""
 
 import json
 import os
@@ -30,7 +30,7 @@ PAGE, NOTEBOOK = "index.html", "report.ipynb"
 def run_report(config: ReportConfig, out: Path | str) -> Path:
     """Execute `report.ipynb` and write `index.html`, `metrics.json` and `report.ipynb` to the folder `out`.
 
-    The folder appears, or changes, only when all of it is there.
+    The folder appears, or changes, only when everything is done.
 
     Args:
         config: what to report on.
@@ -40,7 +40,7 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
         The path of `index.html`.
 
     Raises:
-        CprlabError: a parameter, the data or the place is not usable.
+        CprlabError: a parameter, the data or the folder is not usable.
     """
     refuse_to_overwrite(Path(out), config, "metrics.json", "data")
     for note in config.check().notes:
@@ -52,17 +52,17 @@ def run_probe(config: ProbeConfig, out: Path | str) -> Path:
     """Execute `probe.ipynb` and write `index.html`, `probe.json` and `report.ipynb`; as `run_report`.
 
     Raises:
-        CprlabError: a parameter, a model, the data or the place is not usable.
+        CprlabError: a parameter, a model, the data or the folder is not usable.
     """
     refuse_to_overwrite(Path(out), config, "probe.json", "models")
     return publish("probe.ipynb", config, Path(out), f"cprlab: probe of {'; '.join(config.models) or config.data}")
 
 
 def publish(notebook: str, config: PageConfig, out: Path, title: str) -> Path:
-    """Execute a notebook of the project, write its page and itself to the folder `out`, and return the page's path.
+    """Execute a notebook of the project, write it and its page to the folder `out`, and return the page's path.
 
     Raises:
-        CprlabError: what the notebook raised, or the place is not usable.
+        CprlabError: the notebook raised it, or the folder is not usable.
     """
     with whole(out) as new:
         new.mkdir()
@@ -73,10 +73,10 @@ def publish(notebook: str, config: PageConfig, out: Path, title: str) -> Path:
 
 
 def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str, subject: str) -> None:
-    """Let a report replace nothing but an earlier one with the same `numbers` file and the same parameter `subject`.
+    """Raise an error unless `out` is new or contains a report with the same `numbers` file and parameter `subject`.
 
     Raises:
-        DataError: there is something else.
+        DataError: the folder contains something else.
     """
     refuse_nesting(out, config.runs, "--out")
     files = {PAGE, numbers, NOTEBOOK}
@@ -89,14 +89,14 @@ def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str, subject: st
         if about != config.model_dump()[subject]:
             about = str(about)
             shown = about if len(about) <= 80 else about[:79] + "…"
-            raise DataError(f"{out} holds the report on {shown}; choose another folder with --out, or remove it.")
+            raise DataError(f"{out} contains the report on {shown}; choose another folder with --out, or remove it.")
 
 
 def refuse_nesting(out: Path, runs: str, option: str) -> None:
-    """Make the folder above `out`, unless the report there and the runs would be in each other.
+    """Make the parent folder of `out`, after checking that neither the report nor the runs contain the other.
 
     Raises:
-        DataError: they would be, so that one would be replaced with the other, or there is no room.
+        DataError: one contains the other, so that it would be replaced with it, or the folder cannot be made.
     """
     make_folder(out.parent)
     here, there = out.resolve(), Path(runs).resolve()
@@ -105,11 +105,11 @@ def refuse_nesting(out: Path, runs: str, option: str) -> None:
 
 
 def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
-    """Run one of the project's notebooks with parameters and return it; its progress bars go to standard error.
+    """Run a notebook of the project with parameters and return it; progress bars go to standard error.
 
     Raises:
-        ConfigError: the notebook has no parameter of that name.
-        CprlabError: what the notebook raised, if it was one.
+        ConfigError: the notebook has no such parameter.
+        CprlabError: the notebook raised it, or its process was killed.
     """
     notebook = _checked(name, parameters)
     try:
@@ -124,35 +124,35 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
         raise
     except DeadKernelError:
         raise CprlabError(
-            f"The process that ran {name} was killed, for want of memory perhaps; start again to go on after the last "
-            "whole epoch."
+            f"The process that ran {name} was killed, perhaps for lack of memory; run it again to continue after the "
+            "last complete epoch."
         ) from None
-    executed, _ = CoalesceStreamsPreprocessor(enabled=True)(executed, {})  # of a bar, its last state
+    executed, _ = CoalesceStreamsPreprocessor(enabled=True)(executed, {})  # keeps the last state of a progress bar
     return executed
 
 
 @contextmanager
 def _sockets() -> Iterator[Config]:
-    """Let a kernel be talked to through files that only this user can open, not through open ports, where that can be.
+    """Yield settings of a kernel that communicates through files of this user only, where possible, not through ports.
 
-    By default they would stand where the program was started: it may be read-only there, and kernels that start at once
-    would take the same files and mix up their messages.
+    By default, these files would be in the working directory, which may be read-only, and kernels that start at the
+    same time would use the same files and mix up their messages.
     """
     with tempfile.TemporaryDirectory(prefix="cprlab-") as folder:
         yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}} if os.name == "posix" else {})
 
 
 def parameterised(name: str, parameters: dict) -> nbformat.NotebookNode:
-    """Return one of the project's notebooks with parameters, not executed.
+    """Return a notebook of the project with parameters, not executed.
 
     Raises:
-        ConfigError: the notebook has no parameter of that name.
+        ConfigError: the notebook has no such parameter.
     """
     return parameterize_notebook(load_notebook_node(_checked(name, parameters)), parameters)
 
 
 def _checked(name: str, parameters: dict) -> str:
-    """Return where a notebook of the project stands, which has these parameters."""
+    """Return the path of a notebook of the project, after checking that it has these parameters."""
     notebook = str(find_notebook(name))
     known = papermill.inspect_notebook(notebook)
     for parameter in parameters:
@@ -162,7 +162,7 @@ def _checked(name: str, parameters: dict) -> str:
 
 
 def find_notebook(name: str) -> Path:
-    """Return where a notebook of the project stands: in the installed package, or beside it in a checkout."""
+    """Return the path of a notebook of the project, in the installed package or beside it in a checkout."""
     package = Path(cprlab.__file__).parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / name).is_file():

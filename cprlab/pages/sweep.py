@@ -1,4 +1,4 @@
-"""run_sweep: a grid's runs are trained on a cluster, notebooks read them, and one folder holds what came of it."""
+"""run_sweep: train the runs of a grid on a cluster, run notebooks on them, and write one folder with the results."""
 
 import json
 import subprocess
@@ -31,19 +31,19 @@ def run_sweep(
 ) -> tuple[Path, list[Outcome]]:
     """Train what is not trained yet, run the notebooks, and write the report's folder.
 
-    The folder appears, or changes, only when all of it is there. What fails is told in it, and stops nothing else.
+    The folder appears, or changes, only when everything is done. It reports failures, which do not stop other runs.
 
     Args:
         config: what to train.
-        workers: as for `open_cluster`; likewise `scheduler` and `slurm`.
-        scheduler: a running cluster.
-        slurm: arguments for Slurm.
+        workers: as in `open_cluster`.
+        scheduler: address of a running cluster, as in `open_cluster`.
+        slurm: arguments for Slurm, as in `open_cluster`.
 
     Returns:
-        The path of `index.html`, and what failed.
+        The path of `index.html`, and the outcomes that failed.
 
     Raises:
-        CprlabError: a notebook's name, the cluster or the place is not usable.
+        CprlabError: a notebook's name, the cluster or the folder is not usable.
     """
     refuse_to_replace(config.folder, config)
     _notebooks(config)
@@ -53,7 +53,7 @@ def run_sweep(
         asked = [(train_trial, (trial, data, log, config.runs, config.device)) for trial, data in trials]
         trained = run_all(client, asked, "runs")
         usable = {data for (_, data), of_run in zip(trials, trained, strict=True) if not of_run.error}
-        # A log that cannot be read has stopped its own runs, and would stop the notebooks.
+        # Notebooks leave out logs without a finished run: one that cannot be read would stop them.
         pages = _notebooks(config.but(data=[data for data in config.data if data in usable] or config.data))
         executed = run_all(client, [(run_notebook, page) for page in pages.values()], "notebooks")
     results = pd.DataFrame(
@@ -69,10 +69,10 @@ def run_sweep(
 
 
 def run_notebook(name: str, parameters: dict[str, Any], title: str) -> dict[str, str]:
-    """Execute a notebook of the project; return the texts of its page (`html`) and of itself (`ipynb`).
+    """Execute a notebook of the project; return the text of its page (`html`) and of the notebook (`ipynb`).
 
     Raises:
-        CprlabError: the notebook stopped.
+        CprlabError: the notebook failed.
     """
     try:
         executed = execute(name, parameters)
@@ -82,10 +82,10 @@ def run_notebook(name: str, parameters: dict[str, Any], title: str) -> dict[str,
 
 
 def refuse_to_replace(out: Path, config: SweepConfig) -> None:
-    """Let a report replace nothing but an earlier one of a sweep with the same name.
+    """Raise an error unless `out` is new or contains a report of a sweep with the same name.
 
     Raises:
-        DataError: there is something else.
+        DataError: the folder contains something else.
     """
     refuse_nesting(out, config.runs, "`out`")
     try:
@@ -95,18 +95,18 @@ def refuse_to_replace(out: Path, config: SweepConfig) -> None:
         name, files = None, set()
     held = refuse_other_files(out, files.issuperset, "a sweep's report", "choose another folder with `out`")
     if held and name != config.name:
-        raise DataError(f"{out} holds the report of the sweep {name!r}; choose another name, or remove it.")
+        raise DataError(f"{out} contains the report of the sweep {name!r}; choose another name, or remove it.")
 
 
 def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]]:
     """Return the arguments of `run_notebook` by the name of the page.
 
     Raises:
-        ConfigError: there is no such notebook, or it is none of the numbered ones.
+        ConfigError: the notebook does not exist, or is not one of the numbered ones.
     """
     summary = {"grid": config.grid.model_dump_json(), "device": config.device, "runs": config.runs, "train": False}
     pages = {}
-    if len(config.head) > 1:  # of one head there is nothing to compare
+    if len(config.head) > 1:  # a single head has no comparison
         pages[SUMMARY] = (f"{SUMMARY}.ipynb", summary, f"cprlab: {config.name}")
     for notebook in config.notebooks:
         known = papermill.inspect_notebook(str(find_notebook(f"{notebook}.ipynb")))
@@ -158,7 +158,7 @@ def _stamp(config: SweepConfig, results: pd.DataFrame, files: list[str]) -> dict
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that cprlab runs from, `-dirty` behind it if files differ, or None."""
+    """Return the commit of the checkout that cprlab runs from, with `-dirty` appended if files differ; None if none."""
     checkout = Path(cprlab.__file__).parent.parent
     if not (checkout / ".git").exists():
         return None

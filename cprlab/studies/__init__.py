@@ -1,4 +1,4 @@
-"""Studies: what single notebooks compute, each in the module that is named like the notebook."""
+"""Studies: the computations of single notebooks, each in a module named after its notebook."""
 
 from cprlab.studies.config import StudyConfig
 

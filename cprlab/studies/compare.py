@@ -1,4 +1,4 @@
-"""top_predictions: what heads predict for the same cases, side by side."""
+"""top_predictions: the predictions of several heads for the same cases, side by side."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from cprlab.plots import GLYPHS
 
 
 def top_predictions(examples: list[Example], titles: np.ndarray, top: int = 3) -> str:
-    """Return a Markdown table: each case's history, its true next item, and every head's most probable items.
+    """Return a Markdown table with each case's history, true next item, and most probable items of each head.
 
     Args:
-        examples: of `choose_examples`; their histories are written in full.
-        titles: (n_items,).
-        top: how many items of each head.
+        examples: cases from `choose_examples`; their histories are written in full.
+        titles: (n_items,) titles of the items.
+        top: number of items of each head.
     """
     if not examples:
         return "No case qualifies."

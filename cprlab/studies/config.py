@@ -1,4 +1,4 @@
-"""What the numbered notebooks have in common: their parameters, and the runs on logs that these ask for."""
+"""Shared settings of the numbered notebooks, and the runs that they need."""
 
 import pydantic
 
@@ -12,7 +12,7 @@ from cprlab.training.loop import Device
 
 
 class HeadsConfig(Sized):
-    """The parameters that all numbered notebooks have: which heads to train, how thoroughly, and where."""
+    """Parameters of all numbered notebooks: which heads to train, at which size, and where."""
 
     encoder: EncoderName = pydantic.Field("GRU4Rec", description="Encoder")
     heads: Names = pydantic.Field(
@@ -20,11 +20,11 @@ class HeadsConfig(Sized):
     )
     seeds: int = pydantic.Field(1, ge=1, description="Number of seeds, from 0.")
     device: Device = pydantic.Field("auto", description="Where to train")
-    runs: str = pydantic.Field("runs", description="Folder where trained models are kept and found again.")
+    runs: str = pydantic.Field("runs", description="Folder of trained models, which are not trained again.")
 
 
 class StudyConfig(HeadsConfig, Protocol):
-    """The parameters of a notebook on logs; all runs that it needs are asked for as grids, see `sweeps.SIZES`."""
+    """Parameters of a notebook on logs; it specifies its runs as grids, with the sizes of `sweeps.SIZES`."""
 
     data: Names = pydantic.Field(
         ("complete-journey-types", "complete-journey-first"),
@@ -35,24 +35,24 @@ class StudyConfig(HeadsConfig, Protocol):
         """Return the grid of these logs and heads; `changes` are fields of `Grid`.
 
         Raises:
-            ConfigError: a value is not possible.
+            ConfigError: a value is not valid.
         """
         names = {"data": self.data, "head": self.heads, "encoder": (self.encoder,)}
         values = self.protocol | self.sized | {"seeds": self.seeds}
         return Grid(**(names | values | changes))
 
     def logs(self) -> dict[str, Sequences]:
-        """Load the logs, cut to size, by their names.
+        """Return the logs by name, cut to the size.
 
         Raises:
-            DataError: one cannot be read, or is too short to be split.
+            DataError: a log cannot be read, or is too short to be split.
         """
         return self.grid().logs()
 
     def run(self, logs: dict[str, Sequences], **changes: object) -> Results:
-        """Train on `logs` what `grid(**changes)` asks for, or read it back.
+        """Train the runs of `grid(**changes)` on `logs`, or load those already trained.
 
         Raises:
-            CprlabError: a value is not possible, a head does not fit a log, or a training diverged.
+            CprlabError: a value is not valid, a head does not fit a log, or a training diverged.
         """
         return run_trials(self.grid(**changes).trials(tuple(logs)), logs, self.runs, self.device)

@@ -1,4 +1,4 @@
-"""forecast_scores: the copy probability as a forecast, in what has no mean over cases."""
+"""forecast_scores: scores of the copy probability as a forecast that are not means over cases."""
 
 import pandas as pd
 
@@ -8,13 +8,13 @@ WITHOUT_INTERVAL = ("calibration error", "AUC")
 
 
 def forecast_scores(cases: pd.DataFrame) -> pd.DataFrame:
-    """Return what has no mean over cases: the calibration error and the AUC of the copy probability, means over seeds.
+    """Return the calibration error and the AUC of the copy probability, averaged over seeds.
 
     Args:
-        cases: of `Results`, with the labels `data, head, scaling`.
+        cases: cases of `Results` with the labels `data, head, scaling`.
 
     Returns:
-        A row for each log, head and scaling: `data, head, scaling`, "calibration error", "AUC" (NaN where nobody
+        A row for each log, head and scaling: `data, head, scaling`, "calibration error", "AUC" (NaN if no next item
         repeats).
     """
     labels = ["data", "head", "scaling"]

@@ -1,4 +1,4 @@
-"""Does better repetition cost diversity? What is measured of the lists of a study's heads, beside their accuracy."""
+"""Does better repetition cost diversity? Accuracy of a study's heads, and diversity of their lists, as tables."""
 
 import pandas as pd
 
@@ -15,12 +15,12 @@ UNITS = {
 
 
 def accuracy(cases: pd.DataFrame, first: str, post: str) -> pd.DataFrame:
-    """Return the NDCG@10 of each head, and its difference to the first, in the columns of `evaluation.diversity`.
+    """Return the NDCG@10 of each head and its difference to the first head, in the columns of `evaluation.diversity`.
 
     Args:
-        cases: of runs that differ in nothing but data, head and seed.
+        cases: cases of runs that differ only in data, head and seed.
         first: the head that the others are compared with.
-        post: what the first head with the history removed at inference is called; it is another head here.
+        post: name of the first head with the history removed at inference, which counts as another head here.
 
     Returns:
         Rows `data, against, lists, metric, value, low, high, n`; `against` is "" or the first head.
@@ -38,7 +38,7 @@ def measured(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     """Return rows of `accuracy` and `evaluation.diversity` as text, `value [low, high]`.
 
     Returns:
-        For each log, a row for each lists; a column a metric.
+        A row for each log and kind of lists, and a column for each metric.
     """
     texts = {}
     for data, of_data in table.groupby("data", sort=False):

@@ -1,4 +1,4 @@
-"""Dose and response: what CPR gains as a log's repeats are removed, and on planted logs whose best loss is known."""
+"""Dose and response: CPR's gain as repeats are removed from a log, and on planted logs with a known best loss."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -11,24 +11,24 @@ from cprlab.data import Sequences, count_repeats, thin_repeats
 from cprlab.errors import DataError
 from cprlab.evaluation import MAIN, METRICS, estimate
 
-REMOVED: dict[str, Literal["repeats", "all"]] = {"repeats": "repeats", "any": "all"}  # what goes, and drawn among what
+REMOVED: dict[str, Literal["repeats", "all"]] = {"repeats": "repeats", "any": "all"}  # label: what to draw from
 BEYOND = "repeats, against as many of any"
 
 
 def thinned(logs: dict[str, Sequences], doses: Sequence[float]) -> tuple[dict[str, Sequences], pd.DataFrame]:
-    """Return each log with shares of its repeats removed, and with as many interactions removed, whatever they are.
+    """Return each log with shares of its repeats removed, and with the same number of any interactions removed.
 
     Args:
-        logs: by name; those without repeats are left out.
-        doses: shares of the repeats that are removed, from 0 to 1.
+        logs: logs by name; those without repeats are left out.
+        doses: shares of the repeats to remove, from 0 to 1.
 
     Returns:
-        The thinned logs by a name of their own, and a row for each: `data` (that name), `log`, `removed` ("repeats" |
-        "any"), `dose`, then what is measured, `users, interactions, repeats` (share of the interactions), `tested`
+        The thinned logs by new names, and a row for each: `data` (new name), `log`, `removed` ("repeats" | "any"),
+        `dose`, and counts of the thinned log: `users, interactions, repeats` (share of the interactions), `tested`
         (share of the test items that are among the items read).
 
     Raises:
-        CprlabError: a dose is no share, no log has repeats, or no user is left.
+        CprlabError: a dose is not a share, no log has repeats, or no user is left.
     """
     made, rows = {}, []
     for (log, sequences), removed, dose in product(logs.items(), REMOVED, doses):
@@ -46,28 +46,28 @@ def thinned(logs: dict[str, Sequences], doses: Sequence[float]) -> tuple[dict[st
 
 
 def by_dose(cases: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
-    """Return `Results.cases` with the labels `data` (the log before), `removed` and `dose` in the place of `data`.
+    """Return `Results.cases` with the labels `data` (the original log), `removed` and `dose` instead of `data`.
 
     Args:
-        cases: of runs on `thinned` logs.
-        facts: of `thinned`.
+        cases: cases of runs on `thinned` logs.
+        facts: the rows from `thinned`.
     """
     labels = facts[["data", "log", "removed", "dose"]].merge(cases, on="data", how="right")
     return labels.drop(columns="data").rename(columns={"log": "data"})
 
 
 def changes(cases: pd.DataFrame, base: str, metric: str = MAIN, seed: int = 0) -> pd.DataFrame:
-    """Return how much the gain over a head changes from the least dose to the largest, paired user by user.
+    """Return the change of the gain over a head from the smallest to the largest dose, paired by user.
 
     Args:
-        cases: of `by_dose`.
+        cases: cases from `by_dose`.
         base: the head that the others are compared with.
         metric: one of `evaluation.METRICS`.
-        seed: of the bootstrap over users and seeds.
+        seed: seed of the bootstrap over users and seeds.
 
     Returns:
-        Rows `data, head, removed, ranking ("raw" | "post"), cases, metric, value, low, high, n`. The third row of
-        `removed` is the first one minus the second: what is due to repeats, and not to shorter histories.
+        Rows `data, head, removed, ranking ("raw" | "post"), cases, metric, value, low, high, n`. The third value of
+        `removed` is the first minus the second: the effect of repeats, without that of shorter histories.
     """
     rows = []
     for ranking, rank in (("raw", "rank"), ("post", "rank_post")):
@@ -88,16 +88,16 @@ def changes(cases: pd.DataFrame, base: str, metric: str = MAIN, seed: int = 0) -
 
 
 def planted_gain(losses: dict[str, list[pd.DataFrame]], seed: int = 0) -> dict[str, float]:
-    """Return what the second of two heads gains over the first on a plan, by the true probabilities.
+    """Return the gain of the second of two heads over the first on a plan, in expected loss, in nats.
 
     Args:
-        losses: by head, those of `training.planted_losses` of each seed.
-        seed: of the bootstrap.
+        losses: by head, the result of `training.planted_losses` for each seed.
+        seed: seed of the bootstrap.
 
     Returns:
-        `best` (the least expected loss, nats), `floor` (by how much any single state is above it, at the least), for
-        each head how far its expected loss is above the best, and `value, low, high, n`: what the second loses less
-        than the first, with its 95% interval over users and seeds.
+        `best` (the smallest possible expected loss), `floor` (by how much any single state is at least above it), for
+        each head how far its expected loss is above `best`, and `value, low, high, n`: the loss of the first head
+        minus that of the second, with its 95% interval over users and seeds.
     """
     of_users = {head: np.stack([of_seed["loss"] for of_seed in of_head]) for head, of_head in losses.items()}  # (S, m)
     first, second = of_users.values()

@@ -1,4 +1,4 @@
-"""The feedback loop's notebook: which populations, recommenders and rounds, and what came of them, with intervals."""
+"""The notebook on the feedback loop: its populations, recommenders and rounds, and their results with intervals."""
 
 import json
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ from cprlab.simulation import Population, learner, oracle, popular, simulate
 from cprlab.studies.config import HeadsConfig
 from cprlab.training import RunConfig, TrainingConfig
 
-YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing of a sequence
+YARDSTICKS = {"oracle": oracle, "popular": popular}  # recommenders that learn nothing from a sequence
 KEYS = ["world", "head", "measure"]
 
 
 class Scale(NamedTuple):
-    """How much is simulated: users, items, rounds, and visits of a user in a round; and how a model is trained."""
+    """Size of a simulation (users, items, rounds, visits of a user in a round) and settings of the training."""
 
     users: int
     items: int
@@ -43,37 +43,37 @@ SCALES = {
 
 
 class FeedbackConfig(HeadsConfig):
-    """The parameters of the notebook on the feedback loop, see `SCALES`.
+    """Parameters of the notebook on the feedback loop, see `SCALES`.
 
-    Seeds are of weights and of what users do; the population is the same for all.
+    A seed determines the weights and the users' choices; the population is the same for all seeds.
     """
 
     heads: Names = ("Softmax", "Softmax (post)", "Softmax + CPR:20 + Mi")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The heads."""
+        """Names of the heads in their canonical form."""
         return canonical(self.heads)
 
     @property
     def simulated(self) -> Scale:
-        """How much is simulated: what the size stands for in `SCALES`, with what is asked for instead."""
+        """The size of the simulation: that of `SCALES`, with the settings that replace its values."""
         return Scale(**(SCALES[self.size]._asdict() | self.own))
 
     def population(self, **assumptions: Any) -> Population:
         """Return a population of this size.
 
         Raises:
-            ConfigError: an assumption is not possible.
+            ConfigError: an assumption is not valid.
         """
         scale = self.simulated
         return Population(**({"users": scale.users, "items": scale.items} | assumptions))
 
     def run(self, worlds: Mapping[str, Population]) -> pd.DataFrame:
-        """Simulate every world with every head, and with the oracle and the popular items, or read it back.
+        """Simulate every world with every head, the oracle and the popular items, or load earlier results.
 
         Returns:
-            The columns of `simulate`, behind `world, head, seed`.
+            The columns of `simulate`, after `world, head, seed`.
         """
         todo = [(w, name, seed) for w in worlds for name in (*self.names, *YARDSTICKS) for seed in range(self.seeds)]
         tables = []
@@ -83,7 +83,7 @@ class FeedbackConfig(HeadsConfig):
         return pd.concat(tables, ignore_index=True)
 
     def _simulated(self, population: Population, name: str, seed: int) -> pd.DataFrame:
-        """Return what `simulate` does, kept in a file that is named after all that decides it."""
+        """Return the result of `simulate`, cached in a file whose name is a hash of all settings."""
         scale = self.simulated
         training = TrainingConfig(
             epochs=scale.epochs,
@@ -110,11 +110,11 @@ def averages(table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of each measure over users and seeds in every round, with its 95% interval.
 
     Args:
-        table: of `FeedbackConfig.run`.
+        table: the result of `FeedbackConfig.run`.
 
     Returns:
-        Rows `world, head, measure, round, value, low, high, n`; what is measured over everybody has an interval over
-        seeds alone, and none where there is one seed.
+        Rows `world, head, measure, round, value, low, high, n`; a measure of all users together has an interval over
+        seeds only, and none if there is one seed.
     """
     rows = []
     for (world, head, measure, round_), values in _matrices(table).items():
@@ -123,18 +123,18 @@ def averages(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def lasting(table: pd.DataFrame, base: str) -> pd.DataFrame:
-    """Return what each head gains over another one, user by user, in the first round, in the last, and the change.
+    """Return each head's gain over a base head, paired by user, in the first and the last round, and its change.
 
     Args:
-        table: of `FeedbackConfig.run`.
+        table: the result of `FeedbackConfig.run`.
         base: the head to compare with.
 
     Returns:
-        Rows `world, head, measure, when ("first round" | "last round" | "change"), value, low, high, n`. Before the
-        first round nobody was recommended anything, so that its gain is that of one step.
+        Rows `world, head, measure, when ("first round" | "last round" | "change"), value, low, high, n`. There are no
+        recommendations before the first round, so that its gain is that of one step.
 
     Raises:
-        ConfigError: that head was not simulated.
+        ConfigError: the base head was not simulated.
     """
     if base not in set(table["head"]):
         raise ConfigError(f"There is no simulation with {base} to compare with; run it too.")
@@ -152,7 +152,7 @@ def lasting(table: pd.DataFrame, base: str) -> pd.DataFrame:
 
 
 def _matrices(table: pd.DataFrame) -> dict[tuple, np.ndarray]:
-    """Return (seeds, users) values for each world, head, measure and round; one user where it is over everybody."""
+    """Return (seeds, users) values by world, head, measure and round; one column for measures of all users together."""
     return {
         key: rows.pivot(index="seed", columns="user", values="value").to_numpy()
         for key, rows in table.groupby([*KEYS, "round"], sort=False)
@@ -160,12 +160,12 @@ def _matrices(table: pd.DataFrame) -> dict[tuple, np.ndarray]:
 
 
 def readable_rounds(rows: pd.DataFrame, column: str, digits: int = 3) -> pd.DataFrame:
-    """Return rows of `averages` or `lasting` as text, `value [low, high]`: a row a world, measure and head.
+    """Return rows of `averages` or `lasting` as text, `value [low, high]`, a row for each world, measure and head.
 
     Args:
-        rows: of one of them.
-        column: which of their columns is spread over the table's: `round` or `when`.
-        digits: behind the point.
+        rows: the result of `averages` or `lasting`.
+        column: the column whose values become columns: `round` or `when`.
+        digits: number of decimals.
     """
     numbers = zip(rows["value"], rows["low"], rows["high"], strict=True)
     text = [f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" for value, low, high in numbers]

@@ -1,4 +1,4 @@
-"""What single states can copy, and where items and states lie, over training: what notebook 8 asks of finished runs."""
+"""What single states can copy, and the geometry of items and states, over training, for notebook 8."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from cprlab.studies.config import StudyConfig
 from cprlab.subjects import Subject
 
 LABELS = ["data", "head", "epochs"]
-MEASURES = {  # columns of `of_cases`: what they are called in tables and figures
+MEASURES = {  # columns of `of_cases`, and their names in tables and figures
     "copyable": "histories that one state can copy",
     "gap": "lost by the best state (nats)",
     "interfering": "interfering items",
@@ -25,24 +25,24 @@ MEASURES = {  # columns of `of_cases`: what they are called in tables and figure
 class GeometryConfig(StudyConfig):
     """The parameters of `notebooks/08_geometry.ipynb`."""
 
-    cases: int = pydantic.Field(30, ge=2, description="Number of test cases that the slower probes take of a model.")
+    cases: int = pydantic.Field(30, ge=2, description="Number of a model's test cases for the slower probes.")
 
     def stages(self) -> tuple[int, ...]:
-        """Return after how many epochs to look: 1, 2, 4, … and as many as the size trains.
+        """Return the numbers of epochs to probe: 1, 2, 4, … and the number of epochs of the size.
 
-        A run of fewer epochs is the same training stopped earlier, with the weights of its best epoch so far.
+        A run with fewer epochs is the same training, stopped earlier, with the weights of its best epoch so far.
         """
         last = self.scale.epochs
         return (*(2**power for power in range((last - 1).bit_length())), last)
 
 
 def of_cases(subject: Subject) -> pd.DataFrame:
-    """Ask the probes of a model; of a CPR head, about its item embeddings and the state that scores the vocabulary.
+    """Return the probes of a model; for a CPR head, of its item embeddings and the state that scores the vocabulary.
 
     Returns:
-        Rows `case, norm` (of h), `inside` (of `geometry`), `copyable` (a single state ranks the whole history above all
-        else, proven), `gap` and `interfering` (of `bottleneck_gap`, in the ball), `apart` (distance of h to the
-        history's mean, over the history's spread).
+        Rows `case, norm` (‖h‖), `inside` (as in `geometry`), `copyable` (whether it is proven that a single state ranks
+        the whole history above all other items), `gap` and `interfering` (as in `bottleneck_gap`, in the ball), `apart`
+        (distance of h to the history's mean, divided by the history's spread).
 
     Raises:
         CprlabError: the head is a mixture, which has several states for the vocabulary.
@@ -57,14 +57,14 @@ def of_cases(subject: Subject) -> pd.DataFrame:
 
 
 def over_epochs(cases: pd.DataFrame, base: str = "") -> pd.DataFrame:
-    """Return each measure of the cases, or its paired difference to a head, with 95% intervals over seeds and cases.
+    """Return the mean of each measure, or of its paired difference to a head, with 95% intervals over seeds and cases.
 
     Args:
-        cases: of `of_cases`, the same of all runs on a log, with the labels `data, head, epochs, seed`.
-        base: the head to compare the others with, case by case; none if empty.
+        cases: rows of `of_cases` with the labels `data, head, epochs, seed`; all runs on a log have the same cases.
+        base: the head to compare the others with, paired by case; none if empty.
 
     Returns:
-        Rows `data, head, epochs, metric, value, low, high, n` (cases).
+        Rows `data, head, epochs, metric, value, low, high, n` (number of cases).
     """
     values = {
         (key, measure): rows[measure].to_numpy(dtype=float).reshape(rows["seed"].nunique(), -1)
@@ -83,12 +83,12 @@ def over_epochs(cases: pd.DataFrame, base: str = "") -> pd.DataFrame:
 def norms_by_popularity(
     subjects: dict[tuple[str, str], Subject], logs: dict[str, Sequences], bins: int = 6
 ) -> pd.DataFrame:
-    """Return how long the items' embeddings are, over their mean, in bins of about equally many items.
+    """Return the norm of item embeddings, divided by the mean norm, in popularity bins of about the same size.
 
     Args:
         subjects: models by log and head.
-        logs: by the label `data`.
-        bins: at most; items of equally many interactions share one.
+        logs: logs by name.
+        bins: maximum number of bins; items with the same number of interactions are in the same bin.
 
     Returns:
         Rows `data, head, popularity` (median training interactions of the bin's items), `value, low, high, n`.
@@ -109,8 +109,8 @@ def interferers(subject: Subject, most: int = 5) -> pd.DataFrame:
     """Return the items that interfere with the most histories.
 
     Returns:
-        Rows `title`, `histories` (share of the cases whose best copier lifts the item above an item of the history),
-        `excess` (nats by which it does, mean over these), most of them first.
+        Rows `title`, `histories` (share of the cases where the item scores above an item of the history at the state
+        that copies best), `excess` (nats by which it does, mean over these cases), the largest share first.
     """
     of_item = interference(subject.snapshot).groupby(["item", "title"])["excess"].agg(["size", "mean"])
     table = of_item.reset_index("title").rename(columns={"size": "histories", "mean": "excess"})

@@ -1,4 +1,4 @@
-"""Multiple input hidden states (Mi): heads that read one state or several, and runs labelled by what they read."""
+"""Multiple input hidden states (Mi): names of heads with and without Mi, and runs labelled by W and H."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,14 +8,14 @@ import pandas as pd
 from cprlab.models import SoftmaxConfig, parse_head
 from cprlab.sweeps import Results
 
-ONE_STATE = {"window": 0, "depth": 0}  # what `by_inputs` calls a head without Mi
+ONE_STATE = {"window": 0, "depth": 0}  # labels of `by_inputs` for a head without Mi
 
 
 def readers(head: str, windows: Sequence[int] = (2,), depths: Sequence[int] = (2,)) -> list[str]:
     """Return a head's name without Mi, then with Mi for each H of `depths` and W of `windows`.
 
     Raises:
-        ConfigError: the head's name or a value is not possible.
+        ConfigError: the head's name or a value is not valid.
     """
     alone = parse_head(head).switched(inputs=False)
     return [
@@ -25,7 +25,7 @@ def readers(head: str, windows: Sequence[int] = (2,), depths: Sequence[int] = (2
 
 
 def by_inputs(results: Results) -> Results:
-    """Return runs labelled by what their heads read: `head` without Mi, `window` W and `depth` H, both 0 without Mi."""
+    """Return runs with the labels `head` (without Mi), `window` W and `depth` H, which are 0 for heads without Mi."""
     heads = {name: parse_head(name) for name in results.table["head"].unique()}
     labels = pd.DataFrame(
         [

@@ -1,4 +1,4 @@
-"""The planted logs as a test of the probes: what these say beside what was planted, and whether that is right."""
+"""The planted logs as a test of the probes: their results, and whether these agree with the plan."""
 
 import numpy as np
 import pandas as pd
@@ -7,23 +7,24 @@ from cprlab.data import Plan
 from cprlab.models import Recommender
 from cprlab.probes import Snapshot, bottleneck_gap, copy_dial, separable
 
-NEAR = 0.001  # nats within which a gap is the one that was planted
+NEAR = 0.001  # nats; tolerance of a gap
 
 
 def probe_plan(plan: Plan, recommender: Recommender, cases: int = 50, seed: int = 0) -> pd.DataFrame:
-    """Return what the probes find on test cases of a plan.
+    """Return the results of the probes on test cases of a plan.
 
     Args:
-        plan: the log, the wanted probabilities and the truth.
-        recommender: trained on it.
-        cases: how many of the test cases are probed, drawn at random.
-        seed: of the draw.
+        plan: the log, the wanted probabilities and the true answers.
+        recommender: a model trained on the log.
+        cases: number of test cases, drawn at random.
+        seed: seed of the draw.
 
     Returns:
-        A row a case: `planted` (the floor, nats), `gap_free` and `gap_ball` (of `bottleneck_gap`, nats), `dial` and
-        `dial_context` (of `copy_dial` at the wanted copy share, nats: what a single state and a context partition
-        lose), `separable` ("yes", "no" or "undecided": a single state ranks the most wanted items above all others),
-        and `blamed` (share of a "no"'s proof, its β, on the items that were planted to interfere; 0 without one).
+        A row for each case: `planted` (the planted floor, nats), `gap_free` and `gap_ball` (as in `bottleneck_gap`,
+        nats), `dial` and `dial_context` (as in `copy_dial` at the wanted copy share, nats: the loss of a single state
+        and of a context partition), `separable` ("yes", "no" or "undecided": whether a single state ranks the most
+        wanted items above all others), `blamed` (share of a "no" proof's β on the items that were planted to interfere;
+        0 without a proof).
     """
     snapshot = Snapshot.from_sequences(recommender, plan.sequences()).sample(cases, seed)
     wanted, interfering = plan.wanted(snapshot.histories), plan.interfering(snapshot.histories)
@@ -48,7 +49,7 @@ def probe_plan(plan: Plan, recommender: Recommender, cases: int = 50, seed: int 
 
 
 def right(probes: pd.DataFrame) -> pd.Series:
-    """Return for each row of `probe_plan` whether the probes found what was planted, and blamed what was."""
+    """Return whether the probes are right, for each row of `probe_plan`: in gap, separability and blamed items."""
     planted = probes["planted"] > 0
     return (
         ((probes["gap_free"] - probes["planted"]).abs() < NEAR)

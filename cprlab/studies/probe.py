@@ -1,4 +1,4 @@
-"""examine: all probes of one model, and what `cprlab probe` writes of them."""
+"""examine: all probes of one model, and the output of `cprlab probe`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,8 @@ from cprlab.probes import (
 from cprlab.settings import PageConfig
 from cprlab.subjects import ModelsConfig, Subject
 
-SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the dial's curve
-SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50)  # of the sets that are to be separated
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # wanted copy shares of the dial's curve
+SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50)  # of the item sets to be separated
 SETS = 100  # of each size
 MARKED = 8  # interfering items on a map
 
@@ -35,28 +35,28 @@ MARKED = 8  # interfering items on a map
 class ProbeConfig(ModelsConfig, PageConfig):
     """The parameters of `notebooks/probe.ipynb`."""
 
-    cases: int = pydantic.Field(300, ge=2, description="Number of cases that the slower probes take.")
+    cases: int = pydantic.Field(300, ge=2, description="Number of cases for the slower probes.")
 
     @property
     def folder(self) -> Path:
-        """Where the page goes when nobody says where: `reports/probe-` and the name of the first model or the data."""
+        """Default folder of the page: `reports/probe-` and the name of the first model or the data."""
         return Path("reports") / f"probe-{self.stem}"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the probes found of a model; where its head has a state of its own for the history, no dial and no gap.
+    """Results of the probes of a model.
 
     Attributes:
-        subject: the model, on the cases that the slower probes took.
-        scores: `copy_scores` on all cases.
-        parts: `loss_parts`.
-        verdict: `judge`.
-        dial: `copy_dial` at `SHARES`.
-        gap: `bottleneck_gap`, uniform on the histories.
-        copyable: `copyable`.
-        separable: `separable_share`.
-        space: `space`.
+        subject: the model, with the cases of the slower probes.
+        scores: result of `copy_scores` on all cases.
+        parts: result of `loss_parts`.
+        verdict: result of `judge`.
+        dial: result of `copy_dial` at `SHARES`; None if the head has a separate state for the history.
+        gap: result of `bottleneck_gap`, uniform on the histories; None as for `dial`.
+        copyable: result of `copyable`.
+        separable: result of `separable_share`.
+        space: result of `space`.
     """
 
     subject: Subject
@@ -75,11 +75,11 @@ class Findings:
 
 
 def picture(subject: Subject, dial: pd.DataFrame | None, kind: str) -> tuple[str, pd.DataFrame] | None:
-    """Return a title and a map of the strongest case of a kind, None where there is none, or one dimension alone.
+    """Return a title and a map of the strongest case of a kind; None if there is none, or the map has one dimension.
 
     Args:
         subject: the model and its cases.
-        dial: `copy_dial` on these cases at 0 and 1, and maybe more; None for a head without.
+        dial: result of `copy_dial` on these cases at α = 0, 1 and optionally others; None if it does not apply.
         kind: "copy" for the case with the target in the history that the best single state copies worst; "exclude"
             for the case with a new target that loses most probability to its history.
     """
@@ -105,10 +105,10 @@ def picture(subject: Subject, dial: pd.DataFrame | None, kind: str) -> tuple[str
 
 
 def probed(opened: list[Subject]) -> list[Subject]:
-    """Return the models that can be probed: not those that count.
+    """Return the models that can be probed, which are all but counting models.
 
     Raises:
-        ConfigError: there are no others.
+        ConfigError: all models are counting models.
     """
     subjects = [subject for subject in opened if subject.has_states]
     if not subjects:
@@ -117,13 +117,13 @@ def probed(opened: list[Subject]) -> list[Subject]:
 
 
 def _stateless(opened: list[Subject]) -> str:
-    """Return in a sentence which models are not probed, and why; "" where there are none."""
+    """Return a sentence on the models that are not probed, and why; "" if there are none."""
     names = [subject.name for subject in opened if not subject.has_states]
     return f"Not probed, as what only counts has no hidden state: {', '.join(names)}." if names else ""
 
 
 def examine(subject: Subject, config: ProbeConfig) -> Findings:
-    """Ask all probes of a model; progress bars show how far they are."""
+    """Return the results of all probes of a model, with progress bars."""
     scores = copy_scores(subject.cases, config.seed)
     subject = subject.sample(config.cases, config.seed)
     snapshot, cases = subject.snapshot, subject.cases
@@ -149,18 +149,18 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
 
 
 def verdicts(findings: list[Findings]) -> str:
-    """Return the verdicts as Markdown; names, which may be of files from elsewhere, stay text."""
+    """Return the verdicts as Markdown, with names, which may come from data, escaped."""
     return "\n".join(f"- **{as_text(found.subject.name)}.** {found.verdict.words}" for found in findings)
 
 
 def origins(opened: list[Subject]) -> str:
-    """Return as Markdown which data each model was looked at on, and which models were not."""
-    told = (f"{as_text(subject.name)}: {subject.fingerprint}" for subject in probed(opened))
-    return f"*The data, by their fingerprints.* {'; '.join(told)}. {as_text(_stateless(opened))}".rstrip()
+    """Return the data's fingerprint for each model, and the models that are not probed, as Markdown."""
+    shown = (f"{as_text(subject.name)}: {subject.fingerprint}" for subject in probed(opened))
+    return f"*The data, by their fingerprints.* {'; '.join(shown)}. {as_text(_stateless(opened))}".rstrip()
 
 
 def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
-    """Write `probe.json` to `config.out`, if any: verdicts, and the tables behind them as rows."""
+    """Write `probe.json` to `config.out`, if it is set: the verdicts, and their tables as rows."""
     models = {}
     for found in findings:
         tables = {"copying": found.scores, "parts": found.parts, "space": found.space, "separable": found.separable}

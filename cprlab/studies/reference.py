@@ -1,7 +1,7 @@
-"""The reference: RecBole's checkpoints as it scores them and as cprlab does, and each of its faults (docs/method.md).
+"""The reference implementation: checkpoints as RecBole and as cprlab score them, and its faults (docs/method.md).
 
-Faults are measured by turning them on and off. All such measurements are rows `fault, measured, head, with, without,
-value, low, high, n`: a mean with the fault and without it, and `value`, what mending the fault changes, with its 95%
+Each fault is measured by turning it on and off. All measurements are rows `fault, measured, head, with, without, value,
+low, high, n`: the means with and without the fault, and `value`, the change when the fault is corrected, with its 95%
 interval over n users.
 """
 
@@ -22,16 +22,16 @@ from cprlab.studies.reference_models import Models, skip_history, without_paddin
 from cprlab.sweeps import Results
 from cprlab.training import Run
 
-EPSILON = 1e-8  # what the reference adds to a probability before it takes the logarithm
-HISTORIES = [[1, 2, 3, 3, 4, 5, 6], [7], [8, 9, 8]]  # whose probabilities are recorded
+EPSILON = 1e-8  # added by the reference to a probability before the logarithm
+HISTORIES = [[1, 2, 3, 3, 4, 5, 6], [7], [8, 9, 8]]  # histories with recorded probabilities
 COLUMNS = ["fault", "measured", "head", "with", "without", "value", "low", "high", "n"]
 
 
 def parity() -> pd.DataFrame:
-    """Return the largest difference to RecBole's own probabilities, a row a class.
+    """Return the largest difference to RecBole's probabilities for each class.
 
     Returns:
-        Rows `class, reference, corrected`: with fidelity "reference", and with its faults mended.
+        Rows `class, reference, corrected`: the difference with fidelity "reference", and with its faults corrected.
     """
     rows = []
     with np.load(RECORDED / "checkpoints.npz") as recorded:
@@ -46,7 +46,7 @@ def parity() -> pd.DataFrame:
 
 
 def probabilities(recommender: Recommender, histories: list[list[int]]) -> np.ndarray:
-    """Return the probabilities (m, n) of RecBole's n items, padding the first, after histories of its item codes."""
+    """Return the probabilities (m, n) of RecBole's n items, with padding first, after m histories of its item codes."""
     if isinstance(recommender, Reference):
         return np.exp(recommender.log_probs(histories))
     without = [[item - 1 for item in history if item != PADDING] for history in histories]
@@ -54,11 +54,11 @@ def probabilities(recommender: Recommender, histories: list[list[int]]) -> np.nd
 
 
 def silent_options() -> pd.DataFrame:
-    """Return options that the reference ignores without a word, and what cprlab does (fault 7).
+    """Return options that the reference silently ignores, and what cprlab does (fault 7).
 
     Returns:
-        Rows `class, option, taken_for, difference, cprlab`: what the reference takes the option for, the largest
-        difference of its probabilities to those with that, and cprlab's answer.
+        Rows `class, option, taken_for, difference, cprlab`: the option that the reference uses instead, the largest
+        difference of its probabilities between the two, and cprlab's answer.
     """
     rows = []
     for name, option, taken_for in (
@@ -90,13 +90,13 @@ def _text(setting: dict) -> str:
 
 
 def padded_cases(model: Recommender, log: Sequences, at_end: bool) -> pd.DataFrame:
-    """Return the test cases of a model that `train_padded` gave, with faults 1 and 2 and without, for `mended`.
+    """Return the test cases of a model from `train_padded`, with and without faults 1 and 2, for `mended`.
 
-    Fault 1 is measured where padding is not scored, fault 2 where the state is read at the last slot.
+    Fault 1 is measured without scores of padding, fault 2 with the state read at the last slot.
 
     Args:
         model: the model.
-        log: what it was trained on.
+        log: the log of its training.
         at_end: whether it was trained with fault 1.
     """
     at_slot, at_item = Padded.of(log, True), Padded.of(log, False)
@@ -115,9 +115,9 @@ def padded_cases(model: Recommender, log: Sequences, at_end: bool) -> pd.DataFra
 
 
 def reranked_cases(run: Run, skipping: Recommender, log: Sequences) -> pd.DataFrame:
-    """Return the test cases of a run and of a model that `train_skipping` gave, with fault 10 and without.
+    """Return the test cases of a run and of a model from `train_skipping`, with and without fault 10, for `mended`.
 
-    They are for `mended`. The run's recommender itself is mended by this, for the test alone.
+    This also corrects the run's recommender in place, for the test only.
     """
     skip_history(run.recommender)
     tables = []
@@ -137,7 +137,7 @@ def mended(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Return rows for NDCG@10 of all cases, with intervals over seeds and users.
 
     Args:
-        tables: of `padded_cases` or `reranked_cases`, each with the labels `head` and `seed`.
+        tables: results of `padded_cases` or `reranked_cases`, each with the labels `head` and `seed`.
     """
     if not tables:
         return pd.DataFrame(columns=COLUMNS)
@@ -149,19 +149,19 @@ def mended(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def row(fault: str, measured: str, head: str, faulty: np.ndarray, mended: np.ndarray) -> dict:
-    """Return one row from a number a user with the fault, and without it."""
+    """Return one row from numbers (users,) with the fault and without it."""
     numbers = (faulty.mean(), mended.mean(), *estimate(mended - faulty))
     return dict(zip(COLUMNS, (fault, measured, head, *numbers), strict=True))
 
 
 def counted(fault: str, measured: str, faulty: float, mended: float, n: int) -> dict:
-    """Return one row from two numbers that have no interval."""
+    """Return one row from two numbers without an interval."""
     numbers = (faulty, mended, mended - faulty, np.nan, np.nan, n)
     return dict(zip(COLUMNS, (fault, measured, "any", *numbers), strict=True))
 
 
 def padding_in_lists(models: Models, log: Sequences, k: int = 10) -> pd.DataFrame:
-    """Return rows for what padding takes (fault 2), and moves (fault 6), in models that `train_padded` gave."""
+    """Return rows on the effects of padding in models from `train_padded`: its probability (2), changed lists (6)."""
     half = log.max_len // 2
     rows = []
     for head in dict.fromkeys(head for head, _, _ in models):
@@ -183,7 +183,7 @@ def padding_in_lists(models: Models, log: Sequences, k: int = 10) -> pd.DataFram
 
 
 def agreement(model: Recommender, histories: Histories, k: int) -> np.ndarray:
-    """Return (m,) the share of the top k that is the same in `max_len` slots and in half of them."""
+    """Return the share of the top k that is the same with `max_len` slots and with half of them, (m,)."""
     slots = model.max_len
     recent = [history[-(slots // 2) :] for history in histories]
     many = model.topk(recent, k)[0]
@@ -194,16 +194,16 @@ def agreement(model: Recommender, histories: Histories, k: int) -> np.ndarray:
 
 
 def smoothed(p: np.ndarray, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what fault 3 makes of targets of probability p, in CrossEntropyLoss(log(p + 1e-8)).
+    """Return the effect of fault 3, CrossEntropyLoss(log(p + 1e-8)), on targets of probability p.
 
     Returns:
-        The loss, nats, and the share of the gradient that is left, p / (p + 1e-8).
+        The loss in nats, and the remaining share of the gradient, p / (p + 1e-8).
     """
     return -np.log(p + EPSILON) + np.log1p(n_items * EPSILON), p / (p + EPSILON)
 
 
 def smoothing(cases: pd.DataFrame, n_items: int) -> pd.DataFrame:
-    """Return rows for the loss and its gradient at the test targets with fault 3, for each head of `Results.cases`."""
+    """Return rows on the loss and its gradient at the test targets with fault 3, for each head of `Results.cases`."""
     rows = []
     for head, of_head in cases.groupby("head", sort=False):
         loss, left = smoothed(np.exp(-of_head["log_loss"]), n_items)
@@ -214,14 +214,14 @@ def smoothing(cases: pd.DataFrame, n_items: int) -> pd.DataFrame:
 
 
 def gradient_left(cases: pd.DataFrame, n_items: int) -> pd.DataFrame:
-    """Return the share of the gradient that fault 3 leaves, for any probability and at quantiles of the test targets.
+    """Return the remaining share of the gradient with fault 3, for any probability and at quantiles of test targets.
 
     Args:
-        cases: of `Results`.
-        n_items: of their log.
+        cases: cases of `Results`.
+        n_items: number of items of their log.
 
     Returns:
-        Rows `of ("any target", or a head), p, value, low, high`, for `plots.curves`; the interval is empty.
+        Rows `of ("any target", or a head), p, value, low, high` for `plots.curves`; `low` and `high` equal `value`.
     """
     ps = {"any target": np.logspace(-12, 0, 49)}
     for head, of_head in cases.groupby("head", sort=False):
@@ -232,14 +232,14 @@ def gradient_left(cases: pd.DataFrame, n_items: int) -> pd.DataFrame:
 
 
 def items_read(log: Sequences) -> pd.DataFrame:
-    """Return a row on how many positions an encoder reads for each training target (fault 4)."""
+    """Return a row on the number of positions that an encoder reads for each training target (fault 4)."""
     windows = log.windows("train")
     ours = windows.lengths.sum() / windows.n_targets.sum()
     return pd.DataFrame([counted("4", "positions read for a training target", log.max_len, ours, log.n_users)])
 
 
 def lost_order(log: InteractionLog) -> pd.DataFrame:
-    """Return rows on how much of a log's order is lost when times become float32 (fault 8).
+    """Return rows on the order that a log loses when its times become float32 (fault 8).
 
     Raises:
         DataError: the log has no times.
@@ -260,7 +260,7 @@ def lost_order(log: InteractionLog) -> pd.DataFrame:
 
 
 def history_reranked(results: Results, log: Sequences) -> pd.DataFrame:
-    """Return rows on how many of the largest reranker's k items are of the history, and scored anew by C (fault 10)."""
+    """Return rows on the number of the largest reranker's k items in the history, which C scores again (fault 10)."""
     histories, rows = list(_read(log, log.windows("test"))), []
     for head in results.table["head"].unique():
         config = parse_head(head)
@@ -282,12 +282,12 @@ def _read(log: Sequences, windows: Windows) -> Iterator[list[int]]:
 
 
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of this module's by the number of the fault, and what was measured."""
+    """Return rows of this module, sorted by the number of the fault and by what was measured."""
     return table.sort_values("measured", kind="stable").sort_values("fault", key=lambda f: f.astype(int), kind="stable")
 
 
 def readable_faults(table: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of this module's as text, indexed by `fault, measured, head`, in their order."""
+    """Return sorted rows of this module as text, indexed by `fault, measured, head`."""
     table = ordered(table)
     text = pd.DataFrame({name: table[name].map(_number) for name in ("with", "without")})
     text["difference"] = [

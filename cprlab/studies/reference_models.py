@@ -1,4 +1,4 @@
-"""How a model gets, or loses, a fault of the reference implementation (docs/method.md)."""
+"""Models with and without the faults of the reference implementation (docs/method.md)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from cprlab.models.partitions import Context, Embeddings, Facets, Partition, Rer
 from cprlab.studies.config import StudyConfig
 from cprlab.training import RunConfig, build, fit
 
-SAMPLES = 4  # times as many windows in a batch where each has but one target
+SAMPLES = 4  # factor of the batch size if each window has only one target
 
 Models = dict[tuple[str, bool, int], Recommender]  # by head, whether the fault was trained with, and seed
 
@@ -33,8 +33,8 @@ class FaultsConfig(StudyConfig):
     recent: int = pydantic.Field(
         12,
         ge=FEWEST,
-        description="The last interactions of each user that models are trained on as RecBole trains them; few, so "
-        "that there is padding, and because each target is a sample there.",
+        description="Number of each user's last interactions for training as in RecBole; few, so that there is "
+        "padding, and because each target is a sample there.",
     )
 
     @pydantic.field_validator("data")
@@ -45,7 +45,7 @@ class FaultsConfig(StudyConfig):
         return data
 
     def train_padded(self, log: Sequences) -> Models:
-        """Train each head on padded histories, read at the last slot (fault 1) and at the last item."""
+        """Train each head on padded histories, with the state read at the last slot (fault 1) and at the last item."""
         models = {}
         for trial in self.grid().trials():
             training = trial.config.training
@@ -54,12 +54,12 @@ class FaultsConfig(StudyConfig):
             for at_end in (True, False):
                 padded = Padded.of(log, at_end)
                 model = build(config, padded, partial(Reference, at_end=at_end, rerank=rerank))
-                model.embedding.padding_idx = PADDING  # as in RecBole, where it is read it is not trained
+                model.embedding.padding_idx = PADDING  # as in RecBole, read but not trained
                 models[config.head, at_end, training.seed] = self._fit(model, padded, config, "padded")
         return models
 
     def train_skipping(self, log: Sequences) -> Models:
-        """Train each head that has a reranker and a context partition with rerankers that leave out the history."""
+        """Train each head with a reranker and a context partition so that its rerankers leave out the history."""
         models = {}
         for trial in self.grid().trials():
             config = trial.config
@@ -71,7 +71,7 @@ class FaultsConfig(StudyConfig):
         return models
 
     def _fit(self, model: Recommender, log: Sequences, config: RunConfig, kind: str) -> Recommender:
-        """Train a model, or take the weights that an earlier call left among the runs."""
+        """Train a model, or load the weights that an earlier call saved in the folder of the runs."""
         file = Path(self.runs) / f"{kind}-{config.encoder.name.lower()}-{config.identity(log)}.checkpoint"
         with locked(file):
             fit(model, log, config.training, self.device, checkpoint=file)
@@ -80,7 +80,7 @@ class FaultsConfig(StudyConfig):
 
 @dataclass(frozen=True)
 class NewItemsReranker(Reranker):
-    """R:k, where the k items are chosen outside the history."""
+    """R:k with the k items chosen outside the history."""
 
     def score(self, z: torch.Tensor, facets: Facets, outputs: Embeddings, context: Context) -> Scored:
         """See `Partition`."""
@@ -102,7 +102,7 @@ def skip_history(model: Recommender) -> None:
 
 @contextmanager
 def without_padding(model: Recommender) -> Iterator[None]:
-    """Give padding the probability 0 for the length of a `with` block."""
+    """Set the probability of padding to 0 within a `with` block."""
     bias = torch.zeros(model.n_items + 1).to(model.embedding.weight)
     bias[PADDING] = -torch.inf
     model.item_bias = nn.Parameter(bias, requires_grad=False)

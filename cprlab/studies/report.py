@@ -1,4 +1,4 @@
-"""What `notebooks/report.ipynb` asks beside tables that all can ask for: does training pay against counting?"""
+"""against_rivals: whether training pays compared with counting, for `notebooks/report.ipynb`."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from cprlab.evaluation import MAIN, gains, mean, overall, stacked
 
 
 def against_rivals(cases: dict[str, pd.DataFrame], trained: Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """Return whether training pays: the first trained head against Recent, and the best one against Counts.
+    """Return the gains of the first trained head over Recent, and of the best trained head over Counts.
 
-    The best one is that of the highest NDCG@10 on these very cases, which favours it.
+    The best head is the one with the highest NDCG@10 on these same cases, which favours it.
 
     Args:
-        cases: by head, what `evaluate` gave.
-        trained: which heads are trained.
-        seed: of the bootstrap.
+        cases: result of `evaluate`, by head.
+        trained: the heads that are trained.
+        seed: seed of the bootstrap.
 
     Returns:
-        Rows of `evaluation.gains` with the label `against`, of all cases as they rank raw; none for a rival that is
+        Rows of `evaluation.gains` with the label `against`, for all cases in the raw ranking; none for a rival that is
         not among the heads.
     """
     best = max(trained, key=lambda head: mean(cases[head], MAIN))

@@ -1,4 +1,4 @@
-"""Losses, the one training loop, and the folders in which runs are kept."""
+"""Losses, the training loop, and run folders."""
 
 from cprlab.training.abreast import train_all
 from cprlab.training.loop import Training, TrainingConfig, fit

@@ -1,6 +1,6 @@
-"""train_all: several trainings on one log; on a processor side by side, each in a process of its own.
+"""train_all: several trainings on one log; on a CPU they run in parallel, each in its own process.
 
-A worker is a plain Python process and no copy of this one, so that scripts and notebooks' kernels can start it alike.
+A worker is a new Python process, not a copy of this one, so both scripts and notebook kernels can start it.
 """
 
 import json
@@ -31,21 +31,24 @@ from cprlab.training.runs import Run, RunConfig, run_folder, train
 def train_all(
     sequences: Sequences, configs: Mapping[str, RunConfig], runs: Path | str = "runs", device: Device = "auto"
 ) -> dict[str, Run]:
-    """Return the runs of these configurations on these data, each as `train` gives it.
+    """Return the run of each configuration on a log, as `train` returns it.
 
-    On a processor those that are not there yet are trained side by side, and the threads that torch has here are shared
-    out among `configs`, so that what a run has does not depend on which others are there. Workers end with this
-    process, whatever ends it; what they trained goes on after its last whole epoch when it is asked for again. On a
-    GPU, and where torchrun started this process, one is trained after another.
+    On a CPU, missing runs are trained in parallel. Torch's threads are divided by the number of `configs`, finished or
+    not, so that the threads of a run do not depend on which other runs exist. Workers end when this process ends, for
+    whatever reason; when a run is requested again, its training continues after the last whole epoch. On a GPU, or
+    if torchrun started this process, runs are trained one after the other.
 
     Args:
         sequences: the log.
-        configs: what to train, by any name.
-        runs: the folder of run folders.
+        configs: configurations to train, with names for progress and error messages.
+        runs: folder that contains the run folders.
         device: where to train.
 
+    Returns:
+        The runs, by the names of `configs`.
+
     Raises:
-        ConfigError: a head does not fit the data, or the device is not there.
+        ConfigError: a head does not fit the data, or the device is not available.
         DataError: the folder cannot be written.
         CprlabError: a training diverged, or its process was killed.
     """
@@ -62,15 +65,15 @@ def train_all(
 
 
 def _without_names(sequences: Sequences) -> Sequences:
-    """Return the same sequences with codes in the place of ids, which training does not ask for, and no titles."""
+    """Return the sequences with codes instead of ids, and without titles: training needs neither."""
     users, items = np.arange(sequences.n_users), np.arange(sequences.n_items)
     return replace(sequences, user_ids=users, item_ids=items, titles=np.full(len(items), "", dtype=object))
 
 
 def _train_abreast(asked: dict[str, dict[str, Any]], at_once: int) -> None:
-    """Let a `training.worker` train each that is asked for, so many at once.
+    """Train each job in a `training.worker`, at most `at_once` at a time.
 
-    The longest names of heads come first: a part more is work more, and what takes longest should not start last.
+    Heads with the longest names come first: they have more parts, so they take longer and should not start last.
     """
     waiting = sorted(asked, key=lambda name: -len(asked[name]["config"]["head"]))
     running: dict[str, subprocess.Popen[str]] = {}
@@ -95,31 +98,31 @@ def _train_abreast(asked: dict[str, dict[str, Any]], at_once: int) -> None:
 
 
 def _start(job: dict[str, Any]) -> "subprocess.Popen[str]":
-    """Start a worker; it ends when its standard input does, so with this process at the latest."""
+    """Start a worker; it ends when its standard input is closed, at the latest when this process ends."""
     places = [str(Path(cprlab.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "cprlab.training.worker"],  # -P: no file of the working folder is in the way
+        [sys.executable, "-P", "-m", "cprlab.training.worker"],  # -P: do not import from the working folder
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
         env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": str(job["threads"])},
-        start_new_session=True,  # Ctrl-C is for this process, which ends the workers
+        start_new_session=True,  # only this process receives Ctrl-C, and it ends the workers
     )
     print(json.dumps(job), file=child.stdin, flush=True)
     return child
 
 
 def _listen(name: str, child: "subprocess.Popen[str]", told: "SimpleQueue[tuple[str, str]]") -> None:
-    """Pass on what a worker tells, and an empty line when it has ended."""
+    """Pass on the lines that a worker writes, then an empty line when it has ended."""
     with child:
         for line in child.stdout or ():
             told.put((name, line))
-        child.wait()  # before its standard input is closed, which would end it
+        child.wait()  # leaving the block closes its standard input, which would end it
     told.put((name, ""))
 
 
 def _told(line: str) -> dict[str, Any]:
-    """Return how far a worker is, or raise the error that it met."""
+    """Return a worker's progress, or raise the error that it reports."""
     told = json.loads(line)
     if "error" in told:
         raise getattr(errors, told["error"])(told["sentence"])
@@ -127,25 +130,25 @@ def _told(line: str) -> dict[str, Any]:
 
 
 def _refuse_failure(name: str, code: int) -> None:
-    """Raise a CprlabError if a worker ended otherwise than well."""
+    """Raise a CprlabError if a worker failed or was killed."""
     if code < 0:
         raise CprlabError(
-            f"The process that trained {name} was killed, for want of memory perhaps; start again to go on after the "
-            "last whole epoch."
+            f"The process that trained {name} was killed, perhaps because memory ran out; start again to continue "
+            "after the last whole epoch."
         )
     if code:
-        raise CprlabError(f"The training of {name} failed; what went wrong stands above.")
+        raise CprlabError(f"The training of {name} failed; the error is printed above.")
 
 
-class _Bar(tqdm):  # type: ignore[misc]  # tqdm tells no types
-    """One bar for all trainings, since a notebook shows several bars as a growing heap of lines."""
+class _Bar(tqdm):  # type: ignore[misc]  # tqdm is untyped
+    """One progress bar for all trainings; a notebook would print more and more lines for several bars."""
 
     def __init__(self, trainings: int) -> None:
         super().__init__(total=0, unit=" targets", unit_scale=True, mininterval=1.0, desc=f"{trainings} trainings")
         self.each: dict[str, dict[str, Any]] = {}
 
     def show(self, name: str, **told: Any) -> None:
-        """Show how far one is: `done` of `total` targets, and after an epoch its `state`."""
+        """Show the progress of one training: `done` of `total` targets, and the `state` after its last epoch."""
         self.each[name] = told
         self.total = sum(one["total"] for one in self.each.values())
         states = [f"{name}: {one['state']}" for name, one in self.each.items() if one["state"]]
@@ -153,6 +156,6 @@ class _Bar(tqdm):  # type: ignore[misc]  # tqdm tells no types
         self.update(sum(one["done"] for one in self.each.values()) - self.n)
 
     def end(self, name: str) -> None:
-        """Count no more targets than one needed that has ended."""
+        """Lower the total of a finished training to the targets that it needed."""
         if name in self.each:
             self.show(name, **self.each[name] | {"total": self.each[name]["done"]})

@@ -1,4 +1,4 @@
-"""fit_counting: a counting rival's counts come of the training part, its weights and decays of the validation items."""
+"""fit_counting: fit a counting baseline: counts on the training part, weights and decays on the validation items."""
 
 import math
 import time
@@ -14,23 +14,23 @@ from cprlab.evaluation import MAIN, evaluate, mean
 from cprlab.models import Recommender
 from cprlab.models.counting import MIXTURES, Counting
 
-MOST_CASES = 50_000  # of the validation; five numbers are fitted to them
-GRID = (0.3, 0.6, 0.8, 0.9, 0.97)  # of decays, where the search begins
-LEAST = 1e-3  # of a decay
-SETTLED, EXACT = 1e-9, 1e-13  # gain of the mean log-likelihood at which EM stops: in the search, and in the end
+MOST_CASES = 50_000  # maximum number of validation cases; only five numbers are fitted to them
+GRID = (0.3, 0.6, 0.8, 0.9, 0.97)  # decays from which the search starts
+LEAST = 1e-3  # smallest decay
+SETTLED, EXACT = 1e-9, 1e-13  # EM stops at this gain in mean log-likelihood: during the search, and in the last fit
 
 
 @dataclass(frozen=True)
 class _Cases:
-    """The validation cases, as far as a mixture with any decays needs them; L positions read.
+    """What a mixture needs of C validation cases, whatever its decays; L positions are read.
 
     Attributes:
-        ages: (C, L) how many items ago; 0 for the latest.
-        visible: (C, L) bool, there is an item.
-        hit: (C, L) bool, it is the target.
-        followed: (C, L) bool, something came after it in training.
-        transition: (C, L) M of the item and the target.
-        popularity: (C,) of the target, as a probability.
+        ages: (C, L) number of items after this one; 0 for the latest.
+        visible: (C, L) bool, whether there is an item.
+        hit: (C, L) bool, whether it is the target.
+        followed: (C, L) bool, whether any item came after it in training.
+        transition: (C, L) entry of M for the item and the target.
+        popularity: (C,) probability of the target by popularity.
         n_items: n.
     """
 
@@ -43,9 +43,9 @@ class _Cases:
     n_items: int
 
     def probabilities(self, names: tuple[str, ...], decays: np.ndarray) -> np.ndarray:
-        """Return (C + 1, K), what each component gives the target; the last row is of an item that nobody has had.
+        """Return (C + 1, K) the target's probability under each component; the last target is an item nobody consumed.
 
-        That one imaginary case keeps the uniform weight, and so every item's probability, above 0.
+        This imaginary case keeps the uniform component's weight, and so every item's probability, above 0.
         """
         columns = []
         for name in names:
@@ -63,18 +63,18 @@ class _Cases:
 
 
 def fit_counting(recommender: Recommender, sequences: Sequences) -> pd.DataFrame:
-    """Fill a recommender whose head counts, in place.
+    """Fit a recommender with a counting head, in place.
 
-    λ maximises the likelihood of the validation items by EM (Dempster, Laird & Rubin, JRSS B 1977), for the decays
-    that a simplex search finds to be the best (Nelder & Mead, Computer Journal 1965).
+    The weights λ maximise the likelihood of the validation items by EM (Dempster, Laird & Rubin, JRSS B 1977). The
+    decays maximise it by a simplex search (Nelder & Mead, Computer Journal 1965).
 
     Args:
         recommender: with a `Counting` head.
         sequences: the log.
 
     Returns:
-        One row, with the columns of `fit`: `epoch` (1), `loss` (of a validation item, nats, with the imaginary case;
-        NaN of a head that only orders), `ndcg` (validation NDCG@10), `seconds`, `targets_per_second`.
+        One row, with the columns of `fit`: `epoch` (1), `loss` (mean over validation items and the imaginary case,
+        nats; NaN if the head has no probabilities), `ndcg` (validation NDCG@10), `seconds`, `targets_per_second`.
     """
     head = recommender.head
     assert isinstance(head, Counting)
@@ -89,7 +89,7 @@ def fit_counting(recommender: Recommender, sequences: Sequences) -> pd.DataFrame
 
 
 def _fit_mixture(head: Counting, sequences: Sequences) -> float:
-    """Fill M, the weights and the decays, and return the mean log-likelihood."""
+    """Fit M, the weights and the decays, and return the mean log-likelihood."""
     head.matrix = transitions(sequences)
     names = MIXTURES[head.config.kind]
     cases = _cases(head, sequences)
@@ -113,10 +113,10 @@ def _fit_mixture(head: Counting, sequences: Sequences) -> float:
 
 
 def transitions(sequences: Sequences) -> sparse.csr_array:
-    """Return M (n, n): of what was consumed next after each item in the training part, each item's share.
+    """Return M (n, n): among the items consumed next after item i in the training part, the share of item j.
 
-    A transition counts from each item of a basket to each item of the user's next one, 1 for each pair. Without
-    baskets, each item is one of its own.
+    Each pair of an item of a basket and an item of the user's next basket counts as one transition. Without baskets,
+    each item is its own basket.
     """
     end = np.repeat(sequences.held_out[0], np.diff(sequences.offsets))
     places = np.flatnonzero(np.arange(len(sequences.items)) < end)
@@ -133,12 +133,12 @@ def transitions(sequences: Sequences) -> sparse.csr_array:
 
 
 def em(probabilities: np.ndarray, settled: float, most: int = 100_000) -> tuple[np.ndarray, float]:
-    """Return the weights λ (K,) of a mixture that maximise the mean over cases of log Σ_k λ_k p_k, and that mean.
+    """Return the mixture weights λ (K,) that maximise the mean over cases of log Σ_k λ_k p_k, and this mean.
 
     Args:
-        probabilities: (C, K), p_k of each case; no row of zeros alone.
-        settled: end when a step gains less.
-        most: steps.
+        probabilities: (C, K) p_k of each case; every row has a positive entry.
+        settled: stop when a step gains less.
+        most: maximum number of steps.
     """
     weights, before = np.full(probabilities.shape[1], 1 / probabilities.shape[1]), -np.inf
     for _ in range(most):
@@ -157,7 +157,7 @@ def _cases(head: Counting, sequences: Sequences) -> _Cases:
     if len(chosen) > MOST_CASES:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_CASES, replace=False))
     batch = sequences.batch(windows, chosen)
-    rows, places = np.nonzero(batch.targets.numpy() >= 0)  # a case each
+    rows, places = np.nonzero(batch.targets.numpy() >= 0)  # one per case
     items, at, targets = batch.items.numpy()[rows], batch.at.numpy()[rows, places], batch.targets.numpy()[rows, places]
     ages = at[:, None] - np.arange(items.shape[1])
     visible = (ages >= 0) & (items < head.n_items)
@@ -178,6 +178,6 @@ def _cases(head: Counting, sequences: Sequences) -> _Cases:
 
 
 def _mean(weights: np.ndarray, values: np.ndarray, otherwise: np.ndarray | float) -> np.ndarray:
-    """Return the weighted mean (C,) of values (C, L), and something else where there is no weight."""
+    """Return the weighted mean (C,) of values (C, L), and `otherwise` where all weights are 0."""
     total = weights.sum(axis=1)
     return np.where(total > 0, (weights * values).sum(axis=1) / np.where(total > 0, total, 1), otherwise)

@@ -1,12 +1,12 @@
 """The exact loss of any head, and its gradients, in the memory of a few rows of logits.
 
-A batch's logits are (B, T, n) numbers, and for large n they are what training costs. Here they stand in one buffer, a
-few windows at a time, in which everything happens in place: products with the item embeddings, partitions, softmax,
-and then the gradients, back through the same partitions to the same products. What is small, (B, T, k) or (B, T, L),
-is left to autograd.
+A batch's logits are (B, T, n) numbers, and for large n they dominate the cost of training. Here one buffer holds them,
+a few windows at a time, and every step works in place: products with the item embeddings, partitions, softmax, and then
+the gradients, back through the same partitions to the same products. Autograd handles only small tensors, (B, T, k) or
+(B, T, L).
 
-A loss reads the logits z_v of a few items and the norm log Σ_v exp z_v of all. So ∂loss/∂z = g · softmax(z) + what the
-few items get, where g = ∂loss/∂norm; a mixture has this for each of its softmaxes.
+A loss reads the logits z_v of a few items and the norm log Σ_v exp z_v over all items. So ∂loss/∂z = g · softmax(z) +
+the gradients of these few logits, where g = ∂loss/∂norm. For a mixture this holds for each of its softmaxes.
 """
 
 import math
@@ -27,21 +27,23 @@ from cprlab.models.partitions import Facets, Merge, merge
 from cprlab.training import fused
 from cprlab.training.loss import Loss, compared
 
-# How much is scored at once, but a window at the least. On a processor: as many logits as its caches hold, or so many
-# positions that a product with the item embeddings pays for reading them, up to so many logits as memory should hold.
-# On a GPU: so many positions that its cores are busy, up to so many logits (1 GB in single precision). Each chunk also
-# reads the item embeddings twice and adds to their gradient, which fewer positions would not pay for.
+# How much is scored at once, by device: (cached, positions, most). A chunk has at least one window, and as many
+# positions as give `cached` logits, but not fewer than `positions`, and not more than give `most` logits.
+# - cached: logits that fit in the caches of a CPU.
+# - positions: each chunk reads the item embeddings twice and adds to their gradient, which is too slow for fewer
+#   positions; on a GPU, fewer would also leave cores idle.
+# - most: logits that memory should hold; on a GPU 1 GB in single precision.
 CHUNK = {"cpu": (2**21, 256, 20 * 2**20), "cuda": (0, 2**14, 2**28)}
-ALIGNED = 16  # a row's length is a multiple of it: products with rows that begin anywhere take a third longer
+ALIGNED = 16  # row lengths are a multiple of this: with unaligned rows, products take a third longer
 
-# A logit so far below the row's largest counts as if it were only so far below: e^−70 of the largest probability.
-# Smaller numbers would not be normal ones in single precision, and slow to compute with.
+# Logits further than this below the row's maximum count as if they were this far below: e^−70 of the largest
+# probability. Smaller numbers would be denormal in single precision, and slow to compute with.
 FLOOR = 70.0
 
-# Works on both halves of a batch; the map of a pool of threads, each operation in one thread, gives the same digits.
+# Maps over the two halves of a batch. A thread pool's `map` gives the same digits if each operation uses one thread.
 in_turn: Callable[..., Iterable[Any]] = map
 
-Merged = list[tuple[torch.Tensor, torch.Tensor, Merge]]  # what each partition owned and scored, and how it was merged
+Merged = list[tuple[torch.Tensor, torch.Tensor, Merge]]  # items and scores of each partition, and how it was merged
 
 
 def chunked(
@@ -53,18 +55,18 @@ def chunked(
     targets: torch.Tensor,
     negatives: torch.Tensor,
 ) -> torch.Tensor:
-    """Return `loss.total` for what the head makes of facets in training: (post) excludes nothing here.
+    """Return `loss.total` of the head's training logits; during training, (post) excludes no items.
 
-    Under autocast the products with all items, in both directions, are of lower precision; all else is not.
+    Under autocast, only the products with all items, forward and backward, are in lower precision.
 
     Args:
-        loss: what is summed.
-        head: scores facets.
-        facets: by name; each has B first.
+        loss: the loss to sum.
+        head: scores the facets.
+        facets: tensors by name; the first dimension of each is B.
         outputs: output embeddings.
         context: the items read and the positions scored.
         targets: (B, T) int64, −1 where there is none.
-        negatives: (B, T, m) int64, what `loss.draw` gave.
+        negatives: (B, T, m) int64, as drawn by `loss.draw`.
     """
     inputs = (*outputs, *facets.values())
     differentiated = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs)
@@ -89,14 +91,14 @@ class _Chunked(torch.autograd.Function):
         device = weight.device.type
         low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         cached, positions, most = CHUNK.get(device, CHUNK["cpu"])
-        logits = len(weight) * len(head.components)  # of a position
+        logits = len(weight) * len(head.components)  # per position
         rows_at_once = min(max(positions, cached // logits), most // logits)
         step = max(1, rows_at_once // targets.shape[1])  # in windows
         width = -(-len(weight) // ALIGNED) * ALIGNED
         grads = [torch.zeros_like(facet) for facet in facets]
 
         def sum_up(own: range) -> tuple[torch.Tensor, _Shared]:
-            """Enter the gradients of some windows' facets; return their loss, and the gradients of what all share."""
+            """Set the gradients of some windows' facets; return their loss, and the gradients of the embeddings."""
             total, shared = weight.new_zeros(()), _Shared(weight, bias, low)
             buffers = [weight.new_empty(min(step, len(own)), targets.shape[1], width) for _ in head.components]
             with torch.autocast(device, enabled=False), torch.set_grad_enabled(differentiated):
@@ -111,7 +113,7 @@ class _Chunked(torch.autograd.Function):
                             grad[rows] = leaf.grad
             return total, shared
 
-        # Halved where two buffers hold no more than one may; who is there to work on them has no say in it.
+        # Halved if two buffers together fit in the limit of one. This does not depend on `in_turn`, so digits do not.
         windows, halved = range(len(targets)), device == "cpu" and 2 * rows_at_once * logits <= most
         middle = -(-len(targets) // 2)
         (total, shared), *others = in_turn(sum_up, [windows[:middle], windows[middle:]] if halved else [windows])
@@ -130,17 +132,17 @@ class _Chunked(torch.autograd.Function):
 
 
 class _Shared:
-    """What chunks share, in the place of `Outputs`: the output embeddings, and their gradients so far."""
+    """What chunks share, used like `Outputs`: the output embeddings, and their gradients so far."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, low: torch.dtype) -> None:
         self.outputs = Outputs(weight.detach(), None if bias is None else bias.detach())
-        self.low = self.outputs.weight.to(low)  # what the products with all items read
+        self.low = self.outputs.weight.to(low)  # for the products with all items
         self.grad_weight = torch.zeros_like(weight)
         self.grad_bias = None if bias is None else torch.zeros_like(bias)
         self.looked_up: list[tuple[torch.Tensor, Outputs]] = []
 
     def lookup(self, codes: torch.Tensor) -> Outputs:
-        """Return what `Outputs.lookup` does, as leaves whose gradients `collect` adds to the rest."""
+        """Return what `Outputs.lookup` does, as leaf tensors whose gradients `collect` adds to the total."""
         found = self.outputs.lookup(codes)
         if torch.is_grad_enabled():
             for tensor in found:
@@ -150,13 +152,16 @@ class _Shared:
         return found
 
     def score(self, facet: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Return what `Outputs.score` does; the gradients of the embeddings are added to the rest in its backward."""
+        """Return what `Outputs.score` does; its backward adds the gradients of the embeddings to the total."""
         return _Score.apply(facet, codes, self)
 
     def differentiate(self, facet: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the gradient of the facets (B, T, d) whose products with all items have the gradients (B·T, n + 1).
+        """Return the gradient (B, T, d) of a facet, and add those of the embeddings to the total.
 
-        Those of the embeddings are added to the rest; `weight` is what the products are to read.
+        Args:
+            facet: (B, T, d).
+            grad: (B·T, n + 1) gradients of its products with all items.
+            weight: (n + 1, d) output embeddings, in the precision of the products.
         """
         if self.grad_bias is not None:
             self.grad_bias += grad.sum(0)
@@ -169,13 +174,13 @@ class _Shared:
         return (grad @ weight).to(facet.dtype).view_as(facet)
 
     def collect(self) -> None:
-        """Add the gradients of what was looked up."""
+        """Add the gradients of the looked-up embeddings."""
         for codes, (weight, bias) in self.looked_up:
             self.add(codes, weight.grad, None if bias is None else bias.grad)
         self.looked_up.clear()
 
     def add(self, codes: torch.Tensor, grad_weight: torch.Tensor | None, grad_bias: torch.Tensor | None) -> None:
-        """Add gradients (*codes.shape, d) and (codes.shape) of the items with these codes, touching no other row."""
+        """Add gradients (*codes.shape, d) and (codes.shape) to the rows of the items with these codes."""
         codes = codes.flatten()
         for total, grad in ((self.grad_weight, grad_weight), (self.grad_bias, grad_bias)):
             if total is not None and grad is not None:
@@ -186,8 +191,8 @@ class _Shared:
 class _Score(torch.autograd.Function):
     """`Outputs.score` of facets (B, T, d) and items (B, T, k), whose backward adds to `_Shared`'s gradients.
 
-    On a processor, scores and their gradients are the entries of a sparse matrix (B·T, n + 1), so that no embedding is
-    copied for each of its scores; unless there are so many items that the product of its transpose would be larger.
+    On a CPU, scores and their gradients are the entries of a sparse matrix (B·T, n + 1), so that embeddings are not
+    copied for each score; except with more items than scores, when the product with its transpose would be larger.
     """
 
     @staticmethod
@@ -216,7 +221,7 @@ class _Score(torch.autograd.Function):
         return weighted.view_as(facet), None, None
 
 
-with warnings.catch_warnings():  # torch says once, of the first such tensor, that they are in beta state
+with warnings.catch_warnings():  # torch warns once, at the first such tensor, that they are in beta state
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor([0], [], [], (0, 1))
 
@@ -233,13 +238,13 @@ class _Chunk:
     def total(
         self, loss: Loss, targets: torch.Tensor, negatives: torch.Tensor, logits: list[torch.Tensor]
     ) -> torch.Tensor:
-        """Return the loss, and add its gradients, where wanted, to those of the facets and of `shared`.
+        """Return the loss; if gradients are enabled, add its gradients to those of the facets and of `shared`.
 
         Args:
             loss: see `chunked`.
             targets: (B, T).
             negatives: (B, T, m).
-            logits: for each component (B, T, n + 1 or more), to work in.
+            logits: a buffer (B, T, n + 1 or more) for each component; overwritten.
         """
         differentiated, mixes = torch.is_grad_enabled(), "mixture" in self.facets
         merged = [self._score(component, z) for component, z in zip(self.head.components, logits, strict=True)]
@@ -262,18 +267,18 @@ class _Chunk:
             with torch.no_grad():
                 for z, few, norm, weigh in zip(softmaxes, read, norms, weighers, strict=True):
                     weigh(torch.zeros_like(norm) if norm.grad is None else norm.grad)
-                    assert few.grad is not None  # no loss leaves the compared items out
+                    assert few.grad is not None  # every loss reads the compared items
                     z.scatter_add_(2, codes, few.grad)
                 for index, (z, steps) in enumerate(zip(logits, merged, strict=True)):
                     if winners is not None:
                         torch.mul(softmaxes[0], winners[index], out=z)
-                    z[..., len(self.shared.low) - 1 :] = 0  # padding's
+                    z[..., len(self.shared.low) - 1 :] = 0  # gradients of padding
                     self._differentiate(self.head.components[index], z, steps)
             self.shared.collect()
         return value.detach()
 
     def _score(self, component: Component, z: torch.Tensor) -> Merged:
-        """Put the component's logits into z, and −inf behind those of the n items."""
+        """Write the component's logits into z, and −inf after those of the n items."""
         row, z = z, z[..., : len(self.shared.low)]
         with torch.no_grad():
             self._fill(component, z)
@@ -287,7 +292,7 @@ class _Chunk:
         return merged
 
     def _fill(self, component: Component, z: torch.Tensor) -> None:
-        """Put the vocabulary's logits into z."""
+        """Write the vocabulary's logits into z."""
         if not component.vocabulary:
             z.fill_(-math.inf)
             return
@@ -303,9 +308,9 @@ class _Chunk:
         """Add a component's gradients to those of the facets and of `shared`.
 
         Args:
-            component: which.
-            grad: of its logits, (B, T, n + 1 or more); the partitions take theirs out of it.
-            merged: what `_score` returned.
+            component: the component.
+            grad: (B, T, n + 1 or more) gradients of its logits; the partitions' share is removed in place.
+            merged: the return value of `_score`.
         """
         scored, grad_scored = [], []
         for owned, scores, how in reversed(merged):
@@ -325,9 +330,9 @@ class _Chunk:
 
 
 def softmax_(z: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], object]]:
-    """Return the logsumexp (…) of logits (…, n), and what puts their softmax times weights (…) in their place.
+    """Return the logsumexp (…) of logits z (…, n), and a function that overwrites z by softmax(z) times weights (…).
 
-    Until that is called, what stands in z has no meaning. Where all of a row are −inf, so is its logsumexp, and its
+    Until this function is called, the content of z has no meaning. If a row is all −inf, so is its logsumexp, and its
     softmax is uniform.
     """
     if fused.usable(z.device):
@@ -339,7 +344,7 @@ def softmax_(z: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], ob
 
 
 def _first_equal(several: list[torch.Tensor], one: torch.Tensor) -> list[torch.Tensor]:
-    """Return for each tensor where it equals `one` and none before it does."""
+    """Return a mask for each tensor: where it is the first that equals `one`."""
     found, taken = [], torch.zeros_like(one, dtype=torch.bool)
     for tensor in several:
         found.append((tensor == one) & ~taken)

@@ -1,4 +1,4 @@
-"""The one training loop: every position of every sequence is a target."""
+"""The training loop: every position of every sequence is a target."""
 
 import copy
 import math
@@ -28,25 +28,25 @@ from cprlab.training.processes import by_first, is_first, open_fabric, total
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "float64", "bfloat16"]
-BATCHES_SORTED_TOGETHER = 20  # more would part short windows from long ones for less padding
+BATCHES_SORTED_TOGETHER = 20  # with more there is less padding, but short and long windows share fewer batches
 
 
 class TrainingConfig(Config):
-    """How to train: Adam on the summed loss of a batch's targets, divided by how many a batch has in the mean.
+    """How to train: Adam on the summed loss of a batch's targets, divided by the mean number of targets per batch.
 
     Attributes:
-        epochs: at most; an epoch scores every training position once.
-        batch_size: windows a step; a full window has up to 50 targets.
-        learning_rate: of Adam.
-        averaging: decay, a step, of the exponential moving average of the weights, which is what is validated and kept;
-            0 keeps the weights themselves.
-        patience: stop after so many epochs without a better NDCG@10 on the validation items.
-        loss: full cross-entropy over all items; BPR, BCE, gBCE or sampled softmax (see `training.loss`).
-        negatives: m, items drawn for each target; for the losses that compare with a sample.
-        calibration: gBCE's t.
-        seed: of weights, order of batches, dropout and negatives.
-        precision: of weights and arithmetic; "bfloat16" keeps weights, logits and losses in float32 and multiplies
-            matrices in bfloat16 (autocast).
+        epochs: maximum number of epochs; an epoch scores every training position once.
+        batch_size: windows per step; a full window has up to 50 targets.
+        learning_rate: learning rate of Adam.
+        averaging: decay per step of the exponential moving average of the weights, which is validated and kept; 0 keeps
+            the weights themselves.
+        patience: stop after this number of epochs without a better NDCG@10 on the validation items.
+        loss: full cross-entropy over all items (CE), BPR, BCE, gBCE or sampled softmax (see `training.loss`).
+        negatives: m, the number of items drawn for each target, for losses that compare with a sample.
+        calibration: t of gBCE.
+        seed: seed of weights, order of batches, dropout and negatives.
+        precision: precision of weights and arithmetic; "bfloat16" keeps weights, logits and losses in float32 and
+            multiplies matrices in bfloat16 (autocast).
     """
 
     epochs: int = pydantic.Field(100, ge=1)
@@ -62,10 +62,10 @@ class TrainingConfig(Config):
 
 
 def open_device(device: Device) -> torch.device:
-    """Return the device asked for; "auto" takes a GPU where there is one.
+    """Return the requested device; "auto" is an NVIDIA GPU if there is one, else the CPU.
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: the device is not available.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
@@ -87,22 +87,27 @@ def fit(
     checkpoint: Path | None = None,
     bar: Callable[..., tqdm] = tqdm,
 ) -> pd.DataFrame:
-    """Train in place; the recommender ends with the averaged weights of its best epoch.
+    """Train a recommender in place, and give it the averaged weights of its best epoch.
 
-    Where torchrun started several processes, each scores its part of every batch. Batches, negatives and gradients are
-    those of one process, and so are the weights, but for rounding, and for dropout, which draws other numbers.
+    If torchrun started several processes, each scores its part of every batch. Batches, negatives and gradients are the
+    same as with one process, and so are the weights, except for rounding and dropout, which draws other numbers.
 
     Args:
-        recommender: with freshly drawn weights, in float64 if that is the precision.
-        sequences: what to train on.
-        config: how.
-        device: where.
-        checkpoint: a file that holds the state after each epoch; if it is there, training goes on from it.
-        bar: opens what shows how far training is.
+        recommender: recommender with initial weights, in float64 if that is the precision.
+        sequences: the log.
+        config: how to train.
+        device: where to train.
+        checkpoint: file for the state after each epoch; if it exists, training continues from it.
+        bar: opens the progress bar.
 
     Returns:
-        A row an epoch: `epoch, loss` (the mean of a target; nats for CE), `ndcg` (validation NDCG@10), `seconds,
-        targets_per_second`.
+        One row per epoch: `epoch`, `loss` (mean over targets; nats for CE), `ndcg` (validation NDCG@10), `seconds`,
+        `targets_per_second`.
+
+    Raises:
+        ConfigError: the device is not available, or does not support the precision.
+        CprlabError: the training diverged.
+        DataError: the checkpoint cannot be read or written.
     """
     training = Training(recommender, sequences, config, device)
     fabric, averaged = training.fabric, training.average.module
@@ -119,7 +124,7 @@ def fit(
         unit=" targets",
         unit_scale=True,
         mininterval=1.0,
-        leave=None,  # a bar over many trainings stays alone
+        leave=None,  # under a bar over many trainings, this one disappears when done
         disable=not is_first(),
         desc=f"{recommender.head.config}",
     ) as shown:
@@ -160,22 +165,22 @@ def fit(
 
 
 class Training:
-    """A training, step by step: what `fit` runs between validations, and benchmarks alone.
+    """A training, step by step: `fit` runs it between validations, benchmarks run it alone.
 
     Attributes:
-        windows: the training windows of the epoch; their borders move from one epoch to the next.
-        fabric: the device and the precision, of this process and maybe of others.
-        optimizer: Adam, as Fabric wraps it.
-        average: its `module` has the averaged weights.
+        windows: the training windows of the epoch; their borders move from epoch to epoch.
+        fabric: device and precision, of this process and possibly others.
+        optimizer: Adam, wrapped by Fabric.
+        average: the averaged weights, in its `module`.
     """
 
     def __init__(
         self, recommender: Recommender, sequences: Sequences, config: TrainingConfig, device: Device = "auto"
     ) -> None:
-        """See `fit`.
+        """Set up the model, the loss and Adam; arguments as in `fit`.
 
         Raises:
-            ConfigError: there is no such device here, or it cannot compute in that precision.
+            ConfigError: the device is not available, or does not support the precision.
         """
         accelerator = open_device(device).type
         if accelerator == "mps" and config.precision == "float64":
@@ -189,12 +194,12 @@ class Training:
         self.average = AveragedModel(recommender, avg_fn=partial(_averaged, config.averaging))
 
     def epoch(self, number: int) -> Iterator[tuple[int, float]]:
-        """Train on every position once; yield after each step how many targets it had, and their loss.
+        """Train on every position once; after each step, yield its number of targets and their summed loss.
 
-        Where several processes train, the targets are those of all, and the loss is the sum over this one's share.
+        If several processes train, targets are counted over all of them, and the loss is summed over this one's part.
 
         Args:
-            number: from 0; decides, with the seed, the order of batches, dropout and negatives.
+            number: the epoch, from 0; with the seed, it determines the order of batches, dropout and negatives.
         """
         fabric, loss = self.fabric, self.loss
         torch.manual_seed(self.config.seed + 1_000_003 * (number + 1))  # the same after a restart
@@ -203,7 +208,7 @@ class Training:
         shift = rng.integers(self.sequences.largest_shift + 1, size=self.sequences.n_users)
         self.windows = self.sequences.windows("train", shift)
         batches = _batches(self.windows, self.config.batch_size, rng)
-        mean = self.windows.n_targets.sum() / len(batches)  # one divisor for all, so that every target weighs the same
+        mean = self.windows.n_targets.sum() / len(batches)  # one divisor for all, so every target has the same weight
         for chosen in batches:
             batch = self.sequences.batch(self.windows, chosen)
             share = _share(batch, loss.draw(batch.targets), fabric.global_rank, fabric.world_size)
@@ -216,7 +221,7 @@ class Training:
 
 
 class _State(TypedDict):
-    """What training goes on from: a row an epoch, the best validation NDCG@10, and the weights that had it."""
+    """What training continues from: a row per epoch, the best validation NDCG@10, and the weights that reached it."""
 
     epochs: list[dict[str, float]]
     best: float
@@ -224,7 +229,7 @@ class _State(TypedDict):
 
 
 class _Scored(nn.Module):
-    """A recommender with its loss behind it: all that gradients pass through, as DDP wants a module to be."""
+    """A recommender with its loss: DDP needs one module for all that gradients pass through."""
 
     def __init__(self, recommender: Recommender, loss: Loss) -> None:
         super().__init__()
@@ -238,25 +243,26 @@ class _Scored(nn.Module):
         targets: torch.Tensor,
         negatives: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the sum over the batch's targets; see `Batch`, and `Loss` for the negatives."""
+        """Return the loss, summed over the batch's targets; see `Batch` for shapes, and `Loss` for the negatives."""
         facets = self.recommender(items, at, users)
         context = Context(items, at, self.recommender.n_items)
         return chunked(self.loss, self.recommender.head, facets, self.recommender.outputs, context, targets, negatives)
 
 
 def _averaged(decay: float, average: torch.Tensor, weight: torch.Tensor, steps: torch.Tensor | int) -> torch.Tensor:
-    """Return a moving average after one more step; the first steps count for more, so that what was drawn is forgotten.
+    """Return a moving average after one more step.
 
-    The decay is min(decay, (1 + t) / (10 + t)) at step t, as in TensorFlow's ExponentialMovingAverage.
+    The decay at step t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage: the first steps
+    count for more, so that the initial weights are forgotten.
     """
     return average.lerp(weight, 1 - min(decay, (1 + float(steps)) / (10 + float(steps))))
 
 
 def _share(batch: Batch, negatives: torch.Tensor, rank: int, world: int) -> list[torch.Tensor]:
-    """Return which rows a process scores, for `_Scored`: every `world`-th one.
+    """Return the rows of a batch that a process scores, as arguments of `_Scored`: every `world`-th row.
 
-    A batch may have fewer rows than there are processes. Who is left without takes the first, and no targets, since
-    gradients are waited for from all.
+    A batch may have fewer rows than there are processes. A process without a row gets the first one without targets,
+    since all processes must take part in averaging the gradients.
     """
     own = slice(rank, None, world) if rank < len(batch.items) else slice(1)
     targets = batch.targets if rank < len(batch.items) else torch.full_like(batch.targets, -1)
@@ -264,7 +270,7 @@ def _share(batch: Batch, negatives: torch.Tensor, rank: int, world: int) -> list
 
 
 def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return all windows in random batches, each of windows alike in length and targets, so that little is padding."""
+    """Return all windows in random batches, each with similar lengths and targets, so that there is little padding."""
     order = rng.permutation(len(windows))
     block = size * BATCHES_SORTED_TOGETHER
     batches = []
@@ -276,20 +282,20 @@ def _batches(windows: Windows, size: int, rng: np.random.Generator) -> list[np.n
 
 
 def _stale(epochs: list[dict[str, float]], patience: int) -> bool:
-    """Say whether the last `patience` epochs brought no gain."""
+    """Return whether the last `patience` epochs gave no better NDCG@10."""
     scores = [epoch["ndcg"] for epoch in epochs]
     return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
 
 def _validate(recommender: Recommender, sequences: Sequences) -> float:
-    """Return the validation NDCG@10; NaN where a score is not a number."""
+    """Return the validation NDCG@10; NaN if any score is NaN."""
     cases = evaluate(recommender, sequences, "validation")
     return math.nan if cases["log_loss"].isna().any() else mean(cases, MAIN)
 
 
 def _save(state: dict, checkpoint: Path) -> None:
     with whole(checkpoint) as new, new.open("wb") as file:
-        torch.save(state, file)  # which hides why it cannot write to a name, and not why it cannot write to a file
+        torch.save(state, file)  # given a name, it would hide why it cannot write
 
 
 def _resume(checkpoint: Path, going_on: dict[str, nn.Module | torch.optim.Optimizer], device: torch.device) -> _State:
@@ -297,6 +303,8 @@ def _resume(checkpoint: Path, going_on: dict[str, nn.Module | torch.optim.Optimi
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         for name, part in going_on.items():
             part.load_state_dict(state.pop(name))
-    except Exception as error:  # torch's readers raise many kinds; whichever it is, the file is of no use
-        raise DataError(f"{checkpoint} cannot be read as a checkpoint of this run; remove it to train anew.") from error
+    except Exception as error:  # torch raises many kinds of errors; with any of them the file is useless
+        raise DataError(
+            f"{checkpoint} cannot be read as a checkpoint of this run; remove it to train again from the start."
+        ) from error
     return state

@@ -1,9 +1,9 @@
-"""Losses, each a function of the logits of a target and of its negatives, and of the norm over all items.
+"""Losses: functions of the logits of a target and its negatives, and of the norm over all items.
 
-All shapes: B windows, T targets each (−1 where there is none), n items, m negatives. z are the logits of the whole head
-(`Head.logits`): what a reranker owns is decided among all n items and what the context owns by the history, also where
-only a sample is compared, so that z_v does not depend on what was sampled. For a mixture and for RepeatNet z = log p.
-A full pass over the items is therefore needed for each of these losses; no sample makes it cheaper.
+Shapes: B windows, T targets each (−1 where there is none), n items, m negatives. z are the logits of the whole head
+(`Head.logits`); for a mixture and for RepeatNet z = log p. Even if a loss compares only a sample, rerankers choose
+their items among all n and the context by the history, so z_v does not depend on the sample. Therefore every loss needs
+a full pass over the items, and sampling does not make it cheaper.
 """
 
 import math
@@ -20,19 +20,19 @@ LossName = Literal["CE", "BPR", "BCE", "gBCE", "sampled"]
 
 
 class Loss(Protocol):
-    """A loss, as a sum over targets; y is a target, N its m negatives, drawn with replacement."""
+    """A loss, summed over targets; y is a target, N its m negatives, drawn with replacement."""
 
     def draw(self, targets: torch.Tensor) -> torch.Tensor:
-        """Return negatives (B, T, m) for the targets (B, T), from torch's generator on the CPU; m may be 0."""
+        """Draw negatives (B, T, m) for targets (B, T), with torch's generator on the CPU; m may be 0."""
         ...
 
     def total(
         self, z: torch.Tensor, norm: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
     ) -> torch.Tensor:
-        """Return the sum over the targets that are not −1.
+        """Return the loss, summed over the targets that are not −1.
 
         Args:
-            z: (B, T, 1 + m) logits of the target and of its negatives.
+            z: (B, T, 1 + m) logits of the target and its negatives.
             norm: (B, T) log Σ_v exp(z_v) over all items.
             targets: (B, T).
             negatives: (B, T, m).
@@ -41,10 +41,10 @@ class Loss(Protocol):
 
 
 class CrossEntropy:
-    """Full cross-entropy: −log softmax(z)_y over all items."""
+    """Full cross-entropy over all items: −log softmax(z)_y."""
 
     def draw(self, targets: torch.Tensor) -> torch.Tensor:
-        """See `Loss`; there are none."""
+        """See `Loss`; there are no negatives."""
         return targets.new_empty((*targets.shape, 0))
 
     def total(
@@ -81,7 +81,7 @@ class BPR(_Uniform):
 class BinaryCrossEntropy(_Uniform):
     """gBCE: −1/(m + 1) · [β log σ(z_y) + Σ_{v∈N} log(1 − σ(z_v))] (Petrov & Macdonald, RecSys 2023).
 
-    β = 1 − t (1 − m / (n − 1)) undoes the overconfidence that sampling brings; t = 0 is plain BCE.
+    β = 1 − t (1 − m / (n − 1)) corrects the overconfidence caused by sampling; t = 0 is plain BCE.
     """
 
     t: float
@@ -96,15 +96,15 @@ class BinaryCrossEntropy(_Uniform):
 
 
 class SampledSoftmax:
-    """Softmax over the target and m negatives, corrected for how they are drawn (Jean et al., ACL 2015).
+    """Softmax over the target and m negatives, corrected for the sampling distribution q (Jean et al., ACL 2015).
 
-    −log [exp(z_y − log q_y) / Σ_{v ∈ {y} ∪ N, v ≠ y in N} exp(z_v − log q_v)]: each negative that is the target is left
-    out. q is log-uniform in the rank r = 0, 1, … of the item's popularity in training: q = log((r + 2) / (r + 1)) /
+    −log [exp(z_y − log q_y) / Σ_{v ∈ {y} ∪ N, v ≠ y in N} exp(z_v − log q_v)]: negatives equal to the target are left
+    out. q is log-uniform in the rank r = 0, 1, … of an item's popularity in training: q = log((r + 2) / (r + 1)) /
     log(n + 1).
     """
 
     def __init__(self, counts: np.ndarray, negatives: int) -> None:
-        """Take how often each item is a training interaction (n,), and m."""
+        """Set up q from each item's number of training interactions, `counts` (n,); `negatives` is m."""
         self.negatives = negatives
         self.by_rank = torch.from_numpy(np.argsort(-counts, kind="stable"))
         rank = torch.arange(len(counts), dtype=torch.float64)
@@ -131,16 +131,16 @@ def build_loss(name: LossName, counts: np.ndarray, negatives: int, t: float) -> 
     """Return a loss by its name.
 
     Args:
-        name: which.
-        counts: (n,) how often each item is a training interaction.
+        name: name of the loss.
+        counts: (n,) number of training interactions of each item.
         negatives: m.
-        t: gBCE's calibration, from 0 (BCE) to 1.
+        t: calibration of gBCE, from 0 (BCE) to 1.
 
     Raises:
-        ConfigError: there is but one item, so that there are no negatives.
+        ConfigError: the log has only one item, so there are no negatives.
     """
     if len(counts) < 2 and name != "CE":
-        raise ConfigError(f"The loss {name} compares items, and there is but one; use CE, or a log with more items.")
+        raise ConfigError(f"The loss {name} compares items, and there is only one; use CE, or a log with more items.")
     match name:
         case "CE":
             return CrossEntropy()
@@ -153,7 +153,7 @@ def build_loss(name: LossName, counts: np.ndarray, negatives: int, t: float) -> 
 
 
 def compared(targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-    """Return the items whose logits a loss reads, (B, T, 1 + m): the target, any item where there is none, and N."""
+    """Return the items whose logits a loss reads (B, T, 1 + m): the target (any item where there is none), then N."""
     return torch.cat([targets.clamp(min=0)[:, :, None], negatives], dim=2)
 
 

@@ -1,4 +1,4 @@
-"""Training on a planted log, and how far the result is from the best loss and from the floor of a single state."""
+"""Training on a planted log; compare the loss with the best possible, and with the lower bound for a single state."""
 
 import pandas as pd
 
@@ -7,21 +7,21 @@ from cprlab.models import GRU4RecConfig, Recommender
 from cprlab.training.loop import TrainingConfig, fit
 from cprlab.training.runs import RunConfig, build
 
-HIDDEN = 32  # of the encoder: enough to tell groups and to count, and quick
-RATES = (0.02, 0.002)  # an epoch each: the second one settles what the first one's steps are too long for
+HIDDEN = 32  # hidden units of the encoder: enough to distinguish groups and to count, and fast
+RATES = (0.02, 0.002)  # learning rates of one epoch each: the steps of the first are too large to converge
 BATCH = 16
 
 
 def fit_plan(plan: Plan, head: str, seed: int = 0) -> Recommender:
-    """Return a GRU4Rec with this head, trained on the plan's log while its embeddings stay the plan's; in float64.
+    """Train a GRU4Rec on the plan's log, in float64, with item embeddings fixed to the plan's.
 
     Args:
         plan: the log and the embeddings.
-        head: the head's name, as in the paper.
-        seed: of the weights and the order of batches.
+        head: name of the head, as in the paper.
+        seed: seed of the weights and the order of batches.
 
     Raises:
-        ConfigError: there is no such head, or it has output embeddings of its own.
+        ConfigError: the head is unknown, or has its own output embeddings.
     """
     sequences, embeddings = plan.sequences(), plan.embeddings()
     encoder = GRU4RecConfig(d=embeddings.shape[1], hidden=HIDDEN, recurrent_bias=True)
@@ -34,11 +34,12 @@ def fit_plan(plan: Plan, head: str, seed: int = 0) -> Recommender:
 
 
 def planted_losses(plan: Plan, recommender: Recommender) -> pd.DataFrame:
-    """Return what a recommender loses on the plan's test cases, by the true probabilities and not by the item drawn.
+    """Return a recommender's expected loss on the plan's test cases, under the true probabilities.
 
     Returns:
-        A row a user: `user` (code), `length` (of the history), `best` (the least expected loss, nats), `floor` (by how
-        much any single state is above it, at the least) and `loss` (the recommender's expected loss).
+        One row per user: `user` (code), `length` (of the history), `best` (the lowest possible expected loss, nats),
+        `floor` (lower bound of the excess of any single state over `best`, nats) and `loss` (the recommender's
+        expected loss, nats).
     """
     sequences = plan.sequences()
     windows = sequences.windows("test")

@@ -1,7 +1,6 @@
-"""Several processes that train one model, a device each, as torchrun starts them; without it, one process.
+"""Several processes, started by torchrun, that train one model on one device each; without torchrun, one process.
 
-All run the same program. They differ in the rows of a batch that each one scores, and in what is left to the first:
-whatever is decided, shown or written.
+All run the same program. Each scores other rows of a batch, and only the first decides, shows and writes.
 """
 
 import os
@@ -16,37 +15,41 @@ from cprlab.errors import ConfigError, CprlabError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# How long a process waits for the others: for the first one's evaluation, or for another training of the same run. One
-# that died is no reason to wait; torchrun ends the others then.
+# How long a process waits for the others: for the first one's evaluation, or for another training of the same run. If
+# one process dies, torchrun ends the others at once.
 PATIENCE = timedelta(days=7)
 
 Result = TypeVar("Result")
 
 
 def several() -> bool:
-    """Say whether torchrun started this process, maybe with others."""
+    """Return whether torchrun started this process, alone or with others."""
     return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
 def count() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return int(os.environ["WORLD_SIZE"]) if several() else 1
 
 
 def is_first() -> bool:
-    """Say whether this process is the one that shows and writes."""
+    """Return whether this process is the one that shows and writes."""
     return not several() or os.environ["RANK"] == "0"
 
 
 def open_fabric(accelerator: str, precision: Literal["bf16-mixed"] | None = None) -> "Fabric":
-    """Return a Fabric of one device, or, where torchrun started this process, of all processes' devices.
+    """Return a Fabric of one device or, if torchrun started this process, of the devices of all processes.
 
-    Processes on processors speak gloo, on NVIDIA's GPUs nccl.
+    Processes communicate with gloo on CPUs, and with NCCL on NVIDIA GPUs.
+
+    Args:
+        accelerator: "cpu", "cuda" or "mps".
+        precision: "bf16-mixed", or None for the precision of the weights.
 
     Raises:
-        ConfigError: there are more processes on this machine than devices.
+        ConfigError: there are more processes on this machine than GPUs, or torchrun started them on mps.
     """
-    from lightning_fabric import Fabric  # two seconds, and only training needs it
+    from lightning_fabric import Fabric  # takes two seconds, and only training needs it
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     if not several():
@@ -59,7 +62,7 @@ def open_fabric(accelerator: str, precision: Literal["bf16-mixed"] | None = None
             f"torchrun started {here} processes here for {torch.cuda.device_count()} GPUs; "
             f"give it --nproc-per-node {torch.cuda.device_count()}, or use the device cpu."
         )
-    # Which weights have a part in the loss never changes, so those that have none are found in the first step.
+    # The set of weights that the loss depends on never changes, so DDP finds unused weights in the first step.
     strategy = DDPStrategy(timeout=PATIENCE, static_graph=True)
     machines = count() // here
     fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=machines, strategy=strategy, precision=precision)
@@ -68,9 +71,9 @@ def open_fabric(accelerator: str, precision: Literal["bf16-mixed"] | None = None
 
 
 def by_first(act: Callable[[], Result]) -> Result:
-    """Let the first process act while the others wait; return in all what that returned, or raise the error it raised.
+    """Call `act` in the first process while the others wait; all return its result, or raise its CprlabError.
 
-    Of several processes each must have called `open_fabric` before.
+    If there are several processes, each must have called `open_fabric` before.
     """
     if not several():
         return act()
@@ -88,7 +91,7 @@ def by_first(act: Callable[[], Result]) -> Result:
 
 
 def total(fabric: "Fabric", value: float) -> float:
-    """Return the sum of the processes' values."""
+    """Return the sum of a value over all processes."""
     if not several():
         return value
     summed = torch.tensor(value, dtype=torch.float64, device=fabric.device)

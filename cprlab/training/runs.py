@@ -1,4 +1,4 @@
-"""Runs: one training, kept in one folder, found again by what it was asked for."""
+"""Runs: one training, kept in one folder, found again by its configuration and data."""
 
 import json
 import math
@@ -28,7 +28,7 @@ from cprlab.training.counting import fit_counting
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
 
-# The columns of a run's tables, and the kinds of number in them, as NumPy calls these.
+# The columns of a run's tables, and their NumPy kinds (`dtype.kind`).
 TABLES = {
     "history": {"epoch": "iu", "loss": "f", "ndcg": "f", "seconds": "f", "targets_per_second": "f"},
     "cases": {"user": "iu", "length": "iu", "target": "iu", "repeat": "b", "rank": "iu", "rank_post": "f"}
@@ -36,18 +36,18 @@ TABLES = {
 }
 
 
-RECIPE = 4  # counts up when the same configuration begins to give other weights
+RECIPE = 4  # increased when the same configuration starts to give other weights
 
 
 class RunConfig(Config):
-    """All that decides what a run's weights are, next to the data.
+    """Everything that, with the data, determines the weights of a run.
 
-    A head that counts has no encoder and is not trained, so both are put back to what they are by default, in float64:
-    whatever is asked for, such a head has one run on a log.
+    A counting head has no encoder and is not trained. For it, `encoder` and `training` are reset to their defaults, in
+    float64, so that it has only one run on a log.
 
     Attributes:
         encoder: the encoder and its sizes.
-        head: the head's name, as in the paper.
+        head: name of the head, as in the paper.
         training: how to train.
     """
 
@@ -68,31 +68,31 @@ class RunConfig(Config):
 
     @property
     def counts(self) -> bool:
-        """Whether the head counts, so that there is no encoder and nothing to train."""
+        """Whether the head only counts, so there is no encoder and nothing to train."""
         return isinstance(parse_head(self.head), CountingConfig)
 
     @property
     def name(self) -> str:
-        """What to call the model: its encoder, if it has one, and its head."""
+        """The model's name: its encoder, if it has one, and its head."""
         return self.head if self.counts else f"{self.encoder.name}, {self.head}"
 
     def identity(self, sequences: Sequences) -> str:
-        """Return 12 hexadecimal digits for this configuration on these data."""
+        """Return 12 hexadecimal digits that identify this configuration on these data."""
         data = f"{sequences.fingerprint} {sequences.n_items} {sequences.n_users} {sequences.max_len}"
         return name_of(f"{RECIPE} {self.model_dump_json()} {data}")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, and what stands in it.
+    """A finished training: its folder, and the contents.
 
     Attributes:
-        folder: holds `run.json`, `model.safetensors`, `history.parquet` and `cases.parquet`.
-        config: what was asked for.
-        recommender: with the weights of the best epoch, on the CPU.
-        history: a row an epoch, as `fit` gave it; of a head that counts one, as `fit_counting` gave it.
-        record: all of `run.json`.
-        cases: a row a test user, as `evaluate` gave it.
+        folder: contains `run.json`, `model.safetensors`, `history.parquet` and `cases.parquet`.
+        config: the configuration.
+        recommender: recommender with the weights of the best epoch, on the CPU.
+        history: one row per epoch, from `fit`; for a counting head one row, from `fit_counting`.
+        record: the content of `run.json`.
+        cases: one row per test case, from `evaluate`.
     """
 
     folder: Path
@@ -104,7 +104,7 @@ class Run:
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Read a run back; it gives the same scores as when it was written.
+        """Load a run; it gives the same scores as when it was written.
 
         Raises:
             DataError: the folder is not a whole run.
@@ -116,7 +116,7 @@ class Run:
             data = record["data"]
             if not all(type(data[name]) is int and data[name] > 0 for name in ("items", "users", "max_len")):
                 raise ValueError("its data have no items, no users or no histories")
-            with torch.device("meta"):  # takes no memory, whatever sizes are written there, before the weights fit
+            with torch.device("meta"):  # allocates nothing until the weights fit, whatever sizes the file claims
                 recommender = _drawn(config, data["items"], data["users"], data["max_len"])
             weights = load_file(folder / "model.safetensors")
             if wrong := [name for name, one in recommender.state_dict().items() if weights[name].dtype != one.dtype]:
@@ -124,33 +124,33 @@ class Run:
             recommender.load_state_dict(weights, assign=True)
             history, cases = (read_parquet(folder / f"{name}.parquet") for name in TABLES)
             _check_tables(history, cases, data["users"])
-            scores, recorded = _scores(cases), dict(record["test"])  # another version may have had other metrics
+            scores, recorded = _scores(cases), dict(record["test"])  # other versions may have other metrics
             other = any(recorded[metric] != scores[metric] for metric in scores.keys() & recorded.keys())
             if not isinstance(data["fingerprint"], str) or not recorded or other:
-                raise ValueError("its record has no fingerprint of the data, or other metrics than its cases")
+                raise ValueError("its record has no fingerprint of the data, or metrics that do not match its cases")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(
-                f"{folder} is not a whole run ({detail}); if it was one, remove it to train anew."
+                f"{folder} is not a whole run ({detail}); if it was one, remove it to train again."
             ) from error
         return cls(folder, config, recommender.eval(), history, record, cases)
 
     def check_data(self, sequences: Sequences) -> None:
-        """Refuse a log that is not the one that the run was trained on.
+        """Check that the run was trained on this log.
 
         Raises:
-            DataError: it is another, or other users are drawn of it, or its histories are cut elsewhere.
+            DataError: the log, the sample of users or the length of histories is different.
         """
         own, given = self.record["data"], _described(sequences)
         if any(own.get(fact) != given[fact] for fact in ("fingerprint", "items", "users", "max_len")):
             raise DataError(
-                f"{self.folder} was trained on other data ({_in_words(own)}) than these ({_in_words(given)}); give "
+                f"{self.folder} was trained on other data ({_in_words(own)}) than these ({_in_words(given)}); use "
                 "that log, with the same --users."
             )
 
 
 def _with_earlier_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's configuration with what later versions added to it, as earlier ones had it."""
+    """Add settings of later versions to a run's configuration, with the values that earlier versions used."""
     norm = {"norm_first": False} if config["encoder"]["name"] == "SASRec" else {}
     return config | {
         "encoder": norm | config["encoder"],
@@ -165,22 +165,23 @@ def train(
     device: Device = "auto",
     bar: Callable[..., tqdm] = tqdm,
 ) -> Run:
-    """Return the run of this configuration on these data: read back if it is there, else trained and kept.
+    """Return the run of a configuration on a log: load it if it exists, otherwise train and save it.
 
-    A training that was interrupted goes on after its last whole epoch. Where another process trains the same run, this
-    one waits, and reads it back. Processes that torchrun started train one run together (see `fit`); what they have in
-    common is the folder, and all return the run.
+    An interrupted training continues after its last whole epoch. If another process is training the same run, this one
+    waits and then loads it. Processes started by torchrun train one run together (see `fit`); they share the folder,
+    and all return the run.
 
     Args:
         sequences: the log.
         config: what to train.
-        runs: the folder of run folders.
-        device: where to train; a head that counts is fitted on the CPU.
-        bar: opens what shows how far training is.
+        runs: folder that contains the run folders.
+        device: where to train; a counting head is fitted on the CPU.
+        bar: opens the progress bar.
 
     Raises:
-        ConfigError: the head does not fit the data, or the device is not there.
-        DataError: the folder cannot be written.
+        ConfigError: the head does not fit the data, or the device is not available.
+        DataError: the folder cannot be written, or its run cannot be read.
+        CprlabError: the training diverged.
     """
     folder = run_folder(sequences, config, runs)
     unfinished = folder.with_name(f".{folder.name}.checkpoint")
@@ -195,12 +196,12 @@ def train(
 
 
 def build(config: RunConfig, sequences: Sequences, make: Callable[..., Recommender] = Recommender) -> Recommender:
-    """Return a recommender for a log before its training: weights drawn by the configuration's seed, in its precision.
+    """Return an untrained recommender for a log, with the configuration's seed and precision.
 
     Args:
         config: what to build.
         sequences: the log.
-        make: a class, or function, that takes the arguments of `Recommender`.
+        make: class or function that takes the arguments of `Recommender`.
 
     Raises:
         ConfigError: the head does not fit the data.
@@ -210,12 +211,12 @@ def build(config: RunConfig, sequences: Sequences, make: Callable[..., Recommend
 
 
 def run_folder(sequences: Sequences, config: RunConfig, runs: Path | str = "runs") -> Path:
-    """Return the folder in which `train` keeps the run, whether it is there or not."""
+    """Return the folder in which `train` keeps the run, whether it exists or not."""
     return Path(runs) / f"{slug(f'{sequences.name}-{config.name}')}-{config.identity(sequences)}"
 
 
 def slug(words: str) -> str:
-    """Return words as a name for files: small letters and digits, with hyphens between, of at most 80 bytes."""
+    """Return words as a file name: lower-case letters and digits, separated by hyphens, at most 80 bytes."""
     letters = "".join(c if c.isalnum() else "-" for c in words.lower())
     return "-".join(part for part in letters.split("-") if part).encode()[:80].decode(errors="ignore")
 
@@ -255,13 +256,13 @@ def _keep(
 
 
 def _scores(cases: pd.DataFrame) -> dict[str, float | None]:
-    """Return each metric's mean over the test cases, None where it is not finite."""
+    """Return each metric's mean over the test cases; None if it is not finite."""
     means = {metric: mean(cases, metric) for metric in METRICS}
     return {metric: value if math.isfinite(value) else None for metric, value in means.items()}
 
 
 def _described(sequences: Sequences) -> dict[str, Any]:
-    """Return what `run.json` says of the data."""
+    """Return the description of the data in `run.json`."""
     return {
         "name": sequences.name,
         "fingerprint": sequences.fingerprint,
@@ -277,15 +278,15 @@ def _in_words(data: dict[str, Any]) -> str:
     name, users, items, read, fingerprint = (
         data.get(fact) for fact in ("name", "users", "items", "max_len", "fingerprint")
     )
-    return f"{name} with {users} users and {items} items, read {read} at once, fingerprint {fingerprint}"
+    return f"{name} with {users} users and {items} items, histories of up to {read}, fingerprint {fingerprint}"
 
 
 def _check_tables(history: pd.DataFrame, cases: pd.DataFrame, n_users: int) -> None:
-    """Raise a ValueError if these cannot be the tables of a run on so many users."""
+    """Raise a ValueError if these cannot be the tables of a run with `n_users` users."""
     for name, table in (("history", history), ("cases", cases)):
         for column, kinds in TABLES[name].items():
             if column not in table or table[column].dtype.kind not in kinds:
-                raise ValueError(f"{name}.parquet has no column {column!r} of its kind")
+                raise ValueError(f"{name}.parquet has no column {column!r} of the right type")
     if not len(history) or not 0 < cases["user"].nunique() <= n_users:
         raise ValueError(f"its tables have {len(history):,} epochs, and {len(cases):,} cases for {n_users:,} users")
 

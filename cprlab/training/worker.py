@@ -1,7 +1,7 @@
-"""What `train_all` starts: `python -m cprlab.training.worker` trains one run, and tells how far it is.
+"""A worker process of `train_all`: `python -m cprlab.training.worker` trains one run, and reports its progress.
 
-Standard input brings one line of JSON, the job, and ends when the worker is to end. On standard output each line is
-JSON: how far training is (`done` of `total` targets, and the `state` after the last epoch), or a CprlabError.
+Standard input has one line of JSON, the job; when it is closed, the worker ends. Each line on standard output is JSON:
+the progress (`done` of `total` targets, and the `state` after the last epoch), or a CprlabError.
 """
 
 import json
@@ -21,8 +21,8 @@ from cprlab.training import kernel
 from cprlab.training.runs import RunConfig, train
 
 
-class _Told(tqdm):  # type: ignore[misc]  # tqdm tells no types
-    """A bar that tells what it would show."""
+class _Told(tqdm):  # type: ignore[misc]  # tqdm is untyped
+    """A progress bar that writes its progress as JSON."""
 
     def __init__(self, *args: Any, told: TextIO, **settings: Any) -> None:
         self.told = told
@@ -30,17 +30,17 @@ class _Told(tqdm):  # type: ignore[misc]  # tqdm tells no types
 
     def display(self, *_: Any, **__: Any) -> None:
         """Write a line."""
-        with suppress(BrokenPipeError):  # nobody listens any more, and `_end_with_parent` is about to see it
+        with suppress(BrokenPipeError):  # the parent has ended, and `_end_with_parent` is about to notice
             print(json.dumps({"done": self.n, "total": self.total, "state": self.postfix or ""}), file=self.told)
 
 
 def main() -> None:
-    """Train what standard input asks for."""
+    """Train the job that standard input describes."""
     told = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not what is told
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keep what libraries print out of the report
     job = json.loads(sys.stdin.readline())
     Thread(target=_end_with_parent, daemon=True).start()
-    if job["threads"] == 1:  # when another worker has ended, its core is of use to this one
+    if job["threads"] == 1:  # when another worker has ended, this one can use its core
         kernel.in_turn = ThreadPoolExecutor(2).map
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of standard input; what is kept is written whole, so nothing is lost but an epoch."""
+    """Wait until standard input is closed, then exit; files are written atomically, so at most an epoch is lost."""
     while os.read(sys.stdin.fileno(), 1):
         pass
     os._exit(1)

@@ -234,10 +234,10 @@ def test_files_that_are_no_checkpoints_are_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match=r"some\.pth cannot be read as a checkpoint"):
         load(file)
     torch.save([1, 2], file)
-    with pytest.raises(DataError, match="holds no dictionary"):
+    with pytest.raises(DataError, match="contains no dictionary"):
         load(file)
     torch.save({"state_dict": {}}, file)
-    with pytest.raises(DataError, match="holds no configuration"):
+    with pytest.raises(DataError, match="contains no configuration"):
         load(file)
 
 
@@ -304,7 +304,7 @@ def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_en
             recommender.log_probs([3, 4])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="History 0 is empty"):
         reference.log_probs([[0, 0]])
-    with pytest.raises(ConfigError, match="History 1 holds RecBole's padding, 0, before an item"):
+    with pytest.raises(ConfigError, match="History 1 contains RecBole's padding, 0, before an item"):
         reference.log_probs([[1], [0, 1]])
     with pytest.raises(ConfigError, match="History 0 contains an item outside 0"):  # RecBole's last code is one more
         corrected.log_probs([[corrected.n_items]])

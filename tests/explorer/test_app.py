@@ -117,7 +117,7 @@ def test_a_drag_that_begins_with_no_change_or_is_refused_can_be_undone(app):
         ({"settings": ({"head": "Hardmax"}, {})}, "Unknown head 'Hardmax'"),
         ({"settings": ({},)}, "a setting for each of the 2 models"),
         ({"query": {"sort": "copy D"}}, "no column 'copy D'"),
-        ({"models": ("one", "two")}, "The state is of one and two, and these models are Softmax, seed 0 and"),
+        ({"models": ("one", "two")}, "The state is of one and two, but these models are Softmax, seed 0 and"),
         ({"cases": 3}, "Unknown setting 'cases'"),
     ],
 )
@@ -257,7 +257,7 @@ def test_a_history_of_every_item_has_no_verdict(subject, monkeypatch):
     app.patch({"history": every})
     assert app.table("verdict").empty
     assert list(app.shown.verdict()) == []
-    assert "every item there is" in app.shown.sentence()
+    assert "contains every item" in app.shown.sentence()
     assert len(app.table("predictions")) == 20
     assert len(app.table("history")) == 40
 

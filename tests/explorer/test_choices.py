@@ -158,7 +158,7 @@ def test_models_of_different_logs_are_refused(models, subject):
         replace(one, held_out=replace(one.snapshot, item_ids=one.snapshot.item_ids[::-1])),
         fewer,
     ):
-        with pytest.raises(ConfigError, match=r"Softmax, seed 0 are not of one log.*with the same --users"):
+        with pytest.raises(ConfigError, match=r"Softmax, seed 0 are of different logs.*with the same --users"):
             Choices([models[0], Model(other)], None)
     strings = replace(one.snapshot, item_ids=one.snapshot.item_ids.astype(str))
     Choices([models[0], Model(replace(one, held_out=strings))], None)

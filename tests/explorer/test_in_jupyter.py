@@ -15,7 +15,7 @@ from cprlab.pages.run import find_notebook
 from tests.browser import open_page
 from tests.conftest import random_log
 from tests.explorer.fake import HOSTILE
-from tests.jupyter import jupyterlab, run_all, voila
+from tests.jupyter import PATIENCE, jupyterlab, run_all, voila
 
 IN_VOILA_TOO = {  # which opens a page, sends it bytes and loads it again in its own ways
     "test_it_opens_on_a_case_with_the_models_bars",
@@ -128,7 +128,7 @@ def explored(request, browser, config, notebook):
         if lab:
             run_all(page)
         try:
-            page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=120_000)
+            page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=1000 * PATIENCE)
         except TimeoutError:
             raise AssertionError(f"no explorer: {complaints}, {page.inner_text('body')[-3000:]}") from None
         page.set_default_timeout(10_000)
@@ -245,7 +245,7 @@ def test_the_hidden_state_is_moved_to_the_mean_of_the_history(explored):
 def test_a_slider_that_is_dragged_shows_its_latest_place_and_is_undone_at_once(explored):
     explored.begin(case=2)
     explored.page.locator(".cx-tabs button").nth(0).click()
-    slider = explored.page.get_by_role("slider", name="norm, times its own")
+    slider = explored.page.get_by_role("slider", name="norm (factor)")
     box = slider.bounding_box()
     explored.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
     explored.page.mouse.down()
@@ -328,7 +328,7 @@ def test_a_state_that_cannot_be_is_refused_in_a_sentence_and_changes_nothing(exp
     before = explored.state()
     explored.load('{"case": ')
     explored.page.wait_for_function("!document.querySelector('.cx-alert').hidden")
-    assert "no JSON" in explored.page.locator(".cx-alert").inner_text()
+    assert "not JSON" in explored.page.locator(".cx-alert").inner_text()
     assert explored.state() == before
     explored.begin(case=2)
 

@@ -97,7 +97,7 @@ def test_a_tsne_is_awaited_and_keeps_neighbours_together(tsne, clusters):
 
 
 def test_a_tsne_that_cannot_be_made_says_why_in_a_sentence(tsne, clusters):
-    with pytest.raises(ConfigError, match=r"^The t-SNE could not be made \(.*NaN.*\); choose another projection\.$"):
+    with pytest.raises(ConfigError, match=r"^The t-SNE failed \(.*NaN.*\); choose another projection\.$"):
         finished(tsne, 0, clusters)
 
 

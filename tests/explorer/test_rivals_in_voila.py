@@ -9,7 +9,7 @@ from cprlab.explorer import ExplorerConfig
 from cprlab.pages.run import parameterised
 from tests.browser import open_page
 from tests.conftest import random_log
-from tests.jupyter import voila
+from tests.jupyter import PATIENCE, voila
 
 SHOWN = """() => [...document.querySelectorAll('.cx-models article')].map((article) =>
     [...article.querySelectorAll('.cx-row')].map((row) => [
@@ -49,10 +49,10 @@ def check(page, subjects, history):
 def test_the_bars_of_a_rival_follow_the_edits(browser, config, tmp_path):
     subjects = config.subjects(facet="V")
     notebook = tmp_path / "explorer.ipynb"
-    nbformat.write(parameterised(notebook.name, dict(config)), notebook)
+    nbformat.write(parameterised(notebook.name, config.model_dump()), notebook)
     with voila(notebook) as address, open_page(browser) as (page, complaints):
         page.goto(address)
-        page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=120_000)
+        page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=1000 * PATIENCE)
 
         def history():
             return [int(chip.get_attribute("data-code")) for chip in page.locator(".cx-chips .cx-chip").all()]

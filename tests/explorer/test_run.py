@@ -71,7 +71,7 @@ def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, t
     [
         (["explore", "missing.npz"], "missing.npz"),
         (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", "missing.json"], "missing.json"),
-        (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", "{"], "no JSON"),
+        (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", "{"], "is not JSON"),
         (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", json.dumps(STATE | {"case": 12})],
          "There is no case 12"),
         (["explore", "--port", "0"], "--port"),
@@ -108,13 +108,13 @@ def test_a_case_is_a_page_with_its_numbers_and_replaces_no_other_state(folder, m
     assert told["sentence"] in (out / "index.html").read_text().replace("\\", "")
     code, printed = command(monkeypatch, capsys, "case", json.dumps(STATE | {"k": 4}), *options)
     assert code == 2
-    assert "holds the report on" in printed.err
+    assert "contains the report on" in printed.err
 
 
 def test_what_a_case_page_shows_of_an_empty_history_and_of_one_that_holds_everything(folder):
     for state, said in (
         (STATE | {"history": []}, "The history is empty"),
-        (STATE | {"case": 11, "history": None}, "holds every item there is"),
+        (STATE | {"case": 11, "history": None}, "contains every item"),
     ):
         app = shown(json.dumps(state))
         page.finish(app)

@@ -43,13 +43,13 @@ def changed(**changes):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "The explorer's state is no JSON"),
-        ('{"models": ["one"]', "is no JSON .*; paste the whole text that was saved"),
+        ("", "The explorer's state is not JSON"),
+        ('{"models": ["one"]', "is not JSON .*; paste the whole text that was saved"),
         ("[1, 2]", "must be a JSON object"),
         ("{}", "'models' is missing"),
         (changed(settings=[{}]), "a setting for each of the 2 models"),
         (changed(pinned={"history": [1], "settings": [{}]}), "the pin must have a setting for each of the 2 models"),
-        (changed(space=2), "the place of one of the 2 models"),
+        (changed(space=2), "the index of one of the 2 models"),
         (changed(space=-1), "'space' cannot be -1"),
         (
             changed(query={"preset": "next item is old"}),

@@ -165,7 +165,7 @@ def test_commands(page):
     saved = page.app.state.but(case=9, history=None).to_json()
     view = views(page.act(command="load", value=saved))[-1]
     assert (view["state"]["case"], view["heads"][1]["name"]) == (9, "Softmax + CPR:4 (context_merge=add)")
-    assert "is no JSON" in views(page.act(command="load", value="{"))[-1]["error"]
+    assert "is not JSON" in views(page.act(command="load", value="{"))[-1]["error"]
 
 
 def test_a_drag_is_undone_at_once(page):
@@ -217,7 +217,7 @@ def test_a_fault_is_a_sentence_and_changes_nothing(page, monkeypatch, content):
     page.widget._receive(page.widget, {"type": "act", "id": 5} | content, [])
     view = views([one for one, _ in page.heard])[-1]
     assert view["id"] == 5
-    assert "Something went wrong that should not have" in view["error"]
+    assert "There was an unexpected error" in view["error"]
     assert "nothing was changed" in view["error"]
     assert page.app.state == before
 
@@ -317,12 +317,12 @@ def test_a_tsne_is_awaited(page, monkeypatch):
 
 def test_a_tsne_that_fails_is_a_note(page, monkeypatch):
     def fail(*_):
-        raise ConfigError("The t-SNE could not be made (x); choose another projection.")
+        raise ConfigError("The t-SNE failed (x); choose another projection.")
 
     monkeypatch.setattr(page.app.shown._tsne, "plane", fail)
     answers = page.act(set={"projection": "tsne"})
-    assert "could not be made" in only(answers, "points")["note"]
-    assert "could not be made" in last_marks(answers)["note"]
+    assert "t-SNE failed" in only(answers, "points")["note"]
+    assert "t-SNE failed" in last_marks(answers)["note"]
     page.work()
 
 
@@ -427,7 +427,7 @@ def longest(value):
 def test_what_does_not_follow_the_edits_is_said(foreign):
     page = Page([foreign()])
     assert page.say(type="hello")[0]["models"][0]["encodes"] is False
-    assert "stays as it is under edits" in page.set(history=[3])["predictions"][0]["settled"]
+    assert "does not change with edits" in page.set(history=[3])["predictions"][0]["settled"]
 
 
 def keys(value):

@@ -67,7 +67,7 @@ def test_the_page_is_self_contained_and_shows_titles_as_text(report):
     assert outside == []
     assert "<script>window.hacked" not in page
     assert page.count("Plotly.newPlot(") >= 8
-    assert page.index("Of what 120 test users") < page.index("How much does this log repeat?")  # the answer comes first
+    assert page.index("of the items that 120 test users") < page.index("How much does this log repeat?")
     assert report[0].sequences().fingerprint in page
 
 
@@ -141,7 +141,7 @@ def test_a_report_replaces_nothing_but_an_earlier_one_on_the_same_data(report, t
     config, folder = report
     other = tmp_path / "other.csv"
     shutil.copy(config.data, other)
-    with pytest.raises(DataError, match=r"holds the report on .*=hostile <img"):
+    with pytest.raises(DataError, match=r"contains the report on .*=hostile <img"):
         run_report(config.but(data=str(other)), folder)
     for out in (config.runs, f"{config.runs}/inside", str(folder.parent)):
         with pytest.raises(DataError, match="must not be in each other"):
@@ -164,7 +164,7 @@ def test_the_smallest_log_and_odd_names_make_a_report(tmp_path):
         data=str(data), heads="Softmax; Softmax + C", epochs=1, device="cpu", runs=str(tmp_path / "runs")
     )
     page = run_report(config, tmp_path / "{out}").read_text()
-    assert "Of what 1 test users took next, 100.0% was in their history" in page
+    assert "100.0% of the items that 1 test users took next were in their history" in page
     assert "too few users to tell" in page
 
 
@@ -194,7 +194,7 @@ def test_a_folder_with_an_unreadable_report_is_left_alone(report, tmp_path):
     config, folder = report
     broken = shutil.copytree(folder, tmp_path / "broken")
     (broken / "report.ipynb").write_text("{")
-    with pytest.raises(DataError, match="holds the report on something that cannot be read"):
+    with pytest.raises(DataError, match="contains the report on something that cannot be read"):
         run_report(config, broken)
 
 

@@ -127,7 +127,7 @@ def test_a_page_links_notebooks_and_tells_which_failed(swept):
 def test_a_report_replaces_nothing_but_an_earlier_one_of_the_sweep(swept, tmp_path):
     config, folder, _ = swept
     refuse_to_replace(folder, config.but(seeds=2))  # an earlier one
-    with pytest.raises(DataError, match="holds the report of the sweep"):
+    with pytest.raises(DataError, match="contains the report of the sweep"):
         refuse_to_replace(folder, config.but(name="other"))
     (tmp_path / "site").mkdir()
     refuse_to_replace(tmp_path / "site", config)  # empty
@@ -156,7 +156,7 @@ def test_a_second_sweep_trains_nothing_and_an_earlier_report_stays_when_writing_
 
 @pytest.mark.slow
 def test_a_notebook_that_stops_is_told_in_a_sentence(monkeypatch):
-    with pytest.raises(ConfigError, match="'grid' is no JSON"):
+    with pytest.raises(ConfigError, match="'grid' is not JSON"):
         run_notebook("summary.ipynb", {"grid": "{"}, "title")
     with pytest.raises(ConfigError, match="'train' cannot be 'maybe'"):
         execute("summary.ipynb", {"train": "maybe"})
@@ -175,7 +175,7 @@ def test_a_summary_of_nothing_is_refused(tmp_path):
         config.results()
     with pytest.raises(ConfigError, match="did you mean 'head'"):
         SummaryConfig(grid='{"heads": []}').asked()
-    with pytest.raises(ConfigError, match="no JSON with the fields of a grid"):
+    with pytest.raises(ConfigError, match="not JSON with the fields of a grid"):
         SummaryConfig(grid="[3]").asked()
 
 

@@ -72,7 +72,7 @@ FAULTS = [
     ("name: ..", "a sweep's name must be a folder name"),
     ("name: a\nencoder: [GRU4]", "Unknown encoder 'GRU4': did you mean 'GRU4Rec'"),
     ("name: a\nhead: [3]", "'head.0' cannot be 3"),
-    ("name: a\nsettings: [3]", "'settings' cannot be of the type list"),
+    ("name: a\nsettings: [3]", "'settings' cannot be a value of type list"),
     ("name: a\nsettings: {learning_rate: fast}", "'learning_rate' cannot be 'fast'"),
     ("name: a\ndata: nowhere.csv", "nowhere.csv is not a file"),
     ("name: a\ndata: complete-journey-typ", "did you mean 'complete-journey-types'"),

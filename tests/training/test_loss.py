@@ -140,7 +140,7 @@ def test_negatives_come_from_the_distribution_that_the_loss_assumes(name, never_
 
 
 def test_a_loss_that_compares_items_needs_two():
-    with pytest.raises(ConfigError, match="BPR compares items, and there is but one"):
+    with pytest.raises(ConfigError, match="BPR compares items, and there is only one"):
         loss.build_loss("BPR", np.array([3]), 4, 0.75)
     assert loss.build_loss("BPR", np.array([3, 1]), 4, 0.75).draw(torch.tensor([[0]])).tolist() == [[[1, 1, 1, 1]]]
     assert isinstance(loss.build_loss("CE", np.array([3]), 4, 0.75), loss.CrossEntropy)

@@ -250,7 +250,7 @@ def test_a_record_may_lack_a_metric_but_not_have_another_number(sequences, tmp_p
     assert Run.load(folder).record["test"] == more
     for test in (record["test"] | {metric: value * (1 + 1e-9)}, {}):
         (folder / "run.json").write_text(json.dumps(record | {"test": test}))
-        with pytest.raises(DataError, match="other metrics than its cases"):
+        with pytest.raises(DataError, match="metrics that do not match its cases"):
             Run.load(folder)
 
 

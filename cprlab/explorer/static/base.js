@@ -1,9 +1,9 @@
-// What every view builds on: elements whose text is text, and formats.
+// Shared by all views: elements whose text is never HTML, and number formats.
 
-const LONGEST = 200; // characters that are put on the page; the style sheet clips to the width
+const LONGEST = 200; // characters of a text on the page; the style sheet clips to the width
 let elementsNamed = 0;
 
-/** Make an element; `onclick` and the like are listeners, null attributes are left out, children may be strings. */
+/** Make an element; attributes such as `onclick` are listeners, null ones are left out, children may be strings. */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -23,7 +23,7 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Show text that comes from data: clipped on the page and, a little later, in its tooltip. */
+/** Show text from data, clipped on the page, and at a greater length in its tooltip. */
 export function setTitle(node, text) {
   setText(node, clip(text));
   setAttribute(node, "title", clip(text, 3 * LONGEST));
@@ -39,7 +39,7 @@ export function uniqueId(prefix) {
   return `cx-${prefix}-${elementsNamed}-${Math.random().toString(36).slice(2, 8)}`;
 }
 
-/** Keep as many children as there are items, made by `make` and filled by `fill`; the nodes are used again. */
+/** Give `parent` one child for each item, made by `make` and filled by `fill`; existing nodes are reused. */
 export function fillList(parent, items, make, fill) {
   while (parent.children.length > items.length) parent.lastElementChild.remove();
   while (parent.children.length < items.length) parent.append(make(parent.children.length));
@@ -77,7 +77,7 @@ export function option(value, label = value) {
   return el("option", { value }, clip(label, 60));
 }
 
-/** Say which items are selected on all nodes below `root` that show an item. */
+/** Mark the selected items on all nodes below `root` that show an item. */
 export function outline(root, selection) {
   for (const node of root.querySelectorAll("[data-code]")) {
     const selected = selection.includes(Number(node.dataset.code));
@@ -85,7 +85,7 @@ export function outline(root, selection) {
   }
 }
 
-/** Select the item a node shows; with Ctrl, Command or Shift it is added to the selection. */
+/** Select the item of a node; with Ctrl, Command or Shift, add it to the selection. */
 export function selectBy(app, node, event) {
   app.select([Number(node.dataset.code)], { add: event.ctrlKey || event.metaKey || event.shiftKey });
 }

@@ -1,4 +1,4 @@
-// The table of cases: presets, a search, sortable columns; a row chosen is the case that all views show.
+// The table of cases: presets, search, sortable columns; all views show the case of the chosen row.
 
 import {
   button, el, fillList, formatCell, integer, labelled, option, setAttribute, setText, setTitle,

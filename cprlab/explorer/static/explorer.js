@@ -1,4 +1,4 @@
-// The widget: its layout, its status line, and the talk with the kernel (one act in flight, slow work when idle).
+// The widget: layout, status line, and messages to the kernel (one act in flight, slow work when idle).
 
 import { button, clip, el, percent, setAttribute, setText, setTitle } from "./base.js";
 import { casesView } from "./cases.js";
@@ -9,16 +9,17 @@ import { predictionsView } from "./predictions.js";
 import { statesView } from "./states.js";
 import { verdictView } from "./verdict.js";
 
-const ANSWER_WITHIN = 10_000; // ms, after which the kernel is said not to answer
-const IDLE = 400; // ms without an act in flight, after which slow work is asked for
-const BETWEEN = 100; // ms from one piece of slow work to the next, in which an act finds the kernel free
-const WAITING = "Waiting for the kernel; if nothing comes, run the notebook's cells (Run ▸ Run All Cells).";
+const ANSWER_WITHIN = 10_000; // ms, after which the page reports that the kernel does not answer
+const IDLE = 400; // ms without an act in flight, after which the page asks for slow work
+const BETWEEN = 100; // ms between two steps of slow work, in which the kernel is free for an act
+const WAITING = "Waiting for the kernel; if nothing happens, run the notebook's cells (Run ▸ Run All Cells).";
 const SILENT =
-  "The kernel does not answer. Interrupt it or run the notebook's cells again; your next change tries anew, and nothing is lost.";
-const RESTORING = ["undo", "redo", "load"]; // commands after which the history is not known before the kernel answers
+  "The kernel does not answer. Interrupt it or run the notebook's cells again. Nothing is lost: your next change is " +
+  "sent again.";
+const RESTORING = ["undo", "redo", "load"]; // commands after which only the kernel knows the history
 
 const VIEWS = {
-  cases: ["Cases", "Enter or a click chooses a case", casesView],
+  cases: ["Cases", "choose a case with Enter or a click", casesView],
   history: ["History", "edit what the user did; oldest first", historyView],
   predictions: ["Predictions", "all bars on one scale", predictionsView],
   map: ["Map", "items near the hidden states", mapView],
@@ -43,7 +44,11 @@ export function render({ model, el: place }) {
     { class: "cx-top" },
     el("div", { class: "cx-said" }, status, alert),
     doing,
-    el("div", { class: "cx-buttons" }, button("State…", dialog.open, { title: "copy, save or load the explorer's state" })),
+    el(
+      "div",
+      { class: "cx-buttons" },
+      button("State…", dialog.open, { title: "copy, save or load the explorer's state" }),
+    ),
   );
   for (const names of COLUMNS) {
     grid.append(el("div", { class: "cx-column" }, ...names.map(makeView)));
@@ -70,7 +75,7 @@ export function render({ model, el: place }) {
   }
 
   function onKey(event) {
-    event.stopPropagation(); // the notebook's own shortcuts are not for the widget
+    event.stopPropagation(); // the notebook's shortcuts do not apply in the widget
     const typing = event.target.matches("textarea, input:not([type=range], [type=checkbox])") && event.target.value;
     if (typing || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
     event.preventDefault();
@@ -88,7 +93,7 @@ export function render({ model, el: place }) {
   let mapWaits = false;
   const drawMapSoon = () => {
     if (mapWaits) return;
-    mapWaits = true; // labels take some 10 ms, for which the bars shall not wait: they are painted first
+    mapWaits = true; // the bars are drawn first, since the map's labels take about 10 ms
     requestAnimationFrame(() => setTimeout(() => {
       mapWaits = false;
       if (app.view?.map) views.map.render(app.view);
@@ -97,7 +102,7 @@ export function render({ model, el: place }) {
   const on = {
     base(message) {
       app.base = message;
-      if (app.view?.predictions.length !== message.models.length) app.view = null; // of other models: its own view follows
+      if (app.view?.predictions.length !== message.models.length) app.view = null; // of other models: a new one follows
       all("onBase", message);
       drawView();
     },
@@ -134,7 +139,7 @@ export function render({ model, el: place }) {
   };
 }
 
-/** What the views know and may do. */
+/** What the views can read and do. */
 function makeApp(talk, root, say, views) {
   const app = {
     base: null,
@@ -149,7 +154,7 @@ function makeApp(talk, root, say, views) {
     title: (code) => app.base.titles[code] ?? `item ${code}`,
     status: say,
     focused: () => root.getRootNode().activeElement,
-    /** Whether the kernel has yet to say what the history is. */
+    /** Whether the history is unknown until the kernel answers. */
     unsettled: () => talk.unanswered().some((act) => RESTORING.includes(act.command) || act.set?.history === null),
     select(codes, { add = false } = {}) {
       const before = app.draft().selection;
@@ -166,8 +171,8 @@ function makeApp(talk, root, say, views) {
 }
 
 /**
- * The acts on their way to the kernel. At most one is in flight; patches made meanwhile are merged into one act,
- * commands wait in order. An act that gets no answer stays first in line until the user's next action.
+ * Acts to be sent to the kernel. At most one is in flight; patches made meanwhile are merged into one act, commands
+ * wait in order. An act without an answer stays first in line and is sent again at the user's next action.
  */
 function conversation(model, say, busy) {
   let acts = [];
@@ -176,7 +181,7 @@ function conversation(model, say, busy) {
   let slowWanted = true;
   let silence = null;
   let idle = null;
-  let nextId = Math.floor(Math.random() * 1e6) * 1e6; // the same model may be displayed twice: ids must not meet
+  let nextId = Math.floor(Math.random() * 1e6) * 1e6; // random, since the same model may be displayed twice
 
   function send(content) {
     try {
@@ -258,7 +263,7 @@ function conversation(model, say, busy) {
   };
 }
 
-/** The line that says which items are selected and what share of each model's probability they have. */
+/** The line with the number of selected items and their share of each model's probability. */
 function selectionLine(app) {
   const said = el("span");
   const clear = button("clear", () => app.set({ selection: [] }));
@@ -267,7 +272,8 @@ function selectionLine(app) {
   function drawLine() {
     const { selection } = app.view.state;
     node.hidden = !selection.length;
-    const shares = app.view.selected.map((share, index) => `${clip(app.base.models[index].name, 40)} ${percent(share)}`);
+    const nameOf = (index) => clip(app.base.models[index].name, 40);
+    const shares = app.view.selected.map((share, index) => `${nameOf(index)} ${percent(share)}`);
     setTitle(said, `${selection.length} ${selection.length === 1 ? "item" : "items"} selected: ${shares.join(", ")}`);
   }
 

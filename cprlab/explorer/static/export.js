@@ -1,8 +1,8 @@
-// Taking a view out of the notebook: CSV (by the kernel), a page that stands alone, a picture; and the state as text.
+// Export of a view: CSV (by the kernel), a self-contained page, a picture; and the state as text.
 
 import { button, el, setAttribute } from "./base.js";
 
-const PIXELS = 2; // of a picture, for each CSS pixel
+const PIXELS = 2; // pixels of a picture for each CSS pixel
 
 export function viewHeader(title, hint) {
   return el("header", {}, el("h3", {}, title), el("p", { class: "cx-hint", title: hint }, hint));
@@ -54,9 +54,8 @@ function saveHtml(root, name, title) {
 async function savePng(root, name) {
   const { width, height } = root.getBoundingClientRect();
   const xhtml = new XMLSerializer().serializeToString(standalone(root, width));
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}"><foreignObject width="100%" height="100%">${
-    forXml(xhtml)
-  }</foreignObject></svg>`;
+  const body = `<foreignObject width="100%" height="100%">${forXml(xhtml)}</foreignObject>`;
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${body}</svg>`;
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`; // a blob: URL would taint the canvas
   await image.decode();
@@ -69,18 +68,19 @@ async function savePng(root, name) {
   download(`explorer-${name}.png`, blob);
 }
 
-/** Drop the characters that XML does not allow and titles may hold. */
+/** Remove characters that XML does not allow and titles may contain. */
 function forXml(text) {
   return text.toWellFormed().replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "");
 }
 
-/** A copy of a view that needs nothing around it: its rules, the theme's colours, and pictures for the canvases. */
+/** A self-contained copy of a view: with its rules, the theme's colours, and pictures for the canvases. */
 function standalone(root, width) {
   const copy = root.cloneNode(true);
   const canvases = root.querySelectorAll("canvas");
   copy.querySelectorAll("canvas").forEach((canvas, index) => {
     const drawn = canvases[index];
-    const picture = el("img", { src: drawn.toDataURL(), alt: drawn.getAttribute("aria-label") ?? "", class: drawn.className });
+    const alt = drawn.getAttribute("aria-label") ?? "";
+    const picture = el("img", { src: drawn.toDataURL(), alt, class: drawn.className });
     picture.style.cssText = drawn.style.cssText;
     picture.style.width = `${drawn.clientWidth}px`;
     picture.style.height = `${drawn.clientHeight}px`;
@@ -98,7 +98,7 @@ function standalone(root, width) {
   return page;
 }
 
-/** Write what inputs hold, which a copy of the elements forgets, into the copy. */
+/** Copy the values of inputs, which a copy of the elements does not keep. */
 function keepValues(root, copy) {
   const copies = copy.querySelectorAll("input, select");
   root.querySelectorAll("input, select").forEach((control, index) => {
@@ -125,14 +125,14 @@ function readableRules(sheet) {
   }
 }
 
-/** The dialog that shows the state as JSON, to be copied, saved, edited and loaded. */
+/** The dialog with the state as JSON, to copy, save, edit and load. */
 export function stateDialog(app) {
   const text = el("textarea", { "aria-label": "The explorer's state as JSON", spellcheck: "false", rows: 16 });
   const close = () => node.close();
   const node = el(
     "dialog",
     { "aria-label": "State" },
-    el("p", {}, "Copy this text to come back to what is shown now, or paste one and load it."),
+    el("p", {}, "Copy this text to return to the present state later, or paste a saved text and load it."),
     text,
     el(
       "div",
@@ -160,9 +160,9 @@ export function stateDialog(app) {
 async function copyText(app, area) {
   try {
     await navigator.clipboard.writeText(area.value);
-    app.status("The state's text is in the clipboard.");
+    app.status("The state is copied to the clipboard.");
   } catch {
     area.select();
-    app.status("The browser does not let a page copy; press Ctrl+C.", { alert: true });
+    app.status("The browser does not allow the page to copy; press Ctrl+C.", { alert: true });
   }
 }

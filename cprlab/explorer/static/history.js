@@ -1,15 +1,15 @@
-// The history as titled chips, oldest first: moved, removed and inserted by keyboard and mouse, undone and redone.
+// The history as chips with titles, oldest first: move, remove and insert by keyboard and mouse, undo and redo.
 
 import {
   button, clip, el, fillList, labelled, outline, selectBy, setAttribute, setText, setTitle, uniqueId,
 } from "./base.js";
 
-const FOUND = 50; // titles shown at most by the search for an item to insert
+const FOUND = 50; // maximum number of titles that the search for an item shows
 
 export function historyView(root, app) {
-  let place = 0; // of the one chip in the tab order
+  let place = 0; // index of the one chip in the tab order
   let dragged = null;
-  let waiting = []; // edits made while the history they change is still on its way
+  let waiting = []; // edits made before the kernel sends the history that they change
 
   const list = el("ol", { class: "cx-chips", "aria-label": "History, oldest first", onkeydown: onKey });
   const target = el("button", { type: "button", class: "cx-chip", onclick: (event) => selectBy(app, target, event) });
@@ -18,7 +18,7 @@ export function historyView(root, app) {
   const note = el("p", { class: "cx-note cx-case-note" });
   const undo = button("Undo", () => app.command("undo"), { title: "Ctrl+Z" });
   const redo = button("Redo", () => app.command("redo"), { title: "Ctrl+Shift+Z" });
-  const reset = button("Reset", () => app.set({ history: null }), { title: "back to the case's own history" });
+  const reset = button("Reset", () => app.set({ history: null }), { title: "return to the case's own history" });
   const insert = itemBox(app, (code) => edit((items) => [...items, code], Infinity));
   root.append(
     el("div", { class: "cx-controls" }, insert.node, el("div", { class: "cx-buttons" }, undo, redo, reset)),
@@ -154,7 +154,7 @@ export function historyView(root, app) {
   return { onBase: insert.onBase, render, onSelect: (selection) => outline(root, selection) };
 }
 
-/** A combobox over all titles: `choose` gets the code of the item chosen. */
+/** A combobox of all titles: `choose` gets the code of the chosen item. */
 function itemBox(app, choose) {
   let found = [];
   let active = -1;
@@ -187,7 +187,7 @@ function itemBox(app, choose) {
     });
     list.hidden = found.length === 0;
     setAttribute(input, "aria-expanded", String(!list.hidden));
-    if (wanted && !found.length) app.status("No item's title has these letters.");
+    if (wanted && !found.length) app.status("No item's title contains this text.");
     point(found.length ? 0 : -1);
   }
 

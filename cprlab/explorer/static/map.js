@@ -1,4 +1,4 @@
-// The map of the item embeddings: every item a point on a canvas; above it, as SVG, what marks the case, with labels.
+// The map of the item embeddings: items as points on a canvas; above it, as SVG, the marks of the case with labels.
 
 import { button, el, option } from "./base.js";
 
@@ -11,13 +11,14 @@ const SHAPES = {
   "triangle-up": "M0-1 1 .8H-1Z",
   "triangle-down": "M0 1 1-.8H-1Z",
   x: "M-1-.6-.6-1 0-.4 .6-1 1-.6 .4 0 1 .6 .6 1 0 .4-.6 1-1 .6-.4 0Z",
-  star: `M${[...Array(10).keys()].map((k) => [Math.sin((k * Math.PI) / 5), -Math.cos((k * Math.PI) / 5)].map((c) => (c * (k % 2 ? 0.42 : 1)).toFixed(3))).join(" ")}Z`,
+  star: `M${[...Array(10).keys()].map((k) => [Math.sin((k * Math.PI) / 5), -Math.cos((k * Math.PI) / 5)]
+    .map((c) => (c * (k % 2 ? 0.42 : 1)).toFixed(3))).join(" ")}Z`,
 };
 const SIDES = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [1, 1], [-1, -1], [-1, 1]]; // of a mark, for its label
-const GREY = [0.5, 0.5, 0.5, 0.5]; // seen on white and on black
+const GREY = [0.5, 0.5, 0.5, 0.5]; // visible on white and on black
 const FONT = "11px system-ui, sans-serif";
 const NEAR = 8; // px within which a point is under the pointer
-const EDGE = 16; // px from the border at which a hidden state outside the view is held
+const EDGE = 16; // px from the border where a hidden state outside the view is drawn
 const HELP = "Map of the items: arrow keys pan, + and − zoom, 0 fits all, Escape cancels a lasso";
 let ruler = null; // a context in which labels are measured
 
@@ -25,13 +26,16 @@ export function mapView(root, app) {
   const eye = { x: 0, y: 0, scale: 1, whole: 1, width: 0, height: 0 }; // middle, px a unit, the same at "fit all", px
   const sets = new Map(); // of points, by projection and model
   const none = pointsOf();
-  let points = none, marks = [], lines = [], view = null, fitted = "", drag = null, asked = 0, painted = "", ringed = "";
+  let points = none, marks = [], lines = [], view = null, drag = null, asked = 0;
+  let fitted = "", painted = "", ringed = "";
 
   const choice = (key, read) => el("select", { onchange: (event) => app.set({ [key]: read(event.target.value) }) });
   const projection = choice("projection", String), space = choice("space", Number);
   const lasso = button("Lasso", () => lasso.setAttribute("aria-pressed", String(!lassoing())));
   const lassoing = () => lasso.getAttribute("aria-pressed") === "true";
-  const canvas = el("canvas", { tabindex: "0", role: "application", "aria-label": HELP, "data-lm-suppress-shortcuts": "true" });
+  const canvas = el("canvas", {
+    tabindex: "0", role: "application", "aria-label": HELP, "data-lm-suppress-shortcuts": "true",
+  });
   const paths = svg("g"), symbols = svg("g"), labels = svg("g", { style: `font: ${FONT}` });
   const loop = svg("polygon", { class: "cx-map-lasso", "fill-rule": "evenodd" });
   const overlay = svg("svg", { class: "cx-map-marks", "aria-hidden": "true" }, paths, symbols, labels, loop);
@@ -44,9 +48,11 @@ export function mapView(root, app) {
   root.append(
     el("header", { class: "cx-header" }, el("h3", {}, "Map of the item embeddings"),
       el("span", { class: "cx-hint" }, "Click selects, drag pans, the wheel zooms, Shift+drag draws a lasso")),
-    el("div", { class: "cx-map-controls" }, el("label", {}, "Projection ", projection), el("label", {}, "Embeddings of ", space),
+    el("div", { class: "cx-map-controls" },
+      el("label", {}, "Projection ", projection), el("label", {}, "Embeddings of ", space),
       lasso, button("Zoom in", () => zoom(1.5)), button("Zoom out", () => zoom(1 / 1.5)),
-      button("Fit all", () => fit(everything())), button("Fit the case", () => fit(marks.flatMap((mark) => [mark.x, mark.y])))),
+      button("Fit all", () => fit(everything())),
+      button("Fit the case", () => fit(marks.flatMap((mark) => [mark.x, mark.y])))),
     stage, el("div", { class: "cx-map-notes" }, progress, note), legend,
   );
   const painter = painterOf(canvas, () => {
@@ -62,7 +68,7 @@ export function mapView(root, app) {
     asked = 0;
     if (!view || !eye.width) return;
     const { projection: name, space: model, case: person } = view.state;
-    // Other coordinates are looked at afresh; a neighbourhood's are a case's own.
+    // Fit again if the coordinates change; those of a neighbourhood are different for each case.
     const key = JSON.stringify([name, model, name === "local" ? person : 0, points.places.length > 0]);
     const all = everything();
     if (key !== fitted && all.length) {
@@ -72,7 +78,7 @@ export function mapView(root, app) {
     }
     const now = Object.values(eye).join();
     if (now !== painted) {
-      painted = now; // a new history moves marks, not points, and points take 20 ms where no GPU paints them
+      painted = now; // a new history moves marks, not points, which take 20 ms to draw without a GPU
       const dot = Math.min(7, Math.max(2, 500 / Math.sqrt(points.places.length / 2)));
       painter.draw(eye, dot * Math.min(2.5, Math.max(1, eye.scale / eye.whole) ** 0.3));
     }
@@ -114,7 +120,7 @@ export function mapView(root, app) {
     redraw();
   }
 
-  // What is nearest to a place on the screen, within reach: a mark, or { item } of a point; null where nothing is.
+  // The nearest mark, or { item } of a point, within reach of a place on the screen; null if there is none.
   function pick(x, y, itemsOnly) {
     const item = points.near(...toData(x, y), NEAR / eye.scale);
     let best = null, reach = NEAR;
@@ -131,7 +137,10 @@ export function mapView(root, app) {
 
   function drawMarks() {
     overlay.setAttribute("viewBox", `0 0 ${eye.width} ${eye.height}`);
-    for (const line of lines) line.node.setAttribute("points", line.points.map((place) => toScreen(...place).map(Math.round)).join(" "));
+    for (const line of lines) {
+      const places = line.points.map((place) => toScreen(...place).map(Math.round));
+      line.node.setAttribute("points", places.join(" "));
+    }
     for (const mark of marks) {
       const [x, y] = toScreen(mark.x, mark.y), [a, b] = [x - eye.width / 2, y - eye.height / 2];
       const over = Math.max(Math.abs(a) / (eye.width / 2 - EDGE), Math.abs(b) / (eye.height / 2 - EDGE));
@@ -151,9 +160,11 @@ export function mapView(root, app) {
     tip.hidden = !found;
     if (!found) return;
     const text = found.item >= 0 ? app.title(found.item) : found.label;
-    tip.replaceChildren(el("span", {}, String(text).slice(0, 300)), found.kind ? el("small", {}, NAMES[found.kind] ?? found.kind) : "");
+    const kind = found.kind ? el("small", {}, NAMES[found.kind] ?? found.kind) : "";
+    tip.replaceChildren(el("span", {}, String(text).slice(0, 300)), kind);
     const [right, down] = [x > eye.width / 2, y > eye.height / 2];
-    tip.style.transform = `translate(${x + (right ? -12 : 12)}px, ${y + (down ? -12 : 12)}px) translate(${right ? -100 : 0}%, ${down ? -100 : 0}%)`;
+    const corner = `translate(${x + (right ? -12 : 12)}px, ${y + (down ? -12 : 12)}px)`;
+    tip.style.transform = `${corner} translate(${right ? -100 : 0}%, ${down ? -100 : 0}%)`;
   }
 
   function chooseInside(loop, add) {
@@ -213,7 +224,7 @@ export function mapView(root, app) {
     keydown(event) {
       if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
       event.preventDefault();
-      event.stopPropagation(); // a notebook takes some of these keys for commands
+      event.stopPropagation(); // some of these keys are commands of the notebook
       keys[event.key]();
     },
   };
@@ -244,8 +255,8 @@ export function mapView(root, app) {
     const chosen = new Set(selection);
     if (others || selection.join() !== ringed) {
       ringed = selection.join();
-      const at = selection.flatMap((code) => [...points.places.subarray(2 * code, 2 * code + 2)]).filter((c) => c === c);
-      upload("chosen", new Float32Array(at));
+      const at = selection.flatMap((code) => [...points.places.subarray(2 * code, 2 * code + 2)]);
+      upload("chosen", new Float32Array(at.filter((c) => c === c)));
     }
     for (const mark of marks) mark.ring.setAttribute("display", chosen.has(mark.item) ? "inline" : "none");
     drawLegend(chosen.size);
@@ -253,8 +264,8 @@ export function mapView(root, app) {
   }
 
   function drawLegend(chosen) {
-    const entry = (text, ...drawing) =>
-      el("li", {}, svg("svg", { viewBox: "-10 -10 20 20", width: 20, height: 20, "aria-hidden": "true" }, ...drawing), text);
+    const box = { viewBox: "-10 -10 20 20", width: 20, height: 20, "aria-hidden": "true" };
+    const entry = (text, ...drawing) => el("li", {}, svg("svg", box, ...drawing), text);
     const shown = Object.keys(SIZES).filter((kind) => kind !== "other" && marks.some((mark) => mark.kind === kind));
     const held = marks.some((mark) => mark.kind === "hidden state");
     const drawn = (kind) => lines.some((line) => line.kind === kind);
@@ -285,9 +296,11 @@ export function mapView(root, app) {
       sets.clear();
       fitted = "";
       projection.replaceChildren(...base.projections.map(([name, label]) => option(name, label)));
-      const choices = base.models.map(({ name, stateless }, code) => el("option", { value: String(code), disabled: Boolean(stateless) }, name));
+      const choices = base.models.map(({ name, stateless }, code) =>
+        el("option", { value: String(code), disabled: Boolean(stateless) }, name));
       space.replaceChildren(...choices);
-      for (const part of root.children) if (part.matches(".cx-map-controls, .cx-map-stage")) part.hidden = base.models.every((model) => model.stateless);
+      const unmapped = base.models.every((model) => model.stateless);
+      for (const part of root.children) if (part.matches(".cx-map-controls, .cx-map-stage")) part.hidden = unmapped;
     },
     onPoints(message, buffer) {
       sets.set(`${message.projection} ${message.model}`, pointsOf(message, buffer));
@@ -297,15 +310,15 @@ export function mapView(root, app) {
   };
 }
 
-// The points of one message: their places (n x, y pairs), and which of them is nearest to a place.
+// The points of one message: their places (n x, y pairs), and a function that finds the nearest one.
 function pointsOf(message = {}, buffer = null) {
-  const source = buffer?.buffer ?? buffer, start = buffer?.byteOffset ?? 0; // a DataView need not start at a multiple of 4
+  const source = buffer?.buffer ?? buffer, start = buffer?.byteOffset ?? 0; // which may not be a multiple of 4
   const places = source ? new Float32Array(source.slice(start, start + buffer.byteLength)) : new Float32Array();
   return { places, near: gridOf(places), note: message.note ?? "", pending: Boolean(message.pending) };
 }
 
 function boundsOf(pairs) {
-  const bounds = [Infinity, Infinity, -Infinity, -Infinity]; // a comparison with NaN, of an item without a place, is false
+  const bounds = [Infinity, Infinity, -Infinity, -Infinity]; // comparisons with NaN (no place) are false
   for (let k = 0; k < pairs.length; k += 2) {
     for (const axis of [0, 1]) {
       const c = pairs[k + axis];
@@ -322,7 +335,8 @@ function gridOf(places) {
   if (!(left <= right)) return () => -1;
   const cell = Math.max(right - left, high - low) / Math.ceil(Math.sqrt(n)) || 1;
   const columns = Math.floor((right - left) / cell) + 1, rows = Math.floor((high - low) / cell) + 1;
-  const cellOf = (k) => Math.floor((places[2 * k + 1] - low) / cell) * columns + Math.floor((places[2 * k] - left) / cell);
+  const indexOf = (c, from) => Math.floor((c - from) / cell);
+  const cellOf = (k) => indexOf(places[2 * k + 1], low) * columns + indexOf(places[2 * k], left);
   const starts = new Uint32Array(columns * rows + 1), codes = new Uint32Array(n);
   for (let k = 0; k < n; k++) if (places[2 * k] === places[2 * k]) starts[cellOf(k)]++;
   for (let c = 1; c <= columns * rows; c++) starts[c] += starts[c - 1];
@@ -357,12 +371,13 @@ function insideOf(pairs, corners) {
   return found;
 }
 
-// Labels stand beside their marks where they cover nothing; the most telling marks, which are last, choose first.
+// Put labels beside their marks where they cover nothing; the most important marks, which are last, choose first.
 function placeLabels(marks, eye) {
   const taken = marks.filter((mark) => mark.at).map((mark) => [...mark.at, mark.size / 2, mark.size / 2]);
   for (const mark of marks.toReversed()) {
     const [half, tall] = [mark.width / 2, 7], gap = mark.size / 2 + 3;
-    const free = mark.at && mark.width && SIDES.map(([right, down]) => [mark.at[0] + right * (half + gap), mark.at[1] + down * (tall + gap)])
+    const free = mark.at && mark.width && SIDES
+      .map(([right, down]) => [mark.at[0] + right * (half + gap), mark.at[1] + down * (tall + gap)])
       .find(([x, y]) => x >= half && x <= eye.width - half && y >= tall && y <= eye.height - tall &&
         taken.every(([a, b, c, d]) => Math.abs(x - a) >= half + c || Math.abs(y - b) >= tall + d));
     mark.text.setAttribute("display", free ? "inline" : "none");
@@ -392,8 +407,9 @@ function styleOf(base, kind) {
 
 function symbolOf(base, kind) {
   const [colour, symbol, size] = styleOf(base, kind), path = SHAPES[symbol];
-  const ink = { fill: colour, stroke: "#fff", "stroke-width": 1.5, "paint-order": "stroke" }; // black is seen on black too
-  if (!path) return svg("text", { ...ink, "font-size": size * 1.3, "text-anchor": "middle", "dominant-baseline": "central" }, symbol);
+  const ink = { fill: colour, stroke: "#fff", "stroke-width": 1.5, "paint-order": "stroke" }; // visible on black too
+  const letter = { ...ink, "font-size": size * 1.3, "text-anchor": "middle", "dominant-baseline": "central" };
+  if (!path) return svg("text", letter, symbol);
   return svg("path", { ...ink, d: path, transform: `scale(${size / 2})`, "vector-effect": "non-scaling-stroke" });
 }
 
@@ -407,7 +423,9 @@ function arrowOf(away) {
 }
 
 function lineOf(kind, points) {
-  const dash = kind === "states" ? { "stroke-dasharray": "4 3", "stroke-width": 1.5 } : { "stroke-width": 1, "stroke-opacity": 0.75 };
+  const dash = kind === "states"
+    ? { "stroke-dasharray": "4 3", "stroke-width": 1.5 }
+    : { "stroke-width": 1, "stroke-opacity": 0.75 };
   return svg("polyline", { points, fill: "none", stroke: kind === "states" ? "#888" : "#2b8cc9", ...dash });
 }
 
@@ -430,7 +448,7 @@ const FRAGMENT = `
     gl_FragColor = vec4(ink.rgb, 1.0) * ink.a * min(depth, 1.0);
   }`;
 
-// What draws the points: WebGL, or where there is none a 2D canvas. Selected ones have a ring, white around black.
+// Draw the points by WebGL, or on a 2D canvas without it. Selected ones have a ring, white around black.
 function painterOf(canvas, redraw) {
   const gl = canvas.getContext("webgl", { preserveDrawingBuffer: true, antialias: false });
   const arrays = { all: new Float32Array(), chosen: new Float32Array() }, buffers = {};
@@ -458,7 +476,8 @@ function painterOf(canvas, redraw) {
     gl.enableVertexAttribArray(0);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    uniforms = Object.fromEntries(["middle", "unit", "size", "colour", "band"].map((name) => [name, gl.getUniformLocation(program, name)]));
+    const names = ["middle", "unit", "size", "colour", "band"];
+    uniforms = Object.fromEntries(names.map((name) => [name, gl.getUniformLocation(program, name)]));
     for (const name of Object.keys(arrays)) {
       buffers[name] = gl.createBuffer();
       upload(name, arrays[name]);
@@ -484,7 +503,9 @@ function painterOf(canvas, redraw) {
   function drawFlat(eye, dot, ratio) {
     const flat = canvas.getContext("2d");
     const each = (array, act) => {
-      for (let k = 0; k < array.length; k += 2) act(eye.width / 2 + (array[k] - eye.x) * eye.scale, eye.height / 2 - (array[k + 1] - eye.y) * eye.scale);
+      for (let k = 0; k < array.length; k += 2) {
+        act(eye.width / 2 + (array[k] - eye.x) * eye.scale, eye.height / 2 - (array[k + 1] - eye.y) * eye.scale);
+      }
     };
     flat.setTransform(ratio, 0, 0, ratio, 0, 0);
     flat.clearRect(0, 0, eye.width, eye.height);
@@ -498,7 +519,7 @@ function painterOf(canvas, redraw) {
 
   if (gl) start();
   canvas.addEventListener("webglcontextlost", (event) => {
-    event.preventDefault(); // or the browser would not restore it
+    event.preventDefault(); // otherwise the browser would not restore it
     uniforms = null;
   });
   canvas.addEventListener("webglcontextrestored", () => {
@@ -508,7 +529,8 @@ function painterOf(canvas, redraw) {
   return {
     upload,
     draw(eye, dot) {
-      const ratio = window.devicePixelRatio || 1, size = [Math.round(eye.width * ratio), Math.round(eye.height * ratio)];
+      const ratio = window.devicePixelRatio || 1;
+      const size = [Math.round(eye.width * ratio), Math.round(eye.height * ratio)];
       if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
       (gl ? drawGl : drawFlat)(eye, dot, ratio);
     },

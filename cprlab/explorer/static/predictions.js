@@ -1,4 +1,4 @@
-// The models' predictions side by side: bars on one scale, the copy gauge, and how both have moved since the pin.
+// The models' predictions side by side: bars on one scale, the copy gauge, and the changes of both since the pin.
 
 import {
   button, clip, el, fillList, integer, labelled, option, outline, percent, selectBy, setAttribute, setText, setTitle,
@@ -6,7 +6,7 @@ import {
 
 const GLYPHS = { history: "●", new: "◆", target: "★" };
 const KIND_LABELS = { history: "in the history", new: "new", target: "true next" };
-// Okabe and Ito's colours: told apart with any colour vision.
+// Okabe and Ito's colours, which can be distinguished with any colour vision.
 const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"];
 const LENGTHS = [5, 10, 20];
 
@@ -20,7 +20,7 @@ export function predictionsView(root, app) {
   );
   const k = el("select", { onchange: () => app.set({ k: Number(k.value) }) }, ...LENGTHS.map((n) => option(n)));
   const pin = button("Pin", () => app.command(app.draft().pinned ? "unpin" : "pin"), {
-    title: "keep these predictions to compare the next ones with",
+    title: "keep these predictions to compare later ones with them",
   });
   const legend = el("ul", { class: "cx-legend", "aria-label": "Legend" });
   const grid = el("div", { class: "cx-models" });
@@ -75,14 +75,14 @@ export function predictionsView(root, app) {
   };
 }
 
-/** The largest probability that any bar shows, now or at the pin: all bars share its scale. */
+/** The largest probability of any bar, now or at the pin, which is the scale of all bars. */
 function scaleOf(view) {
   const shown = view.predictions.flatMap(({ top }) => top.flatMap(({ p, was }) => [p ?? 0, was ?? 0]));
   return Math.max(...shown, Number.MIN_VALUE);
 }
 
 function partitionsOf(view) {
-  const bars = view.predictions.flatMap(({ top }) => top).filter(({ p }) => p !== null); // an ordering has none
+  const bars = view.predictions.flatMap(({ top }) => top).filter(({ p }) => p !== null); // null: items are only ordered
   return [...new Set(bars.map(({ partition }) => partition))].sort();
 }
 
@@ -142,7 +142,8 @@ function modelColumn(app, index) {
     const likely = ordered ? "" : `, ${percent(prediction.target)}`;
     setText(truth, `★ true next: rank ${integer(prediction.rank)}${likely}${before}`);
     fillList(bars, prediction.top, makeRow, (item, bar) => fillRow(item, bar, drawn, view));
-    setAttribute(bars, "aria-label", clip(`${ordered ? "First" : "Most probable"} items by ${app.base.models[index].name}`));
+    const best = ordered ? "First" : "Most probable";
+    setAttribute(bars, "aria-label", clip(`${best} items by ${app.base.models[index].name}`));
     setText(settled, clip(prediction.settled, 600));
   }
 
@@ -155,12 +156,13 @@ function moveOf(bar) {
   return bar.moved > 0 ? `▲${bar.moved}` : `▼${-bar.moved}`;
 }
 
-/** How much of the probability lies on the history's items, with a tick where users do repeat. */
+/** A gauge of the probability of the history's items, with a tick at the observed share of repeats. */
 function copyGauge() {
   const fill = el("span", { class: "cx-fill" });
   const was = el("span", { class: "cx-was" });
   const tick = el("span", { class: "cx-tick" });
-  const track = el("div", { class: "cx-gauge", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100 }, fill, was, tick);
+  const meter = { class: "cx-gauge", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100 };
+  const track = el("div", meter, fill, was, tick);
   const said = el("span");
   const observedSaid = el("span", { class: "cx-observed" });
   const node = el("div", { class: "cx-copy" }, said, track, observedSaid);

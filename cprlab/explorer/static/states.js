@@ -1,4 +1,4 @@
-// A tab for each model: move its hidden state, change the temperature, switch the partitions of its head.
+// A tab for each model: move its hidden state, change the temperature, switch partitions of its head.
 
 import { button, clip, el, labelled, option, setAttribute, setTitle, uniqueId } from "./base.js";
 
@@ -7,7 +7,7 @@ const SLIDERS = [
   { key: "axes", axis: 0, label: "principal axis 1", min: -2, max: 2 },
   { key: "axes", axis: 1, label: "principal axis 2", min: -2, max: 2 },
   { key: "axes", axis: 2, label: "principal axis 3", min: -2, max: 2 },
-  { key: "scale", label: "norm, times its own", min: 0, max: 3 },
+  { key: "scale", label: "norm (factor)", min: 0, max: 3 },
   { key: "temperature", label: "temperature", min: 0.1, max: 5, log: true },
 ];
 const AS_GIVEN = { temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
@@ -42,7 +42,8 @@ export function statesView(root, app) {
       tabs.replaceChildren(
         ...base.models.map((model, index) => {
           const { id } = panels[index].node;
-          const tab = button(clip(model.name, 60), () => show(index), { role: "tab", id: `${id}-tab`, "aria-controls": id });
+          const attributes = { role: "tab", id: `${id}-tab`, "aria-controls": id };
+          const tab = button(clip(model.name, 60), () => show(index), attributes);
           setAttribute(tab, "title", clip(model.name));
           setAttribute(panels[index].node, "aria-labelledby", tab.id);
           return tab;
@@ -64,7 +65,12 @@ function modelPanel(app, base, index) {
   const { stateless } = base.models[index]; // a sentence where the model has no hidden state
   const moves = [
     ...sliders.map((one) => one.node),
-    el("div", { class: "cx-buttons" }, el("label", { class: "cx-check" }, best, "where it best copies all alike"), reset),
+    el(
+      "div",
+      { class: "cx-buttons" },
+      el("label", { class: "cx-check" }, best, "state that best copies uniformly"),
+      reset,
+    ),
   ];
   const node = el(
     "div",
@@ -101,7 +107,7 @@ function modelPanel(app, base, index) {
   return { node, render };
 }
 
-/** A range and a number with one label; `changed(value, live)` is called while and after it is moved. */
+/** A range and a number with one label; `changed(value, live)` is called during and after a move. */
 function slider({ label, min, max, log }, changed) {
   const toRange = (value) => (log ? Math.log10(value) : value);
   const fromRange = (text) => (log ? Number((10 ** Number(text)).toPrecision(3)) : Number(text));
@@ -115,7 +121,9 @@ function slider({ label, min, max, log }, changed) {
     onchange: () => fromSlider(false),
     onkeydown: step,
   });
-  const number = el("input", { type: "number", "aria-label": `${label}, number`, min, max, step: "any", onchange: typed });
+  const number = el("input", {
+    type: "number", "aria-label": `${label}, number`, min, max, step: "any", onchange: typed,
+  });
   const node = el("div", { class: "cx-slider" }, el("span", {}, label), range, number);
 
   function fromSlider(live) {
@@ -170,7 +178,8 @@ function partitionControls(app, base, index) {
   ]
     .filter(([, , names]) => names.length)
     .map(([key, label, names]) => {
-      const select = el("select", { onchange: () => send({ [key]: select.value }) }, ...names.map((one) => option(one)));
+      const choices = names.map((one) => option(one));
+      const select = el("select", { onchange: () => send({ [key]: select.value }) }, ...choices);
       return { key, select, node: labelled(label, select) };
     });
   let present = options.R;

@@ -1,4 +1,4 @@
-// What the certificates say of the history: a sentence, a table, and the items that can never be separated.
+// The certificates of the history: a sentence, a table, and the items that can never be separated.
 
 import { button, clip, el, fillList, outline, selectBy, setAttribute, setText, setTitle } from "./base.js";
 
