@@ -227,7 +227,7 @@ def test_the_part_becomes_one_of_the_models_own_head(part, head):
     rng = np.random.default_rng(0)
     histories = [rng.integers(20, size=rng.integers(1, 9)) for _ in range(80)]
     targets = [rng.choice(history[-6:]) if rng.random() < 0.5 else rng.integers(20) for history in histories]
-    snap = Snapshot.from_recommender(model, histories, targets)
+    snap = Snapshot.from_recommender(model, histories, np.array(targets))
     before = model.log_probs(histories)
     found = fit(snap, part, np.arange(80))
     other = found.recommender(model)
