@@ -25,8 +25,9 @@ import typer
 from benchmarks.on_gpu.correct import HEADS, check, check_softmax
 from benchmarks.on_gpu.packing import pack
 from benchmarks.on_gpu.rivals import DTYPES, Task, anatomy, chunk_sizes, race
-from benchmarks.on_gpu.rows import SPARE, Clock, Rows
+from benchmarks.on_gpu.rows import SPARE, Clock, Rows, table
 from benchmarks.on_gpu.trainings import Job, read_jobs, train_side_by_side
+from benchmarks.tables import fill
 from cprlab.data.splits import SplitBy
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.training import fused
@@ -77,10 +78,15 @@ def main(
     data: Annotated[list[str], typer.Option(help="A log to pack; repeat for more.")] = [],  # noqa: B006
     split: Annotated[SplitBy, typer.Option(help="Split of the packed logs.")] = "leave-one-out",
     python: Annotated[str, typer.Option(help="Python version of the wheels.")] = "3.12",
+    measured: Annotated[Path, typer.Option("--rows", help="Kept rows, for --write.")] = Path("results/gpu.jsonl"),
+    write: Annotated[Path | None, typer.Option(help="Only write the kept rows to the table of this page.")] = None,
 ) -> None:
-    """Measure on a GPU, or pack the files needed for that."""
+    """Measure on a GPU, pack the files needed for that, or write the table of what was measured."""
     clock = Clock(60 * minutes)
     try:
+        if write is not None:
+            fill(write, "gpu", table(measured))
+            return
         if packed is not None:
             pack(packed, data, split, python)
             return

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from benchmarks import gpu
+from benchmarks.against_recbole import ROOT
 from benchmarks.on_gpu import correct, packing, rivals, trainings
 from benchmarks.on_gpu.correct import HEADS
 from benchmarks.on_gpu.rivals import CE, CPR, EAGER_CPR, Task
-from benchmarks.on_gpu.rows import Clock, Rows
+from benchmarks.on_gpu.rows import Clock, Rows, table
+from benchmarks.tables import filled
 from cprlab.data import load_prepared, save_prepared
 from cprlab.errors import ConfigError
 from cprlab.training import Run, fused, kernel
@@ -24,8 +26,8 @@ CPU = torch.device("cpu")
 EAGER = {"eager": rivals.RIVALS["eager"]}
 
 
-def rows_of(folder):
-    return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+def rows_of(folder, name="rows.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
 
 def small(precision="float32"):
@@ -258,6 +260,15 @@ def test_without_a_gpu_it_says_so(tmp_path):
     assert done.exit_code == 1
     assert "There is no GPU here" in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_table_of_the_page_is_made_of_the_kept_rows():
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    made = table(ROOT / "results" / "gpu.jsonl")
+    assert filled(page, "gpu", made) == page
+    ours = next(line for line in made.splitlines() if line.startswith("| ours |"))
+    first = next(row for row in rows_of(ROOT / "results", "gpu.jsonl") if row.get("side") == CE)
+    assert ours.split("|")[2].startswith(f" {first['ms']:.1f} ms")
 
 
 def test_what_is_packed_can_be_read_there(sequences, tmp_path, monkeypatch):
