@@ -12,10 +12,16 @@ ENTRY = "explorer.js"
 def script() -> str:
     """Return the ES module, whose default export is anywidget's `{render}`.
 
-    Each file is a module. Here it becomes a function that returns its exports, after the modules that it imports.
+    Each file is a module. Here it becomes a function that returns its exports, after the modules that it imports. Files
+    that the widget does not need are left out.
     """
-    texts = _texts(".js")
-    order = TopologicalSorter({name: [other for _, other in IMPORT.findall(text)] for name, text in texts.items()})
+    texts, ahead = _texts(".js"), [ENTRY]
+    needed: dict[str, list[str]] = {}
+    while ahead:
+        name = ahead.pop()
+        needed[name] = [other for _, other in IMPORT.findall(texts[name])]
+        ahead += [other for other in needed[name] if other not in needed]
+    order = TopologicalSorter(needed)
     joined = ["const modules = {};", *(_scoped(name, texts[name]) for name in order.static_order())]
     return "\n".join([*joined, f'export default {{ render: modules["{ENTRY}"].render }};\n'])
 

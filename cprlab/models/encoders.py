@@ -96,6 +96,7 @@ class GRU4Rec(nn.Module):
 
     def __init__(self, config: GRU4RecConfig) -> None:
         super().__init__()
+        self.config = config
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
             nn.GRU(config.hidden if depth else config.d, config.hidden, bias=config.recurrent_bias, batch_first=True)
@@ -124,6 +125,7 @@ class SASRec(nn.Module):
 
     def __init__(self, config: SASRecConfig, max_len: int) -> None:
         super().__init__()
+        self.config = config
         self.norm_first, self.scale = config.norm_first, math.sqrt(config.d) if config.norm_first else 1.0
         self.positions = nn.Embedding(max_len, config.d)
         self.norm = nn.LayerNorm(config.d, eps=config.norm_eps)
@@ -181,6 +183,7 @@ class MF(nn.Module):
 
     def __init__(self, config: MFConfig, n_users: int) -> None:
         super().__init__()
+        self.config = config
         self.users = nn.Embedding(n_users, config.d)
         self.dropout = nn.Dropout(config.dropout)
         nn.init.xavier_normal_(self.users.weight)
