@@ -17,11 +17,11 @@ def describe(recommender: Recommender) -> dict[str, Any]:
         `components` as they are applied, also those of `ablated`.
 
     Raises:
-        ConfigError: a page cannot compute the model: it reads no items, or another library's padding.
+        ConfigError: the model has another encoder, or none, or reads another library's padding.
     """
     head, encoder = recommender.head, recommender.encoder
     if type(recommender) is not Recommender or not isinstance(encoder, (GRU4Rec, SASRec)):
-        raise ConfigError(f"A page can compute GRU4Rec and SASRec, but not a {type(encoder).__name__}; use Python.")
+        raise ConfigError(f"A page can compute cprlab's GRU4Rec and SASRec, and this model, {head.config}, is neither.")
     components = [
         {"vocabulary": component.vocabulary, "partitions": list(map(_described, component.partitions))}
         for component in head.components

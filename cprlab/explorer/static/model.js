@@ -11,10 +11,10 @@ const TYPES = {
   BF16: [2, (bytes) => new Float32Array(Uint32Array.from(new Uint16Array(bytes), (half) => half << 16).buffer)],
 };
 
-/** Return the tensors of a .safetensors file (ArrayBuffer), a Map from names to {shape, data}; an Error says why not. */
+/** Return the tensors {shape, data} of a .safetensors file (ArrayBuffer) by name, as a Map; an Error says why not. */
 export function readSafetensors(buffer) {
   const refuse = (why) => {
-    throw new Error(`This is not a whole .safetensors file: ${why}.`);
+    throw Error(`This is not a whole .safetensors file: ${why}.`);
   };
   if (buffer.byteLength < 8) refuse(`it has ${buffer.byteLength} bytes`);
   const start = 8 + Number(new DataView(buffer).getBigUint64(0, true));
@@ -31,7 +31,7 @@ export function readSafetensors(buffer) {
     if (name === "__metadata__") continue;
     const { dtype, shape, data_offsets: offsets } = entry ?? {};
     if (!isShape(shape) || !isShape(offsets)) refuse(`its header does not say where ${name} is`);
-    if (!Object.hasOwn(TYPES, dtype)) throw new Error(`The weights ${name} are of type ${dtype}, not F32, F64 or BF16.`);
+    if (!Object.hasOwn(TYPES, dtype)) throw Error(`The weights ${name} are of type ${dtype}, not F32, F64 or BF16.`);
     const [bytes, widened] = TYPES[dtype];
     const [from, to] = offsets;
     const size = shape.reduce((product, one) => product * one, bytes);
@@ -41,18 +41,16 @@ export function readSafetensors(buffer) {
   return tensors;
 }
 
-/**
- * Return a recommender: the functions below. An Error says which weights are missing or of another shape, or which part
- * cannot be computed.
- */
+/** Return a recommender: the functions below. An Error says which weights are wrong, or what cannot be computed. */
 export function openModel(description, tensors) {
   const { n_items: n, max_len: maxLen, encoder, head } = description;
   for (const [name, shape] of Object.entries(description.weights)) {
     const found = tensors.get(name)?.shape ?? "missing";
-    if (String(found) !== String(shape)) throw new Error(`The weights ${name} are ${found}, not ${shape}: another model.`);
+    const told = `The weights ${name} are ${found}, not ${shape}: they are of another model.`;
+    if (String(found) !== String(shape)) throw Error(told);
   }
   const known = (table, name) => {
-    if (!Object.hasOwn(table, name)) throw new Error(`A page cannot compute ${name}; use Python.`);
+    if (!Object.hasOwn(table, name)) throw Error(`A page cannot compute ${name}; use Python.`);
     return table[name];
   };
   const data = (name) => tensors.get(name)?.data;
@@ -62,10 +60,10 @@ export function openModel(description, tensors) {
   });
   const encode = known(ENCODERS, encoder.name);
   const prepare = known(HEADS, head.kind);
-  const softmaxes = head.components.map(({ vocabulary, partitions }) => ({
-    vocabulary,
-    partitions: partitions.map((one) => ({ ...one, score: known(PARTITIONS, one.kind), merged: known(MERGES, one.merge) })),
-  }));
+  const partitions = head.components.flatMap((component) => component.partitions);
+  partitions.forEach((one) => known(PARTITIONS, one.kind) && known(MERGES, one.merge));
+  const first = head.components.flatMap(({ vocabulary }) => (vocabulary ? [{ name: vocabulary, width: null }] : []));
+  const reads = new Map([...first, ...partitions.flatMap((one) => one.reads)].map((facet) => [facet.name, facet]));
   const embedding = data("embedding.weight");
   const outputs = {
     weight: tensors.get("output_embedding.weight") ?? tensors.get("embedding.weight"),
@@ -78,13 +76,15 @@ export function openModel(description, tensors) {
 
   /** Return the last `max_len` codes of a history, oldest first; an Error if it is empty or has a wrong code. */
   function read(history) {
-    if (!history.length) throw new Error("The history is empty; a prediction needs at least one item.");
-    const wrong = history.find((item) => !(Number.isInteger(item) && item >= 0 && item < n));
-    if (wrong !== undefined) throw new Error(`The history contains ${wrong}, which is not an item from 0 to ${n - 1}.`);
+    if (!history.length) throw Error("The history is empty; a prediction needs at least one item.");
+    for (const item of history) {
+      const isItem = Number.isInteger(item) && item >= 0 && item < n;
+      if (!isItem) throw Error(`The history contains ${item}, which is not an item from 0 to ${n - 1}.`);
+    }
     return Array.from(history).slice(-maxLen);
   }
 
-  /** Return the encoder's states at the last `rows` positions of a history: (rows, d) for each layer, the top one last. */
+  /** Return the encoder's states at a history's last positions: (rows, d) for each layer, the top one last. */
   function states(history, rows = read(history).length) {
     const items = read(history);
     const embedded = new Float64Array(items.length * encoder.d);
@@ -94,33 +94,32 @@ export function openModel(description, tensors) {
 
   /** Return the head's facets of a history by name, as `Head.facets` does; they may be moved before `explain`. */
   function facets(history) {
-    const wanted = softmaxes.flatMap(({ vocabulary, partitions }) => [
-      ...(vocabulary ? [{ name: vocabulary, width: null }] : []),
-      ...partitions.flatMap(({ reads }) => reads),
-    ]);
-    return prepare({ head, layer, data }, (rows) => states(history, rows), read(history).length, wanted);
+    const { length } = read(history);
+    return prepare({ head, layer, data }, (rows) => states(history, rows), length, [...reads.values()]);
   }
 
   /**
-   * Return the prediction for given facets, as `Recommender.explain` does: logProbs (n,), the mixture's weights (K,) or
-   * null, copy = P(history), and of each softmax the stages' names, the logits (n,) after each, and owner (n,), the index
-   * in `names` of the partition that scored an item last, or −1.
+   * Return the prediction for given facets, as `Recommender.explain` does: logProbs (n,), the mixture's weights (K,)
+   * or null, copy = P(history), and of each softmax the names of its stages, the logits (n,) after each, and the owner
+   * (n,) of each item, the index in `names` of the partition that scored it last, or −1.
    */
   function explain(given, history) {
     const items = read(history);
-    const places = new Map(items.map((item) => [item, []])); // of each distinct item, by its first occurrence
+    const places = new Map(items.map((item) => [item, []])); // by distinct item, in the order of first occurrences
     items.forEach((item, t) => places.get(item).push(t));
-    const components = softmaxes.map(({ vocabulary, partitions }) => {
-      const first = vocabulary ? linear(outputs, given[vocabulary]).subarray(0, n) : new Float64Array(n).fill(-Infinity);
-      const [names, logits] = vocabulary ? [["V"], [first]] : [[], []];
-      const owner = new Int16Array(n).fill(vocabulary ? 0 : -1);
-      let z = first;
+    const components = head.components.map(({ vocabulary, partitions }) => {
+      const [names, logits] = [vocabulary ? ["V"] : [], []];
+      const owner = new Int16Array(n).fill(names.length - 1);
+      let z = vocabulary ? linear(outputs, given[vocabulary]).subarray(0, n) : new Float64Array(n).fill(-Infinity);
+      if (vocabulary) logits.push(z);
       for (const partition of partitions) {
         const context = { z, facets: given, outputs, places, length: items.length };
-        const [owned, scores] = partition.score(partition, context);
+        const [owned, scores] = PARTITIONS[partition.kind](partition, context);
         z = z.slice();
-        owned.forEach((item, i) => (z[item] = partition.merged(z[item], scores[i])));
-        if (partition.kind !== "Pointer") owned.forEach((item) => (owner[item] = names.length));
+        owned.forEach((item, i) => {
+          z[item] = MERGES[partition.merge](z[item], scores[i]);
+          if (partition.kind !== "Pointer") owner[item] = names.length;
+        });
         logits.push(z);
         names.push(partition.name);
       }
@@ -134,8 +133,8 @@ export function openModel(description, tensors) {
   }
 
   /**
-   * Return the same weights under another head, as `ablated` does. `changed` returns a partition's new settings, such as
-   * another k, or null to take it away; `options` are new values of the head's fields, such as post or inputs (Mi).
+   * Return the same weights under another head, as `ablated` does. `changed` returns a partition's new settings, such
+   * as another k, or null to take it away; `options` are new values of the head's fields, such as post or inputs (Mi).
    */
   function switched(changed, options = {}) {
     const components = head.components.map((component) => ({
@@ -213,7 +212,7 @@ function mixture(scores, given) {
   return { z, weights: Array.from(logWeights, Math.exp) };
 }
 
-// Heads: from {head, layer, data}, the states at the last positions, L and the facets that are read, the facets by name.
+// Heads: from {head, layer, data}, a function that returns the last states, L and the facets read, these by name.
 
 const HEADS = {
   /** Linear maps of q at the last position, or at all of them, and learned numbers; see `PartitionedSoftmax.facets`. */
@@ -342,7 +341,7 @@ function selfAttention(qkv, heads, length, rows) {
   const width = d / heads;
   const attended = new Float64Array(rows * d);
   for (let head = 0; head < heads; head++) {
-    const part = (place, t) => qkv.subarray((3 * t + place) * d + head * width, (3 * t + place) * d + (head + 1) * width);
+    const part = (place, t) => row(qkv, (3 * t + place) * heads + head, width);
     const keys = new Float64Array(length * width);
     const values = new Float64Array(length * width);
     for (let t = 0; t < length; t++) {
@@ -375,8 +374,8 @@ function layerNorm({ weight, bias }, x, eps) {
 // Arithmetic
 
 /**
- * Return W x + b for each row of x (rows, width), as (rows, out), for W (out, in); of a wider W the first columns count,
- * so a map of [h ; GELU(…)] also reads [h]. Four rows of W at a time; the last ones may be done twice.
+ * Return W x + b for each row of x (rows, width), as (rows, out), for W (out, in). Of a wider W the first columns
+ * count, so that a map of [h ; GELU(…)] can read h alone. Four rows of W at a time; the last ones may be done again.
  */
 function linear({ weight: { shape, data: w }, bias }, x, rows = 1) {
   const [out, columns] = shape;
