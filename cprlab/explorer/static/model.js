@@ -349,7 +349,8 @@ function selfAttention(qkv, heads, length, rows) {
       values.set(part(2, t), t * width);
       const place = t - length + rows;
       if (place < 0) continue;
-      const scores = linear({ weight: { shape: [t + 1, width], data: keys } }, part(0, t));
+      const q = part(0, t);
+      const scores = new Float64Array(t + 1).map((_, j) => dot(q, keys, j * width));
       const shares = logSoftmax(scores, Math.sqrt(width)).map(Math.exp);
       attended.set(weighted(shares, values, width), place * d + head * width);
     }
