@@ -230,8 +230,8 @@ def cyclic_polytope(n: int, d: int) -> np.ndarray:
     0 on S and negative elsewhere. Such embeddings guarantee sparse label sets in Grivas et al. (AAAI 2024, 2310.10443).
 
     So the width d forbids the copying of no history with at most d / 2 distinct items, however many items there are.
-    The state's norm may, as it grows with n, and what was learned. A larger S can be ranked above the rest if and only
-    if it is made of at most k runs of neighbours, since a polynomial of degree k has at most 2k zeros.
+    The norm of the state may, as it grows with n, and so may what was learned. A larger S can be ranked above the rest
+    if and only if it is made of at most k runs of neighbours, since a polynomial of degree k has at most 2k zeros.
 
     Raises:
         ConfigError: d is not an even number from 2 to n − 1.
