@@ -15,6 +15,7 @@ from cprlab.evaluation.metrics import (
     user_means,
 )
 from cprlab.evaluation.scaling import Scaling, fit_shift, fit_temperature
+from cprlab.evaluation.significance import holm_adjusted, signed_ranks, significance
 from cprlab.evaluation.statistics import by_bins, gains, geometric_mean_gains, labelled, means, stacked, trends
 from cprlab.evaluation.tables import calibration, overall, readable, side_by_side
 from cprlab.evaluation.whether import knows_when
@@ -44,6 +45,7 @@ __all__ = [
     "fit_temperature",
     "gains",
     "geometric_mean_gains",
+    "holm_adjusted",
     "judge",
     "knows_when",
     "labelled",
@@ -53,6 +55,8 @@ __all__ = [
     "readable",
     "recommended",
     "side_by_side",
+    "signed_ranks",
+    "significance",
     "stacked",
     "taken",
     "trends",
