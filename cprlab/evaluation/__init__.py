@@ -3,7 +3,7 @@
 from cprlab.evaluation.bootstrap import FEW, FEW_OF_A_KIND, Estimate, estimate, judge
 from cprlab.evaluation.cases import describe_cases, evaluate
 from cprlab.evaluation.diversity import Lists, diversity, recommended, taken
-from cprlab.evaluation.examples import RULE, Example, choose_examples
+from cprlab.evaluation.examples import RULE, Example, choose_examples, disagreements
 from cprlab.evaluation.metrics import (
     BY_LENGTH,
     MAIN,
@@ -38,6 +38,7 @@ __all__ = [
     "calibration",
     "choose_examples",
     "describe_cases",
+    "disagreements",
     "diversity",
     "estimate",
     "evaluate",

@@ -199,7 +199,7 @@ def retrofit(
     """
     users = np.arange(len(snapshot)) if users is None else np.asarray(users)
     if validation is None:
-        fitted, judged = _halves(users, seed)
+        fitted, judged = halves(users, seed)
         validation, of_fitted = snapshot.take(fitted), users[fitted]
         snapshot, users = snapshot.take(judged), users[judged]
     elif not np.array_equal(validation.item_embeddings, snapshot.item_embeddings):
@@ -222,7 +222,7 @@ def retrofit(
 COLUMNS = ("part", "parameters", "model", "cases", "metric", "value", "low", "high", "n")
 
 
-def _halves(users: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def halves(users: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the cases of a random half of the users, and those of the others."""
     names = np.unique(users)
     chosen = np.isin(users, np.random.default_rng(seed).permutation(names)[: len(names) // 2])
