@@ -139,4 +139,4 @@ def retrofit(table: pd.DataFrame, shown: Sequence[tuple[str, str]], named: str, 
     order = [f"+ {part}" for part in reversed(parts)]
     ticks = [f"<b>{part}</b>" if part == f"+ {named}" else part for part in order]
     figure.update_yaxes(categoryorder="array", categoryarray=order, tickvals=order, ticktext=ticks)
-    return styled(figure, "retrofit", title, 150 + 190 * down).update_layout(legend_y=-0.28, margin_b=110)
+    return styled(figure, "retrofit", title, 150 + 190 * down).update_layout(legend_y=-0.17, margin_b=80)
