@@ -120,7 +120,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
         done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)
         code, printed, said = done.returncode, done.stdout, done.stderr
     assert code == 0, printed + said
-    if {"report", "probe", "case", "sweep"} & set(arguments) and "--help" not in arguments:
+    if {"report", "probe", "retrofit", "case", "sweep"} & set(arguments) and "--help" not in arguments:
         assert Path(folder, printed.splitlines()[-1]).is_file()
     if "train" in arguments:
         (run,) = printed.splitlines()

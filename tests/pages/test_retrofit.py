@@ -12,10 +12,10 @@ from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import METRICS, evaluate
 from cprlab.explorer import ExplorerConfig, explore
 from cprlab.pages.run import run_retrofit
-from cprlab.probes import PARTS, Retrofit, Snapshot, from_recbole, retrofit
+from cprlab.probes import PARTS, Retrofit, Snapshot, copy_probability, from_recbole, retrofit
 from cprlab.results import keep
 from cprlab.studies.retrofit import RetrofitConfig, answers, changes, choices, fittable, headline, measure, origins
-from cprlab.subjects import open_subject
+from cprlab.subjects import Subject, open_subject
 from cprlab.training import Run, run_folder, train
 from tests.probes.test_cheapest import drawn
 from tests.probes.test_foreign import START, N, choose, write
@@ -217,3 +217,18 @@ def test_precision_is_kept(retrofitted):
     assert {weight.dtype for weight in Run.load(folder / "gru4rec-softmax-f").recommender.parameters()} == {
         torch.float32
     }
+
+
+def test_users_with_several_cases_weigh_as_one_in_the_fit_and_in_the_judgement():
+    judged, validation = drawn((2.0, 0, 0, 0), m=120), drawn((2.0, 0, 0, 0), m=90)
+    validation = Snapshot(judged.item_embeddings, validation.states, validation.histories, validation.targets)
+    judged = Snapshot(judged.item_embeddings, judged.states, judged.histories, judged.targets)
+    of_fitted, users = np.arange(90) // 2 % 30, np.minimum(np.arange(120), 40)
+    subject = Subject(
+        "made up", judged, copy_probability(judged), False, users=users, validation=lambda: (validation, of_fitted)
+    )
+    found = measure(subject)
+    assert found.where == "fitted on the validation cases of 30 users, and judged on the test cases of 41"
+    expected = retrofit(judged, "F", validation=validation, users=users, validation_users=of_fitted)
+    np.testing.assert_allclose(found.parts["F"].numbers, expected.numbers, rtol=1e-6)
+    assert set(found.cheapest.table["n"]) == {41}
