@@ -90,11 +90,12 @@ def write_case(shown: Explorer, config: CaseConfig) -> None:
     """Write `case.json` to `config.out`, if it is set: the state, the verdicts, and the page's tables as rows."""
     verdicts = {
         model.name: {
-            "one state can copy all": verdict.copying.outcome,
-            "one state can exclude all": verdict.excluding.outcome,
             "least lost where it should copy": verdict.least_copying,
             "least lost where it should exclude": verdict.least_excluding,
+            "one state can copy all": verdict.copying.outcome,
+            "one state can exclude all": verdict.excluding.outcome,
             "interfering": verdict.interfering,
+            "taken": verdict.taken,
         }
         for model, verdict in zip(shown.models, shown.verdicts(), strict=True)
         if verdict

@@ -202,13 +202,22 @@ def _clipped(value: Any) -> Any:
 
 def verdict(shown: Explorer) -> dict[str, Any]:
     """Return the verdict on the case shown, as far as it is computed."""
-    never = tables.inseparable(shown).itertuples(index=False)
+    interfering = tables.interfering(shown).groupby("model", sort=False)
     return {
         "type": "verdict",
         "sentence": shown.sentence(),
         "columns": COLUMNS,
         "rows": tables.known_verdict(shown).to_numpy().tolist(),
-        "never": [{"item": item, "title": title[:CLIPPED]} for item, title in never],
+        "interfering": [
+            {
+                "model": model,
+                "items": [
+                    {"item": item, "title": title[:CLIPPED], "takes": takes}
+                    for _, item, title, takes in of_model.itertuples(index=False)
+                ],
+            }
+            for model, of_model in interfering
+        ],
     }
 
 
