@@ -57,14 +57,14 @@ class Prediction:
     def wanted(self, copied: bool) -> np.ndarray:
         """Return its own preferences among the history's items, or among the others: a distribution, (n,).
 
-        If it gives none of these items any probability, they count the same.
+        If it gives none of these items any probability, they count the same. If there are none, all are 0.
 
         Args:
             copied: whether the history's items are wanted, or the others.
         """
         wanted = np.isin(np.arange(len(self.scores)), self.history) == copied
         scores = np.where(wanted, self.scores, -np.inf)
-        return softmax(scores) if np.isfinite(scores).any() else wanted / wanted.sum()
+        return softmax(scores) if np.isfinite(scores).any() else wanted / max(1, wanted.sum())
 
     def ranks(self, items: Codes) -> np.ndarray:
         """Return the ranks (m,) of m items, from 1; tied items get the worst rank."""

@@ -27,6 +27,7 @@ LABELS = {
     "length": "items",
     "apart": "models apart",
     "off": "off the truth",
+    "least": "best state loses",
     "copyable": "one state can copy",
 }
 FORMATS = {
@@ -37,6 +38,7 @@ FORMATS = {
     "copy": "percent",
     "apart": "percent",
     "off": "percent",
+    "least": "nats",
 }
 
 
@@ -49,6 +51,7 @@ def base(shown: Explorer) -> dict[str, Any]:
         "kinds": {kind: [colour, symbol] for kind, (colour, symbol, _) in KINDS.items()},
         "observed": shown.choices.observed,
         "presets": PRESETS,
+        "uncopyable": UNCOPYABLE,
         "projections": list(PROJECTIONS.items()),
         "parts": [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS] + [POST],
     }
@@ -182,7 +185,11 @@ def cases(shown: Explorer) -> dict[str, Any]:
     )
     note = f"{letters}. copy is the probability of the history's items, rank is the next item's."
     if shown.state.query.preset == UNCOPYABLE:
-        note = f"{(shown.choices.table['copyable'] != '').sum():,} cases have been checked. {note}"
+        note = (
+            f"{(shown.choices.table['copyable'] != '').sum():,} cases have been checked. {note} best state loses is "
+            "what the best hidden state in reach loses, in nats, if all probability is wanted on the history and a "
+            "model's own preferences among its items are kept."
+        )
     return {
         "type": "cases",
         "columns": [

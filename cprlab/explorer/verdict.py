@@ -60,11 +60,9 @@ def case_verdict(model: Model, case: int, history: Codes, own: Prediction) -> Ge
     """
     one = model.edited(case, history, own.states["V"])
     wanted = own.wanted(copied=True)[None], own.wanted(copied=False)[None]
-    least = []
-    for p in wanted:
-        gap = bottleneck_gap(one, p, model.radius).iloc[0]
-        least.append(max(0.0, float(gap["gap_ball"] - gap["certificate"])))
-        yield
+    gaps = [bottleneck_gap(one, p, model.radius).iloc[0] for p in wanted]
+    copied, excluded = (max(0.0, float(gap["gap_ball"] - gap["certificate"])) for gap in gaps)
+    yield
     interfering = interference(one, model.radius, wanted[0]).head(NAMED)
     yield
     copying = separable(one, one.distinct)[0]
@@ -73,13 +71,13 @@ def case_verdict(model: Model, case: int, history: Codes, own: Prediction) -> Ge
     mirrored = one if one.bias is None else replace(one, bias=-one.bias)
     excluding = separable(mirrored, one.distinct)[0]
     items, taken = tuple(interfering["item"].tolist()), tuple(interfering["takes"].tolist())
-    return CaseVerdict(*least, copying, excluding, items, taken)
+    return CaseVerdict(copied, excluded, copying, excluding, items, taken)
 
 
 def losses(own: Prediction, prediction: Prediction) -> tuple[float, float]:
     """Return a prediction's divergences, in nats, from what is wanted where it should copy and where it should exclude.
 
-    They are infinite if it gives a wanted item probability 0.
+    They are infinite if it gives a wanted item probability 0, or if no item is left to be wanted.
 
     Args:
         own: the model's prediction, as it was trained, which says what is wanted.
@@ -89,6 +87,8 @@ def losses(own: Prediction, prediction: Prediction) -> tuple[float, float]:
     def loss(copied: bool) -> float:
         wanted = own.wanted(copied)
         kept = wanted > 0
+        if not kept.any():
+            return np.inf
         return max(0.0, float(wanted[kept] @ (np.log(wanted[kept]) - prediction.scores[kept])))
 
     return loss(True), loss(False)
@@ -118,12 +118,12 @@ def wanted_in_words(repeat: bool) -> str:
     """Return what is wanted of a prediction in words, by whether the next item is in the history."""
     if repeat:
         return (
-            "The next item is in the history. So all probability is wanted there, keeping a model's own preferences "
-            "among these items."
+            "The next item is in the history. So all probability is wanted there, and each model's own preferences "
+            "among these items are kept."
         )
     return (
-        "The next item is new. So no probability is wanted on the history, keeping a model's own preferences among the "
-        "other items."
+        "The next item is new. So no probability is wanted on the history, and each model's own preferences among the "
+        "other items are kept."
     )
 
 

@@ -12,7 +12,7 @@ export function verdictView(root, app) {
   root.append(sentence, el("div", { class: "cx-scroll" }, table), interfering);
 
   function makeModel() {
-    return el("section", {}, el("h4"), el("ul", { "aria-label": "Items that interfere" }));
+    return el("div", {}, el("h4"), el("ul", { "aria-label": "Items that interfere" }));
   }
 
   function makeItem() {
@@ -20,9 +20,9 @@ export function verdictView(root, app) {
     return el("li", {}, item);
   }
 
-  function fillModel(section, { model, items }) {
-    setTitle(section.firstChild, `Where one state of ${clip(model, 60)} best copies, these take most of the rest`);
-    fillList(section.lastChild, items, makeItem, (item, { item: code, title, takes }) => {
+  function fillModel(part, { model, items }) {
+    setTitle(part.firstChild, `Where one state of ${clip(model, 60)} best copies, these take most of the rest`);
+    fillList(part.lastChild, items, makeItem, (item, { item: code, title, takes }) => {
       setTitle(item.firstChild, `${percent(takes)} ${title}`);
       setAttribute(item.firstChild, "data-code", code);
     });
