@@ -142,7 +142,8 @@ def judge(parts: pd.DataFrame, repeats: float, own_state: bool = False, behind: 
         f"{excess.value + repeats:.1%} of its probability on the history, which contains {repeats:.1%} of the targets"
     )
     if not lost.low > MATTERS and np.isfinite(lost.value):
-        words = f"No evidence that this model copies wrongly: it puts {spent}, and loses {_nats(lost)}."
+        words = f"No evidence that this model copies too much or too little: it puts {spent}.{_when(of['value'])} It "
+        words += f"loses {_nats(lost)}."
         return Verdict("", (), opening + words)
     if np.isinf(lost.value):
         words = f"This model copies too little: it puts {spent}, and gives some of these targets probability 0."

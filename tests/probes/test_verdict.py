@@ -79,7 +79,7 @@ def test_a_bottleneck_is_what_the_certificate_leaves_of_the_floor():
 def test_a_single_case_is_no_evidence():
     parts = loss_parts(cases_of([0.1], [True]), np.ones(1), None)
     assert parts["low"].isna().all()
-    assert judge(parts, 1.0, own_state=True).words.endswith("and loses 2.303 nats per case.")
+    assert judge(parts, 1.0, own_state=True).words.endswith("It loses 2.303 nats per case.")
 
 
 def test_a_head_with_a_state_of_its_own_need_not_learn_what_can_be_removed():
