@@ -47,6 +47,17 @@ def about(shown: Explorer) -> str:
     return said + as_text(shown.sentence())
 
 
+def proofs(shown: Explorer) -> str:
+    """Return for each model the items that no hidden state ranks below the history, all of them together, as Markdown.
+
+    See `tables.inseparable`.
+    """
+    return "\n".join(
+        f"- **{as_text(model)}**, {len(rows)} items: {'; '.join(map(as_text, rows['title']))}"
+        for model, rows in tables.inseparable(shown).groupby("model", sort=False)
+    )
+
+
 def heads(shown: Explorer) -> dict[str, list[str]]:
     """Return lines of text by model: its name, its head if it was switched, and the outcome of its prediction."""
     lines = {}

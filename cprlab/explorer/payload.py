@@ -185,11 +185,8 @@ def cases(shown: Explorer) -> dict[str, Any]:
     )
     note = f"{letters}. copy is the probability of the history's items, rank is the next item's."
     if shown.state.query.preset == UNCOPYABLE:
-        note = (
-            f"{(shown.choices.table['copyable'] != '').sum():,} cases have been checked. {note} best state loses is "
-            "what the best hidden state in reach loses, in nats, if all probability is wanted on the history and a "
-            "model's own preferences among its items are kept."
-        )
+        done = (shown.choices.table["copyable"] != "").sum()
+        note = f"{done:,} cases have been checked. best state loses is in nats, where it should copy. {note}"
     return {
         "type": "cases",
         "columns": [

@@ -22,7 +22,7 @@ RULE = (
     "divergence from it, for the model as for any other state, and is split by the copy dial. There is no evidence of "
     f"a failure if the 95% interval of this loss reaches below {MATTERS} nats per case. Otherwise the model copies too "
     "much or too little if the interval of its copy probability minus the share of repeats excludes 0; if it does not, "
-    "the model copies too much in some cases and too little in others. The advice names the cheapest remedy first. If "
+    "it is not shown which of them. The advice names the cheapest remedy first. If "
     "nobody repeats, that is to remove the history at inference. If users repeat, it is one bias on the history's "
     "items (Softmax + B) if the best one would leave less than half of the loss; and counts and ages (Softmax + F) if "
     f"one bias would leave more than {MATTERS} nats, or more than half. Then comes a context partition (Softmax + C), "
@@ -115,7 +115,7 @@ class Verdict:
     """Result of the rule (`RULE`).
 
     Attributes:
-        failure: "copies too much", "copies too little", "copies too much in some cases and too little in others", or ""
+        failure: "copies too much", "copies too little", "copies too much or too little, it is not shown which", or ""
             for none.
         advice: what to do, the cheapest first; empty without evidence.
         words: the verdict in a few sentences.
@@ -148,7 +148,7 @@ def judge(parts: pd.DataFrame, repeats: float, own_state: bool = False, behind: 
     if np.isinf(lost.value):
         words = f"This model copies too little: it puts {spent}, and gives some of these targets probability 0."
         return Verdict("copies too little", ("keep the history at inference",), opening + words)
-    failure = "copies too much in some cases and too little in others"
+    failure = "copies too much or too little, it is not shown which"
     if excess.low > 0 or excess.high < 0:
         failure = "copies too much" if excess.value > 0 else "copies too little"
     bottleneck, learning = of.loc["bottleneck"], of.loc["learning"]

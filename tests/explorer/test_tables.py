@@ -12,9 +12,10 @@ import pytest
 from scipy.optimize import linprog
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import App, Explorer, tables
+from cprlab.explorer import App, Explorer, page, tables
 from cprlab.explorer.tables import to_csv
 from cprlab.explorer.verdict import COLUMNS
+from cprlab.numbers import as_text
 from tests.explorer.conftest import HISTORY, log_probs, moved
 
 
@@ -194,6 +195,9 @@ def test_no_state_ranks_the_history_above_all_that_is_listed_of_its_model(app):
         app.table("verdict")
         table = tables.inseparable(app.shown)
         assert list(table) == ["model", "item", "title", "weight"]
+        told = page.proofs(app.shown).splitlines()
+        for line, (model, rows) in zip(told, table.groupby("model", sort=False), strict=True):
+            assert line == f"- **{model}**, {len(rows)} items: {'; '.join(map(as_text, rows['title']))}"
         for model, verdict in zip(app.shown.models, app.shown.verdicts(), strict=True):
             listed = table[table["model"] == model.name]
             assert len(listed) == len(verdict.copying.below or {})

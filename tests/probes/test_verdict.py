@@ -102,7 +102,7 @@ CONTEXT = "a context partition (Softmax + C)"
         ((0.2, 0.1, 0.009, 0.01, -0.2), 0.4, "copies too little", (BIAS, CONTEXT)),
         ((0.2, 0.1, 0.151, 0.19, -0.2), 0.4, "copies too little", (COUNTS,)),
         ((0.005, 0.01, 0.009, 0.004, 0.2), 0.4, "copies too much", (COUNTS, TRAIN)),
-        ((0.2, 0.1, 0.29, 0.01, 0.0), 0.4, "copies too much in some cases and too little in others",
+        ((0.2, 0.1, 0.29, 0.01, 0.0), 0.4, "copies too much or too little, it is not shown which",
          (COUNTS, CONTEXT)),
     ],
 )  # fmt: skip
