@@ -66,7 +66,7 @@ def dial(curves: dict[str, pd.DataFrame]) -> go.Figure:
         "stay": ("model's own state", COLOURS[4], "solid"),
         "floor_ball": ("best single state in reach", COLOURS[1], "solid"),
         "floor_free": ("best single state of any length", COLOURS[1], "dot"),
-        "floor_context": ("context partition in reach", COLOURS[2], "dash"),
+        "floor_context": ("context partition in reach, at most", COLOURS[2], "dash"),
     }
     for column, table in enumerate(curves.values(), start=1):
         mean = table.groupby("alpha").mean()

@@ -1,13 +1,16 @@
 """examine: all probes of one model, and the output of `cprlab probe`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import pydantic
 
 from cprlab.errors import ConfigError, DataError
+from cprlab.evaluation import evaluate
 from cprlab.numbers import as_text, write_numbers
 from cprlab.probes import (
     Verdict,
@@ -24,13 +27,18 @@ from cprlab.probes import (
     wanted_share,
 )
 from cprlab.settings import PageConfig
+from cprlab.studies.report import behind
 from cprlab.studies.retrofit import Measured, measure
 from cprlab.subjects import ModelsConfig, Subject
+from cprlab.training import build
+from cprlab.training.counting import fit_counting
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # wanted copy shares of the dial's curve
 SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50)  # of the item sets to be separated
 SETS = 100  # of each size
 MARKED = 8  # interfering items on a map
+COUNTS = "Counts"  # the head that counts, if none of the models does
+SUBJECT = "This model"
 
 
 class ProbeConfig(ModelsConfig, PageConfig):
@@ -128,8 +136,33 @@ def _stateless(opened: list[Subject]) -> str:
     return f"Not probed, as what only counts has no hidden state: {', '.join(names)}." if names else ""
 
 
-def examine(subject: Subject, config: ProbeConfig) -> Findings:
-    """Return the results of all probes of a model, with progress bars."""
+def rivals(opened: list[Subject], config: ProbeConfig) -> dict[str, pd.DataFrame]:
+    """Return the cases of models that only count, by name: those opened, or else Counts on the runs' log.
+
+    There are none if no log of the training is given.
+
+    Raises:
+        CprlabError: the log cannot be read.
+    """
+    known = {subject.name: subject.cases for subject in opened if not subject.has_states}
+    if known or (config.models and not any(Path(model).is_dir() for model in config.models)):
+        return known
+    sequences = config.sequences()
+    recommender = build(config.run_config(COUNTS), sequences)
+    fit_counting(recommender, sequences)
+    return {COUNTS: evaluate(recommender, sequences)}
+
+
+def examine(
+    subject: Subject, config: ProbeConfig, counting: Mapping[str, pd.DataFrame] = MappingProxyType({})
+) -> Findings:
+    """Return the results of all probes of a model, with progress bars.
+
+    Args:
+        subject: the model.
+        config: the number of cases, and the seed.
+        counting: result of `rivals`, to compare with if the model has cases of the same users.
+    """
     scores = copy_scores(subject.cases, config.seed)
     measured, gain = None, ""
     if not subject.own_state:
@@ -138,6 +171,8 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
             gain = measured.words()
         except DataError as error:
             gain = f"No part was fitted: {error}"
+    same = {rival: cases for rival, cases in counting.items() if _same_users(subject.cases, cases)}
+    worse = behind({SUBJECT: subject.cases, **same}, SUBJECT, list(same), config.seed)
     subject = subject.sample(config.cases, config.seed)
     snapshot, cases = subject.snapshot, subject.cases
     wanted = wanted_share(cases)
@@ -152,7 +187,7 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
         subject,
         scores,
         parts,
-        judge(parts, cases["repeat"].mean(), subject.own_state),
+        judge(parts, cases["repeat"].mean(), subject.own_state, worse),
         dial,
         gap,
         copyable(snapshot, progress=True),
@@ -161,6 +196,10 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
         measured,
         gain,
     )
+
+
+def _same_users(cases: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return "user" in cases and cases["user"].equals(other["user"])
 
 
 def verdicts(findings: list[Findings]) -> str:

@@ -28,10 +28,11 @@ from cprlab.probes import (
     retrofits,
     wanted_share,
 )
-from cprlab.studies.probe import ProbeConfig, examine, origins, verdicts
+from cprlab.studies.probe import ProbeConfig, examine, origins, rivals, verdicts
 from cprlab.studies.probe import probed as probed_subjects
+from cprlab.studies.report import behind
 from cprlab.subjects import Subject, open_subject
-from cprlab.training import Run
+from cprlab.training import Run, train
 from tests.probes.test_bottleneck import make
 from tests.probes.test_foreign import made_up, write
 
@@ -70,7 +71,26 @@ def test_the_numbers_are_those_of_the_probes(probed):
     assert {row["part"]: row["value"] for row in told["parts"]} == pytest.approx(
         parts.set_index("part")["value"].to_dict()
     )
-    assert told["verdict"] == judge(parts, cases["repeat"].mean()).words
+    counted = rivals(config.subjects(), config)
+    assert list(counted) == ["Counts"]
+    pd.testing.assert_frame_equal(counted["Counts"], train(sequences, config.run_config("Counts"), config.runs).cases)
+    worse = behind({"This model": run.cases, **counted}, "This model", ["Counts"])
+    assert told["verdict"] == judge(parts, cases["repeat"].mean(), behind=worse).words
+
+
+def test_a_model_behind_a_rival_that_counts_is_said_so_first_and_without_a_log_nothing_is_said(probed, tmp_path):
+    config, _ = probed
+    subject = config.subjects()[0]
+    better = {"Recent": subject.cases.assign(rank=1)}
+    said = examine(subject, config, better).verdict.words
+    assert said.startswith("This model ranks worse than Recent, which only counts: its NDCG@10 is ")
+    others = {"Recent": better["Recent"].iloc[::-1].reset_index(drop=True)}
+    assert "Recent" not in examine(subject, config, others).verdict.words  # of other users, or in another order
+    make(n=60, m=40).save(tmp_path / "model.safetensors")
+    alone = ProbeConfig(models=str(tmp_path / "model.safetensors"))
+    assert rivals(alone.subjects(), alone) == {}
+    counts: Any = SimpleNamespace(name="Counts", has_states=False, cases=better["Recent"])
+    assert rivals([subject, counts], config) == {"Counts": better["Recent"]}
 
 
 def test_its_advice_ends_with_what_a_part_gains_when_it_is_fitted(probed):
