@@ -40,7 +40,17 @@ Fidelity = Literal["corrected", "reference"]
 Weights = dict[str, torch.Tensor]
 
 
-def load(path: Path | str, fidelity: Fidelity = "corrected") -> Recommender:
+class FromRecBole(Recommender):
+    """A model that RecBole trained.
+
+    Attributes:
+        settings: RecBole's configuration, which says what rows of its log RecBole kept (see `recbole_rows`).
+    """
+
+    settings: Mapping[str, Any]
+
+
+def load(path: Path | str, fidelity: Fidelity = "corrected") -> FromRecBole:
     """Load a RecBole checkpoint, without running any code that it may contain.
 
     Args:
@@ -64,7 +74,7 @@ def from_state_dict(
     config: Mapping[str, Any],
     state: Mapping[str, torch.Tensor | np.ndarray],
     fidelity: Fidelity = "corrected",
-) -> Recommender:
+) -> FromRecBole:
     """Convert a RecBole model to a recommender, in the precision of its weights.
 
     Args:
@@ -105,12 +115,12 @@ def from_state_dict(
         n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
         if n_items < 1 or not 1 <= max_len <= LONGEST:
             raise ValueError(f"there are {n_items:,} items, and histories of {max_len:,} (allowed: 1 to {LONGEST:,})")
-        recommender: Recommender
+        recommender: FromRecBole
         with torch.device("meta"):  # allocates nothing until the weights fit, whatever sizes are configured
             if faithful:
                 recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
             else:
-                recommender = Recommender(encoder, head, n_items, max_len=max_len)
+                recommender = FromRecBole(encoder, head, n_items, max_len=max_len)
         dtype = torch.promote_types(weights["embedding.weight"].dtype, torch.float16)  # NumPy has no bfloat16
         if not all(weight.is_floating_point() for weight in weights.values()):
             raise ValueError("some weights are not floating-point numbers")
@@ -120,10 +130,11 @@ def from_state_dict(
     except (RuntimeError, TypeError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
         raise ConfigError(f"The weights of this {reference_class} do not fit its configuration: {detail}") from error
+    recommender.settings = dict(config)
     return recommender.eval()
 
 
-class Reference(Recommender):
+class Reference(FromRecBole):
     """A RecBole model that scores as RecBole does, including its faults.
 
     Histories are padded with item 0 to the length used in training. CPR models read the state at the last position,
