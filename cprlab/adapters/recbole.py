@@ -28,7 +28,7 @@ from cprlab.models import (
 )
 from cprlab.models.heads import RepeatNet
 from cprlab.models.partitions import Facets, Reranker
-from cprlab.models.recommender import Codes, Histories, whole_numbers
+from cprlab.models.recommender import Codes, Histories, not_finite, whole_numbers
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
@@ -58,7 +58,7 @@ def load(path: Path | str, fidelity: Fidelity = "corrected") -> FromRecBole:
         fidelity: as in `from_state_dict`.
 
     Raises:
-        DataError: the file is not a readable RecBole checkpoint.
+        DataError: the file is not a readable RecBole checkpoint, or a weight is not finite.
         ConfigError: the model's class or configuration is not supported.
     """
     checkpoint = read_checkpoint(path)
@@ -66,7 +66,10 @@ def load(path: Path | str, fidelity: Fidelity = "corrected") -> FromRecBole:
     config = getattr(config, "final_config_dict", config)
     if not isinstance(config, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise DataError(f"{path} is not a RecBole checkpoint: it contains no configuration or no weights.")
-    return from_state_dict(config.get("model", ""), config, checkpoint["state_dict"], fidelity)
+    try:
+        return from_state_dict(config.get("model", ""), config, checkpoint["state_dict"], fidelity)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def from_state_dict(
@@ -86,6 +89,7 @@ def from_state_dict(
 
     Raises:
         ConfigError: the class is unknown, a setting is missing or not supported, or the weights do not fit.
+        DataError: a weight is not finite; the message names its tensor.
     """
     if not isinstance(reference_class, str) or reference_class not in CLASSES:
         hint = suggestion(str(reference_class)[:80], CLASSES)
@@ -97,6 +101,8 @@ def from_state_dict(
     faithful = fidelity == "reference"
     try:
         tensors = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
+        if wrong := not_finite(tensors):
+            raise DataError(f"The training of this {reference_class} diverged: {wrong}. Use another checkpoint.")
         cpr = reference_class.endswith("CPR")
         if reference_class == "RepeatNet":
             head: HeadConfig = RepeatNetConfig()
