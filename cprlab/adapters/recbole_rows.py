@@ -116,14 +116,16 @@ def _refuse(settings: Settings) -> None:
                 f"RecBole trained this model with {name} = {settings[name]!r}, and so did not number the items of one "
                 "log; make a Snapshot of the model's arrays."
             )
-    if (keep := settings.get("rm_dup_inter")) not in (None, "first", "last", False):
+    keep = settings.get("rm_dup_inter")
+    if keep is not None and keep is not False and keep not in ("first", "last"):
         raise ConfigError(f"RecBole's rm_dup_inter = {keep!r} is unknown; possible: first, last.")
     if str(settings.get("TIME_FIELD", "")) in _names(settings.get("numerical_features"), "numerical_features"):
         raise ConfigError("RecBole trained this model with times as numerical_features; make a Snapshot of its arrays.")
     held_out = settings.get("eval_args") or {}
     split = held_out.get("split", {"LS": "valid_and_test"}) if isinstance(held_out, Mapping) else None
     way, parts = next(iter(split.items()), ("", None)) if isinstance(split, Mapping) else ("", None)
-    last = way == "RS" and held_out.get("group_by") == "user" and isinstance(parts, list) and parts[-1:] > [0]
+    share = parts[-1] if isinstance(parts, list) and parts else 0
+    last = way == "RS" and held_out.get("group_by") == "user" and isinstance(share, int | float) and share > 0
     if way != "LS" and not last:
         raise ConfigError(
             f"RecBole split this model's log by eval_args = {held_out!r}, so it may have trained on users' last items; "

@@ -161,7 +161,7 @@ def test_a_model_trained_with_filters_has_recboles_ndcg():
 REFUSED = {
     "benchmark_filename": (["train", "test"], r"with benchmark_filename = \['train', 'test'\]"),
     "alias_of_item_id": (["item_id_list"], "with alias_of_item_id ="),
-    "rm_dup_inter": ("newest", "rm_dup_inter = 'newest' is unknown"),
+    "rm_dup_inter": (0, "rm_dup_inter = 0 is unknown; possible: first, last"),
     "numerical_features": (["timestamp"], "times as numerical_features"),
     "user_inter_num_interval": ("5", "user_inter_num_interval is '5', which is no interval"),
     "item_inter_num_interval": ("[x,inf)", r"item_inter_num_interval is '\[x,inf\)', which is no interval"),
@@ -181,6 +181,27 @@ def test_settings_that_cannot_be_followed_are_named(name):
     settings = {"TIME_FIELD": "timestamp", name: value}
     with pytest.raises((ConfigError, DataError), match=words):
         from_recbole(untrained(24, **settings), FILTERED / "log.inter")
+
+
+@pytest.mark.parametrize(
+    ("split", "fine"),
+    [
+        ({"LS": "valid_and_test"}, True),
+        ({"RS": [0.8, 0.1, 0.1]}, True),
+        ({"RS": [0.9, 0.1, 0]}, False),
+        ({"RS": ["x"]}, False),
+        ({"TS": [0.8, 0.1, 0.1]}, False),
+        (None, False),
+    ],
+)
+def test_only_where_last_items_were_held_out_is_a_model_read(monkeypatch, split, fine):
+    monkeypatch.setattr(foreign, "_check_numbering", lambda *_: None)
+    model = untrained(24, eval_args={"split": split, "group_by": "user", "order": "TO"})
+    if fine:
+        assert len(from_recbole(model, FILTERED / "log.inter")) == 75
+    else:
+        with pytest.raises(ConfigError, match=r"by eval_args = .* may have trained on users' last items"):
+            from_recbole(model, FILTERED / "log.inter")
 
 
 def test_filters_that_need_other_rows_or_files_are_named(tmp_path, monkeypatch):
