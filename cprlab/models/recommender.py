@@ -1,7 +1,7 @@
 """Recommender: item embeddings, an encoder and a head, with methods for prediction."""
 
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -344,3 +344,15 @@ def whole_numbers(values: Any) -> np.ndarray | None:
     except ValueError:  # rows of different lengths
         return None
     return codes.astype(np.int64) if codes.dtype.kind in "iu" or not codes.size else None
+
+
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return which tensor has numbers that are not finite, where and how many; "" if all numbers are finite."""
+    for name, tensor in tensors.items():
+        wrong = ~tensor.isfinite()
+        if count := int(wrong.sum()):
+            first = wrong.reshape(-1).nonzero()[0]
+            row = int(first) * len(tensor) // tensor.numel() if tensor.dim() else 0
+            value = tensor.reshape(-1)[first].item()
+            return f"{name} contains {value} in row {row} ({count:,} of its {tensor.numel():,} numbers are not finite)"
+    return ""

@@ -3,7 +3,8 @@
 A state h ranks S above T if w_x · h + b_x > w_v · h + b_v for all x in S and v in T. By the theorem of the alternative
 (Farkas), either such an h exists, or there are non-negative weights α on S and β on T, each summing to 1, with
 Σ α w = Σ β w and Σ α b ≤ Σ β b: then a mean of S scores no higher than a mean of T for every h. Both answers are
-checked in double precision.
+checked in double precision. For one item instead of a set, the question is that of Demeter et al. (ACL 2020) and
+Grivas et al. (ACL 2022).
 """
 
 import time

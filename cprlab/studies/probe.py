@@ -211,9 +211,11 @@ def verdicts(findings: list[Findings]) -> str:
 
 
 def origins(opened: list[Subject]) -> str:
-    """Return the data's fingerprint for each model, and the models that are not probed, as Markdown."""
+    """Return the data's fingerprint for each model, doubts on them, and the models not probed, as Markdown."""
+    doubts = (f"{as_text(one.name)}: {one.held_out.doubt}" for one in probed(opened) if one.held_out.doubt)
     shown = (f"{as_text(subject.name)}: {subject.fingerprint}" for subject in probed(opened))
-    return f"*The data, by their fingerprints.* {'; '.join(shown)}. {as_text(_stateless(opened))}".rstrip()
+    data = f"*The data, by their fingerprints.* {'; '.join(shown)}. {as_text(_stateless(opened))}".rstrip()
+    return " ".join([data, *doubts])
 
 
 def write_findings(findings: list[Findings], config: ProbeConfig) -> None:

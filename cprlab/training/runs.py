@@ -24,6 +24,7 @@ from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate, mean
 from cprlab.files import discard, missing, name_of, read_parquet, whole
 from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
+from cprlab.models.recommender import not_finite
 from cprlab.training.counting import fit_counting
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
@@ -107,7 +108,7 @@ class Run:
         """Load a run; it gives the same scores as when it was written.
 
         Raises:
-            DataError: the folder is not a whole run.
+            DataError: the folder is not a whole run, or a weight is not finite; the message names its tensor.
         """
         folder = Path(folder)
         try:
@@ -133,6 +134,10 @@ class Run:
             raise DataError(
                 f"{folder} is not a whole run ({detail}); if it was one, remove it to train again."
             ) from error
+        if broken := not_finite(recommender.state_dict()):
+            raise DataError(
+                f"{folder}: the training of this run diverged: {broken}. Remove the folder and train again."
+            )
         return cls(folder, config, recommender.eval(), history, record, cases)
 
     def check_data(self, sequences: Sequences) -> None:

@@ -295,6 +295,24 @@ def test_weights_in_bfloat16_are_read_as_float32():
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_weights_that_are_not_finite_are_named(tmp_path, name, value):
+    content = checkpoint.read_checkpoint(RECORDED / f"{name}.pth")
+    config, state = dict(content["config"].final_config_dict), dict(content["state_dict"])
+    wrong = list(state)[-1]
+    state[wrong] = state[wrong].clone()
+    state[wrong].view(-1)[-3:] = value
+    row, size = (len(state[wrong]) - (3 if state[wrong].dim() == 1 else 1), state[wrong].numel())
+    plain = {key: one for key, one in config.items() if not isinstance(one, checkpoint.Inert)}
+    torch.save({"config": plain, "state_dict": state}, tmp_path / "diverged.pth")
+    said = (
+        rf"diverged\.pth: The training of this {name} diverged: {wrong} contains {value} in row {row} \(3 of its {size}"
+    )
+    with pytest.raises(DataError, match=said):
+        load(tmp_path / "diverged.pth")
+
+
 def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_end():
     config, state, histories = a_case()
     corrected = from_state_dict("GRU4RecCPR", config, state)

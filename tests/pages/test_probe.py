@@ -159,6 +159,19 @@ def test_of_recboles_heads_those_with_one_state_keep_the_copy_dial(tmp_path, cha
     assert (found.dial is None) == own_state
 
 
+def test_the_page_says_that_histories_seem_to_be_padded(tmp_path):
+    arrays = vars(make(n=60, m=40))
+    padded = np.array([[0] * (case % 7) + [5] * (8 - case % 7) for case in range(40)])
+    given = {"item_embeddings": arrays["item_embeddings"], "states": arrays["states"], "targets": np.full(40, 5)}
+    np.savez(tmp_path / "padded.npz", histories=padded, **given)
+    np.savez(tmp_path / "sound.npz", histories=padded + 1, **given)
+    with pytest.warns(UserWarning, match="28 of 40 histories begin with item 0 twice or more"):
+        subjects = [open_subject(str(tmp_path / name), None) for name in ("padded.npz", "sound.npz")]
+    assert origins(subjects).count("28 of 40 histories begin") == 1
+    assert origins(subjects[:1]).endswith("subtract 1 from all codes.")
+    assert "padding" not in origins(subjects[1:])
+
+
 def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path):
     snapshot = make(n=60, m=40)
     snapshot.save(tmp_path / "model.safetensors")
