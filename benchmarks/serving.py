@@ -29,7 +29,7 @@ D, LENGTH, K, ROUNDS = 64, 50, 10, 3
 CENTRES = 2_000  # of the items in clusters
 HEADS = ("Softmax + C + F", "Softmax + CPR:100 + F")
 CELLS, PROBES = 2_048, (16, 128)  # of IVF: how many cells there are, and how many are searched
-LINKS, BREADTHS = 32, (200, 800)  # of HNSW: M and efSearch
+LINKS, BREADTHS = 16, (200, 800)  # of HNSW: M and efSearch
 HEADING = "## Recall and time\n"
 
 
@@ -169,7 +169,7 @@ def main(
         "serving.md"
     ),
     n_items: Annotated[int, typer.Option("--items", help="Number of items.")] = 1_000_000,
-    n_queries: Annotated[int, typer.Option("--queries", help="Number of queries.")] = 100,
+    n_queries: Annotated[int, typer.Option("--queries", help="Number of queries.")] = 50,
 ) -> None:
     """Measure and write the table."""
     torch.set_num_threads(1)
