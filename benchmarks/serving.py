@@ -1,6 +1,6 @@
 """Measure `topk` when an index lists the items to score: recall and CPU time per query, with 1,000,000 items.
 
-    pip install 'cprlab[serve]'
+    pip install --editable '.[serve]'
     PYTHONPATH=. OMP_NUM_THREADS=1 python benchmarks/serving.py --table docs/serving.md
 
 One history at a time, on one thread. The encoder is a user's vector, so that the time is that of the head. Every query
