@@ -156,6 +156,7 @@ Made on {date} by `PYTHONPATH=. OMP_NUM_THREADS=1 python benchmarks/serving.py -
 for all of `topk` without an encoder: the median and the 95th percentile over queries. A query's time is the median of
 {rounds} rounds, in which all sides take turns. *Recall@10* is the share of the exact ten items that are found. *Faster*
 is the median ratio to `topk` over all items. *Built* is how long the index takes to build, once, in CPU seconds.
+IVF has {cells:,} cells, HNSW {links} links.
 
 Recall depends on the item vectors, and these are drawn at random. *clusters*: items and states are around
 {centres:,} centres. *no structure*: all are independent, the hardest case for an index. In both, lengths vary by a
@@ -180,6 +181,8 @@ def main(
         n_queries=n_queries,
         rounds=ROUNDS,
         centres=CENTRES,
+        cells=CELLS,
+        links=LINKS,
         rows=table(
             "items | head | the list comes from | recall@10 | median (ms) | 95% (ms) | faster | built (s)", rows
         ),
