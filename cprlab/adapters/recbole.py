@@ -27,7 +27,7 @@ from cprlab.models import (
     SoftmaxConfig,
 )
 from cprlab.models.heads import RepeatNet
-from cprlab.models.partitions import Facets, Reranker
+from cprlab.models.partitions import Facets, Outputs, Reranker
 from cprlab.models.recommender import Codes, Histories, not_finite, whole_numbers
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
@@ -194,9 +194,9 @@ class Reference(FromRecBole):
             raise ConfigError("RecBole's scores depend on how it pads histories; ask for them with log_probs or topk.")
         return super().score(items, at, users)
 
-    def distribution(self, facets: Facets, context: Context) -> torch.Tensor:
+    def distribution(self, facets: Facets, context: Context, outputs: Outputs | None = None) -> torch.Tensor:
         """See `Recommender`; under "post" the probabilities do not sum to 1."""
-        scores = super().distribution(facets, context)
+        scores = super().distribution(facets, context, outputs)
         return scores.scatter(2, context.items[:, None], -torch.inf) if self.post else scores
 
 

@@ -18,6 +18,7 @@ from cprlab.adapters.recbole import CLASSES, RECORDED, from_state_dict, load
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import SoftmaxConfig, parse_head
 from tests.models import brute
+from tests.models.test_serving import assert_same
 
 DATA = Path(__file__).parent / "data"
 
@@ -50,6 +51,13 @@ def test_reference_fidelity_gives_recboles_probabilities(case, state, histories,
     without_padding = [[item for item in history if item] for history in histories]
     np.testing.assert_array_equal(recommender.log_probs(without_padding), recommender.log_probs(histories))
     np.testing.assert_array_equal(recommender.parts(histories).log_probs, recommender.log_probs(histories))
+
+
+@pytest.mark.parametrize(("case", "state", "histories", "prob"), FULL + PADDED)
+def test_reference_fidelity_is_served_from_an_index_too(case, state, histories, prob):
+    recommender = from_state_dict(case["reference_class"], case["config"], state, fidelity="reference")
+    if isinstance(recommender.head.config, SoftmaxConfig) and recommender.head.config.mixture == "max_logits":
+        assert_same(recommender, histories, 2)
 
 
 # What a configuration of RecBole's CPR models means, said once more by its name.
