@@ -9,14 +9,16 @@ import pydantic
 from cprlab.config import Names
 from cprlab.data import Columns, Sequences
 from cprlab.data.protocol import Protocol
-from cprlab.errors import visible
+from cprlab.errors import ConfigError, visible
 from cprlab.loading import load_sequences
 from cprlab.models import CountingConfig, parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.models.names import canonical
-from cprlab.training import Run, RunConfig, TrainingConfig, train
+from cprlab.probes.retrofit import Retrofit
+from cprlab.training import Run, RunConfig, Start, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
 from cprlab.training.processes import is_first
+from cprlab.training.runs import Trained
 
 
 class Reading(Protocol, Columns):
@@ -65,18 +67,37 @@ class TrainConfig(LogConfig):
     head: str = pydantic.Field("Softmax + CPR:100 + Mi", description="The head to train, named as in the paper.")
     batch_size: int = pydantic.Field(TrainingConfig().batch_size, description="Windows per step, over all processes.")
     learning_rate: float = pydantic.Field(TrainingConfig().learning_rate, description="Adam's learning rate.")
+    start: str = pydantic.Field(
+        "", description="Folder of a run on this log whose training goes on, with its own encoder and head."
+    )
+    retrofit: str = pydantic.Field("", description="A retrofit of that run (.safetensors), to start with its part.")
+    trained: Trained = pydantic.Field("all", description="With --start, the weights to train")
 
     def run(self) -> Run:
         """Train the head, or load it if trained, and print the notes on the log to standard error.
 
         Raises:
-            CprlabError: a value, the data, the head or the device is not usable, or the training diverged.
+            CprlabError: a value, the data, the head, the start or the device is not usable, or the training diverged.
         """
         config = self.run_config(self.head, batch_size=self.batch_size, learning_rate=self.learning_rate)
         sequences = self.sequences()
         if is_first():
             print(*map(visible, sequences.notes), sep="\n", end="\n" * bool(sequences.notes), file=sys.stderr)
-        return train(sequences, config, self.runs, self.device)
+        if not self.start:
+            if self.retrofit or self.trained != "all":
+                raise ConfigError("retrofit and trained are about a start; name the folder of a run as the start.")
+            return train(sequences, config, self.runs, self.device)
+        before = Run.load(self.start)
+        before.check_data(sequences)
+        start, origin = before.recommender, before.folder.name
+        if self.retrofit:
+            start, origin = Retrofit.load(self.retrofit).recommender(start), f"{origin}, {Path(self.retrofit).name}"
+        head, encoder = str(start.head.config), before.config.encoder
+        for name, asked, own in (("head", config.head, head), ("encoder", config.encoder.name, encoder.name)):
+            if asked not in (own, type(self).model_fields[name].default):
+                raise ConfigError(f"The start has the {name} {own}, not {asked}; leave out the setting {name!r}.")
+        config = config.but(head=head, encoder=encoder, start=Start.at(start, self.trained, origin))
+        return train(sequences, config, self.runs, self.device, start=start)
 
 
 class RunsConfig(LogConfig):

@@ -232,11 +232,15 @@ def test_the_part_becomes_one_of_the_models_own_head(part, head):
     found = fit(snap, part, np.arange(80))
     other = found.recommender(model)
     name = {"B": " + B", "F": " + C + F", "C": " + C + B", "C + F": " + C + F"}[part]
-    assert other.head.config == parse_head(head.replace("Softmax", f"Softmax{name}", 1))
+    named = head.replace("Softmax", f"Softmax{name}", 1)
+    assert other.head.config == parse_head(named if part == "B" else named.removesuffix(" (projection_bias=False)"))
     assert np.abs(other.log_probs(histories) - found.log_probs(snap.states, snap.histories)).max() < 1e-9
     assert np.abs(before - other.log_probs(histories)).max() > 0.01
     assert (model.log_probs(histories) == before).all()
     assert other.encoder is model.encoder
+    again = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head(str(other.head.config)), 20, max_len=6).double()
+    again.load_state_dict(other.state_dict())
+    assert (again.eval().log_probs(histories) == other.log_probs(histories)).all()
 
 
 def test_a_part_is_not_added_to_another_model_or_head():
