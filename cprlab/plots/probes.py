@@ -1,13 +1,21 @@
 """Figures of the probes: spectra, parts of the loss, the copy dial, separable sets."""
 
+from collections.abc import Sequence
 from itertools import cycle
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cprlab.plots.style import COLOURS, DASHES, short, styled
+from cprlab.evaluation import METRICS, Estimate, judge
+from cprlab.plots.style import COLOURS, DASHES, TRUTH, short, styled, whiskers
 
+VERDICTS = {
+    "better": (COLOURS[2], "circle"),
+    "worse": (COLOURS[1], "x"),
+    "no difference shown": ("#888888", "circle-open"),
+    "too few users to tell": ("#888888", "circle-open"),
+}
 ROUNDING = 1e-15  # smaller shares of a variance are rounding errors
 
 
@@ -93,3 +101,42 @@ def separable(tables: dict[str, pd.DataFrame], capacities: dict[str, float]) -> 
     figure.update_xaxes(tickvals=ticks, ticktext=[str(size) for size in ticks])
     figure.update_yaxes(title="share that a single state can rank first", tickformat=".0%", range=[-0.03, 1.03])
     return styled(figure, "separable", "How many items can a single hidden state copy exactly?", 430)
+
+
+def retrofit(table: pd.DataFrame, shown: Sequence[tuple[str, str]], named: str, title: str) -> go.Figure:
+    """Draw what each part fitted to a frozen model reaches, with the interval of its paired difference to the model.
+
+    Args:
+        table: rows of `Retrofit.table` of one part or several.
+        shown: metric and cases of each panel; those without rows are left out.
+        named: the part named, which is marked.
+        title: title of the figure.
+    """
+    of_panel = dict(iter(table.groupby(["metric", "cases"])))
+    panels = [panel for panel in shown if panel in of_panel]
+    parts = list(dict.fromkeys(table["part"]))
+    names = [metric if cases == "all" else f"{metric}, {cases}" for metric, cases in panels]
+    down = -(-len(panels) // 3)
+    figure = make_subplots(down, 3, subplot_titles=names, shared_yaxes=True, vertical_spacing=0.3 if down > 1 else 0)
+    seen = set()
+    for place, (panel, name) in enumerate(zip(panels, names, strict=True)):
+        where = {"row": place // 3 + 1, "col": place % 3 + 1}
+        rows = of_panel[panel]
+        before = rows.loc[rows["model"] == "before", "value"].iloc[0]
+        for row in rows[rows["model"] == "difference"].itertuples():
+            verdict = judge(Estimate(row.value, row.low, row.high, row.n), METRICS[panel[0]].better)
+            colour, symbol = VERDICTS[verdict]
+            one = pd.DataFrame({"value": [row.value], "low": [row.low], "high": [row.high]}) + before
+            figure.add_scatter(
+                x=one["value"], y=[f"+ {row.part}"], mode="markers", name=verdict, legendgroup=verdict,
+                showlegend=verdict not in seen, marker={"color": colour, "symbol": symbol, "size": 9},
+                error_x=whiskers(one, colour), customdata=[[row.value, row.low, row.high]],
+                hovertemplate="%{x:.4f}: %{customdata[0]:+.4f} [%{customdata[1]:+.4f}, %{customdata[2]:+.4f}]", **where,
+            )  # fmt: skip
+            seen.add(verdict)
+        figure.add_vline(x=before, line={"color": TRUTH, "width": 1, "dash": "dot"}, **where)
+        figure.update_xaxes(title="nats per case" if "lo" in name else "", nticks=5, **where)
+    order = [f"+ {part}" for part in reversed(parts)]
+    ticks = [f"<b>{part}</b>" if part == f"+ {named}" else part for part in order]
+    figure.update_yaxes(categoryorder="array", categoryarray=order, tickvals=order, ticktext=ticks)
+    return styled(figure, "retrofit", title, 150 + 190 * down).update_layout(legend_y=-0.28, margin_b=110)

@@ -4,22 +4,31 @@ from cprlab.probes.attribution import attribution, leave_one_out
 from cprlab.probes.bottleneck import bottleneck_gap, copy_dial, copying_states, interference
 from cprlab.probes.capacity import capacity, separable_share
 from cprlab.probes.certificates import Certificate, copyable, separable
+from cprlab.probes.cheapest import CHEAPEST, NOTHING, Cheapest, cheapest, retrofits
 from cprlab.probes.copying import copy_probability, copy_scores
 from cprlab.probes.foreign import from_recbole, from_rectools
 from cprlab.probes.geometry import facet_distances, geometry, neighbourhood, space, spectra
+from cprlab.probes.retrofit import PARTS, Part, Retrofit, retrofit
 from cprlab.probes.snapshot import NO_STATES, HeldOut, Snapshot
 from cprlab.probes.verdict import RULE, Verdict, judge, loss_parts, wanted_share
 
 __all__ = [
+    "CHEAPEST",
+    "NOTHING",
     "NO_STATES",
+    "PARTS",
     "RULE",
     "Certificate",
+    "Cheapest",
     "HeldOut",
+    "Part",
+    "Retrofit",
     "Snapshot",
     "Verdict",
     "attribution",
     "bottleneck_gap",
     "capacity",
+    "cheapest",
     "copy_dial",
     "copy_probability",
     "copy_scores",
@@ -34,6 +43,8 @@ __all__ = [
     "leave_one_out",
     "loss_parts",
     "neighbourhood",
+    "retrofit",
+    "retrofits",
     "separable",
     "separable_share",
     "space",

@@ -4,7 +4,7 @@ For any other model, make a `Snapshot` of its arrays.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,9 @@ def from_recbole(
     columns: Columns = Columns(),
     *,
     facet: str = "",
+    split: Literal["validation", "test"] = "test",
 ) -> Snapshot:
-    """Take the states of a model trained by RecBole, on RecBole's own test cases (its split "LS: valid_and_test").
+    """Take the states of a model trained by RecBole, on RecBole's own held-out cases (its split "LS: valid_and_test").
 
     RecBole numbers items by first appearance in the log; items that are only in its `.item` file come after. It reads
     times in single precision, which resolves seconds since 1970 only to a minute or two, and keeps file order within
@@ -44,6 +45,7 @@ def from_recbole(
             (`user_inter_num_interval` and the like).
         columns: which column holds what.
         facet: as in `Snapshot.from_recommender`.
+        split: "test" for each user's last item, "validation" for the one before.
 
     Raises:
         DataError: the log cannot be read, the number of items differs from the model's, or the model predicts the
@@ -52,7 +54,7 @@ def from_recbole(
     """
     log = _read_as_recbole(Path(path), columns)
     ids, titles = _all_items(log, Path(path), recommender.n_items)
-    histories, targets = _held_out(log, recommender.max_len, fewest=3)
+    histories, targets = _held_out(log, recommender.max_len, fewest=3, later=int(split == "validation"))
     _check_numbering(recommender, histories[:CHECKED], targets[:CHECKED], log.name)
     return Snapshot.from_recommender(
         recommender,
@@ -149,15 +151,18 @@ def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarra
     return log.item_ids, log.titles
 
 
-def _held_out(log: InteractionLog, max_len: int, fewest: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return, for each user with at least `fewest` interactions, up to `max_len` items and the last item after them.
+def _held_out(log: InteractionLog, max_len: int, fewest: int, later: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return, for each user with at least `fewest` interactions, up to `max_len` items and the item after them.
+
+    This item is the last, or has `later` items after it.
 
     Raises:
         DataError: there is no such user.
     """
     lengths = np.bincount(log.users)
-    last = np.cumsum(lengths) - 1
-    first = np.maximum(last + 1 - lengths, last - max_len)
+    end = np.cumsum(lengths)
+    last = end - 1 - later
+    first = np.maximum(end - lengths, last - max_len)
     long = lengths >= fewest
     if not long.any():
         raise DataError(f"{log.name}: no user has {fewest} interactions, so there is no test case.")

@@ -186,6 +186,7 @@ def retrofit(
     *,
     validation: Snapshot | None = None,
     users: ArrayLike | None = None,
+    validation_users: ArrayLike | None = None,
     seed: int = 0,
 ) -> Retrofit:
     """Fit a part to a frozen model, and measure what it changes.
@@ -196,6 +197,7 @@ def retrofit(
         validation: cases to fit on; without them a random half of the snapshot's users is, and only the others are
             judged.
         users: (m,) whose each case of the snapshot is; without them each is one user's own. Users are not divided.
+        validation_users: the same for the cases to fit on.
         seed: of the halves, the folds and the bootstrap.
 
     Raises:
@@ -203,13 +205,13 @@ def retrofit(
     """
     users = np.arange(len(snapshot)) if users is None else np.asarray(users)
     if validation is None:
-        fitted, judged = _halves(users, seed)
+        fitted, judged = halves(users, seed)
         validation, of_fitted = snapshot.take(fitted), users[fitted]
         snapshot, users = snapshot.take(judged), users[judged]
     elif not np.array_equal(validation.item_embeddings, snapshot.item_embeddings):
         raise DataError("The cases to fit on are of another model: its item_embeddings are not those of the snapshot.")
     else:
-        of_fitted = np.arange(len(validation))
+        of_fitted = np.arange(len(validation)) if validation_users is None else np.asarray(validation_users)
     found = fit(validation, part, of_fitted, seed)
     cases = {
         "before": copy_probability(snapshot).assign(case=users),
@@ -226,7 +228,7 @@ def retrofit(
 COLUMNS = ("part", "parameters", "model", "cases", "metric", "value", "low", "high", "n")
 
 
-def _halves(users: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def halves(users: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the cases of a random half of the users, and those of the others."""
     names = np.unique(users)
     chosen = np.isin(users, np.random.default_rng(seed).permutation(names)[: len(names) // 2])

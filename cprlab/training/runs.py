@@ -296,7 +296,6 @@ def _take_over(recommender: Recommender, config: RunConfig, start: Recommender |
 def _keep(
     recommender: Recommender, sequences: Sequences, config: RunConfig, history: pd.DataFrame, folder: Path
 ) -> None:
-    cases = evaluate(recommender, sequences, "test")
     record = {
         "recipe": RECIPE,
         "config": config.model_dump(),
@@ -305,8 +304,39 @@ def _keep(
         "processes": count(),
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
         | {"python": platform.python_version()},
-        "test": _scores(cases),
     }
+    _write(recommender, sequences, record, history, folder)
+
+
+def keep_retrofitted(
+    run: Run, recommender: Recommender, sequences: Sequences, fitted: dict[str, Any], folder: Path
+) -> None:
+    """Write a run whose head has a part that was fitted after its training, for `Run.load`.
+
+    The configuration and training history are the run's own, but for the name of the head. So a training never finds
+    this folder, whatever its head.
+
+    Args:
+        run: the trained run.
+        recommender: its model with the part.
+        sequences: its log.
+        fitted: what was fitted to which cases, kept as "retrofit" in `run.json`, with the trained head and folder.
+        folder: the new folder.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    config = run.config.but(head=str(recommender.head.config))
+    about = {"trained_head": run.config.head, "trained_run": run.folder.name} | fitted
+    record = run.record | {"config": config.model_dump(), "retrofit": about}
+    _write(recommender, sequences, record, run.history, folder)
+
+
+def _write(
+    recommender: Recommender, sequences: Sequences, record: dict[str, Any], history: pd.DataFrame, folder: Path
+) -> None:
+    cases = evaluate(recommender, sequences, "test")
+    record = record | {"test": _scores(cases)}
     with whole(folder) as new:
         new.mkdir()
         save_file(recommender.cpu().state_dict(), new / "model.safetensors")
