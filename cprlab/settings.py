@@ -14,7 +14,6 @@ from cprlab.loading import load_sequences
 from cprlab.models import CountingConfig, parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.models.names import canonical
-from cprlab.probes.retrofit import Retrofit
 from cprlab.training import Run, RunConfig, Start, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
 from cprlab.training.processes import is_first
@@ -68,9 +67,10 @@ class TrainConfig(LogConfig):
     batch_size: int = pydantic.Field(TrainingConfig().batch_size, description="Windows per step, over all processes.")
     learning_rate: float = pydantic.Field(TrainingConfig().learning_rate, description="Adam's learning rate.")
     start: str = pydantic.Field(
-        "", description="Folder of a run on this log whose training goes on, with its own encoder and head."
+        "",
+        description="Folder of a run on this log, trained or written by cprlab retrofit, whose training goes on with "
+        "its own encoder and head.",
     )
-    retrofit: str = pydantic.Field("", description="A retrofit of that run (.safetensors), to start with its part.")
     trained: Trained = pydantic.Field("all", description="With --start, the weights to train")
 
     def run(self) -> Run:
@@ -84,20 +84,20 @@ class TrainConfig(LogConfig):
         if is_first():
             print(*map(visible, sequences.notes), sep="\n", end="\n" * bool(sequences.notes), file=sys.stderr)
         if not self.start:
-            if self.retrofit or self.trained != "all":
-                raise ConfigError("retrofit and trained are about a start; name the folder of a run as the start.")
+            if self.trained != "all":
+                raise ConfigError("Only the head can be trained of a model that is trained; name a run as the start.")
             return train(sequences, config, self.runs, self.device)
         before = Run.load(self.start)
         before.check_data(sequences)
-        start, origin = before.recommender, before.folder.name
-        if self.retrofit:
-            start, origin = Retrofit.load(self.retrofit).recommender(start), f"{origin}, {Path(self.retrofit).name}"
-        head, encoder = str(start.head.config), before.config.encoder
-        for name, asked, own in (("head", config.head, head), ("encoder", config.encoder.name, encoder.name)):
+        for name, asked, own in (
+            ("head", self.head, before.config.head),
+            ("encoder", self.encoder, before.config.encoder.name),
+        ):
             if asked not in (own, type(self).model_fields[name].default):
                 raise ConfigError(f"The start has the {name} {own}, not {asked}; leave out the setting {name!r}.")
-        config = config.but(head=head, encoder=encoder, start=Start.at(start, self.trained, origin))
-        return train(sequences, config, self.runs, self.device, start=start)
+        start = Start.at(before.recommender, self.trained, before.folder.name)
+        config = config.but(head=before.config.head, encoder=before.config.encoder, start=start)
+        return train(sequences, config, self.runs, self.device, start=before.recommender)
 
 
 class RunsConfig(LogConfig):

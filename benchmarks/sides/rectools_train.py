@@ -38,11 +38,11 @@ def main() -> dict[str, int]:
 
     seed_everything(0)
     torch.set_flush_denormal(True)
-    log = pd.read_csv(settings["log"], dtype={"user_id": str, "item_id": str}).assign(weight=1)
-    log["datetime"] = pd.Timestamp(0) + pd.to_timedelta(log["place"], unit="min")
+    log = pd.read_csv(settings["log"], sep="\t").set_axis(["user_id", "item_id", "place"], axis=1)
+    log["datetime"] = pd.Timestamp(0) + pd.to_timedelta(log.pop("place"), unit="min")
     model = SASRecModel(**settings["sizes"], get_val_mask_func=last, get_trainer_func=trainer)
-    model.fit(Dataset.construct(log[~last(log)].drop(columns="place")))
-    snapshot = from_rectools(model, log.drop(columns=["place", "weight"]))
+    model.fit(Dataset.construct(log[~last(log)].assign(weight=1)))
+    snapshot = from_rectools(model, log)
     snapshot.save(settings["out"])
     return {"epochs": model.fit_trainer.current_epoch, "cases": len(snapshot)}
 

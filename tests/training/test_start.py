@@ -15,7 +15,7 @@ from cprlab.probes import Snapshot
 from cprlab.probes.retrofit import Retrofit, fit
 from cprlab.settings import TrainConfig
 from cprlab.training import Run, RunConfig, Start, TrainingConfig, build, loop, run_folder, train
-from cprlab.training.runs import RECIPE, _take_over
+from cprlab.training.runs import RECIPE, _take_over, keep_retrofitted
 from tests.conftest import random_log
 
 CONFIG = RunConfig(encoder=GRU4RecConfig(d=8, hidden=8, dropout=0.1), training=TrainingConfig(epochs=2, batch_size=8))
@@ -128,26 +128,19 @@ def test_the_settings_of_the_command_go_on_from_a_run_and_its_retrofit(tmp_path)
         table.to_csv(tmp_path / f"log{seed}.csv", index=False)
     common = {"data": str(tmp_path / "log0.csv"), "runs": str(tmp_path / "runs"), "epochs": 1, "device": "cpu"}
     before = TrainConfig(**common, head="Softmax", encoder="SASRec").run()
-    part = fitted(before, TrainConfig(**common).sequences())
-    part.save(tmp_path / "part.safetensors")
-    went_on = TrainConfig(
-        **common, start=str(before.folder), retrofit=str(tmp_path / "part.safetensors"), trained="head"
-    ).run()
+    log_read = TrainConfig(**common).sequences()
+    model = fitted(before, log_read).recommender(before.recommender)
+    keep_retrofitted(before, model, log_read, {}, tmp_path / "part")
+    went_on = TrainConfig(**common, start=str(tmp_path / "part"), trained="head").run()
     assert went_on.config.head == "Softmax + C + F"
     assert went_on.config.encoder == before.config.encoder
-    assert went_on.config.start == Start.at(
-        part.recommender(before.recommender), "head", f"{before.folder.name}, part.safetensors"
-    )
+    assert went_on.config.start == Start.at(model, "head", "part")
     wrong = {
-        "name the folder of a run": {"trained": "head"},
+        "name a run as the start": {"trained": "head"},
         "nowhere is not a whole run": {"start": "nowhere"},
         "was trained on other data": {"start": str(before.folder), "data": str(tmp_path / "log1.csv")},
         "has the head Softmax, not Softmax . C": {"start": str(before.folder), "head": "Softmax + C"},
         "has the encoder SASRec, not MF": {"start": str(before.folder), "encoder": "MF"},
-        "another model|other parts already": {
-            "start": str(went_on.folder),
-            "retrofit": str(tmp_path / "part.safetensors"),
-        },
     }
     for sentence, settings in wrong.items():
         with pytest.raises((ConfigError, DataError), match=sentence):
