@@ -26,6 +26,7 @@ import typer
 
 from benchmarks.against_recbole import ROOT, THREADS, environment
 from benchmarks.probe_recbole import train
+from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.adapters.recbole import load
 from cprlab.data import Sequences
 from cprlab.evaluation import gains, means, overall, stacked
@@ -115,8 +116,9 @@ def recbole(name: str, model: str, logs: Path, folder: Path, env: Path) -> Train
     if not list((place / model).glob("*.pth")):
         train(environment(env.absolute()), place, {"model": model} | COMMON | RECBOLE[model])
     (checkpoint,) = (place / model).glob("*.pth")
-    snapshot = from_recbole(load(checkpoint), log)
-    return Trained(f"{place.name}, leave-one-out", f"{model}, trained by RecBole", snapshot, np.arange(len(snapshot)))
+    snapshot, epoch = from_recbole(load(checkpoint), log), int(read_checkpoint(checkpoint)["epoch"]) + 1
+    words = f"{model}, trained by RecBole (best epoch: {epoch})"
+    return Trained(f"{place.name}, leave-one-out", words, snapshot, np.arange(len(snapshot)))
 
 
 def rectools(logs: Path, folder: Path, env: Path) -> Trained:

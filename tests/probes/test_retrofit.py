@@ -89,6 +89,21 @@ def test_the_fit_is_scipys(part):
     assert objective(np.zeros(problem.free.sum())) > best.fun + 1e-3  # there was something to fit
 
 
+def test_few_evaluations_reach_the_least_loss_where_directions_differ_a_thousandfold(monkeypatch):
+    """Scores are those of states and embeddings of one scale, and the loss is convex: a gradient of 0 is its least."""
+    snap, scale = snapshot(m=300, n=30, d=6), np.geomspace(0.03, 30, 6)
+    snap = Snapshot(snap.item_embeddings / scale, snap.states * scale, snap.histories, snap.targets, snap.bias)
+    problem, everyone, evaluated = _Problem(snap, "C + F", np.arange(300)), np.ones(300, bool), []
+    of_theta = problem.loss
+    monkeypatch.setattr(problem, "loss", lambda *given: evaluated.append(0) or of_theta(*given))
+    theta = problem.fit(everyone, 1e-3, np.zeros(problem.size))
+    assert len(evaluated) < 60
+    gradient = of_theta(theta, everyone)[1]
+    gradient[4:] += 1e-3 * theta[4:]
+    assert np.abs(gradient).max() < 1e-5
+    assert np.abs(of_theta(np.zeros(problem.size), everyone)[1]).max() > 0.1
+
+
 def test_one_bias_has_a_closed_form():
     """One item in each history, all scores 0: p(history) = e^b / (e^b + n − 1), fitted to the share of repeats."""
     n, m = 6, 50
