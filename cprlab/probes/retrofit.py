@@ -40,7 +40,7 @@ METRICS = ("log-loss", "NDCG@10", "HIT@10", "copy probability", "loss on whether
 DECAY = 0.5  # of ages, as is usual in ACT-R (Anderson & Schooler, Psychological Science 1991)
 RIDGES = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # the strongest first
 FOLDS = 5
-FLATTEST = 1e-9  # curvature along b, s, w₁ and w₂, of the steepest
+FLATTEST = 1e-6  # curvature along b, s, w₁ and w₂ that counts
 COARSE = 1e-6  # of the loss, while ridges are compared
 FEWEST = 2 * FOLDS  # users to fit on
 NUMBERS_AT_ONCE = 2**18  # of double precision, which a core's cache holds
@@ -447,7 +447,7 @@ class _Problem:
         free = np.flatnonzero(self.free[:4])
         values, vectors = np.linalg.eigh(of_known[np.ix_(free, free)])
         numbers = np.zeros((4, len(free)))
-        numbers[free] = vectors / np.sqrt(values.clip(min=FLATTEST * values.max()))
+        numbers[free] = vectors / np.sqrt(values.clip(min=FLATTEST))
         (rows, left), (columns, right) = np.linalg.eigh(of_owned), np.linalg.eigh(of_states / weights)
         return _Units(numbers, left, right, 1 / np.sqrt(np.outer(rows.clip(min=0), columns.clip(min=0)) + ridge))
 

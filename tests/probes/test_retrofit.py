@@ -104,6 +104,18 @@ def test_few_evaluations_reach_the_least_loss_where_directions_differ_a_thousand
     assert np.abs(of_theta(np.zeros(problem.size), everyone)[1]).max() > 0.1
 
 
+def test_a_history_that_has_no_probability_and_is_never_the_target_changes_nothing(part):
+    """Its loss is flat in all directions, to the last digit."""
+    weights = np.eye(4) * np.array([[-1], [1], [1], [1]])
+    states = np.array([[900.0, *row] for row in np.random.default_rng(0).normal(size=(20, 3))])
+    snap = Snapshot(weights, states, [[0]] * 20, [1 + case % 3 for case in range(20)])
+    found = fit(snap, part, np.arange(20))
+    assert np.isfinite(found.numbers).all()
+    assert np.isfinite(found.matrix).all()
+    plain = brute(snap, np.zeros(4), np.zeros((4, 4)), np.zeros(4))
+    assert np.abs(found.log_probs(snap.states, snap.histories)[:, 1:] - plain[:, 1:]).max() < 1e-12
+
+
 def test_one_bias_has_a_closed_form():
     """One item in each history, all scores 0: p(history) = e^b / (e^b + n − 1), fitted to the share of repeats."""
     n, m = 6, 50
