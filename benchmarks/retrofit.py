@@ -91,7 +91,7 @@ def own(folder: str, records: dict[str, dict[str, Any]], logs: Path) -> Trained:
             rivals[its["config"]["head"]] = Run.load(other).cases
     log = f"{Path(data['name']).stem}, {data['split']}"
     of_test, of_validation = (sequences.windows(split).user for split in ("test", "validation"))
-    model = f"{run.config.encoder.name}, {record['config']['training']['epochs']} epochs at most"
+    model = f"{run.config.encoder.name}, {len(run.history)} epochs"
     return Trained(log, model, test, of_test, (validation, of_validation), rivals)
 
 
@@ -176,10 +176,13 @@ def _row(part: str, rows: dict[str, pd.DataFrame], repeats: float) -> dict[str, 
 
 
 SECTION = """
-Made by `PYTHONPATH=. python benchmarks/retrofit.py {command}`, cprlab {cprlab}, torch {torch}, {day}. Differences to
-the plain softmax are paired over users, with 95% bootstrap intervals; *seconds* are CPU time on one thread, of fitting
-(the ridge chosen on five folds) and judging together. Runs (*epochs at most*) are retrofitted on the validation cases
-and judged on the test cases of all users; models of RecBole and RecTools are judged on half of the users.
+Made by `PYTHONPATH=. python benchmarks/retrofit.py {command}`
+(cprlab {cprlab}, torch {torch}, {day}). A log's first line is the plain softmax; the others are
+differences to it, paired over users, with 95% bootstrap intervals, except for P(history). Repeats are the users whose
+target is in the history that the model reads. *Numbers* are those fitted; *seconds* are CPU time on one thread, of
+fitting (with the ridge chosen on five folds) and judging together. The parts of cprlab's runs are fitted to the
+validation cases and judged on the test cases; those of models from RecBole and RecTools are fitted to half of the
+users' last items and judged on the other half.
 
 | log | users, repeats | model | head | log-loss | NDCG@10 | P(history) | numbers | seconds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -196,12 +199,12 @@ def section(rows: list[dict[str, Any]], command: str) -> str:
         about = (row["log"], f"{row['users']:,}, {row['repeats']:.1%}", row["model"])
         if name != last:
             plain = (f"{before['log-loss']:.3f}", f"{before['NDCG@10']:.4f}", f"{before['copy probability']:.1%}")
-            lines.append("| " + " | ".join([*about, "Softmax", *plain, "", ""]) + " |")
+            lines.append(f"| {' | '.join([*about, 'Softmax', *plain, '', ''])} |")
         loss, ndcg = ("{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*row["difference"][m], d=d) for m, d in
                       (("log-loss", 3), ("NDCG@10", 4)))  # fmt: skip
         cost = ["" if row[name] is None else f"{row[name]:,.{d}f}" for name, d in (("numbers", 0), ("seconds", 1))]
         cells = ["", "", "", row["part"], loss, ndcg, f"{after['copy probability']:.1%}", *cost]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(f"| {' | '.join(cells)} |")
         last = name
     return SECTION.format(
         command=command,
