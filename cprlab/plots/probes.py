@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cprlab.evaluation import METRICS, Estimate, judge
+from cprlab.evaluation import METRICS, RANKING, Estimate, judge
 from cprlab.plots.style import COLOURS, DASHES, TRUTH, short, styled, whiskers
 
 VERDICTS = {
@@ -109,7 +109,7 @@ def retrofit(table: pd.DataFrame, shown: Sequence[tuple[str, str]], named: str, 
     Args:
         table: rows of `Retrofit.table` of one part or several.
         shown: metric and cases of each panel; those without rows are left out.
-        named: the part named, which is marked.
+        named: the part named, which is marked and whose values are in the panels' titles.
         title: title of the figure.
     """
     of_panel = dict(iter(table.groupby(["metric", "cases"])))
@@ -123,6 +123,8 @@ def retrofit(table: pd.DataFrame, shown: Sequence[tuple[str, str]], named: str, 
         where = {"row": place // 3 + 1, "col": place % 3 + 1}
         rows = of_panel[panel]
         before = rows.loc[rows["model"] == "before", "value"].iloc[0]
+        reached = rows.loc[(rows["model"] == "after") & (rows["part"] == named), "value"]
+        figure.layout.annotations[place].text = " → ".join([f"{name}: {before:.3f}", *map("{:.3f}".format, reached)])
         for row in rows[rows["model"] == "difference"].itertuples():
             verdict = judge(Estimate(row.value, row.low, row.high, row.n), METRICS[panel[0]].better)
             colour, symbol = VERDICTS[verdict]
@@ -135,8 +137,12 @@ def retrofit(table: pd.DataFrame, shown: Sequence[tuple[str, str]], named: str, 
             )  # fmt: skip
             seen.add(verdict)
         figure.add_vline(x=before, line={"color": TRUTH, "width": 1, "dash": "dot"}, **where)
-        figure.update_xaxes(title="nats per case" if "lo" in name else "", nticks=5, **where)
+        bounds = rows.loc[rows["model"] == "difference", ["low", "high"]].to_numpy()
+        low, high = before + min(0, bounds.min()), before + max(0, bounds.max())
+        margin = 0.08 * (high - low) or 1
+        axis = "" if panel[0] in RANKING else "nats per case"
+        figure.update_xaxes(title=axis, nticks=5, range=[low - margin, high + margin], **where)
     order = [f"+ {part}" for part in reversed(parts)]
     ticks = [f"<b>{part}</b>" if part == f"+ {named}" else part for part in order]
     figure.update_yaxes(categoryorder="array", categoryarray=order, tickvals=order, ticktext=ticks)
-    return styled(figure, "retrofit", title, 150 + 190 * down).update_layout(legend_y=-0.28, margin_b=110)
+    return styled(figure, "retrofit", title, 150 + 190 * down).update_layout(legend_y=-0.17, margin_b=80)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pydantic
 
-from cprlab.errors import ConfigError
+from cprlab.errors import ConfigError, DataError
 from cprlab.numbers import as_text, write_numbers
 from cprlab.probes import (
     Verdict,
@@ -24,6 +24,7 @@ from cprlab.probes import (
     wanted_share,
 )
 from cprlab.settings import PageConfig
+from cprlab.studies.retrofit import Measured, measure
 from cprlab.subjects import ModelsConfig, Subject
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # wanted copy shares of the dial's curve
@@ -57,6 +58,9 @@ class Findings:
         copyable: result of `copyable`.
         separable: result of `separable_share`.
         space: result of `space`.
+        measured: result of `measure` on all cases; None if the head has a separate state for the history, or there are
+            too few users.
+        gain: the measured gain in a sentence, or why there is none; "" if the head has such a state.
     """
 
     subject: Subject
@@ -68,6 +72,8 @@ class Findings:
     copyable: pd.DataFrame
     separable: pd.DataFrame
     space: pd.DataFrame
+    measured: Measured | None
+    gain: str
 
     def picture(self, kind: str) -> tuple[str, pd.DataFrame] | None:
         """Return a title and a map of the strongest case of a kind; see `picture`."""
@@ -125,6 +131,13 @@ def _stateless(opened: list[Subject]) -> str:
 def examine(subject: Subject, config: ProbeConfig) -> Findings:
     """Return the results of all probes of a model, with progress bars."""
     scores = copy_scores(subject.cases, config.seed)
+    measured, gain = None, ""
+    if not subject.own_state:
+        try:
+            measured = measure(subject, config.seed)
+            gain = measured.words()
+        except DataError as error:
+            gain = f"No part was fitted: {error}"
     subject = subject.sample(config.cases, config.seed)
     snapshot, cases = subject.snapshot, subject.cases
     wanted = wanted_share(cases)
@@ -145,12 +158,17 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
         copyable(snapshot, progress=True),
         separable_share(snapshot.sample(SETS, config.seed), SIZES, config.seed),
         space(snapshot),
+        measured,
+        gain,
     )
 
 
 def verdicts(findings: list[Findings]) -> str:
-    """Return the verdicts as Markdown, with names, which may come from data, escaped."""
-    return "\n".join(f"- **{as_text(found.subject.name)}.** {found.verdict.words}" for found in findings)
+    """Return the verdicts and measured gains as Markdown, with names, which may come from data, escaped."""
+    return "\n".join(
+        f"- **{as_text(found.subject.name)}.** {found.verdict.words} {as_text(found.gain)}".rstrip()
+        for found in findings
+    )
 
 
 def origins(opened: list[Subject]) -> str:
@@ -167,11 +185,14 @@ def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
         if found.dial is not None and found.gap is not None:
             tables["dial"] = found.dial.drop(columns="case").groupby("alpha", as_index=False).mean()
             tables["gap"] = found.gap.drop(columns="case").describe().rename_axis("statistic").reset_index()
+        if found.measured is not None:
+            tables |= {"retrofit": found.measured.table, "cheapest": found.measured.cheapest.table}
         models[found.subject.name] = {
             "fingerprint": found.subject.fingerprint,
             "verdict": found.verdict.words,
             "failure": found.verdict.failure,
             "advice": found.verdict.advice,
+            "gain": found.gain,
             "cases": len(found.subject.cases),
             "copyable": found.copyable["outcome"].value_counts().to_dict(),
         } | {name: table.to_dict("records") for name, table in tables.items()}

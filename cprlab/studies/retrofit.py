@@ -69,15 +69,16 @@ class Measured:
         """Return the measured gain of the part named, in a sentence."""
         found = self.named()
         if found is None:
-            return f"Measured: no part fitted to this frozen model lowers its log-loss beyond noise ({self.where})."
+            return f"Measured: no part fitted to this frozen model lowers its log-loss beyond noise; {self.where}."
         gain = {
-            row.metric: f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-            for row in found.table.query("model == 'difference' and cases == 'all'").itertuples()
+            (row.metric, row.cases): f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+            for row in found.table.query("model == 'difference'").itertuples()
         }
+        groups = [f"{group} {gain[MAIN, group]}" for group in ("repeat", "new") if (MAIN, group) in gain]
         numbers = f"{found.parameters:,} number" + "s" * (found.parameters > 1)
         return (
-            f"Measured: + {found.part} ({numbers}) fitted to this frozen model: {MAIN} {gain[MAIN]}, log-loss "
-            f"{gain['log-loss']} ({self.where})."
+            f"Measured: + {found.part} ({numbers}) fitted to this frozen model: {MAIN} {gain[MAIN, 'all']} "
+            f"({', '.join(groups)}), log-loss {gain['log-loss', 'all']}; {self.where}."
         )
 
     def examples(self, part: str = "auto", each: int = 2) -> list[Example]:
@@ -140,12 +141,12 @@ def _others(opened: list[Subject]) -> str:
     return f"Nothing is fitted to {', '.join(names)}, {why}." if names else ""
 
 
-def answers(measured: list[Measured], part: str = "auto") -> str:
+def answers(measured: list[Measured], config: RetrofitConfig) -> str:
     """Return what was measured, and what is written, as Markdown with names escaped."""
     lines = []
-    for one, file in zip(measured, _files(measured, part), strict=True):
+    for one, file in zip(measured, _files(measured, config.part), strict=True):
         run = f", and the run {file}" * (one.subject.run is not None)
-        written = f" Written beside this page: {file}.safetensors{run}." if file else ""
+        written = f" Written beside this page: {file}.safetensors{run}." if config.out and file else ""
         lines.append(f"- **{as_text(one.subject.name)}.** {as_text(one.words() + written)}")
     return "\n".join(lines)
 
@@ -160,7 +161,7 @@ def choices(one: Measured) -> pd.DataFrame:
     """Return the table of the rule as text, a row for each part, with the named part marked."""
     table = one.cheapest.table
     more = [f"{row.value:.4f} [{row.low:.4f}, {row.high:.4f}]" for row in table.itertuples()]
-    p = table["holm"].map("{:.4f}".format)
+    p = [f"{holm:.4f}" if holm >= 1e-4 else "< 0.0001" for holm in table["holm"]]
     columns = {
         "numbers fitted": table["parameters"].map("{:,}".format),
         "log-loss": table["log_loss"].map("{:.4f}".format),
@@ -189,6 +190,8 @@ def changes(one: Measured) -> pd.DataFrame:
     table = one.table.assign(part=lambda rows: rows["part"].where(rows["model"] != "before", "before"))
     table = table.query("model != 'after'").drop_duplicates(["part", "metric", "cases"])
     signs = np.where(table["model"] == "before", "", "+")
+    numbers = ["value", "low", "high"]
+    table[numbers] = table[numbers].round(3) + 0.0  # turns −0 into 0
     table["text"] = [
         f"{row.value:{sign}.3f} [{row.low:{sign}.3f}, {row.high:{sign}.3f}]"
         for row, sign in zip(table.itertuples(), signs, strict=True)

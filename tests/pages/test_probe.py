@@ -16,7 +16,18 @@ from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.explorer import ExplorerConfig, explore
 from cprlab.pages.run import run_probe
-from cprlab.probes import Snapshot, copy_dial, copy_probability, copy_scores, judge, loss_parts, wanted_share
+from cprlab.probes import (
+    NOTHING,
+    Snapshot,
+    cheapest,
+    copy_dial,
+    copy_probability,
+    copy_scores,
+    judge,
+    loss_parts,
+    retrofits,
+    wanted_share,
+)
 from cprlab.studies.probe import ProbeConfig, examine, origins, verdicts
 from cprlab.studies.probe import probed as probed_subjects
 from cprlab.subjects import Subject, open_subject
@@ -39,6 +50,8 @@ def test_the_folder_holds_the_page_the_numbers_and_the_notebook(probed):
     assert softmax["verdict"] in (folder / "index.html").read_text()
     assert {"copying", "parts", "space", "separable", "dial", "gap"} <= set(softmax)
     assert "dial" not in cpr
+    assert "retrofit" not in cpr
+    assert cpr["gain"] == ""
     assert sum(softmax["copyable"].values()) == softmax["cases"] == config.cases
 
 
@@ -58,6 +71,31 @@ def test_the_numbers_are_those_of_the_probes(probed):
         parts.set_index("part")["value"].to_dict()
     )
     assert told["verdict"] == judge(parts, cases["repeat"].mean()).words
+
+
+def test_its_advice_ends_with_what_a_part_gains_when_it_is_fitted(probed):
+    """On all test cases, although the slower probes see a sample, and fitted on the validation cases."""
+    config, folder = probed
+    told = read(folder)["models"]["GRU4Rec, Softmax"]
+    (subject, _) = config.subjects()
+    validation, users = subject.validation()
+    found = retrofits(
+        subject.snapshot, validation=validation, users=subject.users, validation_users=users, seed=config.seed
+    )
+    rows = pd.concat([one.table for one in found.values()], ignore_index=True)
+    np.testing.assert_allclose([row["value"] for row in told["retrofit"]], rows["value"], rtol=1e-4, atol=1e-6)
+    part = cheapest(found, config.seed).part
+    assert told["gain"].startswith("Measured: ")
+    assert (f"+ {part} (" in told["gain"]) == (part != NOTHING)
+    assert "judged on the test cases of 120" in told["gain"]
+    assert told["gain"] in (folder / "index.html").read_text()
+
+
+def test_too_few_users_are_said_and_nothing_is_fitted():
+    snapshot = make(n=20, m=12)
+    found = examine(Subject("few", snapshot, copy_probability(snapshot), False), ProbeConfig(cases=5))
+    assert found.measured is None
+    assert found.gain.startswith("No part was fitted: A retrofit is fitted on 10 users or more, and here are 6")
 
 
 def test_a_second_probe_replaces_the_first_with_the_same_numbers_and_nothing_else_is_replaced(probed, tmp_path):
@@ -120,8 +158,8 @@ def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path)
 
 def test_a_models_name_is_text_on_the_page():
     subject, verdict = SimpleNamespace(name="<i>x_1_*[a](b)`"), SimpleNamespace(words="Words.")
-    found: Any = SimpleNamespace(subject=subject, verdict=verdict)
-    assert verdicts([found]) == r"- **&lt;i&gt;x\_1\_\*\[a\](b)\`.** Words."
+    found: Any = SimpleNamespace(subject=subject, verdict=verdict, gain="<b>")
+    assert verdicts([found]) == r"- **&lt;i&gt;x\_1\_\*\[a\](b)\`.** Words. &lt;b&gt;"
 
 
 def test_histories_that_hold_every_item_are_left_out():
