@@ -13,6 +13,7 @@ from cprlab.files import name_of
 from cprlab.models import GRU4RecConfig, Recommender
 from cprlab.probes import Snapshot
 from cprlab.probes.retrofit import Retrofit, fit
+from cprlab.results import keep
 from cprlab.settings import TrainConfig
 from cprlab.training import Run, RunConfig, Start, TrainingConfig, build, loop, run_folder, train
 from cprlab.training.runs import RECIPE, _take_over, keep_retrofitted
@@ -105,6 +106,8 @@ def test_a_start_is_in_the_record_and_not_needed_once_the_run_exists(start, sequ
     }
     assert Run.load(went_on.folder).config == config
     assert train(sequences, config, tmp_path, "cpu").folder == went_on.folder
+    with pytest.raises(DataError, match="started from trained weights"):
+        keep(went_on, tmp_path / "results")
 
 
 def test_a_start_that_is_missing_or_unsuitable_is_refused_in_a_sentence(start, run, sequences, tmp_path):
