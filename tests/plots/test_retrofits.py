@@ -21,8 +21,8 @@ def test_points_are_what_parts_reach_and_whiskers_the_paired_interval(tables):
     drawn_parts = iter(figure.data)
     for metric, cases in SHOWN:
         for part in PARTS:
-            trace = next(drawn_parts)
-            of = tables[part].set_index(["metric", "cases", "model"]).loc[(metric, cases)]
+            trace, rows = next(drawn_parts), tables[part]
+            of = rows[(rows["metric"] == metric) & (rows["cases"] == cases)].set_index("model")
             assert trace.y[0] == f"+ {part}"
             assert trace.x[0] == pytest.approx(of.loc["after", "value"])
             change = of.loc["difference"]
