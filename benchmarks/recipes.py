@@ -24,9 +24,9 @@ import torch
 import typer
 from torch import nn
 
+from benchmarks.tables import fill
 from cprlab.data import Sequences
 from cprlab.evaluation import MAIN, evaluate, mean
-from cprlab.files import whole
 from cprlab.loading import load_sequences
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.training import TrainingConfig
@@ -197,15 +197,7 @@ def main(
         with out.open("a", encoding="utf-8") as file:
             print(json.dumps(row), file=file, flush=True)
     if write is not None:
-        page = write.read_text(encoding="utf-8")
-        with whole(write) as file:
-            file.write_text(filled(page, out), encoding="utf-8")
-
-
-def filled(page: str, rows: Path) -> str:
-    """Return a Markdown page with its table of recipes replaced by one made from the JSON lines."""
-    start, rest = page.split("<!-- recipes -->\n", 1)
-    return f"{start}<!-- recipes -->\n\n{table(rows)}\n\n{rest[rest.index('<!-- end -->') :]}"
+        fill(write, "recipes", table(out))
 
 
 def table(rows: Path) -> str:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from benchmarks.against_recbole import ROOT
-from benchmarks.recipes import Recipe, build, filled, read_recipe, train
+from benchmarks.recipes import Recipe, build, read_recipe, table, train
+from benchmarks.tables import filled
 from cprlab.data import Sequences
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from tests.conftest import random_log
@@ -17,7 +18,7 @@ SEQUENCES = Sequences.from_log(random_log(users=20, items=30), max_len=10)
 
 def test_the_table_of_the_page_is_made_of_the_rows():
     page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
-    assert filled(page, ROOT / "results" / "recipes.jsonl") == page
+    assert filled(page, "recipes", table(ROOT / "results" / "recipes.jsonl")) == page
 
 
 def test_a_cell_is_the_mean_over_seeds(tmp_path):
@@ -27,7 +28,7 @@ def test_a_cell_is_the_mean_over_seeds(tmp_path):
         for seed, value in enumerate((0.25, 0.35))
     ]
     (tmp_path / "rows").write_text("\n".join(map(json.dumps, rows)))
-    page = filled("before\n<!-- recipes -->\nold\n<!-- end -->\nafter", tmp_path / "rows")
+    page = filled("before\n<!-- recipes -->\nold\n<!-- end -->\nafter", "recipes", table(tmp_path / "rows"))
     assert page.startswith("before\n<!-- recipes -->\n")
     assert page.endswith("<!-- end -->\nafter")
     assert "old" not in page

@@ -309,8 +309,10 @@ def chunk_sizes(rows: Rows, task: Task, until: Clock, sizes: tuple[int, ...] = C
         rows.add("chunk", **about, side=name, logits=size, ms=ms, to_own=ms / sides.get((name, own[2]), ms))
 
 
-def anatomy(rows: Rows, task: Task, most: int = 12) -> None:
+def anatomy(rows: Rows, task: Task, until: Clock, most: int = 12) -> None:
     """Add a row for both heads: the microseconds that the device is busy, in all and for its longest operations."""
+    if not until.left():
+        return
     cuda = task.rows.device.type == "cuda"
     activity = torch.profiler.ProfilerActivity.CUDA if cuda else torch.profiler.ProfilerActivity.CPU
     for name, head in ((CE, "Softmax"), (CPR, "Softmax + CPR:100")):

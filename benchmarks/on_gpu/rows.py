@@ -52,3 +52,27 @@ class Rows:
 def sentence(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its class if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def table(file: Path) -> str:
+    """Return a Markdown table of the races: a row per side, a column per number of items and precision."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    races = [row for row in rows if row["part"] == "speed"]
+    columns = list(dict.fromkeys((row["items"], row["targets"], row["precision"]) for row in races))
+    cells: dict[str, dict[tuple, str]] = {}
+    for row in races:
+        said = f"{row['ms']:.1f} ms, {row['memory_mb']:,.0f} MB" if row["ms"] is not None else "–"
+        if row["ms"] is not None and row["side"] != "ours":
+            said += f", {row['ours_to_it']:.2f}" + (" (inexact)" if row.get("exact") is False else "")
+        cells.setdefault(row["side"], {})[row["items"], row["targets"], row["precision"]] = said
+    shown = {side: of_side for side, of_side in cells.items() if set(of_side.values()) != {"–"}}
+    lines = [f"| loss | {' | '.join(f'{n:,} items, {m:,} targets, {precision}' for n, m, precision in columns)} |"]
+    lines.append(f"| --- |{' --- |' * len(columns)}")
+    for side in sorted(shown, key=lambda side: not side.startswith("ours")):
+        lines.append(f"| {side} | {' | '.join(shown[side].get(column, '–') for column in columns)} |")
+    (device,) = (row for row in rows if row["part"] == "device")
+    checks = [row for row in rows if row["part"] == "correct"]
+    worst = max(row[key] for row in checks for key in row if key.endswith("_off_relative"))
+    right = sum(row["right"] for row in checks)
+    said = f"{device['name']}, torch {device['torch']}. {right} of {len(checks)} checks against float64 passed; the"
+    return "\n".join([f"{said} largest relative error of a loss or gradient was {worst:.0e}.", "", *lines])

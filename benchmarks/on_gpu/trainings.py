@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import shutil
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,31 +63,22 @@ def read_jobs(path: Path) -> list[Job]:
 
 
 def train_side_by_side(
-    rows: Rows, jobs: list[Job], out: Path, until: Clock, device: str = "cuda", parallel: int = 16
+    rows: Rows, jobs: list[Job], runs: Path, until: Clock, device: str = "cuda", parallel: int = 16
 ) -> None:
-    """Train, and copy each finished run to `out`; when the time is over, end unfinished trainings."""
+    """Train into `runs`; when the time is over, end the unfinished trainings, which another call continues."""
     context, waiting = multiprocessing.get_context("spawn"), list(enumerate(jobs))
     with TemporaryDirectory() as scratch:
         at_work: dict[int, tuple[Any, float]] = {}
         while (waiting or at_work) and until.left():
             while waiting and len(at_work) < parallel:
                 number, job = waiting.pop(0)
-                process = context.Process(target=_train, args=(job, Path(scratch), number, device), daemon=True)
+                process = context.Process(target=_train, args=(job, runs, _end(scratch, number), device), daemon=True)
                 process.start()
                 at_work[number] = process, time.monotonic()
             for number in [number for number, (process, _) in at_work.items() if not process.is_alive()]:
-                began = at_work.pop(number)[1]
-                told = (
-                    json.loads(_told(Path(scratch), number).read_text())
-                    if _told(Path(scratch), number).exists()
-                    else {}
-                )
-                if "folder" in told:
-                    with whole(out / Path(told["folder"]).name) as new:
-                        shutil.copytree(told["folder"], new)
-                    told["folder"] = Path(told["folder"]).name
-                told = told or {"said": "its process ended"}
-                rows.add("training", job=jobs[number].model_dump(), seconds=time.monotonic() - began, **told)
+                began, end = at_work.pop(number)[1], _end(scratch, number)
+                values = json.loads(end.read_text()) if end.exists() else {"said": "its process ended"}
+                rows.add("training", job=jobs[number].model_dump(), seconds=time.monotonic() - began, **values)
             time.sleep(0.1)
         for process, _ in at_work.values():
             process.kill()
@@ -99,18 +89,18 @@ def train_side_by_side(
             rows.add("training", job=job.model_dump(), seconds=0.0, said="no time")
 
 
-def _train(job: Job, scratch: Path, number: int, device: Any) -> None:
-    """Train in a separate process, and write the result."""
+def _train(job: Job, runs: Path, end: Path, device: Any) -> None:
+    """Train in a separate process, and write how it ended."""
     torch.set_num_threads(1)
     try:
         sequences = load_sequences(job.log, split=job.split, max_len=job.max_len)
-        run = train(sequences, job.config, scratch / "runs", device)
-        told = {"folder": str(run.folder), "epochs": len(run.history), "test": run.record["test"]}
+        run = train(sequences, job.config, runs, device)
+        values = {"folder": run.folder.name, "epochs": len(run.history), "test": run.record["test"]}
     except CprlabError as error:
-        told = {"said": str(error)}
-    with whole(_told(scratch, number)) as file:
-        file.write_text(json.dumps(told), encoding="utf-8")
+        values = {"said": str(error)}
+    with whole(end) as file:
+        file.write_text(json.dumps(values), encoding="utf-8")
 
 
-def _told(scratch: Path, number: int) -> Path:
-    return scratch / f"{number}.json"
+def _end(scratch: str, number: int) -> Path:
+    return Path(scratch) / f"{number}.json"

@@ -3,7 +3,7 @@
 from cprlab.probes.attribution import attribution, leave_one_out
 from cprlab.probes.bottleneck import bottleneck_gap, copy_dial, copying_states, interference
 from cprlab.probes.capacity import capacity, separable_share
-from cprlab.probes.certificates import Certificate, copyable, separable
+from cprlab.probes.certificates import Certificate, argmaxable, copyable, separable
 from cprlab.probes.cheapest import CHEAPEST, NOTHING, Cheapest, cheapest, retrofits
 from cprlab.probes.copying import copy_probability, copy_scores
 from cprlab.probes.foreign import from_recbole, from_rectools
@@ -25,6 +25,7 @@ __all__ = [
     "Retrofit",
     "Snapshot",
     "Verdict",
+    "argmaxable",
     "attribution",
     "bottleneck_gap",
     "capacity",

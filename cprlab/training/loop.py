@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -195,7 +195,7 @@ class Training:
         self.loss = build_loss(config.loss, sequences.training_counts(), config.negatives, config.calibration)
         optimizer = torch.optim.Adam(recommender.parameters(), lr=config.learning_rate)
         self.model, self.optimizer = self.fabric.setup(_Scored(recommender, self.loss), optimizer)
-        self.average = AveragedModel(recommender, avg_fn=partial(_averaged, config.averaging))
+        self.average = AveragedModel(recommender, multi_avg_fn=partial(_average, config.averaging))
 
     def epoch(self, number: int) -> Iterator[tuple[int, float]]:
         """Train on every position once; after each step, yield its number of targets and their summed loss.
@@ -253,13 +253,17 @@ class _Scored(nn.Module):
         return chunked(self.loss, self.recommender.head, facets, self.recommender.outputs, context, targets, negatives)
 
 
-def _averaged(decay: float, average: torch.Tensor, weight: torch.Tensor, steps: torch.Tensor | int) -> torch.Tensor:
-    """Return a moving average after one more step.
+def _average(
+    decay: float, averages: Iterable[torch.Tensor], weights: Iterable[torch.Tensor], steps: torch.Tensor | int
+) -> None:
+    """Move the averages one step towards the weights.
 
     The decay at step t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage: the first steps
     count for more, so that the initial weights are forgotten.
     """
-    return average.lerp(weight, 1 - min(decay, (1 + float(steps)) / (10 + float(steps))))
+    now = min(decay, (1 + float(steps)) / (10 + float(steps)))  # once for all: a GPU waits for each such number
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, 1 - now)
 
 
 def _share(batch: Batch, negatives: torch.Tensor, rank: int, world: int) -> list[torch.Tensor]:
