@@ -126,6 +126,8 @@ def keep(run: Run, folder: Path | str = "results") -> Path:
         raise DataError(
             f"{run.folder} has a part that was fitted after its training; only runs that were trained whole are kept."
         )
+    if run.config.start:
+        raise DataError(f"{run.folder} started from trained weights; only runs that were trained whole are kept.")
     if not isinstance(data.get("split"), str) or not isinstance(data.get("notes"), list):
         raise DataError(
             f"{run.folder} was trained by an earlier version and does not say how its log was split; train it again."
