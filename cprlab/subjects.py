@@ -199,7 +199,7 @@ def _validation_of_run(recommender: Recommender, sequences: Sequences) -> tuple[
     return Snapshot.from_sequences(recommender, sequences, "validation"), sequences.windows("validation").user
 
 
-def _validation_of_recbole(recommender: Recommender, data: str) -> tuple[Snapshot, np.ndarray]:
+def _validation_of_recbole(recommender: recbole.FromRecBole, data: str) -> tuple[Snapshot, np.ndarray]:
     snapshot = from_recbole(recommender, data, split="validation")
     return snapshot, np.arange(len(snapshot))
 
