@@ -1,4 +1,4 @@
-"""Figures of the probes: spectra, parts of the loss, the copy dial, separable sets."""
+"""Figures of the probes: spectra, parts of the loss, the copy dial, separable sets, floors by width and rank."""
 
 from itertools import cycle
 
@@ -6,7 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cprlab.plots.style import COLOURS, DASHES, short, styled
+from cprlab.plots.studies import curves, panelled, sized
+from cprlab.plots.style import COLOURS, DASHES, short, styled, whiskers
 
 ROUNDING = 1e-15  # smaller shares of a variance are rounding errors
 
@@ -93,3 +94,41 @@ def separable(tables: dict[str, pd.DataFrame], capacities: dict[str, float]) -> 
     figure.update_xaxes(tickvals=ticks, ticktext=[str(size) for size in ticks])
     figure.update_yaxes(title="share that a single state can rank first", tickformat=".0%", range=[-0.03, 1.03])
     return styled(figure, "separable", "How many items can a single hidden state copy exactly?", 430)
+
+
+def floor_by_width(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.floor_by_width`: the best losses found with free embeddings, beside its own floor."""
+    whole = pd.concat(tables, names=["model"]).reset_index("model")
+    figure, panels = panelled(whole, "model", shared_yaxes=True)
+    widths = sorted(whole["dimensions"].unique())
+    for place, (rows, where) in enumerate(panels):
+        lines = [("trained embeddings", rows[rows["embedding"] == "trained"], "star")]
+        for times, of_norm in rows[rows["embedding"] == "free"].groupby("norms"):
+            lines.append((f"free, norms at most {times:g} × the trained ones", of_norm, "circle"))
+        for index, (name, line, symbol) in enumerate(lines):
+            tint = COLOURS[index % len(COLOURS)]
+            figure.add_scatter(
+                x=line["dimensions"], y=line["value"], name=name, legendgroup=name, showlegend=place == 0,
+                mode="lines+markers", line_color=tint, marker={"symbol": symbol, "size": 13 if index == 0 else 7},
+                error_y=whiskers(line, tint), customdata=line[["low", "high"]],
+                hovertemplate="d = %{x}: %{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}] nats", **where,
+            )  # fmt: skip
+        trained = {"color": COLOURS[0], "dash": "dot", "width": 1.5}
+        figure.add_hline(y=rows["value"].iloc[0], line=trained, **where)
+    figure.update_xaxes(
+        title="dimensions of h and w", type="log", tickvals=widths, ticktext=list(map(str, widths)), minor_ticks=""
+    )
+    figure.update_yaxes(rangemode="tozero").update_yaxes(title="best loss found (nats per case)", col=1)
+    title = "Is it this W, or any W of this width? Best losses found: a better W may exist"
+    return sized(figure, "floor_by_width", title, len(panels), 260)
+
+
+def loss_by_rank(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.loss_by_rank`: log-loss, copy probability and NDCG@10 by the rank of W."""
+    rows = pd.concat(
+        table[table["ranking"] == "raw"].assign(panel=f"{model}: " * (len(tables) > 1) + table["metric"])
+        for model, table in tables.items()
+    )
+    title = "What is lost if W is cut to a lower rank, without new training?"
+    figure = curves(rows, "kept", "cases", title, "", "panel", "rank of W", doubling=True)
+    return figure.update_layout(meta={"name": "loss_by_rank"})

@@ -9,11 +9,13 @@ from cprlab.probes.foreign import from_recbole, from_rectools
 from cprlab.probes.geometry import facet_distances, geometry, neighbourhood, space, spectra
 from cprlab.probes.snapshot import NO_STATES, HeldOut, Snapshot
 from cprlab.probes.verdict import RULE, Verdict, judge, loss_parts, wanted_share
+from cprlab.probes.width import FreeEmbedding, floor_by_width, free_embedding, loss_by_rank
 
 __all__ = [
     "NO_STATES",
     "RULE",
     "Certificate",
+    "FreeEmbedding",
     "HeldOut",
     "Snapshot",
     "Verdict",
@@ -26,12 +28,15 @@ __all__ = [
     "copyable",
     "copying_states",
     "facet_distances",
+    "floor_by_width",
+    "free_embedding",
     "from_recbole",
     "from_rectools",
     "geometry",
     "interference",
     "judge",
     "leave_one_out",
+    "loss_by_rank",
     "loss_parts",
     "neighbourhood",
     "separable",
