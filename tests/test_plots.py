@@ -155,15 +155,16 @@ def test_floors_by_width_have_a_panel_a_model_a_line_a_norm_and_the_trained_floo
     rows = [("trained", 6, 1.0, 0.5, 0.4, 0.6, 9)]
     rows += [("free", d, norm, 1 / d / norm, 0.9 / d / norm, 1.2 / d / norm, 9) for norm in (1.0, 2.0) for d in (4, 8)]
     table = pd.DataFrame(rows, columns=columns)
-    figure = plots.floor_by_width({"one": table, "<b>two</b>": table.iloc[:3]})
+    figure = plots.floor_by_width({"<b>two</b>": table.iloc[:3], "one": table})
     assert figure.layout.meta["name"] == "floor_by_width"
-    assert [note.text for note in figure.layout.annotations] == ["one", "&lt;b&gt;two&lt;/b&gt;"]
+    assert [note.text for note in figure.layout.annotations] == ["&lt;b&gt;two&lt;/b&gt;", "one"]
     free = "free, norms at most {} × the trained ones"
-    names = ["trained embeddings", free.format(1), free.format(2), "trained embeddings", free.format(1)]
+    names = ["trained embeddings", free.format(1), "trained embeddings", free.format(1), free.format(2)]
     assert [trace.name for trace in figure.data] == names
-    np.testing.assert_array_equal(figure.data[2].x, [4, 8])
-    np.testing.assert_allclose(figure.data[2].y, [1 / 8, 1 / 16])
-    np.testing.assert_allclose(figure.data[2].error_y.array, [0.2 / 8, 0.2 / 16])
+    assert [trace.name for trace in figure.data if trace.showlegend] == names[:2] + names[-1:]
+    np.testing.assert_array_equal(figure.data[-1].x, [4, 8])
+    np.testing.assert_allclose(figure.data[-1].y, [1 / 8, 1 / 16])
+    np.testing.assert_allclose(figure.data[-1].error_y.array, [0.2 / 8, 0.2 / 16])
     assert [line.y0 for line in figure.layout.shapes] == [0.5, 0.5]
 
 
@@ -179,5 +180,8 @@ def test_losses_by_rank_have_a_panel_a_metric_and_a_line_a_group():
     shown = table.query("ranking == 'raw' and metric == 'NDCG@10' and cases == 'new'")
     np.testing.assert_array_equal(figure.data[-1].x, [1, 4])
     np.testing.assert_array_equal(figure.data[-1].y, shown["value"])
-    both = plots.loss_by_rank({"one": table, "<b>two</b>": table})
-    assert [note.text for note in both.layout.annotations][3] == "&lt;b&gt;two&lt;/b&gt;: log-loss"
+    new = table[table["cases"] != "repeat"]
+    both = plots.loss_by_rank({"<b>two</b>": new, "one": table})
+    assert both.layout.annotations[0].text == "&lt;b&gt;two&lt;/b&gt;: log-loss"
+    assert [trace.name for trace in both.data if trace.showlegend] == ["all", "new", "repeat"]
+    assert len({(trace.name, trace.line.color) for trace in both.data}) == 3  # one colour a group, in all panels

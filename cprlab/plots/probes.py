@@ -101,18 +101,20 @@ def floor_by_width(tables: dict[str, pd.DataFrame]) -> go.Figure:
     whole = pd.concat(tables, names=["model"]).reset_index("model")
     figure, panels = panelled(whole, "model", shared_yaxes=True)
     widths = sorted(whole["dimensions"].unique())
-    for place, (rows, where) in enumerate(panels):
+    listed = set()
+    for rows, where in panels:
         lines = [("trained embeddings", rows[rows["embedding"] == "trained"], "star")]
         for times, of_norm in rows[rows["embedding"] == "free"].groupby("norms"):
             lines.append((f"free, norms at most {times:g} × the trained ones", of_norm, "circle"))
         for index, (name, line, symbol) in enumerate(lines):
             tint = COLOURS[index % len(COLOURS)]
             figure.add_scatter(
-                x=line["dimensions"], y=line["value"], name=name, legendgroup=name, showlegend=place == 0,
+                x=line["dimensions"], y=line["value"], name=name, legendgroup=name, showlegend=name not in listed,
                 mode="lines+markers", line_color=tint, marker={"symbol": symbol, "size": 13 if index == 0 else 7},
                 error_y=whiskers(line, tint), customdata=line[["low", "high"]],
                 hovertemplate="d = %{x}: %{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}] nats", **where,
             )  # fmt: skip
+            listed.add(name)
         trained = {"color": COLOURS[0], "dash": "dot", "width": 1.5}
         figure.add_hline(y=rows["value"].iloc[0], line=trained, **where)
     figure.update_xaxes(
@@ -130,5 +132,5 @@ def loss_by_rank(tables: dict[str, pd.DataFrame]) -> go.Figure:
         for model, table in tables.items()
     )
     title = "What is lost if W is cut to a lower rank, without new training?"
-    figure = curves(rows, "kept", "cases", title, "", "panel", "rank of W", doubling=True)
+    figure = curves(rows, "kept", "cases", title, "nats, or a number from 0 to 1", "panel", "rank of W", doubling=True)
     return figure.update_layout(meta={"name": "loss_by_rank"})

@@ -55,7 +55,7 @@ def free_embedding(
     """Return item embeddings and states, both free, whose softmaxes come close to the wanted distributions.
 
     It lowers the mean over cases of KL(p ‖ softmax(W h + b)) over all W and h within norm bounds, as in the free
-    embedding optimisation of Weller et al. (arXiv:2508.21038, section 4): Adam, with W and h projected onto their
+    embedding optimisation of Weller et al. (arXiv:2508.21038): Adam, with W and h projected onto their
     balls after each step, until the loss stops falling. Then each h is replaced by the best for this W
     (`nearest_states`). The problem is not convex, so the divergence is an upper bound of what the best W could do, not
     a proof. It is also of these cases only; the more there are, the less a W can do for all of them.
