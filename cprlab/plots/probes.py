@@ -1,4 +1,4 @@
-"""Figures of the probes: spectra, parts of the loss, the copy dial, separable sets."""
+"""Figures of the probes: spectra, parts of the loss, the copy dial, separable sets, floors by width and rank."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cprlab.evaluation import METRICS, RANKING, Estimate, judge
+from cprlab.plots.studies import curves, panelled, sized
 from cprlab.plots.style import COLOURS, DASHES, TRUTH, short, styled, whiskers
 
 VERDICTS = {
@@ -146,3 +147,43 @@ def retrofit(table: pd.DataFrame, shown: Sequence[tuple[str, str]], named: str, 
     ticks = [f"<b>{part}</b>" if part == f"+ {named}" else part for part in order]
     figure.update_yaxes(categoryorder="array", categoryarray=order, tickvals=order, ticktext=ticks)
     return styled(figure, "retrofit", title, 150 + 190 * down).update_layout(legend_y=-0.17, margin_b=80)
+
+
+def floor_by_width(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.floor_by_width`: the best losses found with free embeddings, beside its own floor."""
+    whole = pd.concat(tables, names=["model"]).reset_index("model")
+    figure, panels = panelled(whole, "model", shared_yaxes=True)
+    widths = sorted(whole["dimensions"].unique())
+    listed = set()
+    for rows, where in panels:
+        lines = [("trained embeddings", rows[rows["embedding"] == "trained"], "star")]
+        for times, of_norm in rows[rows["embedding"] == "free"].groupby("norms"):
+            lines.append((f"free, norms at most {times:g} × the trained ones", of_norm, "circle"))
+        for index, (name, line, symbol) in enumerate(lines):
+            tint = COLOURS[index % len(COLOURS)]
+            figure.add_scatter(
+                x=line["dimensions"], y=line["value"], name=name, legendgroup=name, showlegend=name not in listed,
+                mode="lines+markers", line_color=tint, marker={"symbol": symbol, "size": 13 if index == 0 else 7},
+                error_y=whiskers(line, tint), customdata=line[["low", "high"]],
+                hovertemplate="d = %{x}: %{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}] nats", **where,
+            )  # fmt: skip
+            listed.add(name)
+        trained = {"color": COLOURS[0], "dash": "dot", "width": 1.5}
+        figure.add_hline(y=rows["value"].iloc[0], line=trained, **where)
+    figure.update_xaxes(
+        title="dimensions of h and w", type="log", tickvals=widths, ticktext=list(map(str, widths)), minor_ticks=""
+    )
+    figure.update_yaxes(rangemode="tozero").update_yaxes(title="best loss found (nats per case)", col=1)
+    title = "Is it this W, or any W of this width? Best losses found: a better W may exist"
+    return sized(figure, "floor_by_width", title, len(panels), 260)
+
+
+def loss_by_rank(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.loss_by_rank`: log-loss, copy probability and NDCG@10 by the rank of W."""
+    rows = pd.concat(
+        table[table["ranking"] == "raw"].assign(panel=f"{model}: " * (len(tables) > 1) + table["metric"])
+        for model, table in tables.items()
+    )
+    title = "What is lost if W is cut to a lower rank, without new training?"
+    figure = curves(rows, "kept", "cases", title, "nats, or a number from 0 to 1", "panel", "rank of W", doubling=True)
+    return figure.update_layout(meta={"name": "loss_by_rank"})

@@ -11,6 +11,7 @@ from cprlab.probes.geometry import facet_distances, geometry, neighbourhood, spa
 from cprlab.probes.retrofit import PARTS, Part, Retrofit, retrofit
 from cprlab.probes.snapshot import NO_STATES, HeldOut, Snapshot
 from cprlab.probes.verdict import RULE, Verdict, judge, loss_parts, wanted_share
+from cprlab.probes.width import FreeEmbedding, floor_by_width, free_embedding, loss_by_rank
 
 __all__ = [
     "CHEAPEST",
@@ -20,6 +21,7 @@ __all__ = [
     "RULE",
     "Certificate",
     "Cheapest",
+    "FreeEmbedding",
     "HeldOut",
     "Part",
     "Retrofit",
@@ -36,12 +38,15 @@ __all__ = [
     "copyable",
     "copying_states",
     "facet_distances",
+    "floor_by_width",
+    "free_embedding",
     "from_recbole",
     "from_rectools",
     "geometry",
     "interference",
     "judge",
     "leave_one_out",
+    "loss_by_rank",
     "loss_parts",
     "neighbourhood",
     "retrofit",
