@@ -26,6 +26,7 @@ import typer
 
 from benchmarks.against_recbole import ROOT, THREADS, environment
 from benchmarks.probe_recbole import train
+from benchmarks.tables import fill
 from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.adapters.recbole import load
 from cprlab.data import Sequences
@@ -46,7 +47,6 @@ LOGS = ("ml-100k.inter", "foursquare-nyc.parquet")  # RecBole's
 SAMPLED, USERS = "online-retail.parquet", 1000  # RecTools'
 RIVALS = ("Softmax + CPR:100 + Mi", "Softmax + CPR:100 + F + Mi")
 SHOWN = ("log-loss", "NDCG@10", "copy probability")
-START, END = "<!-- measured by benchmarks/retrofit.py -->", "<!-- end -->"
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ def _row(part: str, rows: dict[str, pd.DataFrame], repeats: float) -> dict[str, 
     }
 
 
-SECTION = """
-Made by `PYTHONPATH=. python benchmarks/retrofit.py {command}`
-(cprlab {cprlab}, torch {torch}, {day}). A log's first line is the plain softmax; the others are
+SECTION = """\
+Made by `PYTHONPATH=. python benchmarks/retrofit.py --logs LOGS --runs RUNS --models MODELS --table docs/retrofit.md`
+({made}); the rows are in `results/retrofit.json`. A log's first line is the plain softmax; the others are
 differences to it, paired over users, with 95% bootstrap intervals, except for P(history). Repeats are the users whose
 target is in the history that the model reads. *Numbers* are those fitted; *seconds* are CPU time on one thread, of
 fitting (with the ridge chosen on five folds) and judging together. The parts of cprlab's runs are fitted to the
@@ -186,14 +186,13 @@ users' last items and judged on the other half.
 
 | log | users, repeats | model | head | log-loss | NDCG@10 | P(history) | numbers | seconds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-{rows}
 """
 
 
-def section(rows: list[dict[str, Any]], command: str) -> str:
+def section(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
     lines, last = [], None
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row["log"], row["model"])):
         name = (row["log"], row["model"])
         before, after = row["before"], row["after"]
         about = (row["log"], f"{row['users']:,}, {row['repeats']:.1%}", row["model"])
@@ -206,29 +205,18 @@ def section(rows: list[dict[str, Any]], command: str) -> str:
         cells = ["", "", "", row["part"], loss, ndcg, f"{after['copy probability']:.1%}", *cost]
         lines.append(f"| {' | '.join(cells)} |")
         last = name
+    days = sorted({row["day"] for row in rows})
     return SECTION.format(
-        command=command,
-        cprlab=metadata.version("cprlab"),
-        torch=torch.__version__,
-        day=date.today(),
-        rows="\n".join(lines),
-    )
-
-
-def filled(text: str, block: str) -> str:
-    """Return a page with the block between `START` and `END` replaced; without one, it comes last with a heading."""
-    if START not in text:
-        text = f"{text.rstrip()}\n\n## Measured\n\n{START}\n{END}\n".lstrip()
-    before, _, rest = text.partition(START)
-    return f"{before}{START}\n{block}\n{END}{rest.partition(END)[2]}"
+        when=f"{rows[-1]['versions']}, {' to '.join(dict.fromkeys((days[0], days[-1])))}"
+    ) + "\n".join(lines)
 
 
 def main(
     logs: Annotated[Path, typer.Option(help="Folder of the logs' files.")],
     runs: Annotated[list[Path], typer.Option(help="Folders of runs.")],
     models: Annotated[Path, typer.Option(help="Folder of the models that RecBole and RecTools train.")],
-    table: Annotated[Path, typer.Option(help="Markdown page whose measured block is replaced.")],
-    json_file: Annotated[Path, typer.Option("--json", help="The rows.")] = Path("retrofit.json"),
+    table: Annotated[Path, typer.Option(help="Markdown page whose table is replaced.")],
+    json_file: Annotated[Path, typer.Option("--json", help="The rows.")] = Path("results/retrofit.json"),
     env: Annotated[Path, typer.Option(help="RecBole's environment.")] = ROOT / ".venv-recbole",
     rectools_env: Annotated[Path | None, typer.Option(help="RecTools' environment; without it, no RecTools.")] = None,
     only: Annotated[str, typer.Option(help="Measure only models whose log contains this.")] = "",
@@ -236,6 +224,7 @@ def main(
     """Measure every model, and write the rows and the table."""
     torch.set_num_threads(1)
     rows = json.loads(json_file.read_text(encoding="utf-8")) if json_file.exists() else []
+    versions = f"cprlab {metadata.version('cprlab')}, torch {torch.__version__}"
     records = finished(runs)
     todo: dict[str, Any] = {
         folder: lambda folder=folder: own(folder, records, logs)
@@ -251,16 +240,11 @@ def main(
         if only not in key or any(row["key"] == Path(key).name for row in rows):
             continue
         for row in measured(opened()):
-            rows.append({"key": Path(key).name} | row)
+            rows.append({"key": Path(key).name, "day": str(date.today()), "versions": versions} | row)
             print(rows[-1], flush=True)
         with whole(json_file) as file:
             file.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    command = "--logs LOGS --runs RUNS --models MODELS --table docs/retrofit.md"
-    text = table.read_text(encoding="utf-8") if table.exists() else ""
-    with whole(table) as file:
-        file.write_text(
-            filled(text, section(sorted(rows, key=lambda row: (row["log"], row["model"])), command)), "utf-8"
-        )
+    fill(table, "retrofit", section(rows))
 
 
 if __name__ == "__main__":

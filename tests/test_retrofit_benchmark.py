@@ -1,9 +1,13 @@
-"""What benchmarks/retrofit.py measures on a small model, and that it replaces its own block of a page alone."""
+"""What benchmarks/retrofit.py measures on a small model, and the table of docs/retrofit.md."""
+
+import json
 
 import pandas as pd
 import pytest
 
-from benchmarks.retrofit import END, START, filled, finished, measured, own, section
+from benchmarks.against_recbole import ROOT
+from benchmarks.retrofit import finished, measured, own, section
+from benchmarks.tables import filled
 from cprlab.evaluation import mean
 from cprlab.loading import load_sequences
 from cprlab.models import GRU4RecConfig
@@ -37,14 +41,14 @@ def test_rows_are_of_the_models_own_test_cases(measure):
 
 def test_the_page_has_a_line_for_the_model_and_each_part(measure):
     _, rows = measure
-    block = section(rows, "--logs LOGS")
+    block = section([row | {"day": "2026-01-01", "versions": "cprlab 1"} for row in rows])
+    assert "(cprlab 1, 2026-01-01)" in block
     lines = [line for line in block.splitlines() if line.startswith("| ")][2:]
     assert len(lines) == 1 + len(rows)
     assert f"{rows[0]['difference']['log-loss'][0]:+.3f} [" in lines[1]
 
 
-def test_only_the_block_of_a_page_is_replaced():
-    page = filled("# Retrofits\n\nHow.\n", "one")
-    assert page == f"# Retrofits\n\nHow.\n\n## Measured\n\n{START}\none\n{END}\n"
-    assert filled(page + "\nA finding.\n", "two") == page.replace("one", "two") + "\nA finding.\n"
-    assert filled("", "one").startswith("## Measured")
+def test_the_table_of_the_page_is_made_of_the_kept_rows():
+    page = (ROOT / "docs" / "retrofit.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "results" / "retrofit.json").read_text(encoding="utf-8"))
+    assert filled(page, "retrofit", section(rows)) == page
