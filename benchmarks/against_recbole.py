@@ -193,7 +193,7 @@ ml-100k (943 users, 1,682 items, 97,171 training targets). The three sides of a 
 turns. A ratio is RecBole's cost per target divided by cprlab's in the same round: the median of {repeats} rounds after
 a warm-up, with the lowest and the highest. CPU time is the time of all threads of the process; use it when the machine
 is busy with other work. Waiting threads sleep (`OMP_WAIT_POLICY=PASSIVE`, both sides). Memory is the peak above the
-imports, including the data.
+imports, including the data. [probes.md](probes.md#a-recbole-checkpoint) says how a model that RecBole trained is read.
 
 - *RecBole* trains through its own loader and `Trainer`. It makes a sample of every prefix, so a target is a sample, and
   the encoder reads the history again for each. *As shipped*: batches of 2,048, and autograd's anomaly mode, which one

@@ -1,11 +1,11 @@
 """Compare the ranking of a Snapshot of a RecBole model with RecBole's own evaluation.
 
-    PYTHONPATH=. python benchmarks/probe_recbole.py --data ml-100k.inter
+    PYTHONPATH=. python benchmarks/probe_recbole.py --data ml-100k.inter [--filters]
 
 RecBole runs in its own environment, which is created if missing. Prints a table in Markdown: NDCG@10 on the test items,
-with all items ranked. RecBole does not remove the history's items, so the comparison uses `rank`, not `rank_post`. A
-Snapshot is one softmax, so of a CPR model it has only the vocabulary's state; the last two columns compare the ranking
-by all partitions.
+with all items ranked; with --filters, of models that were trained with filters. RecBole does not remove the history's
+items, so the comparison uses `rank`, not `rank_post`. A Snapshot is one softmax, so of a CPR model it has only the
+vocabulary's state; the last two columns compare the ranking by all partitions.
 """
 
 import json
@@ -21,6 +21,7 @@ import typer
 
 from benchmarks.against_recbole import CPR, ROOT, THREADS, environment
 from cprlab.adapters.recbole import PADDING, Fidelity, Reference, load
+from cprlab.errors import DataError
 from cprlab.evaluation import MAIN, METRICS
 from cprlab.models import Recommender
 from cprlab.probes import Snapshot, copy_probability, from_recbole
@@ -33,6 +34,17 @@ MODELS: dict[str, dict] = {
     "GRU4RecCPR": GRU | CPR | {"n_facet_hidden": 1, "epochs": 2},
     "SASRecCPR": TRANSFORMER | CPR | {"n_facet_hidden": 1, "epochs": 2},
 }
+RATED = {"load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]}}
+FILTERS: dict[str, dict] = {
+    "none": {},
+    "user_inter_num_interval: [20,inf)": {"user_inter_num_interval": "[20,inf)"},
+    "item_inter_num_interval: [10,60)": {"item_inter_num_interval": "[10,60)"},
+    "both, each [15,inf)": {"user_inter_num_interval": "[15,inf)", "item_inter_num_interval": "[15,inf)"},
+    "val_interval: {rating: [4,5]}": RATED | {"val_interval": {"rating": "[4,5]"}},
+    "normalize_all: True": {"normalize_all": True},
+    "rm_dup_inter: first": {"rm_dup_inter": "first"},
+}
+FEWER = 20_000  # rows of the log, for the models trained with filters
 COMMON = {"MAX_ITEM_LIST_LENGTH": 20, "train_batch_size": 512, "learning_rate": 3e-3}
 
 
@@ -60,9 +72,15 @@ def ndcg(recommender: Recommender, snapshot: Snapshot) -> float:
 def main(
     data: Annotated[Path, typer.Option(help="ml-100k, as a RecBole .inter file.")],
     env: Annotated[Path, typer.Option(help="RecBole's environment.")] = ROOT / ".venv-recbole",
+    filters: Annotated[
+        bool, typer.Option("--filters", help="Train GRU4Rec with each filter on the first 20,000 rows.")
+    ] = False,
 ) -> None:
     """Train each model in RecBole, and print its NDCG@10 as RecBole and as cprlab compute it."""
     python = environment(env.absolute())
+    if filters:
+        _filtered(python, data)
+        return
     fidelities: tuple[Fidelity, ...] = ("reference", "corrected")
     print("| model | RecBole | Snapshot | all partitions, reference | all partitions, corrected |")
     print("| --- | --- | --- | --- | --- |", flush=True)
@@ -77,6 +95,25 @@ def main(
             ours = METRICS[MAIN](copy_probability(snapshot), "rank").mean()
             cells = (theirs["ndcg"], ours, ndcg(reference, snapshot), ndcg(corrected, snapshot))
             print(f"| {model} | {' | '.join(f'{cell:.6f}' for cell in cells)} |", flush=True)
+
+
+def _filtered(python: Path, data: Path) -> None:
+    print("| filter | test cases | RecBole | Snapshot |")
+    print("| --- | --- | --- | --- |", flush=True)
+    rows = data.read_text().splitlines(keepends=True)
+    for name, settings in FILTERS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "log").mkdir()
+            log = Path(folder) / "log" / "log.inter"
+            log.write_text("".join(rows[: 1 + FEWER]))
+            theirs = train(python, Path(folder), {"model": "GRU4Rec"} | COMMON | MODELS["GRU4Rec"] | settings)
+            try:
+                snapshot = from_recbole(load(Path(folder) / theirs["file"]), log)
+            except DataError as refused:
+                print(f"| {name} | refused: {str(refused).replace(folder, '')} | {theirs['ndcg']:.6f} | |", flush=True)
+                continue
+            ours = METRICS[MAIN](copy_probability(snapshot), "rank").mean()
+            print(f"| {name} | {len(snapshot)} | {theirs['ndcg']:.6f} | {ours:.6f} |", flush=True)
 
 
 if __name__ == "__main__":

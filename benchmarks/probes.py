@@ -2,8 +2,9 @@
 
     python benchmarks/probes.py --snapshot model.safetensors --cases 200 --against 300
 
-Times are CPU time on one thread: the median of repeats, and their range. The linear program is solved by HiGHS with all
-rows, for random sets of items around the size at which half of them can be separated.
+Times are CPU time on one thread: the median of repeats, and their range. `argmaxable` is also given Gaussian items, as
+many and as wide, as an untrained GRU4Rec's are, and narrower ones. The linear program is solved by HiGHS with all rows,
+for random sets of items around the size at which half of them can be separated.
 """
 
 import time
@@ -18,7 +19,7 @@ import typer
 from scipy.optimize import linprog
 from tqdm import tqdm
 
-from cprlab.probes import Snapshot, bottleneck_gap, capacity, copy_dial, copyable, separable
+from cprlab.probes import Snapshot, argmaxable, bottleneck_gap, capacity, copy_dial, copyable, separable
 
 PROBES: dict[str, Callable[[Snapshot], pd.DataFrame]] = {
     "copyable, whole history": lambda snapshot: copyable(snapshot),
@@ -33,7 +34,7 @@ def main(
     repeats: Annotated[int, typer.Option(help="Number of repeats.")] = 5,
     against: Annotated[int, typer.Option(help="Number of certificates to compare with the linear program.")] = 300,
 ) -> None:
-    """Print two tables in Markdown."""
+    """Print three tables in Markdown."""
     torch.set_num_threads(1)
     model = Snapshot.load(snapshot)
     n, d = model.item_embeddings.shape
@@ -48,8 +49,23 @@ def main(
             times.append((time.process_time() - began) / len(chosen) * 1e3)
         worst = f"{table['certificate'].max():.1e}" if "certificate" in table else ""
         print(f"| {name} | {np.median(times):.1f} [{min(times):.1f}, {max(times):.1f}] | {worst} |", flush=True)
+    print("\n| items | d | never first | undecided | screened | seconds |\n| --- | --- | --- | --- | --- | --- |")
+    _catalogue("of the model", model)
+    for width in sorted({8, 16, 32, d}):
+        weight = np.random.default_rng(0).normal(size=(n, width))
+        _catalogue("Gaussian", Snapshot(weight, np.zeros((1, width)), [[0]], [0]))
     if against:
         _compare(model, against)
+
+
+def _catalogue(name: str, model: Snapshot) -> None:
+    began = time.process_time()
+    table, _ = argmaxable(model)
+    seconds = time.process_time() - began
+    no, undecided = ((table["argmaxable"] == answer).sum() for answer in ("no", "undecided"))
+    screened = (table["how"] == "screen").sum()
+    n, d = model.item_embeddings.shape
+    print(f"| {n:,} {name} | {d} | {no:,} | {undecided:,} | {screened:,} | {seconds:.1f} |", flush=True)
 
 
 def _compare(model: Snapshot, against: int) -> None:

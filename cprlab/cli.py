@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cprlab.explorer import CaseConfig, ExplorerConfig
     from cprlab.settings import Reading, ReportConfig, TrainConfig
     from cprlab.studies.probe import ProbeConfig
+    from cprlab.studies.retrofit import RetrofitConfig
 
 app = typer.Typer(
     help="When does the output softmax of a sequential recommender fail to copy or to exclude, and what fixes it.",
@@ -125,6 +126,14 @@ def probe(config: "ProbeConfig") -> None:
     from cprlab.pages.run import run_probe
 
     print(visible(run_probe(config, config.out or config.folder)))
+
+
+@command("cprlab.studies.retrofit:RetrofitConfig", "models")
+def retrofit(config: "RetrofitConfig") -> None:
+    """Fit a bias, F or C to the history's items of a frozen model, and report what each gains on other cases."""
+    from cprlab.pages.run import run_retrofit
+
+    print(visible(run_retrofit(config, config.out or config.folder)))
 
 
 @command("cprlab.explorer:ExplorerConfig", "models")

@@ -9,14 +9,15 @@ import pydantic
 from cprlab.config import Names
 from cprlab.data import Columns, Sequences
 from cprlab.data.protocol import Protocol
-from cprlab.errors import visible
+from cprlab.errors import ConfigError, visible
 from cprlab.loading import load_sequences
 from cprlab.models import CountingConfig, parse_head
 from cprlab.models.encoders import CONFIGS, EncoderName
 from cprlab.models.names import canonical
-from cprlab.training import Run, RunConfig, TrainingConfig, train
+from cprlab.training import Run, RunConfig, Start, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
 from cprlab.training.processes import is_first
+from cprlab.training.runs import Trained
 
 
 class Reading(Protocol, Columns):
@@ -65,18 +66,38 @@ class TrainConfig(LogConfig):
     head: str = pydantic.Field("Softmax + CPR:100 + Mi", description="The head to train, named as in the paper.")
     batch_size: int = pydantic.Field(TrainingConfig().batch_size, description="Windows per step, over all processes.")
     learning_rate: float = pydantic.Field(TrainingConfig().learning_rate, description="Adam's learning rate.")
+    start: str = pydantic.Field(
+        "",
+        description="Folder of a run on this log, trained or written by cprlab retrofit, whose training goes on with "
+        "its own encoder and head.",
+    )
+    trained: Trained = pydantic.Field("all", description="With --start, the weights to train")
 
     def run(self) -> Run:
         """Train the head, or load it if trained, and print the notes on the log to standard error.
 
         Raises:
-            CprlabError: a value, the data, the head or the device is not usable, or the training diverged.
+            CprlabError: a value, the data, the head, the start or the device is not usable, or the training diverged.
         """
         config = self.run_config(self.head, batch_size=self.batch_size, learning_rate=self.learning_rate)
         sequences = self.sequences()
         if is_first():
             print(*map(visible, sequences.notes), sep="\n", end="\n" * bool(sequences.notes), file=sys.stderr)
-        return train(sequences, config, self.runs, self.device)
+        if not self.start:
+            if self.trained != "all":
+                raise ConfigError("Only the head can be trained of a model that is trained; name a run as the start.")
+            return train(sequences, config, self.runs, self.device)
+        before = Run.load(self.start)
+        before.check_data(sequences)
+        for name, asked, own in (
+            ("head", self.head, before.config.head),
+            ("encoder", self.encoder, before.config.encoder.name),
+        ):
+            if asked not in (own, type(self).model_fields[name].default):
+                raise ConfigError(f"The start has the {name} {own}, not {asked}; leave out the setting {name!r}.")
+        start = Start.at(before.recommender, self.trained, before.folder.name)
+        config = config.but(head=before.config.head, encoder=before.config.encoder, start=start)
+        return train(sequences, config, self.runs, self.device, start=before.recommender)
 
 
 class RunsConfig(LogConfig):

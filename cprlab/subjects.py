@@ -1,8 +1,9 @@
 """Subjects: runs, RecBole checkpoints and Snapshots, opened for the same probes and views."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ class Subject:
         users: (cases,) the recommender's user codes; None if there are none.
         user_ids: (cases,) the users' ids; None if unknown.
         fingerprint: 16 hexadecimal digits that change when the data do: the log of a run, the cases of another model.
+        validation: returns the cases of the validation split, and (cases,) users; None for a Snapshot from a file.
+        run: the run, and `sequences`, its log; None for other models.
     """
 
     name: str
@@ -91,6 +94,9 @@ class Subject:
     users: np.ndarray | None = None
     user_ids: np.ndarray | None = None
     fingerprint: str = ""
+    validation: Callable[[], tuple[Snapshot, np.ndarray]] | None = None
+    run: Run | None = None
+    sequences: Sequences | None = None
 
     @property
     def has_states(self) -> bool:
@@ -155,7 +161,8 @@ def open_subject(
         snapshot = from_recbole(recommender, data, facet=facet)
         plain = recommender.head.plain
         cases = copy_probability(snapshot, None if plain else _whole(recommender, snapshot))
-        return Subject(path.name, snapshot, cases, not plain, recommender, fingerprint=snapshot.fingerprint)
+        validation = partial(_validation_of_recbole, recommender, data)
+        return Subject(path.name, snapshot, cases, not plain, recommender, None, None, snapshot.fingerprint, validation)
     if path.suffix in SUFFIXES:
         snapshot = Snapshot.load(path, histories or None)
         return Subject(path.name, snapshot, copy_probability(snapshot), False, fingerprint=snapshot.fingerprint)
@@ -182,7 +189,19 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
         users,
         sequences.user_ids[users],
         sequences.fingerprint,
+        partial(_validation_of_run, run.recommender, sequences),
+        run,
+        sequences,
     )
+
+
+def _validation_of_run(recommender: Recommender, sequences: Sequences) -> tuple[Snapshot, np.ndarray]:
+    return Snapshot.from_sequences(recommender, sequences, "validation"), sequences.windows("validation").user
+
+
+def _validation_of_recbole(recommender: recbole.FromRecBole, data: str) -> tuple[Snapshot, np.ndarray]:
+    snapshot = from_recbole(recommender, data, split="validation")
+    return snapshot, np.arange(len(snapshot))
 
 
 def _whole(recommender: Recommender, snapshot: Snapshot) -> Iterator[tuple[slice, torch.Tensor]]:

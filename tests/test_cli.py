@@ -15,6 +15,7 @@ from cprlab.pages import figures
 from cprlab.pages.html import PLOTLY
 from cprlab.settings import Reading, ReportConfig, TrainConfig
 from cprlab.studies.probe import ProbeConfig
+from cprlab.studies.retrofit import RetrofitConfig
 from cprlab.training import Run
 
 GOOD = "user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(90))
@@ -206,6 +207,7 @@ def test_help_on_all_commands_does_not_wait_for_torch():
         ("train", TrainConfig, {"help"}),
         ("report", ReportConfig, {"help"}),
         ("probe", ProbeConfig, {"help"}),
+        ("retrofit", RetrofitConfig, {"help"}),
         ("explore", ExplorerConfig, {"help", "port", "browser", "no-browser"}),
         ("case", CaseConfig, {"help"}),
     ],

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cprlab import plots
-from cprlab.probes import Snapshot, neighbourhood, spectra
+from cprlab.probes import Snapshot, loss_by_rank, neighbourhood, spectra
 
 N = 50
 
@@ -148,3 +148,40 @@ def test_an_item_map_draws_its_table_and_takes_no_note_for_markup():
         "other": (0, 1, "a"), "new": (1, -1, "&lt;b&gt;b&lt;/b&gt;"), "hidden state": (2, 0.5, "hidden state V"),
     }  # fmt: skip
     assert len(plots.item_map(table[:0], "There is no map.", "whose").data) == 0
+
+
+def test_floors_by_width_have_a_panel_a_model_a_line_a_norm_and_the_trained_floor_across():
+    columns = ["embedding", "dimensions", "norms", "value", "low", "high", "n"]
+    rows = [("trained", 6, 1.0, 0.5, 0.4, 0.6, 9)]
+    rows += [("free", d, norm, 1 / d / norm, 0.9 / d / norm, 1.2 / d / norm, 9) for norm in (1.0, 2.0) for d in (4, 8)]
+    table = pd.DataFrame(rows, columns=columns)
+    figure = plots.floor_by_width({"<b>two</b>": table.iloc[:3], "one": table})
+    assert figure.layout.meta["name"] == "floor_by_width"
+    assert [note.text for note in figure.layout.annotations] == ["&lt;b&gt;two&lt;/b&gt;", "one"]
+    free = "free, norms at most {} × the trained ones"
+    names = ["trained embeddings", free.format(1), "trained embeddings", free.format(1), free.format(2)]
+    assert [trace.name for trace in figure.data] == names
+    assert [trace.name for trace in figure.data if trace.showlegend] == names[:2] + names[-1:]
+    np.testing.assert_array_equal(figure.data[-1].x, [4, 8])
+    np.testing.assert_allclose(figure.data[-1].y, [1 / 8, 1 / 16])
+    np.testing.assert_allclose(figure.data[-1].error_y.array, [0.2 / 8, 0.2 / 16])
+    assert [line.y0 for line in figure.layout.shapes] == [0.5, 0.5]
+
+
+def test_losses_by_rank_have_a_panel_a_metric_and_a_line_a_group():
+    rng = np.random.default_rng(0)
+    histories = [rng.choice(N, 5) for _ in range(30)]
+    targets = [history[0] if case % 2 else 0 for case, history in enumerate(histories)]
+    table = loss_by_rank(Snapshot(rng.normal(size=(N, 4)), rng.normal(size=(30, 4)), histories, targets), (1, 4))
+    figure = plots.loss_by_rank({"one": table})
+    assert figure.layout.meta["name"] == "loss_by_rank"
+    assert [note.text for note in figure.layout.annotations] == ["log-loss", "copy probability", "NDCG@10"]
+    assert [trace.name for trace in figure.data] == ["all", "repeat", "new"] * 3
+    shown = table.query("ranking == 'raw' and metric == 'NDCG@10' and cases == 'new'")
+    np.testing.assert_array_equal(figure.data[-1].x, [1, 4])
+    np.testing.assert_array_equal(figure.data[-1].y, shown["value"])
+    new = table[table["cases"] != "repeat"]
+    both = plots.loss_by_rank({"<b>two</b>": new, "one": table})
+    assert both.layout.annotations[0].text == "&lt;b&gt;two&lt;/b&gt;: log-loss"
+    assert [trace.name for trace in both.data if trace.showlegend] == ["all", "new", "repeat"]
+    assert len({(trace.name, trace.line.color) for trace in both.data}) == 3  # one colour a group, in all panels

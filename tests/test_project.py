@@ -18,7 +18,7 @@ from cprlab import cli
 from tests.jupyter import free_port, wait_for
 
 ROOT = Path(__file__).parent.parent
-LOG = "user_id,item_id\n" + "".join(f"u{n % 9},i{n * n % 23}\n" for n in range(90))
+LOG = "user_id,item_id\n" + "".join(f"u{n % 12},i{n * n % 23}\n" for n in range(90))
 
 
 def test_environment_yml_and_the_lock_file_pin_the_same_versions():
@@ -109,7 +109,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
         cases.to_parquet(tmp_path / "my_cases.parquet")
         if rest[0] in ("report", "probe") and "--data" in rest:
             arguments += ["--heads", "Softmax; Softmax + C", "--epochs", "1"]
-        if "train" in rest:
+        if {"train", "retrofit"} & set(rest):
             arguments += ["--epochs", "1"]
     if "explore" in arguments and arguments[0] != "make":
         explored(arguments, folder, environment)
@@ -120,7 +120,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
         done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)
         code, printed, said = done.returncode, done.stdout, done.stderr
     assert code == 0, printed + said
-    if {"report", "probe", "case", "sweep"} & set(arguments) and "--help" not in arguments:
+    if {"report", "probe", "retrofit", "case", "sweep"} & set(arguments) and "--help" not in arguments:
         assert Path(folder, printed.splitlines()[-1]).is_file()
     if "train" in arguments:
         (run,) = printed.splitlines()

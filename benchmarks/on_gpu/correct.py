@@ -23,7 +23,8 @@ def check(head: str, device: torch.device, n_items: int = CATALOGUE, dtype: torc
     recommender = Recommender(GRU4RecConfig(d=D, hidden=D), parse_head(head), n_items)
     items, targets = torch.randint(max(2, n_items // 100), (4, 16)), torch.randint(n_items, (4, 16))
     at = torch.arange(16).expand(4, -1)
-    facets = {name: facet.detach() * 5 for name, facet in recommender(items, at).items()}
+    started = {name: facet.detach() for name, facet in recommender(items, at).items()}
+    facets = {name: torch.where(x == 0, torch.randn_like(x), 5 * x) for name, x in started.items()}  # B's and F's are 0
     (value, grads), (dense_value, dense_grads) = (
         _differentiated(copy.deepcopy(recommender), facets, items, at, targets, device, kind, dense)
         for kind, dense in ((dtype, False), (torch.float64, True))

@@ -27,8 +27,8 @@ from cprlab.models import (
     SoftmaxConfig,
 )
 from cprlab.models.heads import RepeatNet
-from cprlab.models.partitions import Facets, Reranker
-from cprlab.models.recommender import Codes, Histories, whole_numbers
+from cprlab.models.partitions import Facets, Outputs, Reranker
+from cprlab.models.recommender import Codes, Histories, not_finite, whole_numbers
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
@@ -40,7 +40,17 @@ Fidelity = Literal["corrected", "reference"]
 Weights = dict[str, torch.Tensor]
 
 
-def load(path: Path | str, fidelity: Fidelity = "corrected") -> Recommender:
+class FromRecBole(Recommender):
+    """A model that RecBole trained.
+
+    Attributes:
+        settings: RecBole's configuration, which says what rows of its log RecBole kept (see `recbole_rows`).
+    """
+
+    settings: Mapping[str, Any]
+
+
+def load(path: Path | str, fidelity: Fidelity = "corrected") -> FromRecBole:
     """Load a RecBole checkpoint, without running any code that it may contain.
 
     Args:
@@ -48,7 +58,7 @@ def load(path: Path | str, fidelity: Fidelity = "corrected") -> Recommender:
         fidelity: as in `from_state_dict`.
 
     Raises:
-        DataError: the file is not a readable RecBole checkpoint.
+        DataError: the file is not a readable RecBole checkpoint, or a weight is not finite.
         ConfigError: the model's class or configuration is not supported.
     """
     checkpoint = read_checkpoint(path)
@@ -56,7 +66,10 @@ def load(path: Path | str, fidelity: Fidelity = "corrected") -> Recommender:
     config = getattr(config, "final_config_dict", config)
     if not isinstance(config, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise DataError(f"{path} is not a RecBole checkpoint: it contains no configuration or no weights.")
-    return from_state_dict(config.get("model", ""), config, checkpoint["state_dict"], fidelity)
+    try:
+        return from_state_dict(config.get("model", ""), config, checkpoint["state_dict"], fidelity)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def from_state_dict(
@@ -64,7 +77,7 @@ def from_state_dict(
     config: Mapping[str, Any],
     state: Mapping[str, torch.Tensor | np.ndarray],
     fidelity: Fidelity = "corrected",
-) -> Recommender:
+) -> FromRecBole:
     """Convert a RecBole model to a recommender, in the precision of its weights.
 
     Args:
@@ -76,6 +89,7 @@ def from_state_dict(
 
     Raises:
         ConfigError: the class is unknown, a setting is missing or not supported, or the weights do not fit.
+        DataError: a weight is not finite; the message names its tensor.
     """
     if not isinstance(reference_class, str) or reference_class not in CLASSES:
         hint = suggestion(str(reference_class)[:80], CLASSES)
@@ -87,6 +101,8 @@ def from_state_dict(
     faithful = fidelity == "reference"
     try:
         tensors = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
+        if wrong := not_finite(tensors):
+            raise DataError(f"The training of this {reference_class} diverged: {wrong}. Use another checkpoint.")
         cpr = reference_class.endswith("CPR")
         if reference_class == "RepeatNet":
             head: HeadConfig = RepeatNetConfig()
@@ -105,12 +121,12 @@ def from_state_dict(
         n_items, max_len = len(weights["embedding.weight"]) - 1, int(config["MAX_ITEM_LIST_LENGTH"])
         if n_items < 1 or not 1 <= max_len <= LONGEST:
             raise ValueError(f"there are {n_items:,} items, and histories of {max_len:,} (allowed: 1 to {LONGEST:,})")
-        recommender: Recommender
+        recommender: FromRecBole
         with torch.device("meta"):  # allocates nothing until the weights fit, whatever sizes are configured
             if faithful:
                 recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
             else:
-                recommender = Recommender(encoder, head, n_items, max_len=max_len)
+                recommender = FromRecBole(encoder, head, n_items, max_len=max_len)
         dtype = torch.promote_types(weights["embedding.weight"].dtype, torch.float16)  # NumPy has no bfloat16
         if not all(weight.is_floating_point() for weight in weights.values()):
             raise ValueError("some weights are not floating-point numbers")
@@ -120,10 +136,11 @@ def from_state_dict(
     except (RuntimeError, TypeError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
         raise ConfigError(f"The weights of this {reference_class} do not fit its configuration: {detail}") from error
+    recommender.settings = dict(config)
     return recommender.eval()
 
 
-class Reference(Recommender):
+class Reference(FromRecBole):
     """A RecBole model that scores as RecBole does, including its faults.
 
     Histories are padded with item 0 to the length used in training. CPR models read the state at the last position,
@@ -177,9 +194,9 @@ class Reference(Recommender):
             raise ConfigError("RecBole's scores depend on how it pads histories; ask for them with log_probs or topk.")
         return super().score(items, at, users)
 
-    def distribution(self, facets: Facets, context: Context) -> torch.Tensor:
+    def distribution(self, facets: Facets, context: Context, outputs: Outputs | None = None) -> torch.Tensor:
         """See `Recommender`; under "post" the probabilities do not sum to 1."""
-        scores = super().distribution(facets, context)
+        scores = super().distribution(facets, context, outputs)
         return scores.scatter(2, context.items[:, None], -torch.inf) if self.post else scores
 
 

@@ -5,7 +5,7 @@ from cprlab.data.log import InteractionLog
 from cprlab.data.prepared import load_prepared, save_prepared
 from cprlab.data.repeats import RepeatCounts, count_repeats, repeat_curve, repeat_gaps, repeat_statistics, thin_repeats
 from cprlab.data.sequences import Sequences
-from cprlab.data.synthetic import CopyingPlan, ExcludingPlan, Plan
+from cprlab.data.synthetic import CopyingPlan, ExcludingPlan, Plan, cyclic_polytope
 from cprlab.data.windows import Batch, Windows
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Sequences",
     "Windows",
     "count_repeats",
+    "cyclic_polytope",
     "load_prepared",
     "repeat_curve",
     "repeat_gaps",

@@ -70,7 +70,7 @@ def _is_parquet(path: Path) -> bool:
 
 def _is_atomic(path: Path) -> bool:
     """Return whether a file is in RecBole's atomic format, with headers like `name:type`."""
-    return kind_of(path)[0] in (".inter", ".item")
+    return kind_of(path)[0] in (".inter", ".item", ".user")
 
 
 def _open_text(path: Path) -> pa.NativeFile:
@@ -139,13 +139,18 @@ def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     return frame
 
 
-def item_titles(path: Path) -> pd.Series | None:
-    """Return titles by item id from the RecBole `.item` file next to an `.inter` file, compressed or not."""
-    kind, compression = kind_of(path)
+def beside(path: Path, kind: str) -> Path | None:
+    """Return RecBole's `.item` or `.user` file next to an `.inter` file, compressed or not; None if there is none."""
+    ending, compression = kind_of(path)
     stem = path.with_suffix("") if compression else path
-    beside = [stem.with_suffix(f".item{ending}") for ending in ("", *COMPRESSED)]
-    found = next((items for items in beside if items.is_file()), None)
-    if kind != ".inter" or found is None:
+    files = [stem.with_suffix(f".{kind}{packed}") for packed in ("", *COMPRESSED)]
+    return next((file for file in files if file.is_file()), None) if ending == ".inter" else None
+
+
+def item_titles(path: Path) -> pd.Series | None:
+    """Return titles by item id from the RecBole `.item` file next to an `.inter` file."""
+    found = beside(path, "item")
+    if found is None:
         return None
     frame = read_table(found)
     titles = [column for column in GUESSES["title"] if column in frame.columns]

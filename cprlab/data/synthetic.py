@@ -19,7 +19,7 @@ from scipy.special import entr
 from cprlab.config import Config
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import FEWEST
-from cprlab.errors import DataError
+from cprlab.errors import ConfigError, DataError
 
 CORNERS = {"NE": (1, 1), "NW": (-1, 1), "SW": (-1, -1), "SE": (1, -1)}  # of a square in the plane
 
@@ -218,6 +218,28 @@ class ExcludingPlan(Plan):
         """See `Plan`: the items consumed."""
         wanted = self.wanted(histories).reshape(-1, self.clusters, self.size) > 0
         return (~wanted & wanted.any(2, keepdims=True) & self.bottleneck).reshape(len(wanted), -1)
+
+
+def cyclic_polytope(n: int, d: int) -> np.ndarray:
+    """Return n items (n, d) of norm 1 of which every set of at most d / 2 can be copied exactly by a single state.
+
+    With k = d / 2, item i has the angle θ = 2π i / n, and w = (cos θ, sin θ, …, cos kθ, sin kθ) / √k. On this moment
+    curve the items are the vertices of a cyclic polytope, which is k-neighbourly: at most k items always form a face
+    (Gale, 1963; Ziegler, *Lectures on Polytopes*, 1995, chapter 0). The state comes with it. For such a set S,
+    −Π_{x∈S} (1 − cos(θ − θ_x)) is a trigonometric polynomial of degree k at most, so it is h · w and a constant; it is
+    0 on S and negative elsewhere. Such embeddings guarantee sparse label sets in Grivas et al. (AAAI 2024, 2310.10443).
+
+    So the width d forbids the copying of no history with at most d / 2 distinct items, however many items there are.
+    The norm of the state may, as it grows with n, and so may what was learned. A larger S can be ranked above the rest
+    if and only if it is made of at most k runs of neighbours, since a polynomial of degree k has at most 2k zeros.
+
+    Raises:
+        ConfigError: d is not an even number from 2 to n − 1.
+    """
+    if d % 2 or not 2 <= d < n:
+        raise ConfigError(f"{n} items on the moment curve need an even width from 2 to {n - 1}, not {d}.")
+    angles = np.outer(2 * np.pi / n * np.arange(n), np.arange(1, d // 2 + 1))
+    return np.stack([np.cos(angles), np.sin(angles)], axis=2).reshape(n, d) / np.sqrt(d / 2)
 
 
 def _grouped(groups: int, within: np.ndarray) -> np.ndarray:

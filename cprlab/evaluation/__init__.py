@@ -3,7 +3,7 @@
 from cprlab.evaluation.bootstrap import FEW, FEW_OF_A_KIND, Estimate, estimate, judge
 from cprlab.evaluation.cases import describe_cases, evaluate
 from cprlab.evaluation.diversity import Lists, diversity, recommended, taken
-from cprlab.evaluation.examples import RULE, Example, choose_examples
+from cprlab.evaluation.examples import RULE, Example, choose_examples, disagreements
 from cprlab.evaluation.metrics import (
     BY_LENGTH,
     MAIN,
@@ -15,6 +15,7 @@ from cprlab.evaluation.metrics import (
     user_means,
 )
 from cprlab.evaluation.scaling import Scaling, fit_shift, fit_temperature
+from cprlab.evaluation.significance import holm_adjusted, signed_ranks, significance
 from cprlab.evaluation.statistics import by_bins, gains, geometric_mean_gains, labelled, means, stacked, trends
 from cprlab.evaluation.tables import calibration, overall, readable, side_by_side
 from cprlab.evaluation.whether import knows_when
@@ -37,6 +38,7 @@ __all__ = [
     "calibration",
     "choose_examples",
     "describe_cases",
+    "disagreements",
     "diversity",
     "estimate",
     "evaluate",
@@ -44,6 +46,7 @@ __all__ = [
     "fit_temperature",
     "gains",
     "geometric_mean_gains",
+    "holm_adjusted",
     "judge",
     "knows_when",
     "labelled",
@@ -53,6 +56,8 @@ __all__ = [
     "readable",
     "recommended",
     "side_by_side",
+    "signed_ranks",
+    "significance",
     "stacked",
     "taken",
     "trends",

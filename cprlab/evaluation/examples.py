@@ -1,5 +1,6 @@
 """Examples: real cases where one head copies wrongly or fails to copy and another does not, chosen by a rule."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,24 +55,36 @@ def choose_examples(
     heads = list(recommenders)[:2]
     windows = sequences.windows("test")
     examples = []
-    for wrong, right in (heads, heads[::-1]):
-        for kind, rows in _qualifying(cases[wrong], cases[right]).items():
-            for case in rows.head(each).itertuples():
-                window = np.searchsorted(windows.user, case.user)
-                history = sequences.items[windows.start[window] : windows.stop[window]]
-                scores = {head: recommenders[head].log_probs([history], users=[case.user])[0] for head in heads}
-                user = str(sequences.user_ids[case.user])
-                examples.append(Example(kind, wrong, right, user, history, case.target, scores))
+    for kind, wrong, right, place in disagreements({head: cases[head] for head in heads}, each):
+        case = cases[wrong].iloc[place]
+        window = np.searchsorted(windows.user, case["user"])
+        history = sequences.items[windows.start[window] : windows.stop[window]]
+        scores = {head: recommenders[head].log_probs([history], users=[case["user"]])[0] for head in heads}
+        user = str(sequences.user_ids[case["user"]])
+        examples.append(Example(kind, wrong, right, user, history, case["target"], scores))
     return examples
 
 
-def _qualifying(wrong: pd.DataFrame, right: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the cases of each kind, strongest first."""
+def disagreements(cases: dict[str, pd.DataFrame], each: int = 3) -> Iterator[tuple[str, str, str, int]]:
+    """Apply the rule (`RULE`) to the cases of two heads, and yield kind, wrong head, right head and the case's place.
+
+    Args:
+        cases: results of `evaluate` or `probes.copy_probability` on the same cases, by head.
+        each: maximum number of cases of each kind for each head.
+    """
+    heads = list(cases)
+    for wrong, right in (heads, heads[::-1]):
+        for kind, places in _qualifying(cases[wrong], cases[right]).items():
+            yield from ((kind, wrong, right, place) for place in places[:each])
+
+
+def _qualifying(wrong: pd.DataFrame, right: pd.DataFrame) -> dict[str, list[int]]:
+    """Return the places of the cases of each kind, strongest first."""
     missed = (wrong["rank"] > TOP) & (right["rank"] <= TOP)
     excess = wrong["copy_probability"] - right["copy_probability"]
-    ordered = excess.abs().sort_values(ascending=False, kind="stable").index
+    ordered = np.argsort(-excess.abs(), kind="stable")
     qualifies = {
         "fails to copy": missed & wrong["repeat"] & (excess < 0),
         "copies wrongly": missed & ~wrong["repeat"] & (excess > 0),
     }
-    return {kind: wrong.loc[[case for case in ordered if rows[case]]] for kind, rows in qualifies.items()}
+    return {kind: [int(place) for place in ordered if rows.iloc[place]] for kind, rows in qualifies.items()}

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax, xlogy
 
 from cprlab.errors import ConfigError, suggestion
 from cprlab.explorer.model import Model
-from cprlab.explorer.state import UNCOPYABLE, Preset, Query
-from cprlab.probes import separable
+from cprlab.explorer.state import UNCOPYABLE, Preset, Query, Setting
+from cprlab.probes import Snapshot, copying_states, separable
 
-AT_ONCE = 4  # cases certified in one step
+AT_ONCE = 2  # cases certified in one step
 SHOWN = 50  # rows of the table on the page; many more would slow down every click
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -23,9 +24,11 @@ class Choices:
             items read), for each model with probabilities `copy A`, `copy B`, … (its copy probability), `apart`
             (largest minus smallest copy probability of the models), `off` (largest distance of a copy probability from
             the truth, which is 1 for a repeat and 0 for a new item), for each model `rank A`, … (of the next item),
-            `length` (number of items read), `copyable` (whether a single hidden state can rank the history above all
-            other items: "yes" if it can in every model that has states, "no" if it cannot in one of them, "undecided",
-            or "" if not computed yet).
+            `length` (number of items read), `least` (nats that the best single state in reach loses if all probability
+            is wanted on the history, as `CaseVerdict.least_copying`: the largest of the models that have states, NaN if
+            not computed yet), `copyable` (whether a single hidden state can rank the history above all other items:
+            "yes" if it can in every model that has states, "no" if it cannot in one of them, "undecided", or "" if not
+            computed yet).
         histories: item codes of each case, oldest first.
         targets: (cases,) item codes.
 
@@ -60,7 +63,7 @@ class Choices:
         columns["apart"] = shares.max(axis=1) - shares.min(axis=1)
         columns["off"] = shares.sub(repeat.astype(float), axis=0).abs().max(axis=1)
         columns |= {f"rank {letter}": np.asarray(model.cases["rank"]) for letter, model in self.lettered()}
-        return pd.DataFrame(columns | {"length": lengths, "copyable": ""})
+        return pd.DataFrame(columns | {"length": lengths, "least": np.nan, "copyable": ""})
 
     def lettered(self) -> Iterator[tuple[str, Model]]:
         """Yield the letter of each model in the column names, and the model."""
@@ -114,20 +117,30 @@ class Choices:
         return taken | items[self.targets] | np.array([letters in user.casefold() for user in self.users])
 
     def certify(self) -> Iterator[int]:
-        """Compute certificates of a few cases at a time; yield the number of cases done."""
-        snapshots = [model.snapshot for model in self.models if model.has_states]
-        n_items = len(self.titles) if snapshots else 0
+        """Compute least losses and certificates of a few cases at a time; yield the number of cases done."""
+        models = [model for model in self.models if model.has_states]
+        n_items = len(self.titles) if models else 0
         open_ = np.flatnonzero([len(np.unique(history)) < n_items for history in self.histories])
         for start in range(0, len(open_), AT_ONCE):
             cases = open_[start : start + AT_ONCE]
-            outcomes = [
-                [found.outcome for found in separable(part, part.distinct)]
-                for part in (snapshot.take(cases) for snapshot in snapshots)
-            ]
+            parts = [model.snapshot.take(cases) for model in models]
+            outcomes = [[found.outcome for found in separable(part, part.distinct)] for part in parts]
+            losses = [_least_losses(model, cases, part) for model, part in zip(models, parts, strict=True)]
+            self.table.loc[cases, "least"] = np.max(losses, axis=0)
             for case, found in zip(cases, zip(*outcomes, strict=True), strict=True):
                 worst = next(outcome for outcome in ("no", "undecided", "yes") if outcome in found)
                 self.table.loc[case, "copyable"] = worst
             yield int(cases[-1]) + 1
+
+
+def _least_losses(model: Model, cases: np.ndarray, part: Snapshot) -> np.ndarray:
+    """Return (m,) the losses of the best single states where all probability is wanted on the histories."""
+    pairs = zip(cases.tolist(), part.histories, strict=True)
+    wanted = np.stack([model.predict(case, history, Setting()).wanted(copied=True) for case, history in pairs])
+    states = copying_states(part, model.radius, wanted)
+    bias = 0 if part.bias is None else part.bias
+    given = log_softmax(states @ part.item_embeddings.T.astype(float) + bias, axis=1)
+    return (xlogy(wanted, wanted) - wanted * given).sum(1).clip(min=0)
 
 
 def _check(first: Model, other: Model) -> None:

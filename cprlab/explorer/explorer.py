@@ -14,7 +14,7 @@ from cprlab.explorer.choices import Choices
 from cprlab.explorer.maps import Plane, Tsne, local
 from cprlab.explorer.model import KEPT, Model, Prediction
 from cprlab.explorer.state import ExplorerState, Query, Setting
-from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
+from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence, wanted_in_words
 from cprlab.models import PARTS, HeadConfig
 from cprlab.probes import NO_STATES
 from cprlab.settings import PageConfig
@@ -174,8 +174,7 @@ class Explorer:
         for place, model in enumerate(self.models):
             key = place, self.state.case, self.history
             if model.has_states and self.history and key not in self._verdicts and self.open:
-                own = self._predict(*key, Setting())  # the model's own state, without moves
-                self._verdicts[key] = yield from case_verdict(model, *key[1:], own.states["V"])
+                self._verdicts[key] = yield from case_verdict(model, *key[1:], self._predict(*key, Setting()))
                 yield
 
     @property
@@ -193,17 +192,24 @@ class Explorer:
             return "The history is empty, so there is nothing to copy or to exclude."
         if not self.open:
             return "The history contains every item, so there are no other items to separate it from."
-        known = [
-            sentence(model, verdict, prediction, self.target in prediction.history)
-            for model, verdict, prediction in self.known_verdicts()
-        ]
-        return " ".join(known) if len(known) == len(self.models) else ""
+        known = list(self.known_verdicts())
+        if len(known) < len(self.models):
+            return ""
+        said = []
+        for repeat in (True, False):  # of a long history, some models may not read the next item
+            of_kind = [sentence(*one, repeat) for one in known if (self.target in one[-1].history) == repeat]
+            said += [wanted_in_words(repeat), *of_kind] if of_kind else []
+        return " ".join(said)
 
-    def known_verdicts(self) -> Iterator[tuple[Model, CaseVerdict | None, Prediction]]:
-        """Yield each model, its verdict (None if it has no states) and its prediction; skip models that lack one."""
-        for model, verdict, prediction in zip(self.models, self.verdicts(), self.predicted(), strict=True):
-            if prediction is not None and (verdict is not None or not model.has_states):
-                yield model, verdict, prediction
+    def known_verdicts(self) -> Iterator[tuple[Model, CaseVerdict | None, Prediction, Prediction]]:
+        """Yield each model, its verdict (None if it has no states), and its predictions as trained and as shown.
+
+        Models that lack one are skipped.
+        """
+        own = self._predictions(self.history, (Setting(),) * len(self.models))
+        for model, verdict, trained, shown in zip(self.models, self.verdicts(), own, self.predicted(), strict=True):
+            if trained and shown and (verdict or not model.has_states):
+                yield model, verdict, trained, shown
 
     def plane(self) -> Plane | None:
         """Return the map's plane; None while a t-SNE is computed.

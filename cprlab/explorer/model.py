@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.decomposition import PCA
 
 from cprlab.explorer.maps import Plane, pca
@@ -53,6 +53,18 @@ class Prediction:
         """Return the copy probability, and the target's rank and probability."""
         rank, probability = int(self.ranks([target])[0]), float(self.probabilities([target])[0])
         return {"copy": self.copy, "rank": rank, "target": probability}
+
+    def wanted(self, copied: bool) -> np.ndarray:
+        """Return its own preferences among the history's items, or among the others: a distribution, (n,).
+
+        If it gives none of these items any probability, they count the same. If there are none, all are 0.
+
+        Args:
+            copied: whether the history's items are wanted, or the others.
+        """
+        wanted = np.isin(np.arange(len(self.scores)), self.history) == copied
+        scores = np.where(wanted, self.scores, -np.inf)
+        return softmax(scores) if np.isfinite(scores).any() else wanted / max(1, wanted.sum())
 
     def ranks(self, items: Codes) -> np.ndarray:
         """Return the ranks (m,) of m items, from 1; tied items get the worst rank."""
@@ -196,7 +208,7 @@ class Model:
         )
 
     def _moved(self, state: np.ndarray, case: int, history: Codes, setting: Setting) -> np.ndarray:
-        """Return s (h + t (mean w − h) + ‖h‖ Σ a_j u_j), where h is the state or the best copy of the history, (d,)."""
+        """Return s (h + t (mean w − h) + ‖h‖ Σ a_j u_j), where h is the state or the one that copies best, (d,)."""
         if setting.best:
             state = self._copying_state(case, tuple(self.read(history)))
         mean = self.snapshot.item_embeddings[np.unique(self.read(history))].mean(0)
@@ -204,7 +216,8 @@ class Model:
         return setting.scale * (state + setting.toward * (mean - state) + np.linalg.norm(state) * along)
 
     def _find_copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
-        return copying_states(self.edited(case, history), radius=self.radius)[0]
+        wanted = self.predict(case, history, Setting()).wanted(copied=True)
+        return copying_states(self.edited(case, history), self.radius, wanted[None])[0]
 
 
 def _owners(parts: Parts) -> np.ndarray:

@@ -47,6 +47,17 @@ def about(shown: Explorer) -> str:
     return said + as_text(shown.sentence())
 
 
+def proofs(shown: Explorer) -> str:
+    """Return for each model the items that no hidden state ranks below the history, all of them together, as Markdown.
+
+    See `tables.inseparable`.
+    """
+    return "\n".join(
+        f"- **{as_text(model)}**, {len(rows)} items: {'; '.join(map(as_text, rows['title']))}"
+        for model, rows in tables.inseparable(shown).groupby("model", sort=False)
+    )
+
+
 def heads(shown: Explorer) -> dict[str, list[str]]:
     """Return lines of text by model: its name, its head if it was switched, and the outcome of its prediction."""
     lines = {}
@@ -60,10 +71,10 @@ def heads(shown: Explorer) -> dict[str, list[str]]:
 
 
 def listed(shown: Explorer) -> pd.DataFrame:
-    """Return the first cases of the state's query; without `copyable` if no certificate was computed."""
+    """Return the first cases of the state's query; without `least` and `copyable` if they were not computed."""
     found = tables.cases(shown)
     if not shown.choices.table["copyable"].any():
-        found = found.drop(columns="copyable")
+        found = found.drop(columns=["least", "copyable"])
     return found.head(SHOWN)
 
 
@@ -90,11 +101,12 @@ def write_case(shown: Explorer, config: CaseConfig) -> None:
     """Write `case.json` to `config.out`, if it is set: the state, the verdicts, and the page's tables as rows."""
     verdicts = {
         model.name: {
-            "one state can copy all": verdict.copying.outcome,
-            "one state can exclude all": verdict.excluding.outcome,
             "least lost where it should copy": verdict.least_copying,
             "least lost where it should exclude": verdict.least_excluding,
+            "one state can copy all": verdict.copying.outcome,
+            "one state can exclude all": verdict.excluding.outcome,
             "interfering": verdict.interfering,
+            "taken": verdict.taken,
         }
         for model, verdict in zip(shown.models, shown.verdicts(), strict=True)
         if verdict

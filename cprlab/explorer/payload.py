@@ -27,6 +27,7 @@ LABELS = {
     "length": "items",
     "apart": "models apart",
     "off": "off the truth",
+    "least": "best state loses",
     "copyable": "one state can copy",
 }
 FORMATS = {
@@ -37,6 +38,7 @@ FORMATS = {
     "copy": "percent",
     "apart": "percent",
     "off": "percent",
+    "least": "nats",
 }
 
 
@@ -49,6 +51,7 @@ def base(shown: Explorer) -> dict[str, Any]:
         "kinds": {kind: [colour, symbol] for kind, (colour, symbol, _) in KINDS.items()},
         "observed": shown.choices.observed,
         "presets": PRESETS,
+        "uncopyable": UNCOPYABLE,
         "projections": list(PROJECTIONS.items()),
         "parts": [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS] + [POST],
     }
@@ -182,7 +185,8 @@ def cases(shown: Explorer) -> dict[str, Any]:
     )
     note = f"{letters}. copy is the probability of the history's items, rank is the next item's."
     if shown.state.query.preset == UNCOPYABLE:
-        note = f"{(shown.choices.table['copyable'] != '').sum():,} cases have been checked. {note}"
+        done = (shown.choices.table["copyable"] != "").sum()
+        note = f"{done:,} cases have been checked. best state loses is in nats, where it should copy. {note}"
     return {
         "type": "cases",
         "columns": [
@@ -202,13 +206,22 @@ def _clipped(value: Any) -> Any:
 
 def verdict(shown: Explorer) -> dict[str, Any]:
     """Return the verdict on the case shown, as far as it is computed."""
-    never = tables.inseparable(shown).itertuples(index=False)
+    interfering = tables.interfering(shown).groupby("model", sort=False)
     return {
         "type": "verdict",
         "sentence": shown.sentence(),
         "columns": COLUMNS,
         "rows": tables.known_verdict(shown).to_numpy().tolist(),
-        "never": [{"item": item, "title": title[:CLIPPED]} for item, title in never],
+        "interfering": [
+            {
+                "model": model,
+                "items": [
+                    {"item": item, "title": title[:CLIPPED], "takes": takes}
+                    for _, item, title, takes in of_model.itertuples(index=False)
+                ],
+            }
+            for model, of_model in interfering
+        ],
     }
 
 

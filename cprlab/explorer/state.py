@@ -38,7 +38,8 @@ class Setting(Config):
         toward: how far f_V is moved to the mean embedding of the history's items, from 0 (not) to 1 (completely).
         axes: moves of f_V along the first three principal axes of the item embeddings, in units of ‖f_V‖.
         scale: factor of the moved f_V.
-        best: whether f_V is first replaced by the state that best copies the history uniformly.
+        best: whether f_V is first replaced by the state in the ball that best copies the history with the model's own
+            preferences among its items (`Prediction.wanted`).
     """
 
     head: str = ""

@@ -14,7 +14,6 @@ from cprlab.probes.geometry import NO_ITEM
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # full-width signs count too
 NUMBER = re.compile(r"[+-]\d+([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
-NEVER = 12  # items that can never be separated
 
 
 def table(shown: Explorer, view: str) -> pd.DataFrame:
@@ -144,16 +143,52 @@ def known_verdict(shown: Explorer) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def inseparable(shown: Explorer) -> pd.DataFrame:
-    """Return items, `item` and `title`, such that every hidden state puts one of them above an item of the history.
+def interfering(shown: Explorer) -> pd.DataFrame:
+    """Return what takes most of the probability outside the history at the state in reach that copies best.
 
-    They are from the proofs that no state copies the history (`Certificate.below`), those of the largest weight in a
-    proof first, for each model whose verdict is computed.
+    Returns:
+        Rows `model, item, title, takes` (probability at that model's state), the first of `CaseVerdict.interfering`
+        for each model whose verdict is computed.
     """
-    found = [one for one in shown.verdicts() if one is not None]
-    blamed = {item: share for one in found for item, share in (one.copying.below or {}).items()}
-    items = sorted(blamed, key=lambda item: blamed[item], reverse=True)[:NEVER]
-    return pd.DataFrame({"item": items, "title": shown.titles[items]})
+    return _by_model(
+        shown,
+        "takes",
+        {
+            model.name: dict(zip(found.interfering, found.taken, strict=True))
+            for model, found in zip(shown.models, shown.verdicts(), strict=True)
+            if found
+        },
+    )
+
+
+def inseparable(shown: Explorer) -> pd.DataFrame:
+    """Return the items that no hidden state of a model ranks below the history, all of them together.
+
+    A part of these items may be possible to rank below it.
+
+    Returns:
+        Rows `model, item, title, weight` (in the proof, `Certificate.below`, the largest first), for each model that
+        has such a proof, as far as the verdicts are computed.
+    """
+    return _by_model(
+        shown,
+        "weight",
+        {
+            model.name: found.copying.below or {}
+            for model, found in zip(shown.models, shown.verdicts(), strict=True)
+            if found
+        },
+    )
+
+
+def _by_model(shown: Explorer, name: str, numbers: dict[str, dict[int, float]]) -> pd.DataFrame:
+    """Return rows `model, item, title` and a number of each item, the largest first within a model."""
+    rows = [
+        (model, item, shown.titles[item], of_item[item])
+        for model, of_item in numbers.items()
+        for item in sorted(of_item, key=lambda item: -of_item[item])
+    ]
+    return pd.DataFrame(rows, columns=["model", "item", "title", name])
 
 
 def to_csv(table: pd.DataFrame) -> str:

@@ -1,4 +1,9 @@
-"""The verdict on one case: whether one hidden state can copy or exclude the history, and what each head loses."""
+"""The verdict on one case: what each head, and one hidden state at best, loses where it should copy or exclude.
+
+All losses are divergences from the same wanted distributions (`Prediction.wanted`): all probability is on the history,
+or none, and is divided as the model itself divides it. For a model as it was trained, this is −log P(history), or
+−log(1 − P(history)).
+"""
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -7,18 +12,18 @@ import numpy as np
 
 from cprlab.explorer.model import Model, Prediction
 from cprlab.models.recommender import Codes
-from cprlab.probes import NO_STATES, Certificate, copy_dial, interference, separable
+from cprlab.probes import NO_STATES, Certificate, bottleneck_gap, interference, separable
 
 NAMED = 8  # interfering items
 COLUMNS = (
     "model",
-    "one state can copy all",
-    "one state can exclude all",
     "P(history)",
     "lost where it should copy",
     "least where it should copy",
     "lost where it should exclude",
     "least where it should exclude",
+    "one state can copy all",
+    "one state can exclude all",
 )
 
 
@@ -27,90 +32,114 @@ class CaseVerdict:
     """What a single hidden state can do for a history, with a model's item embeddings.
 
     Attributes:
+        least_copying: nats; no state in the ball has a smaller divergence from what is wanted where it should copy.
+        least_excluding: the same where it should exclude.
         copying: whether a state can rank the history above all other items.
         excluding: whether a state can rank all other items above the history.
-        least_copying: loss, in nats, of the best state in the ball if all probability is wanted on the history.
-        least_excluding: loss, in nats, of the best state in the ball if no probability is wanted on the history.
-        interfering: codes of the items that score above the history's lowest item at the state that copies best,
-            strongest first.
+        interfering: codes of the items that score above the history's lowest item at the state in the ball that copies
+            best, by this same divergence; strongest first.
+        taken: their probabilities at this state.
     """
 
-    copying: Certificate
-    excluding: Certificate
     least_copying: float
     least_excluding: float
+    copying: Certificate
+    excluding: Certificate
     interfering: tuple[int, ...]
+    taken: tuple[float, ...]
 
 
-def case_verdict(model: Model, case: int, history: Codes, state: np.ndarray) -> Generator[None, None, CaseVerdict]:
+def case_verdict(model: Model, case: int, history: Codes, own: Prediction) -> Generator[None, None, CaseVerdict]:
     """Compute the verdict on a case, yielding between its parts, and return it.
 
     Args:
         model: the model; some of its items are not in the history.
         case: index of the case.
         history: item codes, oldest first.
-        state: (d,) the model's hidden state for the history.
+        own: the model's prediction, as it was trained.
     """
-    one = model.edited(case, history, state)
+    one = model.edited(case, history, own.states["V"])
+    wanted = own.wanted(copied=True)[None], own.wanted(copied=False)[None]
+    gaps = [bottleneck_gap(one, p, model.radius).iloc[0] for p in wanted]
+    copied, excluded = (max(0.0, float(gap["gap_ball"] - gap["certificate"])) for gap in gaps)
+    yield
+    interfering = interference(one, model.radius, wanted[0]).head(NAMED)
+    yield
     copying = separable(one, one.distinct)[0]
     yield
     # A state that ranks the history lowest is the negative of one that ranks it highest with negated biases.
     mirrored = one if one.bias is None else replace(one, bias=-one.bias)
     excluding = separable(mirrored, one.distinct)[0]
-    yield
-    interfering = interference(one, radius=model.radius)["item"]
-    yield
-    dial = copy_dial(one, (1, 0), radius=model.radius)
-    copied, excluded = dial["floor_ball"].tolist()
-    return CaseVerdict(copying, excluding, copied, excluded, tuple(interfering.tolist()[:NAMED]))
+    items, taken = tuple(interfering["item"].tolist()), tuple(interfering["takes"].tolist())
+    return CaseVerdict(copied, excluded, copying, excluding, items, taken)
 
 
-def losses(prediction: Prediction) -> tuple[float, float]:
-    """Return −log P and −log(1 − P), in nats, of the copy probability P; infinite if a head is certain and wrong.
+def losses(own: Prediction, prediction: Prediction) -> tuple[float, float]:
+    """Return a prediction's divergences, in nats, from what is wanted where it should copy and where it should exclude.
 
-    The head must give probabilities.
+    They are infinite if it gives a wanted item probability 0, or if no item is left to be wanted.
+
+    Args:
+        own: the model's prediction, as it was trained, which says what is wanted.
+        prediction: of the same history, perhaps from a moved state or another head; it gives probabilities.
     """
-    others = np.delete(prediction.scores, prediction.history)
-    with np.errstate(divide="ignore"):
-        copied, rest = prediction.copy, np.exp(others).sum()
-        return max(0.0, -float(np.log(copied))), max(0.0, -float(np.log(rest)))
+
+    def loss(copied: bool) -> float:
+        wanted = own.wanted(copied)
+        kept = wanted > 0
+        if not kept.any():
+            return np.inf
+        return max(0.0, float(wanted[kept] @ (np.log(wanted[kept]) - prediction.scores[kept])))
+
+    return loss(True), loss(False)
 
 
-def row(model: Model, verdict: CaseVerdict | None, prediction: Prediction) -> list[str]:
+def row(model: Model, verdict: CaseVerdict | None, own: Prediction, prediction: Prediction) -> list[str]:
     """Return a model's row of the verdict's table, in the order of `COLUMNS`; a dash if there is no value."""
     known = dict.fromkeys(COLUMNS, "–") | {"model": model.name}
-    if verdict:
-        known |= {
-            "one state can copy all": verdict.copying.outcome,
-            "one state can exclude all": verdict.excluding.outcome,
-            "least where it should copy": f"{verdict.least_copying:.2f} nats",
-            "least where it should exclude": f"{verdict.least_excluding:.2f} nats",
-        }
     if not prediction.ordered:
-        on, off = losses(prediction)
+        on, off = losses(own, prediction)
         known |= {
             "P(history)": f"{prediction.copy:.1%}",
             "lost where it should copy": f"{on:.2f} nats",
             "lost where it should exclude": f"{off:.2f} nats",
         }
+    if verdict:
+        known |= {
+            "least where it should copy": f"{verdict.least_copying:.2f} nats",
+            "least where it should exclude": f"{verdict.least_excluding:.2f} nats",
+            "one state can copy all": verdict.copying.outcome,
+            "one state can exclude all": verdict.excluding.outcome,
+        }
     return list(known.values())
 
 
-def sentence(model: Model, verdict: CaseVerdict | None, prediction: Prediction, repeat: bool) -> str:
+def wanted_in_words(repeat: bool) -> str:
+    """Return what is wanted of a prediction in words, by whether the next item is in the history."""
+    if repeat:
+        return (
+            "The next item is in the history. So all probability is wanted there, and each model's own preferences "
+            "among these items are kept."
+        )
+    return (
+        "The next item is new. So no probability is wanted on the history, and each model's own preferences among the "
+        "other items are kept."
+    )
+
+
+def sentence(model: Model, verdict: CaseVerdict | None, own: Prediction, prediction: Prediction, repeat: bool) -> str:
     """Return the verdict on a model in words; for a counting model, that it has no states, and its loss."""
     if verdict is None:
         no_states = NO_STATES.format(model.name)
         if prediction.ordered:
             return f"{no_states} It orders the items and gives no probabilities, so it has no loss."
-        loss = losses(prediction)[not repeat]
-        return f"{no_states} It loses {loss:.2f} nats on whether the next item is in the history."
+        return f"{no_states} It loses {losses(own, prediction)[not repeat]:.2f} nats."
     size = len(prediction.history)
     says = {"yes": "one hidden state can", "no": "no hidden state can", "undecided": "it is undecided whether one can"}
-    lost = losses(prediction)[not repeat]
     least = verdict.least_copying if repeat else verdict.least_excluding
     return (
-        f"{model.name}: {says[verdict.copying.outcome]} rank {f'all {size} items' if size > 1 else 'the item'} above "
-        f"everything else, {says[verdict.excluding.outcome]} rank {'them' if size > 1 else 'it'} below. The next item "
-        f"is {'in the history' if repeat else 'new'}: the head loses {lost:.2f} nats on that, the best single state "
-        f"would lose {least:.2f}."
+        f"{model.name}: the head loses {losses(own, prediction)[not repeat]:.2f} nats, and the best single state in "
+        f"reach would lose {least:.2f}; {says[verdict.copying.outcome]} rank "
+        f"{f'all {size} items' if size > 1 else 'the item'} above everything else, {says[verdict.excluding.outcome]} "
+        f"rank {'them' if size > 1 else 'it'} below."
     )

@@ -15,7 +15,7 @@ from cprlab.models.parts import SoftmaxConfig
 from cprlab.models.recommender import Recommender
 
 # Options that decide which weights exist, or how they score.
-FIXED = ("kind", "facets", "mixture", "projection_bias", "tied", "similarity")
+FIXED = ("kind", "facets", "mixture", "tied", "similarity")
 
 
 def ablated(recommender: Recommender, head: HeadConfig) -> Recommender:
@@ -23,8 +23,8 @@ def ablated(recommender: Recommender, head: HeadConfig) -> Recommender:
 
     Parts may be removed, (post) may be removed or added, and a reranker's k, a merge or the pointer's norm may change.
     Rerankers are matched in order of size; if fewer are asked for than were trained, those with the same k keep their
-    weights and the others are matched in order. Without Mi, the maps read [h ; 0] instead of [h ; GELU(…)]. RepeatNet
-    may only gain or lose (post).
+    weights and the others are matched in order. Without Mi, the maps read [h ; 0] instead of [h ; GELU(…)]. Maps
+    without biases may get them, of 0. RepeatNet may only gain or lose (post).
 
     Args:
         recommender: the model. Its embeddings, encoder and linear maps are shared, not copied.
@@ -56,7 +56,8 @@ def extended(recommender: Recommender, head: HeadConfig, more: Mapping[str, nn.L
 def _head(trained: Head, config: HeadConfig, more: Mapping[str, nn.Linear | nn.Parameter]) -> Head:
     own = trained.config
     shared = [option for part in own.parts if part in config.parts for option in part.weights]
-    for option in (*FIXED, *shared):
+    kept = FIXED if getattr(config, "projection_bias", False) else (*FIXED, "projection_bias")
+    for option in (*kept, *shared):
         if getattr(config, option, None) != getattr(own, option, None):
             raise ConfigError(
                 f"{config} cannot be made from the trained head {own}: {option} decides which weights exist; "
@@ -89,7 +90,8 @@ def _head(trained: Head, config: HeadConfig, more: Mapping[str, nn.Linear | nn.P
     for name in head.maps:
         layer = weights[sources[name]]
         assert isinstance(layer, nn.Linear)
-        head.maps[name] = _first_columns(layer, trained.width) if narrow else layer
+        layer = _first_columns(layer, trained.width) if narrow else layer
+        head.maps[name] = layer if layer.bias is not None or not config.projection_bias else _with_bias(layer)
     head.mix = trained.mix if config.inputs else None
     if head.cosine:
         head.log_scale = trained.log_scale
@@ -121,6 +123,14 @@ def _order(head: Head, trained: Head, pairs: dict[int, int]) -> None:
             rerankers = _rerankers(new.partitions)
             ordered = sorted(rerankers, key=lambda reranker: sizes.index(pairs[reranker.k]))
             head.components[index] = replace(new, partitions=(*ordered, *new.partitions[len(rerankers) :]))
+
+
+def _with_bias(layer: nn.Linear) -> nn.Linear:
+    """Return the same linear map with a bias of 0; it shares the memory of the weights."""
+    other = nn.utils.skip_init(nn.Linear, layer.in_features, layer.out_features)
+    other.weight = layer.weight
+    other.bias = nn.Parameter(layer.weight.new_zeros(layer.out_features), requires_grad=layer.weight.requires_grad)
+    return other
 
 
 def _first_columns(layer: nn.Linear, d: int) -> nn.Linear:

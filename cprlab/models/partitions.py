@@ -190,7 +190,10 @@ class Facet:
 
 
 class Partition(Protocol):
-    """The interface of partitions."""
+    """The interface of partitions.
+
+    All but `Reranker` own items of the history only; `Recommender.topk` relies on it when an index lists the items.
+    """
 
     @property
     def reads(self) -> tuple[Facet, ...]:

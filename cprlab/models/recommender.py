@@ -1,7 +1,7 @@
 """Recommender: item embeddings, an encoder and a head, with methods for prediction."""
 
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +17,15 @@ from cprlab.models.encoders import EncoderConfig, build_encoder
 from cprlab.models.heads import Head, build_head
 from cprlab.models.names import CountingConfig, HeadConfig
 from cprlab.models.partitions import Context, Facets, Outputs, Pointer, largest
+from cprlab.models.parts import SoftmaxConfig
 
 HISTORIES_AT_ONCE = 512  # read by the encoder
 SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}  # 4 MB fit in a CPU's caches; on a GPU, launches cost more
 
 Codes = Sequence[int] | np.ndarray  # of items or users
 Histories = Sequence[Codes]
+# Of queries (b, e) and m, the codes (b, m) of the items with the largest inner products; see `Recommender.topk`.
+Retrieve = Callable[[np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,24 @@ class Recommender(nn.Module):
     @property
     def outputs(self) -> Outputs:
         """The output embeddings used for scoring, tied or not, and the item biases, if any."""
-        weight = (self.output_embedding or self.embedding).weight
-        return Outputs(F.normalize(weight, dim=1) if self.head.cosine else weight, self.item_bias)
+        return self._outputs()
+
+    def _outputs(self, codes: torch.Tensor | None = None) -> Outputs:
+        """Return the outputs of all items, or only of those with these codes."""
+        outputs = Outputs((self.output_embedding or self.embedding).weight, self.item_bias)
+        if codes is not None:
+            outputs = outputs.lookup(codes)
+        return outputs._replace(weight=F.normalize(outputs.weight, dim=1)) if self.head.cosine else outputs
+
+    def item_vectors(self) -> np.ndarray:
+        """Return what an index for `topk` holds: each item's w_v (n, d), or [w_v; b_v] (n, d + 1) with item biases.
+
+        The array may share the memory of the weights.
+        """
+        with torch.no_grad():
+            weight, bias = self.outputs
+            vectors = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
+            return vectors[:-1].cpu().numpy()
 
     def freeze_items(self, embeddings: np.ndarray) -> None:
         """Replace the item embeddings (n, d), for reading and scoring, and exclude them from training.
@@ -154,9 +173,9 @@ class Recommender(nn.Module):
             rows = slice(start, min(start + size, len(items)))
             yield rows, self.distribution({name: facet[rows] for name, facet in facets.items()}, context.rows(rows))
 
-    def distribution(self, facets: Facets, context: Context) -> torch.Tensor:
-        """Return log-probabilities (B, T, n) for the facets from `forward`."""
-        return self.head.log_probs(facets, self.outputs, context)
+    def distribution(self, facets: Facets, context: Context, outputs: Outputs | None = None) -> torch.Tensor:
+        """Return log-probabilities (B, T, n) for the facets from `forward`; over the items of `outputs`, if given."""
+        return self.head.log_probs(facets, self.outputs if outputs is None else outputs, context)
 
     def log_probs(
         self,
@@ -187,29 +206,47 @@ class Recommender(nn.Module):
         ]
         return np.concatenate(rows or [self._none(self.n_items if chosen is None else chosen.shape[1])])
 
-    def topk(self, histories: Histories, k: int, users: Codes | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def topk(
+        self, histories: Histories, k: int, users: Codes | None = None, *, retrieve: Retrieve | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the k most probable next items, best first; items of the history are not removed.
 
-        Items with probability 0, such as the history's with (post), come last, with −inf.
+        Items with probability 0, such as the history's with (post), come last, with −inf. With `retrieve` not all items
+        are scored, only those that it lists and the history's. A head's partitions change the history's items and, for
+        each R:k, at most k others, from the top. All other items keep their order by the vocabulary's logits. So the
+        first k + Σ k_R + |C| items of that order are enough, with |C| distinct items read: if they are exact, so is the
+        answer, up to ties.
 
         Args:
             histories: as in `log_probs`.
             k: from 1 to n.
             users: as in `log_probs`.
+            retrieve: a function, such as the search of an index over `item_vectors()`, (n, e). It gets queries (b, e),
+                in the weights' precision, and a number m ≤ n, and returns the codes (b, m) of each query's m distinct
+                items with the largest inner products, in any order. It is called for up to HISTORIES_AT_ONCE histories
+                at once, and for each facet of a `MoS` with max_logits.
 
         Returns:
             Item codes (len(histories), k) int64, and their log-probabilities, or the scores of a head that only ranks.
+            With `retrieve`, the probabilities are relative to the items scored, so their logarithms are too large by
+            one constant for each history.
 
         Raises:
-            ConfigError: as in `log_probs`, or k is invalid.
+            ConfigError: as in `log_probs`, or k is invalid; or `retrieve` returns something else, or the head is no
+                single softmax over inner products (a mixture, RepeatNet, a counting head).
         """
         if not isinstance(k, numbers.Integral) or isinstance(k, bool) or not 1 <= k <= self.n_items:
             raise ConfigError(f"k = {k!r} is not possible; there are {self.n_items} items.")
+        if retrieve is None:
+            scored = ((None, scores) for _, scores in self._score(histories, users))
+        else:
+            scored = self._score_retrieved(histories, k, users, retrieve)
         items, values = [np.empty((0, k), np.int64)], []
-        for _, scores in self._score(histories, users):
-            codes = largest(scores, k)
-            top = scores.gather(1, codes).sort(descending=True)
-            items.append(codes.gather(1, top.indices).cpu().numpy())
+        for codes, scores in scored:
+            best = largest(scores, k)
+            top = scores.gather(1, best).sort(descending=True)
+            best = best.gather(1, top.indices)
+            items.append((best if codes is None else codes[best]).cpu().numpy())
             values.append(top.values.cpu().numpy())
         return np.concatenate(items), np.concatenate(values or [self._none(k)])
 
@@ -307,6 +344,53 @@ class Recommender(nn.Module):
         """Return an array (0, width) in the weights' precision."""
         return self.embedding.weight.detach().cpu().numpy()[:0, :1].repeat(width, axis=1)
 
+    def _score_retrieved(
+        self, histories: Histories, k: int, users: Codes | None, retrieve: Retrieve
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield, for each history, the codes (a,) of the items to score, and their log-probabilities (1, a) among them.
+
+        These items are numbered 0 … a − 1, and the head scores them as if there were no others.
+        """
+        config = self.head.config
+        if not isinstance(config, SoftmaxConfig) or config.mixture != "max_logits":
+            counts = isinstance(config, CountingConfig)
+            why = "it has no hidden state" if counts else "it is a mixture, whose weights need sums over all items"
+            raise ConfigError(f"{config} cannot be served from inner products: {why}. Call topk without retrieve.")
+        items, at, codes = self.collate(histories, users)
+        for start in range(0, len(items), HISTORIES_AT_ONCE):
+            read = slice(start, start + HISTORIES_AT_ONCE)
+            with inference(self):
+                facets = self(items[read], at[read], None if codes is None else codes[read])
+                context = Context(items[read], at[read], self.n_items)
+                owned = int((context.distinct != self.n_items).sum(2).max())
+                m = min(self.n_items, k + sum(config.rerank) + owned)
+                lists = [self._retrieve(retrieve, facets[name][:, 0], m) for name in self.head.vocabulary]
+                for row, listed in enumerate(torch.cat(lists, dim=1)):
+                    history, padding = context.items[row], listed.new_tensor([self.n_items])
+                    chosen, places = torch.cat([listed, history, padding]).unique(return_inverse=True)
+                    narrow = Context(places[None, len(listed) : -1], context.at[[row]], len(chosen) - 1)
+                    of_row = {name: facet[[row]] for name, facet in facets.items()}
+                    yield chosen, self.distribution(of_row, narrow, self._outputs(chosen))[:, 0]
+
+    def _retrieve(self, retrieve: Retrieve, facet: torch.Tensor, m: int) -> torch.Tensor:
+        """Return the codes (b, m) that `retrieve` finds for facets (b, d), checked."""
+        query = facet if self.item_bias is None else F.pad(facet, (0, 1), value=1.0)
+        found = whole_numbers(retrieve(query.cpu().numpy(), m))
+        if found is None or found.shape != (len(facet), m):
+            given = "something else" if found is None else f"an array of shape {found.shape}"
+            raise ConfigError(
+                f"retrieve must return item codes (whole numbers) of shape {(len(facet), m)}, not {given}."
+            )
+        if found.min() < 0 or found.max() >= self.n_items:
+            raise ConfigError(
+                f"retrieve returned a code outside 0 … {self.n_items - 1}; an index that gives −1 found too few items "
+                "and must search more of its lists."
+            )
+        ordered = np.sort(found, axis=1)
+        if (twice := ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]]).size:
+            raise ConfigError(f"retrieve returned item {twice[0]} twice for one query; each must be listed once.")
+        return torch.from_numpy(found).to(facet.device)
+
     def _score(self, histories: Histories, users: Codes | None) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield batches: a slice of histories and their log-probabilities (b, n)."""
         items, at, codes = self.collate(histories, users)
@@ -344,3 +428,15 @@ def whole_numbers(values: Any) -> np.ndarray | None:
     except ValueError:  # rows of different lengths
         return None
     return codes.astype(np.int64) if codes.dtype.kind in "iu" or not codes.size else None
+
+
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return which tensor has numbers that are not finite, where and how many; "" if all numbers are finite."""
+    for name, tensor in tensors.items():
+        wrong = ~tensor.isfinite()
+        if count := int(wrong.sum()):
+            first = wrong.reshape(-1).nonzero()[0]
+            row = int(first) * len(tensor) // tensor.numel() if tensor.dim() else 0
+            value = tensor.reshape(-1)[first].item()
+            return f"{name} contains {value} in row {row} ({count:,} of its {tensor.numel():,} numbers are not finite)"
+    return ""

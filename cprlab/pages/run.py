@@ -23,6 +23,7 @@ from cprlab.files import make_folder, refuse_other_files, whole
 from cprlab.pages.html import to_page
 from cprlab.settings import PageConfig, ReportConfig
 from cprlab.studies.probe import ProbeConfig
+from cprlab.studies.retrofit import RetrofitConfig
 
 PAGE, NOTEBOOK = "index.html", "report.ipynb"
 
@@ -58,6 +59,20 @@ def run_probe(config: ProbeConfig, out: Path | str) -> Path:
     return publish("probe.ipynb", config, Path(out), f"cprlab: probe of {'; '.join(config.models) or config.data}")
 
 
+def run_retrofit(config: RetrofitConfig, out: Path | str) -> Path:
+    """Execute `retrofit.ipynb` and write `index.html`, `retrofit.json`, `report.ipynb` and what was fitted.
+
+    As `run_report`; a folder with other files than those that `retrofit.json` lists is not replaced.
+
+    Raises:
+        CprlabError: a parameter, a model, the data or the folder is not usable.
+    """
+    refuse_to_overwrite(Path(out), config, "retrofit.json", "models")
+    return publish(
+        "retrofit.ipynb", config, Path(out), f"cprlab: retrofit of {'; '.join(config.models) or config.data}"
+    )
+
+
 def publish(notebook: str, config: PageConfig, out: Path, title: str) -> Path:
     """Execute a notebook of the project, write it and its page to the folder `out`, and return the page's path.
 
@@ -75,12 +90,18 @@ def publish(notebook: str, config: PageConfig, out: Path, title: str) -> Path:
 def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str, subject: str) -> None:
     """Raise an error unless `out` is new or contains a report with the same `numbers` file and parameter `subject`.
 
+    The file may list other files of the report under the key "files".
+
     Raises:
         DataError: the folder contains something else.
     """
     refuse_nesting(out, config.runs, "--out")
     files = {PAGE, numbers, NOTEBOOK}
-    if refuse_other_files(out, lambda held: held == files, "a report's", "choose another folder with --out"):
+
+    def ours(held: set[str]) -> bool:
+        return held == files or (files < held and held == files | _listed(out / numbers))
+
+    if refuse_other_files(out, ours, "a report's", "choose another folder with --out"):
         try:
             notebook = json.loads((out / NOTEBOOK).read_text(encoding="utf-8"))
             about = notebook["metadata"]["papermill"]["parameters"][subject]
@@ -90,6 +111,13 @@ def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str, subject: st
             about = str(about)
             shown = about if len(about) <= 80 else about[:79] + "…"
             raise DataError(f"{out} contains the report on {shown}; choose another folder with --out, or remove it.")
+
+
+def _listed(numbers: Path) -> set[str]:
+    try:
+        return {str(name) for name in json.loads(numbers.read_text(encoding="utf-8"))["files"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
 
 
 def refuse_nesting(out: Path, runs: str, option: str) -> None:

@@ -3,7 +3,7 @@
 from cprlab.plots.cases import GLYPHS, example, leave_one_out, predictions
 from cprlab.plots.logs import repeat_curve, repeat_gaps
 from cprlab.plots.maps import KINDS, item_map, neighbourhood
-from cprlab.plots.probes import dial, loss_parts, separable, spectra
+from cprlab.plots.probes import dial, floor_by_width, loss_by_rank, loss_parts, retrofit, separable, spectra
 from cprlab.plots.reports import by_length, calibration, metrics, planted, training
 from cprlab.plots.studies import curves, gains, grids, tradeoffs
 from cprlab.plots.style import COLOURS
@@ -17,10 +17,12 @@ __all__ = [
     "curves",
     "dial",
     "example",
+    "floor_by_width",
     "gains",
     "grids",
     "item_map",
     "leave_one_out",
+    "loss_by_rank",
     "loss_parts",
     "metrics",
     "neighbourhood",
@@ -28,6 +30,7 @@ __all__ = [
     "predictions",
     "repeat_curve",
     "repeat_gaps",
+    "retrofit",
     "separable",
     "spectra",
     "tradeoffs",

@@ -1,13 +1,22 @@
-"""Figures of the probes: spectra, parts of the loss, the copy dial, separable sets."""
+"""Figures of the probes: spectra, parts of the loss, the copy dial, separable sets, floors by width and rank."""
 
+from collections.abc import Sequence
 from itertools import cycle
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cprlab.plots.style import COLOURS, DASHES, short, styled
+from cprlab.evaluation import METRICS, RANKING, Estimate, judge
+from cprlab.plots.studies import curves, panelled, sized
+from cprlab.plots.style import COLOURS, DASHES, TRUTH, short, styled, whiskers
 
+VERDICTS = {
+    "better": (COLOURS[2], "circle"),
+    "worse": (COLOURS[1], "x"),
+    "no difference shown": ("#888888", "circle-open"),
+    "too few users to tell": ("#888888", "circle-open"),
+}
 ROUNDING = 1e-15  # smaller shares of a variance are rounding errors
 
 
@@ -58,7 +67,7 @@ def dial(curves: dict[str, pd.DataFrame]) -> go.Figure:
         "stay": ("model's own state", COLOURS[4], "solid"),
         "floor_ball": ("best single state in reach", COLOURS[1], "solid"),
         "floor_free": ("best single state of any length", COLOURS[1], "dot"),
-        "floor_context": ("context partition in reach", COLOURS[2], "dash"),
+        "floor_context": ("context partition in reach, at most", COLOURS[2], "dash"),
     }
     for column, table in enumerate(curves.values(), start=1):
         mean = table.groupby("alpha").mean()
@@ -93,3 +102,88 @@ def separable(tables: dict[str, pd.DataFrame], capacities: dict[str, float]) -> 
     figure.update_xaxes(tickvals=ticks, ticktext=[str(size) for size in ticks])
     figure.update_yaxes(title="share that a single state can rank first", tickformat=".0%", range=[-0.03, 1.03])
     return styled(figure, "separable", "How many items can a single hidden state copy exactly?", 430)
+
+
+def retrofit(table: pd.DataFrame, shown: Sequence[tuple[str, str]], named: str, title: str) -> go.Figure:
+    """Draw what each part fitted to a frozen model reaches, with the interval of its paired difference to the model.
+
+    Args:
+        table: rows of `Retrofit.table` of one part or several.
+        shown: metric and cases of each panel; those without rows are left out.
+        named: the part named, which is marked and whose values are in the panels' titles.
+        title: title of the figure.
+    """
+    of_panel = dict(iter(table.groupby(["metric", "cases"])))
+    panels = [panel for panel in shown if panel in of_panel]
+    parts = list(dict.fromkeys(table["part"]))
+    names = [metric if cases == "all" else f"{metric}, {cases}" for metric, cases in panels]
+    down = -(-len(panels) // 3)
+    figure = make_subplots(down, 3, subplot_titles=names, shared_yaxes=True, vertical_spacing=0.3 if down > 1 else 0)
+    seen = set()
+    for place, (panel, name) in enumerate(zip(panels, names, strict=True)):
+        where = {"row": place // 3 + 1, "col": place % 3 + 1}
+        rows = of_panel[panel]
+        before = rows.loc[rows["model"] == "before", "value"].iloc[0]
+        reached = rows.loc[(rows["model"] == "after") & (rows["part"] == named), "value"]
+        figure.layout.annotations[place].text = " → ".join([f"{name}: {before:.3f}", *map("{:.3f}".format, reached)])
+        for row in rows[rows["model"] == "difference"].itertuples():
+            verdict = judge(Estimate(row.value, row.low, row.high, row.n), METRICS[panel[0]].better)
+            colour, symbol = VERDICTS[verdict]
+            one = pd.DataFrame({"value": [row.value], "low": [row.low], "high": [row.high]}) + before
+            figure.add_scatter(
+                x=one["value"], y=[f"+ {row.part}"], mode="markers", name=verdict, legendgroup=verdict,
+                showlegend=verdict not in seen, marker={"color": colour, "symbol": symbol, "size": 9},
+                error_x=whiskers(one, colour), customdata=[[row.value, row.low, row.high]],
+                hovertemplate="%{x:.4f}: %{customdata[0]:+.4f} [%{customdata[1]:+.4f}, %{customdata[2]:+.4f}]", **where,
+            )  # fmt: skip
+            seen.add(verdict)
+        figure.add_vline(x=before, line={"color": TRUTH, "width": 1, "dash": "dot"}, **where)
+        bounds = rows.loc[rows["model"] == "difference", ["low", "high"]].to_numpy()
+        low, high = before + min(0, bounds.min()), before + max(0, bounds.max())
+        margin = 0.08 * (high - low) or 1
+        axis = "" if panel[0] in RANKING else "nats per case"
+        figure.update_xaxes(title=axis, nticks=5, range=[low - margin, high + margin], **where)
+    order = [f"+ {part}" for part in reversed(parts)]
+    ticks = [f"<b>{part}</b>" if part == f"+ {named}" else part for part in order]
+    figure.update_yaxes(categoryorder="array", categoryarray=order, tickvals=order, ticktext=ticks)
+    return styled(figure, "retrofit", title, 150 + 190 * down).update_layout(legend_y=-0.17, margin_b=80)
+
+
+def floor_by_width(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.floor_by_width`: the best losses found with free embeddings, beside its own floor."""
+    whole = pd.concat(tables, names=["model"]).reset_index("model")
+    figure, panels = panelled(whole, "model", shared_yaxes=True)
+    widths = sorted(whole["dimensions"].unique())
+    listed = set()
+    for rows, where in panels:
+        lines = [("trained embeddings", rows[rows["embedding"] == "trained"], "star")]
+        for times, of_norm in rows[rows["embedding"] == "free"].groupby("norms"):
+            lines.append((f"free, norms at most {times:g} × the trained ones", of_norm, "circle"))
+        for index, (name, line, symbol) in enumerate(lines):
+            tint = COLOURS[index % len(COLOURS)]
+            figure.add_scatter(
+                x=line["dimensions"], y=line["value"], name=name, legendgroup=name, showlegend=name not in listed,
+                mode="lines+markers", line_color=tint, marker={"symbol": symbol, "size": 13 if index == 0 else 7},
+                error_y=whiskers(line, tint), customdata=line[["low", "high"]],
+                hovertemplate="d = %{x}: %{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}] nats", **where,
+            )  # fmt: skip
+            listed.add(name)
+        trained = {"color": COLOURS[0], "dash": "dot", "width": 1.5}
+        figure.add_hline(y=rows["value"].iloc[0], line=trained, **where)
+    figure.update_xaxes(
+        title="dimensions of h and w", type="log", tickvals=widths, ticktext=list(map(str, widths)), minor_ticks=""
+    )
+    figure.update_yaxes(rangemode="tozero").update_yaxes(title="best loss found (nats per case)", col=1)
+    title = "Is it this W, or any W of this width? Best losses found: a better W may exist"
+    return sized(figure, "floor_by_width", title, len(panels), 260)
+
+
+def loss_by_rank(tables: dict[str, pd.DataFrame]) -> go.Figure:
+    """Draw each model's `probes.loss_by_rank`: log-loss, copy probability and NDCG@10 by the rank of W."""
+    rows = pd.concat(
+        table[table["ranking"] == "raw"].assign(panel=f"{model}: " * (len(tables) > 1) + table["metric"])
+        for model, table in tables.items()
+    )
+    title = "What is lost if W is cut to a lower rank, without new training?"
+    figure = curves(rows, "kept", "cases", title, "nats, or a number from 0 to 1", "panel", "rank of W", doubling=True)
+    return figure.update_layout(meta={"name": "loss_by_rank"})

@@ -70,14 +70,17 @@ def curves(
         doubling: whether the setting's values have equal ratios; uses a logarithmic axis with a tick at each value.
     """
     figure, panels = panelled(table, panel)
-    for place, (of_panel, where) in enumerate(panels):
-        for index, (shade, rows) in enumerate(of_panel.groupby(colour, sort=False)):
-            tint = COLOURS[index % len(COLOURS)]
+    shades, listed = list(dict.fromkeys(table[colour])), set()
+    for of_panel, where in panels:
+        for shade, rows in of_panel.groupby(colour, sort=False):
+            tint = COLOURS[shades.index(shade) % len(COLOURS)]
             figure.add_scatter(
-                x=rows[x], y=rows["value"], name=short(shade, 40), legendgroup=str(shade), showlegend=place == 0,
-                mode="lines+markers", line_color=tint, error_y=whiskers(rows, tint), customdata=rows[["low", "high"]],
+                x=rows[x], y=rows["value"], name=short(shade, 40), legendgroup=str(shade),
+                showlegend=shade not in listed, mode="lines+markers", line_color=tint, error_y=whiskers(rows, tint),
+                customdata=rows[["low", "high"]],
                 hovertemplate="%{x}: %{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]", **where,
             )  # fmt: skip
+            listed.add(shade)
     figure.update_xaxes(title=label or x)
     if doubling:
         tried = sorted(table[x].unique())

@@ -15,9 +15,15 @@ from safetensors import safe_open
 
 from cprlab.errors import DataError
 from cprlab.files import read_parquet, refuse_bomb
+from cprlab.models.recommender import not_finite
 
 PAD = -1  # padding after shorter histories in a file's table of histories
 ARRAYS = ("item_embeddings", "states", "histories", "targets", "bias", "item_ids", "titles")
+REMEDY = (
+    "It looks like padding, but a Snapshot has none: item 0 is the first row of item_embeddings. Leave padding out of "
+    f"the histories, or write {PAD} after their ends; if that row is the padding's, leave it out and subtract 1 from "
+    "all codes."
+)
 SUFFIXES = (".safetensors", ".npz")
 
 
@@ -90,11 +96,10 @@ def check_table(values: Any, name: str, rows: str, n: int | None = None) -> np.n
         raise DataError(f"{name} must have a row for each of the {rows} and a column per dimension, not {array.shape}.")
     if n is not None and array.shape != (n,):
         raise DataError(f"{name} must have one number for each of the {n:,} {rows}, not {array.shape}.")
-    wrong = ~np.isfinite(array)
-    if wrong.any():
-        row = int(np.argwhere(wrong)[0][0])
-        raise DataError(f"{name} contains {array[wrong][0]} in row {row}; every number must be finite.")
-    return np.ascontiguousarray(array)
+    array = np.ascontiguousarray(array)
+    if wrong := not_finite({name: torch.from_numpy(array)}):
+        raise DataError(f"{wrong}; every number must be finite.")
+    return array
 
 
 def _whole(values: Any) -> np.ndarray | None:
@@ -140,3 +145,31 @@ def check_names(values: Any, name: str, n: int) -> np.ndarray:
     if array.shape != (n,):
         raise DataError(f"{name} must have one entry for each of the {n:,} items, not {array.shape}.")
     return array
+
+
+def padding_doubt(histories: Sequence[np.ndarray], targets: np.ndarray) -> str:
+    """Return a sentence on item 0 if it seems to pad the histories at one end, else "".
+
+    At least 1% of the histories, and two of them, have a run of two or more at that end. Besides, item 0 occurs nowhere
+    else; or all histories with such a run are as long as the longest, and the runs are ten times as frequent as pairs
+    of item 0 elsewhere, so that a popular item, or one that is repeated, does not count.
+    """
+    zero = [history == 0 for history in histories]
+    for end, flags in (("begin", zero), ("end", [one[::-1] for one in zero])):
+        runs = np.array([len(one) if one.all() else int(np.argmin(one)) for one in flags])
+        padded = runs >= 2
+        count, elsewhere = int(padded.sum()), sum(map(np.count_nonzero, flags)) - int(runs.sum())
+        if count < max(2, len(histories) / 100):
+            continue
+        said = f"{count:,} of {len(histories):,} histories {end} with item 0 twice or more"
+        if not elsewhere and (targets != 0).all():
+            return f"{said}, and it is nowhere else in them and no target. {REMEDY}"
+        lengths = np.array([len(one) for one in flags])
+        inner = [one[run:] for one, run in zip(flags, runs, strict=True)]
+        pairs = sum(max(len(one) - 1, 0) for one in inner)
+        both = sum(int(np.count_nonzero(one[1:] & one[:-1])) for one in inner)
+        if (lengths[padded] == lengths.max()).all() and count / len(histories) > 10 * (both + 1) / (pairs + 1):
+            return (
+                f"{said}, all of them {lengths.max()} items long, and {both:,} of {pairs:,} other pairs are. {REMEDY}"
+            )
+    return ""

@@ -20,20 +20,26 @@ FREE = 1000  # radii that count as unbounded; beyond, rounding dominates the log
 NEAR = 0.01  # nats within which a context partition must reach 0 or 1, which no finite state reaches exactly
 
 
-def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, *, progress: bool = False) -> pd.DataFrame:
+def bottleneck_gap(
+    snapshot: Snapshot, wanted: np.ndarray | None = None, radius: float | None = None, *, progress: bool = False
+) -> pd.DataFrame:
     """Return how far the best single hidden state stays from a wanted distribution.
 
     The gap is min over h of KL(p ‖ softmax(W h + b)); exp(gap) is the factor by which the wanted probability is
-    diluted. Over all h, it is the dual of maximum entropy under the mean Σ p w.
+    diluted. Over all h, it is the dual of maximum entropy under the mean Σ p w. Ganea et al. (ICML 2019) ask what the
+    rank of a softmax costs in cross-entropy; this answers it for given W and p.
 
     Args:
         snapshot: W, b, and the histories.
-        wanted: (m, n) wanted distribution p of each case; uniform on the history's distinct items if None.
+        wanted: (m, n) wanted distribution p of each case; uniform on the history's distinct items if None, which is
+            the same for all models.
+        radius: of the ball, ρ, for example of the snapshot from which these cases were taken; `snapshot.radius` if
+            None.
         progress: whether to show a progress bar.
 
     Returns:
-        One row per case: `case`, `gap_free` (nats, over all h with ‖h‖ up to 1,000 times `snapshot.radius`), `gap_ball`
-        (nats, over ‖h‖ ≤ `snapshot.radius`, the reach of this model), `certificate` (nats by which either may be too
+        One row per case: `case`, `gap_free` (nats, over all h with ‖h‖ up to 1,000 ρ), `gap_ball`
+        (nats, over ‖h‖ ≤ ρ, the reach of this model), `certificate` (nats by which either may be too
         large, from the duality gap), `interfering` (number of items outside the history that score above its lowest
         item at the best h in the ball).
 
@@ -41,8 +47,8 @@ def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, *, prog
         ConfigError: `wanted` is not a distribution over the items for each case.
     """
     rows = []
-    for batch in _batches(snapshot, bar="bottleneck gap" * progress):
-        free, ball = batch.solve(*batch.wanted(wanted))
+    for batch in _batches(snapshot, radius, "bottleneck gap" * progress):
+        free, ball = batch.solve(*batch.target(batch.uniform() if wanted is None else batch.given(wanted)))
         certificate = torch.maximum(free.certificate, ball.certificate)
         columns = (free.divergence, ball.divergence, certificate, (batch.excess(ball.states) > 0).sum(1))
         rows.append(np.stack([column.double().numpy() for column in columns], axis=1))
@@ -51,37 +57,53 @@ def bottleneck_gap(snapshot: Snapshot, wanted: np.ndarray | None = None, *, prog
     return table.astype({"interfering": int})
 
 
-def copying_states(snapshot: Snapshot, radius: float | None = None) -> np.ndarray:
-    """Return the states in the ball ‖h‖ ≤ ρ nearest to a uniform copy of each history, (m, d) float64.
+def copying_states(snapshot: Snapshot, radius: float | None = None, wanted: np.ndarray | None = None) -> np.ndarray:
+    """Return the states in the ball ‖h‖ ≤ ρ that best copy the histories, (m, d) float64.
 
-    `gap_ball` of `bottleneck_gap` and `interference` use these states.
+    Unless `wanted` says otherwise, they have the least divergence from p_C, the model's own softmax restricted to the
+    history: `floor_ball` of `copy_dial` at α = 1.
 
     Args:
-        snapshot: W, b, and the histories.
-        radius: ρ, for example of the snapshot from which these cases were taken; `snapshot.radius` if None.
+        snapshot: W, b, states and histories.
+        radius: as in `bottleneck_gap`.
+        wanted: (m, n) other wanted distributions.
+
+    Raises:
+        ConfigError: as in `bottleneck_gap`.
     """
-    batches = _batches(snapshot, radius)
-    return np.concatenate([batch.solve_ball(*batch.wanted(None)).states.numpy() for batch in batches])
+    return np.concatenate([states.numpy() for _, states in _copied(snapshot, radius, wanted)])
 
 
-def interference(snapshot: Snapshot, radius: float | None = None) -> pd.DataFrame:
+def interference(snapshot: Snapshot, radius: float | None = None, wanted: np.ndarray | None = None) -> pd.DataFrame:
     """Return the items outside a history that score high at the state that copies it best, with their titles.
 
     Args:
-        snapshot: W, b, and the histories.
-        radius: as in `copying_states`.
+        snapshot: W, b, states and histories.
+        radius: as in `bottleneck_gap`.
+        wanted: as in `copying_states`, whose states are taken.
 
     Returns:
-        One row per case and interfering item, the strongest first: `case, item, title, excess` (nats by which the item
-        scores above the history's lowest item, at the state in the ball that best copies the history uniformly).
+        One row per case and item that scores above the history's lowest item there, the strongest first: `case, item,
+        title, excess` (nats above that item), `takes` (probability).
+
+    Raises:
+        ConfigError: as in `bottleneck_gap`.
     """
     rows = []
-    for batch in _batches(snapshot, radius):
-        excess = batch.excess(batch.solve_ball(*batch.wanted(None)).states)
+    for batch, states in _copied(snapshot, radius, wanted):
+        excess, taken = batch.excess(states), (batch.items.scores(states) + batch.items.bias).softmax(1)
         for case, item in (excess > 0).nonzero().tolist():
-            rows.append((batch.start + case, item, snapshot.titles[item], float(excess[case, item])))
-    table = pd.DataFrame(rows, columns=["case", "item", "title", "excess"])
+            numbers = float(excess[case, item]), float(taken[case, item])
+            rows.append((batch.start + case, item, snapshot.titles[item], *numbers))
+    table = pd.DataFrame(rows, columns=["case", "item", "title", "excess", "takes"])
     return table.sort_values(["case", "excess"], ascending=[True, False], ignore_index=True)
+
+
+def _copied(
+    snapshot: Snapshot, radius: float | None, wanted: np.ndarray | None
+) -> Iterator[tuple["_Batch", torch.Tensor]]:
+    for batch in _batches(snapshot, radius):
+        yield batch, batch.solve_ball(*batch.target(batch.own() if wanted is None else batch.given(wanted))).states
 
 
 def copy_dial(
@@ -99,16 +121,16 @@ def copy_dial(
     Args:
         snapshot: W, b, states and histories.
         alphas: wanted copy shares from 0 to 1, each one number for all cases, or (m,).
-        radius: of the ball, as in `copying_states`.
+        radius: as in `bottleneck_gap`.
         progress: whether to show a bar.
 
     Returns:
         One row per case and α: `case`, `alpha`, `stay` (nats lost at the model's own state), `floor_free` and
         `floor_ball` (nats lost at the best single state, as in `bottleneck_gap`; `stay` is at least `floor_ball` if the
         model's state is in the ball), `certificate` (nats by which either floor may be too large), `floor_context`
-        (nats lost at the best f_C in the same ball, if a context partition scores the history and the model's own state
-        the rest), `context_norm` (least ‖f_C‖ that reaches α exactly, or within 0.01 nats for 0 and 1; infinite if no
-        f_C does).
+        (nats lost with a context partition, at most: at the best f_C in the same ball, if the model's own state scores
+        the rest, or at the best single state for both, if that is better), `context_norm` (least ‖f_C‖ that reaches α
+        exactly, or within 0.01 nats for 0 and 1; infinite if no f_C does).
 
     Raises:
         ConfigError: an α is not a share, or a history holds every item.
@@ -131,7 +153,7 @@ def copy_dial(
                 "floor_free": free.divergence,
                 "floor_ball": ball.divergence,
                 "certificate": torch.maximum(free.certificate, ball.certificate),
-                "floor_context": dial.context(alpha).divergence,
+                "floor_context": torch.minimum(dial.context(alpha).divergence, ball.divergence),
                 "context_norm": dial.context_norm(alpha),
             }
             rows.append(pd.DataFrame({name: column.numpy() for name, column in columns.items()}))
@@ -166,16 +188,29 @@ class _Batch(NamedTuple):
         empty = torch.zeros(len(self.codes), len(self.items.weight), dtype=torch.int8)
         return empty.scatter_add_(1, self.codes, self.valid.to(torch.int8)).bool()
 
-    def wanted(self, given: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return p̄ (B, d) and the constant (B,) of the wanted distributions, uniform on the histories if None."""
-        if given is None:
-            p = self.inside().double()
-            p /= p.sum(1, keepdim=True)
-        else:
-            p = torch.from_numpy(np.asarray(given[self.cases], dtype=np.float64))
-            whole = p.shape == (len(self.states), len(self.items.weight)) and bool((p >= 0).all())
-            if not whole or not bool(((p.sum(1) - 1).abs() < 1e-6).all()):
-                raise ConfigError("wanted must be probabilities (cases, items) that sum to 1 for each case.")
+    def uniform(self) -> torch.Tensor:
+        """Return (B, n) the uniform distributions on the histories."""
+        return self.inside().double() / self.valid.sum(1, keepdim=True)
+
+    def own(self) -> torch.Tensor:
+        """Return (B, n) p_C, the model's own softmax restricted to the history."""
+        logits = self.items.scores(self.states) + self.items.bias
+        return logits.masked_fill(~self.inside(), -torch.inf).softmax(1)
+
+    def given(self, wanted: np.ndarray) -> torch.Tensor:
+        """Return (B, n) these cases' wanted distributions.
+
+        Raises:
+            ConfigError: they are not distributions over the items.
+        """
+        p = torch.from_numpy(np.asarray(wanted[self.cases], dtype=np.float64))
+        whole = p.shape == (len(self.states), len(self.items.weight)) and bool((p >= 0).all())
+        if not whole or not bool(((p.sum(1) - 1).abs() < 1e-6).all()):
+            raise ConfigError("wanted must be probabilities (cases, items) that sum to 1 for each case.")
+        return p
+
+    def target(self, p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return p̄ (B, d) and the constant (B,) of wanted distributions (B, n)."""
         return p @ self.items.weight, torch.xlogy(p, p).sum(1) - p @ self.items.bias
 
     def solve_ball(self, mean: torch.Tensor, constant: torch.Tensor) -> Nearest:

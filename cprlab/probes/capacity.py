@@ -16,7 +16,8 @@ def capacity(n: int, d: int) -> float:
 
     Items are in general position. m* solves min over b of
     m [(1 + b²) Φ(b) + b φ(b)] + (n − m) [(1 + b²) Φ(−b) − b φ(b)] = d: the statistical dimension of the cone of
-    separating scores equals that of a random subspace (Gardner, 1988; Gordon, 1988, for Gaussian embeddings).
+    separating scores equals that of a random subspace (Gardner, 1988; Gordon, 1988, for Gaussian embeddings). Weller et
+    al. (2025) ask instead for which n and d all sets of a size can be, and train the embeddings for it.
 
     Args:
         n: number of items.

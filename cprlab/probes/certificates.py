@@ -3,11 +3,14 @@
 A state h ranks S above T if w_x · h + b_x > w_v · h + b_v for all x in S and v in T. By the theorem of the alternative
 (Farkas), either such an h exists, or there are non-negative weights α on S and β on T, each summing to 1, with
 Σ α w = Σ β w and Σ α b ≤ Σ β b: then a mean of S scores no higher than a mean of T for every h. Both answers are
-checked in double precision.
+checked in double precision. For one item instead of a set, the question is that of Demeter et al. (ACL 2020) and
+Grivas et al. (ACL 2022).
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +40,7 @@ class Certificate:
         margin: for "yes", the witness's lowest score of S minus highest score of T, divided by ‖h‖, or by ‖(h, 1)‖ with
             biases. For "no" and "undecided", an upper bound of every state's margin.
         seconds: computing time.
+        rounds: number of least squares problems solved; 0 if the starting point was already a witness.
         witness: (d,) h, for "yes".
         above: weights α by item code, for "no".
         below: weights β by item code, for "no".
@@ -45,6 +49,7 @@ class Certificate:
     outcome: Outcome
     margin: float
     seconds: float
+    rounds: int = 0
     witness: np.ndarray | None = None
     above: dict[int, float] | None = None
     below: dict[int, float] | None = None
@@ -63,6 +68,45 @@ def copyable(snapshot: Snapshot, *, progress: bool = False) -> pd.DataFrame:
         for case, (history, found) in enumerate(zip(snapshot.distinct, certificates, strict=True))
     ]
     return pd.DataFrame(rows, columns=["case", "size", "outcome", "margin", "seconds"])
+
+
+def argmaxable(snapshot: Snapshot, *, progress: bool = False) -> tuple[pd.DataFrame, list[Certificate]]:
+    """Return for each item whether any single hidden state ranks it above all others, with a proof.
+
+    An item that no state ranks first has its probability stolen (Demeter et al., ACL 2020, 2005.02433), or is
+    unargmaxable (Grivas et al., ACL 2022, 2203.06462). Without biases these are the items whose embedding is a convex
+    combination of others.
+
+    The state that fits the scores 1 for the item and 0 for all others best, in squares, is tried first. It is the
+    item's embedding, centred and divided by the covariance of all. Only the items for which it fails are searched for.
+
+    Args:
+        snapshot: W and b.
+        progress: whether to show a progress bar.
+
+    Returns:
+        A table with one row per item, and its certificates. Columns: `item` (code), `title`, `argmaxable` ("yes", "no"
+        or "undecided"), `how` ("screen" if the state tried first is the witness, else "certificate"), `margin` and
+        `seconds`, as in `Certificate`. `above` is the item itself, `below` the convex combination.
+
+    Raises:
+        ConfigError: there is only one item.
+    """
+    n = snapshot.n_items
+    if n == 1:
+        raise ConfigError("There is only one item, so there is nothing to rank it above.")
+    space = _Space(snapshot)
+    directions = np.linalg.pinv(space.weight).T
+    if space.biased:
+        directions[:, -1] = directions[:, -1].clip(min=0)  # no state has a negative share of the biases
+    items = np.arange(n)
+    searches = (_Search(space, items[[item]], items != item, directions[item]) for item in items)
+    certificates = _decide(space, searches, n, "item", progress)
+    rows = [
+        (item, title, found.outcome, "certificate" if found.rounds else "screen", found.margin, found.seconds)
+        for item, (title, found) in enumerate(zip(snapshot.titles, certificates, strict=True))
+    ]
+    return pd.DataFrame(rows, columns=["item", "title", "argmaxable", "how", "margin", "seconds"]), certificates
 
 
 def separable(
@@ -93,24 +137,22 @@ def separable(
     if len(above) != len(snapshot) or (below is not None and len(below) != len(snapshot)):
         raise ConfigError(f"There must be a set for each of the {len(snapshot):,} cases.")
     space = _Space(snapshot)
-    certificates: list[Certificate] = []
-    with tqdm(total=len(above), desc="certificates", unit="case", disable=not progress) as bar:
-        for start in range(0, len(above), AT_ONCE):
-            batch = []
-            for case in range(start, min(start + AT_ONCE, len(above))):
-                others = np.ones(n, dtype=bool)
-                if below is not None:
-                    others = np.zeros(n, dtype=bool)
-                    others[below[case]] = True
-                    if others[above[case]].any():
-                        raise ConfigError(f"An item is in both sets of case {case}; remove it from one of them.")
-                others[above[case]] = False
-                if not others.any():
-                    raise ConfigError(f"S of case {case} contains every item, so there is nothing to rank it above.")
-                batch.append(_Search(space, above[case], others, snapshot.states[case]))
-            certificates += _decide(space, batch)
-            bar.update(len(batch))
-    return certificates
+
+    def searches() -> Iterator[_Search]:
+        for case, chosen in enumerate(above):
+            others = np.ones(n, dtype=bool)
+            if below is not None:
+                others = np.zeros(n, dtype=bool)
+                others[below[case]] = True
+                if others[chosen].any():
+                    raise ConfigError(f"An item is in both sets of case {case}; remove it from one of them.")
+            others[chosen] = False
+            if not others.any():
+                raise ConfigError(f"S of case {case} contains every item, so there is nothing to rank it above.")
+            start = np.append(snapshot.states[case].astype(np.float64), np.ones(int(space.biased)))
+            yield _Search(space, chosen, others, start)
+
+    return _decide(space, searches(), len(above), "case", progress)
 
 
 class _Space:
@@ -129,25 +171,24 @@ class _Space:
     def witness(self, direction: np.ndarray, margin: float) -> np.ndarray:
         """Return h, or (h, 1) if there are biases, in this direction of `weight`'s coordinates.
 
-        The bias has coefficient 1, so the direction is divided by its last coordinate; half of the margin is used to
-        make that positive.
+        The bias has coefficient 1, so the direction is divided by its last coordinate; half of the margin, at most, is
+        used to make that positive.
         """
         if not self.biased:
             return direction
         state = direction.copy()
-        state[-1] += margin / (2 * np.ptp(self.weight[:, -1]) + 1e-300)
+        state[-1] += margin / max(2 * np.ptp(self.weight[:, -1]), margin / np.linalg.norm(state))
         return state / state[-1]
 
 
 class _Search:
-    """The search for one case's certificate."""
+    """The search for one case's certificate, from a direction in the space's coordinates."""
 
-    def __init__(self, space: _Space, above: np.ndarray, others: np.ndarray, state: np.ndarray) -> None:
-        self.space, self.above, self.others = space, above, others
-        self.direction = np.append(state.astype(np.float64), np.ones(int(space.biased)))
+    def __init__(self, space: _Space, above: np.ndarray, others: np.ndarray, direction: np.ndarray) -> None:
+        self.space, self.above, self.others, self.direction = space, above, others, direction
         self.below = np.empty(0, dtype=np.int64)  # the columns: items to rank below S
         self.bound = np.inf  # upper bound of every state's margin per unit norm
-        self.seconds = 0.0
+        self.seconds, self.rounds = 0.0, 0
         self.found: Certificate | None = None
 
     def look(self, scores: np.ndarray) -> None:
@@ -170,6 +211,7 @@ class _Search:
 
     def solve(self) -> None:
         """Find the best Farkas weights for the columns; answer "no" if they are exact, else update the direction."""
+        self.rounds += 1
         weight, n_above = self.space.weight, len(self.above)
         columns = np.concatenate([weight[self.above], -weight[self.below]]).T
         sums = np.zeros((2, columns.shape[1]))
@@ -205,29 +247,34 @@ class _Search:
     def certificate(self) -> Certificate:
         """Return the answer, "undecided" if there is none yet, with the computing time."""
         found = self.found or Certificate("undecided", self.bound * self.space.scale, seconds=0)
-        return replace(found, seconds=self.seconds)
+        return replace(found, seconds=self.seconds, rounds=self.rounds)
 
     def _answer(self, outcome: Outcome, margin: float, **proof: Any) -> None:
-        self.found = Certificate(outcome, float(margin) * self.space.scale, seconds=self.seconds, **proof)
+        self.found = Certificate(outcome, float(margin) * self.space.scale, seconds=0, **proof)
 
 
-def _decide(space: _Space, searches: list[_Search]) -> list[Certificate]:
-    """Search for all certificates at once, with one matrix product per round for the scores of all items."""
-    waiting = searches
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        scores = np.stack([search.direction for search in waiting]) @ space.weight.T
-        share = (time.perf_counter() - began) / len(waiting)
-        for search, row in zip(waiting, scores, strict=True):
-            began = time.perf_counter()
-            search.look(row)
-            if search.found is None:
-                search.solve()
-            search.seconds += share + time.perf_counter() - began
-        waiting = [search for search in waiting if search.found is None]
-        if not waiting:
-            break
-    return [search.certificate() for search in searches]
+def _decide(space: _Space, searches: Iterator[_Search], total: int, unit: str, progress: bool) -> list[Certificate]:
+    """Return all certificates, with one matrix product per round for the scores that some searches need."""
+    certificates: list[Certificate] = []
+    with tqdm(total=total, desc="certificates", unit=unit, disable=not progress) as bar:
+        while batch := list(islice(searches, AT_ONCE)):
+            waiting = batch
+            for _ in range(ROUNDS):
+                began = time.perf_counter()
+                scores = np.stack([search.direction for search in waiting]) @ space.weight.T
+                share = (time.perf_counter() - began) / len(waiting)
+                for search, row in zip(waiting, scores, strict=True):
+                    began = time.perf_counter()
+                    search.look(row)
+                    if search.found is None:
+                        search.solve()
+                    search.seconds += share + time.perf_counter() - began
+                waiting = [search for search in waiting if search.found is None]
+                if not waiting:
+                    break
+            certificates += [search.certificate() for search in batch]
+            bar.update(len(batch))
+    return certificates
 
 
 def _weights(items: np.ndarray, weights: np.ndarray) -> dict[int, float]:

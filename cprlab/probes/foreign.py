@@ -4,16 +4,17 @@ For any other model, make a `Snapshot` of its arrays.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 
+from cprlab.adapters.recbole import FromRecBole
+from cprlab.adapters.recbole_rows import filters, rows_kept
 from cprlab.data import Columns, InteractionLog
-from cprlab.data.log import find_columns
-from cprlab.data.readers import first_line, item_titles, read_table
-from cprlab.data.times import read_times
+from cprlab.data.log import name_items
+from cprlab.data.readers import item_titles
 from cprlab.errors import ConfigError, DataError
 from cprlab.loading.load import as_log, check_file
 from cprlab.models import Recommender
@@ -25,34 +26,44 @@ FEWEST_NEW = 30  # minimum number of these with a new item
 
 
 def from_recbole(
-    recommender: Recommender,
+    recommender: FromRecBole,
     path: Path | str,
     columns: Columns = Columns(),
     *,
     facet: str = "",
+    split: Literal["validation", "test"] = "test",
 ) -> Snapshot:
-    """Take the states of a model trained by RecBole, on RecBole's own test cases (its split "LS: valid_and_test").
+    """Take the states of a model trained by RecBole, on RecBole's own held-out cases (its split "LS: valid_and_test").
 
-    RecBole numbers items by first appearance in the log; items that are only in its `.item` file come after. It reads
-    times in single precision, which resolves seconds since 1970 only to a minute or two, and keeps file order within
-    equal times. This function does the same: with exact times, other items would be held out, including some that the
-    model was trained on.
+    RecBole numbers items by first appearance in the rows that it keeps; items that are only in its `.item` file come
+    after. Its configuration says which rows it keeps, and is applied to the log (`rows_kept`). It reads times in single
+    precision, and keeps file order within equal times. This function does the same: with exact times, other items would
+    be held out, including some that the model was trained on.
 
     Args:
         recommender: from `cprlab.adapters.recbole.load`, corrected.
-        path: the log with the rows that RecBole kept. Remove rows that RecBole was configured to drop
-            (`user_inter_num_interval` and the like).
+        path: the log that RecBole read, with its `.item` and `.user` files next to it, if it read them.
         columns: which column holds what.
         facet: as in `Snapshot.from_recommender`.
+        split: "test" for each user's last item, "validation" for the one before.
 
     Raises:
         DataError: the log cannot be read, the number of items differs from the model's, or the model predicts the
             users' held-out items no better than chance, as with a different numbering of items.
-        ConfigError: as in `Snapshot.from_recommender`.
+        ConfigError: a setting of RecBole cannot be followed, or as in `Snapshot.from_recommender`.
     """
-    log = _read_as_recbole(Path(path), columns)
-    ids, titles = _all_items(log, Path(path), recommender.n_items)
-    histories, targets = _held_out(log, recommender.max_len, fewest=3)
+    path = Path(path)
+    check_file(path)
+    rows = rows_kept(path, columns, recommender.settings)
+    log = as_log(rows.frame, path, rows.columns, "file")
+    ids, titles = _all_items(log, rows.more, path)
+    if len(ids) != recommender.n_items:
+        raise DataError(
+            f"{path} has {len(ids):,} items that RecBole's configuration keeps{filters(recommender.settings)}, and the "
+            f"model {recommender.n_items:,}; use the log that RecBole read, and the .item file next to it if there was "
+            "one."
+        )
+    histories, targets = _held_out(log, recommender.max_len, fewest=3, later=int(split == "validation"))
     _check_numbering(recommender, histories[:CHECKED], targets[:CHECKED], log.name)
     return Snapshot.from_recommender(
         recommender,
@@ -120,44 +131,25 @@ def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") ->
     )
 
 
-def _read_as_recbole(path: Path, columns: Columns) -> InteractionLog:
-    """Return a log with times in single precision and ties in file order."""
-    check_file(path)
-    frame = read_table(path)
-    found = find_columns(frame.columns, path.name, columns)
-    if (column := found["time"]) is not None:
-        times, _ = read_times(frame[column], path.name, first_line(path))
-        frame[column] = times.astype(np.float32).astype(times.dtype)
-    return as_log(frame.drop(columns=found["order"] or []), path, columns, "file")
+def _all_items(log: InteractionLog, more: list[str], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids and titles of the model's items: the log's, then those that only the `.item` file has."""
+    ids = np.append(log.item_ids, np.array(more, dtype=object)) if more else log.item_ids
+    titles = item_titles(path) if more else None
+    return ids, np.append(log.titles, name_items(pd.Index(more), titles)) if more else log.titles
 
 
-def _all_items(log: InteractionLog, path: Path, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids and titles of the model's items: the log's, then more from the `.item` file if needed.
+def _held_out(log: InteractionLog, max_len: int, fewest: int, later: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return, for each user with at least `fewest` interactions, up to `max_len` items and the item after them.
 
-    Raises:
-        DataError: their number differs from the model's.
-    """
-    if len(log.item_ids) < n_items and (others := item_titles(path)) is not None:
-        others = others.drop(log.item_ids, errors="ignore")
-        if len(log.item_ids) + len(others) == n_items:
-            return np.append(log.item_ids, others.index), np.append(log.titles, others)
-    if len(log.item_ids) != n_items:
-        raise DataError(
-            f"{path} has {len(log.item_ids):,} items and the model {n_items:,}; use the log that RecBole read, with "
-            "the rows that it kept."
-        )
-    return log.item_ids, log.titles
-
-
-def _held_out(log: InteractionLog, max_len: int, fewest: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return, for each user with at least `fewest` interactions, up to `max_len` items and the last item after them.
+    This item is the last, or has `later` items after it.
 
     Raises:
         DataError: there is no such user.
     """
     lengths = np.bincount(log.users)
-    last = np.cumsum(lengths) - 1
-    first = np.maximum(last + 1 - lengths, last - max_len)
+    end = np.cumsum(lengths)
+    last = end - 1 - later
+    first = np.maximum(end - lengths, last - max_len)
     long = lengths >= fewest
     if not long.any():
         raise DataError(f"{log.name}: no user has {fewest} interactions, so there is no test case.")

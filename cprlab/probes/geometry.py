@@ -99,7 +99,8 @@ def spectra(snapshot: Snapshot) -> pd.DataFrame:
     rank at most d; z adds one, and a bias one more. So a softmax without bias has log-probabilities of rank at most
     d + 1 and cannot express a higher rank (Yang et al., ICLR 2018, theorem 1). Centring each case over the items
     removes z, and centring each item over the cases removes b. This leaves (H − h̄)(W − w̄)ᵀ, of rank at most d. Its
-    spectrum shows how many of the d directions the predictions use.
+    spectrum shows how many of the d directions the predictions use. Godey et al. (2024) follow the spectrum of W in the
+    training of language models.
 
     Returns:
         Rows `matrix` ("item embeddings", centred over the items, or "log-probabilities", centred over both), `index`

@@ -40,6 +40,7 @@ METRICS = ("log-loss", "NDCG@10", "HIT@10", "copy probability", "loss on whether
 DECAY = 0.5  # of ages, as is usual in ACT-R (Anderson & Schooler, Psychological Science 1991)
 RIDGES = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # the strongest first
 FOLDS = 5
+FLATTEST = 1e-6  # curvature along b, s, w₁ and w₂ that counts
 COARSE = 1e-6  # of the loss, while ridges are compared
 FEWEST = 2 * FOLDS  # users to fit on
 NUMBERS_AT_ONCE = 2**18  # of double precision, which a core's cache holds
@@ -96,7 +97,7 @@ class Retrofit:
     def recommender(self, model: Recommender) -> Recommender:
         """Return the model with the part in its head: "Softmax" becomes "Softmax + B", "+ C + F" (F), "+ C + B" (C), …
 
-        Its encoder, item embeddings and vocabulary's map are the model's own, not copies.
+        Its encoder, item embeddings and vocabulary's map are the model's own, not copies. With C all maps have biases.
 
         Raises:
             ConfigError: the model is not a plain softmax, or not the one that was fitted.
@@ -123,7 +124,12 @@ class Retrofit:
             "B": nn.Parameter(weight.new_tensor([b])),
             "F": nn.Parameter(weight.new_tensor([b, by_count, by_age, decay])),
         }
-        head = config.but(context=self.part != "B", frequency="F" in self.part, shift="F" not in self.part)
+        head = config.but(
+            context=self.part != "B",
+            frequency="F" in self.part,
+            shift="F" not in self.part,
+            projection_bias=config.projection_bias or self.part != "B",  # a is one
+        )
         return extended(model, head, own)
 
     def save(self, path: Path | str) -> None:
@@ -180,6 +186,7 @@ def retrofit(
     *,
     validation: Snapshot | None = None,
     users: ArrayLike | None = None,
+    validation_users: ArrayLike | None = None,
     seed: int = 0,
 ) -> Retrofit:
     """Fit a part to a frozen model, and measure what it changes.
@@ -190,6 +197,7 @@ def retrofit(
         validation: cases to fit on; without them a random half of the snapshot's users is, and only the others are
             judged.
         users: (m,) whose each case of the snapshot is; without them each is one user's own. Users are not divided.
+        validation_users: the same for the cases to fit on.
         seed: of the halves, the folds and the bootstrap.
 
     Raises:
@@ -197,13 +205,13 @@ def retrofit(
     """
     users = np.arange(len(snapshot)) if users is None else np.asarray(users)
     if validation is None:
-        fitted, judged = _halves(users, seed)
+        fitted, judged = halves(users, seed)
         validation, of_fitted = snapshot.take(fitted), users[fitted]
         snapshot, users = snapshot.take(judged), users[judged]
     elif not np.array_equal(validation.item_embeddings, snapshot.item_embeddings):
         raise DataError("The cases to fit on are of another model: its item_embeddings are not those of the snapshot.")
     else:
-        of_fitted = np.arange(len(validation))
+        of_fitted = np.arange(len(validation)) if validation_users is None else np.asarray(validation_users)
     found = fit(validation, part, of_fitted, seed)
     cases = {
         "before": copy_probability(snapshot).assign(case=users),
@@ -220,7 +228,7 @@ def retrofit(
 COLUMNS = ("part", "parameters", "model", "cases", "metric", "value", "low", "high", "n")
 
 
-def _halves(users: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def halves(users: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the cases of a random half of the users, and those of the others."""
     names = np.unique(users)
     chosen = np.isin(users, np.random.default_rng(seed).permutation(names)[: len(names) // 2])
@@ -279,6 +287,37 @@ class _Chunk(NamedTuple):
     new: np.ndarray
 
 
+class _Units(NamedTuple):
+    """Units of θ for the minimiser, in which the loss is about equally curved in all directions.
+
+    The curvature of (A, a) is nearly a Kronecker product of the covariance of the item embeddings under the model and
+    the second moments of the states with a 1 appended, as in K-FAC (Martens & Grosse, ICML 2015).
+
+    Attributes:
+        numbers: (4, free) b, s, w₁ and w₂ of a step of 1 in each.
+        left: (d, d) eigenvectors of the covariance; d is 0 without C.
+        right: (d + 1, d + 1) eigenvectors of the second moments.
+        scale: (d, d + 1) 1 / √curvature in these directions.
+    """
+
+    numbers: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    scale: np.ndarray
+
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        """Return θ of steps in these units."""
+        free = self.numbers.shape[1]
+        both = self.left @ (steps[free:].reshape(self.scale.shape) * self.scale) @ self.right.T
+        return np.concatenate([self.numbers @ steps[:free], both[:, :-1].ravel(), both[:, -1]])
+
+    def gradient(self, of_theta: np.ndarray) -> np.ndarray:
+        """Return the gradient with respect to steps, of one with respect to θ."""
+        end = 4 + len(self.left) ** 2
+        both = np.hstack([of_theta[4:end].reshape(self.left.shape), of_theta[end:, None]])
+        return np.concatenate([self.numbers.T @ of_theta[:4], (self.left.T @ both @ self.right * self.scale).ravel()])
+
+
 class _Problem:
     """The loss of a part on some cases, as a function of θ: b, s, w₁, w₂, and for C then A and a in their own units.
 
@@ -293,7 +332,7 @@ class _Problem:
         self.size = 4 + (self.d**2 + self.d) * self.wide
         self.free = np.isin(np.arange(self.size), FREE[part]) | (np.arange(self.size) > 3)
         unit_h, unit_w = (_root_mean_square(values) for values in (snapshot.states, self.weights))
-        self.units = 1 / (unit_h * unit_w), 1 / unit_w
+        self.scales = 1 / (unit_h * unit_w), 1 / unit_w
         keys = pd.Series(
             [
                 (user, state.tobytes(), np.asarray(history, np.int64).tobytes())
@@ -340,20 +379,29 @@ class _Problem:
         """Return A (d, d) and a (d,)."""
         if not self.wide:
             return np.zeros((self.d, self.d)), np.zeros(self.d)
-        return theta[4 : -self.d].reshape(self.d, self.d) * self.units[0], theta[-self.d :] * self.units[1]
+        return theta[4 : -self.d].reshape(self.d, self.d) * self.scales[0], theta[-self.d :] * self.scales[1]
+
+    def _some(self, chosen: np.ndarray) -> Iterator[tuple[_Chunk, np.ndarray]]:
+        """Yield the chunks that have `chosen` queries, and which of theirs are (bool)."""
+        for chunk in self.chunks:
+            if (some := chosen[chunk.queries]).any():
+                yield chunk, some
+
+    def _scores(self, chunk: _Chunk, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return z (c, k) of the histories' items, and their embeddings (c, k, d), or none (c, k, 0) without C."""
+        z = chunk.before + chunk.known @ theta[:4]
+        if not self.wide:
+            return z, np.zeros((*z.shape, 0))
+        matrix, vector = self._facet(theta)
+        owned = self.weights[chunk.items]
+        return z + (owned @ (chunk.states @ matrix.T + vector)[..., None])[..., 0], owned
 
     def loss(self, theta: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
         """Return Σ −log p over the targets of the `chosen` queries (bool), weighted, and its gradient."""
         total, gradient = 0.0, np.zeros(self.size)
         of_matrix, of_vector = np.zeros((self.d, self.d)), np.zeros(self.d)
-        matrix, vector = self._facet(theta)
-        for chunk in self.chunks:
-            if not (some := chosen[chunk.queries]).any():
-                continue
-            z = chunk.before + chunk.known @ theta[:4]
-            if self.wide:
-                owned = self.weights[chunk.items]
-                z += (owned @ (chunk.states @ matrix.T + vector)[..., None])[..., 0]
+        for chunk, some in self._some(chosen):
+            z, owned = self._scores(chunk, theta)
             norm = np.logaddexp(chunk.rest, logsumexp(z, axis=1))
             of_repeats = (chunk.repeats * np.where(chunk.repeats > 0, z, 0)).sum(1)  # z may be −∞ elsewhere
             total += some @ (chunk.weight * norm - chunk.new - of_repeats)
@@ -364,24 +412,44 @@ class _Problem:
                 of_matrix += of_facet.T @ chunk.states
                 of_vector += of_facet.sum(0)
         if self.wide:
-            gradient[4:] = np.concatenate([of_matrix.ravel() * self.units[0], of_vector * self.units[1]])
+            gradient[4:] = np.concatenate([of_matrix.ravel() * self.scales[0], of_vector * self.scales[1]])
         return total, gradient
 
     def fit(self, chosen: np.ndarray, ridge: float, start: np.ndarray, tolerance: float = 1e-10) -> np.ndarray:
         """Return the θ of the least loss and ridge · |(A, a)|² / 2; steps end at a relative gain below `tolerance`."""
+        units = self._units(start, chosen, ridge)
 
-        def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
-            theta = np.zeros(self.size)
-            theta[self.free] = free
+        def objective(steps: np.ndarray) -> tuple[float, np.ndarray]:
+            theta = start + units.theta(steps)
             loss, gradient = self.loss(theta, chosen)
             gradient[4:] += ridge * theta[4:]
-            return float(loss + ridge / 2 * theta[4:] @ theta[4:]), gradient[self.free]
+            return float(loss + ridge / 2 * theta[4:] @ theta[4:]), units.gradient(gradient)
 
-        options = {"ftol": tolerance, "gtol": 1e-6, "maxiter": 1000}
-        found = minimize(objective, start[self.free], jac=True, method="L-BFGS-B", options=options)
-        theta = np.zeros(self.size)
-        theta[self.free] = found.x
-        return theta
+        options = {"ftol": tolerance, "gtol": 1e-7, "maxiter": 1000}
+        origin = np.zeros(units.numbers.shape[1] + units.scale.size)
+        found = minimize(objective, origin, jac=True, method="L-BFGS-B", options=options)
+        return start + units.theta(found.x)
+
+    def _units(self, theta: np.ndarray, chosen: np.ndarray, ridge: float) -> _Units:
+        """Return units for steps from θ."""
+        d = self.d * self.wide
+        of_known, of_owned, of_states, weights = np.zeros((4, 4)), np.zeros((d, d)), np.zeros((d + 1, d + 1)), 0.0
+        for chunk, some in self._some(chosen):
+            z, owned = self._scores(chunk, theta)
+            p = np.exp(z - np.logaddexp(chunk.rest, logsumexp(z, axis=1))[:, None])
+            weight = chunk.weight * some
+            weights += weight.sum()
+            of_known += _covariance(chunk.known, p, weight)
+            if self.wide:
+                h = np.hstack([chunk.states * self.scales[0], np.full((len(some), 1), self.scales[1])])
+                of_states += h.T @ (h * weight[:, None])
+                of_owned += _covariance(owned, p, weight)
+        free = np.flatnonzero(self.free[:4])
+        values, vectors = np.linalg.eigh(of_known[np.ix_(free, free)])
+        numbers = np.zeros((4, len(free)))
+        numbers[free] = vectors / np.sqrt(values.clip(min=FLATTEST))
+        (rows, left), (columns, right) = np.linalg.eigh(of_owned), np.linalg.eigh(of_states / weights)
+        return _Units(numbers, left, right, 1 / np.sqrt(np.outer(rows.clip(min=0), columns.clip(min=0)) + ridge))
 
     def retrofit(self, theta: np.ndarray, ridge: float) -> Retrofit:
         """Return what θ means."""
@@ -390,6 +458,12 @@ class _Problem:
         parameters = len(FREE[self.part]) - self.wide + (self.size - 4)  # s is one direction of A
         matrix = matrix + (1 + scale) * np.eye(self.d)
         return Retrofit(self.part, self.weights, self.bias, np.array([b, *by]), matrix, vector, parameters, ridge)
+
+
+def _covariance(values: np.ndarray, p: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return Σ weight · Cov (j, j) of `values` (c, k, j), which have the probabilities `p` (c, k), and 0 the rest."""
+    mean, flat = (p[:, None] @ values)[:, 0], values.reshape(-1, values.shape[2])
+    return flat.T @ (flat * (weight[:, None] * p).reshape(-1, 1)) - mean.T @ (mean * weight[:, None])
 
 
 def _root_mean_square(values: np.ndarray) -> float:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -26,6 +27,7 @@ from cprlab.probes.arrays import (
     check_names,
     check_table,
     check_targets,
+    padding_doubt,
     read_arrays,
     read_histories,
 )
@@ -68,6 +70,11 @@ class HeldOut:
         return digest.hexdigest()[:16]
 
     @cached_property
+    def doubt(self) -> str:
+        """A sentence with the evidence if item 0 seems to be padding of the histories, else ""."""
+        return padding_doubt(self.histories, self.targets)
+
+    @cached_property
     def distinct(self) -> tuple[np.ndarray, ...]:
         """The distinct item codes of each history, in increasing order."""
         return tuple(np.unique(history) for history in self.histories)
@@ -93,8 +100,8 @@ class HeldOut:
 class Snapshot(HeldOut):
     """A trained softmax p(v) ∝ exp(h · w_v + b_v) evaluated on m cases, with their histories and targets.
 
-    Everything is checked on construction. Arrays may also be PyTorch tensors or lists. Double precision is kept; other
-    numbers become single precision.
+    Everything is checked on construction; histories that seem to be padded with item 0 give a warning. Arrays may also
+    be PyTorch tensors or lists. Double precision is kept; other numbers become single precision.
 
     Attributes:
         item_embeddings: W (n, d), one row per item.
@@ -141,8 +148,9 @@ class Snapshot(HeldOut):
             "item_ids": ids,
             "titles": np.array([str(name) for name in names], dtype=object),
         }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(checked)
+        if self.doubt:
+            warnings.warn(self.doubt, stacklevel=2)
 
     @property
     def radius(self) -> float:
@@ -156,13 +164,15 @@ class Snapshot(HeldOut):
         return self.take(np.sort(np.random.default_rng(seed).choice(len(self), cases, replace=False)))
 
     def take(self, cases: np.ndarray) -> Self:
-        """Return the cases with these indices."""
-        return replace(
-            self,
+        """Return the cases with these indices, without checking them again."""
+        taken = object.__new__(type(self))
+        vars(taken).update({field.name: getattr(self, field.name) for field in fields(self)})
+        vars(taken).update(
             states=self.states[cases],
             histories=tuple(self.histories[case] for case in cases),
             targets=self.targets[cases],
         )
+        return taken
 
     def log_probs(self) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield batches: a slice of cases and their log-probabilities (b, n), in the arrays' precision."""

@@ -118,10 +118,16 @@ def keep(run: Run, folder: Path | str = "results") -> Path:
     """Keep a run unless it is already kept, and return its file, which is written atomically.
 
     Raises:
-        DataError: its record does not say how the log was split, or another run with the same log, split, encoder, head
-            and seed is kept, or a run on a different form of the log.
+        DataError: a part of it was fitted after its training, its record does not say how the log was split, or another
+            run with the same log, split, encoder, head and seed is kept, or a run on a different form of the log.
     """
     data = run.record["data"]
+    if "retrofit" in run.record:
+        raise DataError(
+            f"{run.folder} has a part that was fitted after its training; only runs that were trained whole are kept."
+        )
+    if run.config.start:
+        raise DataError(f"{run.folder} started from trained weights; only runs that were trained whole are kept.")
     if not isinstance(data.get("split"), str) or not isinstance(data.get("notes"), list):
         raise DataError(
             f"{run.folder} was trained by an earlier version and does not say how its log was split; train it again."

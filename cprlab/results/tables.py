@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cprlab.evaluation import MAIN, gains, geometric_mean_gains, means
+from cprlab.evaluation import MAIN, gains, geometric_mean_gains, holm_adjusted, means, significance
 from cprlab.models.names import COUNTING
 from cprlab.numbers import as_text
 from cprlab.results.store import Kept, read_cases
-from cprlab.sweeps import significance
-from cprlab.sweeps.significance import holm_adjusted
 
 SOFTMAX, REMOVED, BIAS, CPR, BOTH = (
     "Softmax", "Softmax (post)", "Softmax + B", "Softmax + CPR:100 + Mi", "Softmax + CPR:100 + F + Mi",
@@ -66,7 +64,7 @@ def logs(runs: Sequence[Kept]) -> str:
     """Return Markdown: for each log and split its protocol, and one row per encoder and head.
 
     Intervals are 95%, over users and seeds. The gain is the paired difference to the softmax of the same encoder, on
-    the seeds that both have; its two-sided p is from `sweeps.significance`, with Holm's correction over the log's
+    the seeds that both have; its two-sided p is from `evaluation.significance`, with Holm's correction over the log's
     table.
     """
     parts = []

@@ -1,13 +1,16 @@
 """examine: all probes of one model, and the output of `cprlab probe`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import pydantic
 
-from cprlab.errors import ConfigError
+from cprlab.errors import ConfigError, DataError
+from cprlab.evaluation import evaluate
 from cprlab.numbers import as_text, write_numbers
 from cprlab.probes import (
     Verdict,
@@ -24,12 +27,18 @@ from cprlab.probes import (
     wanted_share,
 )
 from cprlab.settings import PageConfig
+from cprlab.studies.report import behind
+from cprlab.studies.retrofit import Measured, measure
 from cprlab.subjects import ModelsConfig, Subject
+from cprlab.training import build
+from cprlab.training.counting import fit_counting
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # wanted copy shares of the dial's curve
 SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50)  # of the item sets to be separated
 SETS = 100  # of each size
 MARKED = 8  # interfering items on a map
+COUNTS = "Counts"  # the head that counts, if none of the models does
+SUBJECT = "This model"
 
 
 class ProbeConfig(ModelsConfig, PageConfig):
@@ -57,6 +66,9 @@ class Findings:
         copyable: result of `copyable`.
         separable: result of `separable_share`.
         space: result of `space`.
+        measured: result of `measure` on all cases; None if the head has a separate state for the history, or there are
+            too few users.
+        gain: the measured gain in a sentence, or why there is none; "" if the head has such a state.
     """
 
     subject: Subject
@@ -68,6 +80,8 @@ class Findings:
     copyable: pd.DataFrame
     separable: pd.DataFrame
     space: pd.DataFrame
+    measured: Measured | None
+    gain: str
 
     def picture(self, kind: str) -> tuple[str, pd.DataFrame] | None:
         """Return a title and a map of the strongest case of a kind; see `picture`."""
@@ -122,9 +136,43 @@ def _stateless(opened: list[Subject]) -> str:
     return f"Not probed, as what only counts has no hidden state: {', '.join(names)}." if names else ""
 
 
-def examine(subject: Subject, config: ProbeConfig) -> Findings:
-    """Return the results of all probes of a model, with progress bars."""
+def rivals(opened: list[Subject], config: ProbeConfig) -> dict[str, pd.DataFrame]:
+    """Return the cases of models that only count, by name: those opened, or else Counts on the runs' log.
+
+    There are none if no log of the training is given.
+
+    Raises:
+        CprlabError: the log cannot be read.
+    """
+    known = {subject.name: subject.cases for subject in opened if not subject.has_states}
+    if known or (config.models and not any(Path(model).is_dir() for model in config.models)):
+        return known
+    sequences = config.sequences()
+    recommender = build(config.run_config(COUNTS), sequences)
+    fit_counting(recommender, sequences)
+    return {COUNTS: evaluate(recommender, sequences)}
+
+
+def examine(
+    subject: Subject, config: ProbeConfig, counting: Mapping[str, pd.DataFrame] = MappingProxyType({})
+) -> Findings:
+    """Return the results of all probes of a model, with progress bars.
+
+    Args:
+        subject: the model.
+        config: the number of cases, and the seed.
+        counting: result of `rivals`, to compare with if the model has cases of the same users.
+    """
     scores = copy_scores(subject.cases, config.seed)
+    measured, gain = None, ""
+    if not subject.own_state:
+        try:
+            measured = measure(subject, config.seed)
+            gain = measured.words()
+        except DataError as error:
+            gain = f"No part was fitted: {error}"
+    same = {rival: cases for rival, cases in counting.items() if _same_users(subject.cases, cases)}
+    worse = behind({SUBJECT: subject.cases, **same}, SUBJECT, list(same), config.seed)
     subject = subject.sample(config.cases, config.seed)
     snapshot, cases = subject.snapshot, subject.cases
     wanted = wanted_share(cases)
@@ -139,24 +187,35 @@ def examine(subject: Subject, config: ProbeConfig) -> Findings:
         subject,
         scores,
         parts,
-        judge(parts, cases["repeat"].mean(), subject.own_state),
+        judge(parts, cases["repeat"].mean(), subject.own_state, worse),
         dial,
         gap,
         copyable(snapshot, progress=True),
         separable_share(snapshot.sample(SETS, config.seed), SIZES, config.seed),
         space(snapshot),
+        measured,
+        gain,
     )
 
 
+def _same_users(cases: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return "user" in cases and cases["user"].equals(other["user"])
+
+
 def verdicts(findings: list[Findings]) -> str:
-    """Return the verdicts as Markdown, with names, which may come from data, escaped."""
-    return "\n".join(f"- **{as_text(found.subject.name)}.** {found.verdict.words}" for found in findings)
+    """Return the verdicts and measured gains as Markdown, with names, which may come from data, escaped."""
+    return "\n".join(
+        f"- **{as_text(found.subject.name)}.** {found.verdict.words} {as_text(found.gain)}".rstrip()
+        for found in findings
+    )
 
 
 def origins(opened: list[Subject]) -> str:
-    """Return the data's fingerprint for each model, and the models that are not probed, as Markdown."""
+    """Return the data's fingerprint for each model, doubts on them, and the models not probed, as Markdown."""
+    doubts = (f"{as_text(one.name)}: {one.held_out.doubt}" for one in probed(opened) if one.held_out.doubt)
     shown = (f"{as_text(subject.name)}: {subject.fingerprint}" for subject in probed(opened))
-    return f"*The data, by their fingerprints.* {'; '.join(shown)}. {as_text(_stateless(opened))}".rstrip()
+    data = f"*The data, by their fingerprints.* {'; '.join(shown)}. {as_text(_stateless(opened))}".rstrip()
+    return " ".join([data, *doubts])
 
 
 def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
@@ -167,11 +226,14 @@ def write_findings(findings: list[Findings], config: ProbeConfig) -> None:
         if found.dial is not None and found.gap is not None:
             tables["dial"] = found.dial.drop(columns="case").groupby("alpha", as_index=False).mean()
             tables["gap"] = found.gap.drop(columns="case").describe().rename_axis("statistic").reset_index()
+        if found.measured is not None:
+            tables |= {"retrofit": found.measured.table, "cheapest": found.measured.cheapest.table}
         models[found.subject.name] = {
             "fingerprint": found.subject.fingerprint,
             "verdict": found.verdict.words,
             "failure": found.verdict.failure,
             "advice": found.verdict.advice,
+            "gain": found.gain,
             "cases": len(found.subject.cases),
             "copyable": found.copyable["outcome"].value_counts().to_dict(),
         } | {name: table.to_dict("records") for name, table in tables.items()}

@@ -3,7 +3,6 @@
 from cprlab.sweeps.ablation import contributions
 from cprlab.sweeps.grid import SIZES, Grid, Size, Trial
 from cprlab.sweeps.results import Results, finished, run_trials
-from cprlab.sweeps.significance import signed_ranks, significance
 from cprlab.sweeps.tuning import comparable, tuned, tuning_gains
 
 __all__ = [
@@ -16,8 +15,6 @@ __all__ = [
     "contributions",
     "finished",
     "run_trials",
-    "signed_ranks",
-    "significance",
     "tuned",
     "tuning_gains",
 ]

@@ -86,6 +86,7 @@ def fit(
     device: Device = "auto",
     checkpoint: Path | None = None,
     bar: Callable[..., tqdm] = tqdm,
+    trained: bool = False,
 ) -> pd.DataFrame:
     """Train a recommender in place, and give it the averaged weights of its best epoch.
 
@@ -99,6 +100,7 @@ def fit(
         device: where to train.
         checkpoint: file for the state after each epoch; if it exists, training continues from it.
         bar: opens the progress bar.
+        trained: whether the initial weights are of a trained model, which is kept if no epoch is better.
 
     Returns:
         One row per epoch: `epoch`, `loss` (mean over targets; nats for CE), `ndcg` (validation NDCG@10), `seconds`,
@@ -116,6 +118,8 @@ def fit(
     going_on = {"now": recommender, "average": training.average, "optimizer": training.optimizer}
     if checkpoint is not None and by_first(checkpoint.exists):
         state = _resume(checkpoint, going_on, fabric.device)
+    elif trained:
+        state["best"] = by_first(partial(_validate, recommender, sequences))
     targets = int(training.windows.n_targets.sum())
     done = len(state["epochs"])
     with bar(

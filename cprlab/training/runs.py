@@ -1,5 +1,6 @@
 """Runs: one training, kept in one folder, found again by its configuration and data."""
 
+import hashlib
 import json
 import math
 import platform
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 import pydantic
@@ -20,10 +21,11 @@ from tqdm import tqdm
 
 from cprlab.config import Config
 from cprlab.data import Sequences
-from cprlab.errors import CprlabError, DataError
+from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import METRICS, evaluate, mean
 from cprlab.files import discard, missing, name_of, read_parquet, whole
 from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
+from cprlab.models.recommender import not_finite
 from cprlab.training.counting import fit_counting
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
@@ -39,6 +41,32 @@ TABLES = {
 RECIPE = 4  # increased when the same configuration starts to give other weights
 
 
+Trained = Literal["all", "head"]
+
+
+class Start(Config):
+    """The weights that a training starts from, instead of random ones.
+
+    Attributes:
+        weights: 12 hexadecimal digits that identify them; see `at`.
+        trained: "all" weights, or those of the "head" alone: the encoder and the item embeddings stay as they are.
+        origin: where the weights are from, in words; a run's identity does not depend on it.
+    """
+
+    weights: str
+    trained: Trained = "all"
+    origin: str = ""
+
+    @classmethod
+    def at(cls, recommender: Recommender, trained: Trained = "all", origin: str = "") -> Self:
+        """Return the start at a recommender's weights."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(recommender.state_dict().items()):
+            values = weight.detach().cpu().contiguous()
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode() + values.numpy().tobytes())
+        return cls(weights=digest.hexdigest()[:12], trained=trained, origin=origin)
+
+
 class RunConfig(Config):
     """Everything that, with the data, determines the weights of a run.
 
@@ -49,11 +77,13 @@ class RunConfig(Config):
         encoder: the encoder and its sizes.
         head: name of the head, as in the paper.
         training: how to train.
+        start: the weights to start from; None for random ones.
     """
 
     encoder: EncoderConfig = GRU4RecConfig()
     head: str = "Softmax"
     training: TrainingConfig = TrainingConfig()
+    start: Start | None = None
 
     @pydantic.field_validator("head")
     @classmethod
@@ -79,7 +109,8 @@ class RunConfig(Config):
     def identity(self, sequences: Sequences) -> str:
         """Return 12 hexadecimal digits that identify this configuration on these data."""
         data = f"{sequences.fingerprint} {sequences.n_items} {sequences.n_users} {sequences.max_len}"
-        return name_of(f"{RECIPE} {self.model_dump_json()} {data}")
+        settings = self.model_dump_json(exclude={"start": {"origin"} if self.start else True})
+        return name_of(f"{RECIPE} {settings} {data}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +138,7 @@ class Run:
         """Load a run; it gives the same scores as when it was written.
 
         Raises:
-            DataError: the folder is not a whole run.
+            DataError: the folder is not a whole run, or a weight is not finite; the message names its tensor.
         """
         folder = Path(folder)
         try:
@@ -133,6 +164,10 @@ class Run:
             raise DataError(
                 f"{folder} is not a whole run ({detail}); if it was one, remove it to train again."
             ) from error
+        if broken := not_finite(recommender.state_dict()):
+            raise DataError(
+                f"{folder}: the training of this run diverged: {broken}. Remove the folder and train again."
+            )
         return cls(folder, config, recommender.eval(), history, record, cases)
 
     def check_data(self, sequences: Sequences) -> None:
@@ -164,6 +199,7 @@ def train(
     runs: Path | str = "runs",
     device: Device = "auto",
     bar: Callable[..., tqdm] = tqdm,
+    start: Recommender | None = None,
 ) -> Run:
     """Return the run of a configuration on a log: load it if it exists, otherwise train and save it.
 
@@ -177,9 +213,11 @@ def train(
         runs: folder that contains the run folders.
         device: where to train; a counting head is fitted on the CPU.
         bar: opens the progress bar.
+        start: a model with the weights of `config.start`, for a run that does not exist yet.
 
     Raises:
-        ConfigError: the head does not fit the data, or the device is not available.
+        ConfigError: the head does not fit the data, the device is not available, or the start is missing or not the
+            configuration's.
         DataError: the folder cannot be written, or its run cannot be read.
         CprlabError: the training diverged.
     """
@@ -189,7 +227,7 @@ def train(
         open_fabric(open_device(device).type)
     with ExitStack() as held:
         if by_first(lambda: held.enter_context(missing(folder, unfinished))):
-            _train(sequences, config, folder, device, unfinished, bar)
+            _train(sequences, config, folder, device, unfinished, bar, start)
     run = Run.load(folder)
     run.check_data(sequences)
     return run
@@ -222,21 +260,47 @@ def slug(words: str) -> str:
 
 
 def _train(
-    sequences: Sequences, config: RunConfig, folder: Path, device: Device, unfinished: Path, bar: Callable[..., tqdm]
+    sequences: Sequences,
+    config: RunConfig,
+    folder: Path,
+    device: Device,
+    unfinished: Path,
+    bar: Callable[..., tqdm],
+    start: Recommender | None,
 ) -> None:
     recommender = build(config, sequences)
+    if config.start or start:
+        _take_over(recommender, config, start)
     if config.counts:
         history = fit_counting(recommender, sequences)
     else:
-        history = fit(recommender, sequences, config.training, device, unfinished, bar)
+        history = fit(recommender, sequences, config.training, device, unfinished, bar, config.start is not None)
     by_first(partial(_keep, recommender, sequences, config, history, folder))
     by_first(partial(discard, unfinished))
+
+
+def _take_over(recommender: Recommender, config: RunConfig, start: Recommender | None) -> None:
+    """Give a recommender the weights of its start, and exclude from training those that stay as they are."""
+    if config.start is None or start is None:
+        raise ConfigError("A start needs both: Start.at(model) in the configuration, and the model as `start`.")
+    if (found := Start.at(start).weights) != config.start.weights:
+        raise ConfigError(
+            f"The start has other weights ({found}) than the configuration says ({config.start.weights})."
+        )
+    try:
+        recommender.load_state_dict(start.state_dict())
+    except RuntimeError as error:  # other names or shapes
+        raise ConfigError(
+            f"The start, a model with the head {start.head.config}, does not fit {config.name} on these data "
+            f"({str(error).splitlines()[1].strip()}); use its own encoder and head, and the log that it was trained on."
+        ) from None
+    for name, weight in recommender.named_parameters():
+        weight.requires_grad_(config.start.trained == "all" or name.startswith("head."))
 
 
 def _keep(
     recommender: Recommender, sequences: Sequences, config: RunConfig, history: pd.DataFrame, folder: Path
 ) -> None:
-    cases = evaluate(recommender, sequences, "test")
     record = {
         "recipe": RECIPE,
         "config": config.model_dump(),
@@ -245,8 +309,39 @@ def _keep(
         "processes": count(),
         "versions": {package: metadata.version(package) for package in ("cprlab", "torch", "numpy")}
         | {"python": platform.python_version()},
-        "test": _scores(cases),
     }
+    _write(recommender, sequences, record, history, folder)
+
+
+def keep_retrofitted(
+    run: Run, recommender: Recommender, sequences: Sequences, fitted: dict[str, Any], folder: Path
+) -> None:
+    """Write a run whose head has a part that was fitted after its training, for `Run.load`.
+
+    The configuration and training history are the run's own, but for the name of the head. So a training never finds
+    this folder, whatever its head.
+
+    Args:
+        run: the trained run.
+        recommender: its model with the part.
+        sequences: its log.
+        fitted: what was fitted to which cases, kept as "retrofit" in `run.json`, with the trained head and folder.
+        folder: the new folder.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    config = run.config.but(head=str(recommender.head.config))
+    about = {"trained_head": run.config.head, "trained_run": run.folder.name} | fitted
+    record = run.record | {"config": config.model_dump(), "retrofit": about}
+    _write(recommender, sequences, record, run.history, folder)
+
+
+def _write(
+    recommender: Recommender, sequences: Sequences, record: dict[str, Any], history: pd.DataFrame, folder: Path
+) -> None:
+    cases = evaluate(recommender, sequences, "test")
+    record = record | {"test": _scores(cases)}
     with whole(folder) as new:
         new.mkdir()
         save_file(recommender.cpu().state_dict(), new / "model.safetensors")

@@ -18,6 +18,7 @@ from cprlab.adapters.recbole import CLASSES, RECORDED, from_state_dict, load
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import SoftmaxConfig, parse_head
 from tests.models import brute
+from tests.models.test_serving import assert_same
 
 DATA = Path(__file__).parent / "data"
 
@@ -50,6 +51,13 @@ def test_reference_fidelity_gives_recboles_probabilities(case, state, histories,
     without_padding = [[item for item in history if item] for history in histories]
     np.testing.assert_array_equal(recommender.log_probs(without_padding), recommender.log_probs(histories))
     np.testing.assert_array_equal(recommender.parts(histories).log_probs, recommender.log_probs(histories))
+
+
+@pytest.mark.parametrize(("case", "state", "histories", "prob"), FULL + PADDED)
+def test_reference_fidelity_is_served_from_an_index_too(case, state, histories, prob):
+    recommender = from_state_dict(case["reference_class"], case["config"], state, fidelity="reference")
+    if isinstance(recommender.head.config, SoftmaxConfig) and recommender.head.config.mixture == "max_logits":
+        assert_same(recommender, histories, 2)
 
 
 # What a configuration of RecBole's CPR models means, said once more by its name.
@@ -293,6 +301,24 @@ def test_weights_in_bfloat16_are_read_as_float32():
     one, other = (from_state_dict("GRU4RecCPR", config, weights).log_probs(codes) for weights in (short, long))
     assert one.dtype == np.float32
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_weights_that_are_not_finite_are_named(tmp_path, name, value):
+    content = checkpoint.read_checkpoint(RECORDED / f"{name}.pth")
+    config, state = dict(content["config"].final_config_dict), dict(content["state_dict"])
+    wrong = list(state)[-1]
+    state[wrong] = state[wrong].clone()
+    state[wrong].view(-1)[-3:] = value
+    row, size = (len(state[wrong]) - (3 if state[wrong].dim() == 1 else 1), state[wrong].numel())
+    plain = {key: one for key, one in config.items() if not isinstance(one, checkpoint.Inert)}
+    torch.save({"config": plain, "state_dict": state}, tmp_path / "diverged.pth")
+    said = (
+        rf"diverged\.pth: The training of this {name} diverged: {wrong} contains {value} in row {row} \(3 of its {size}"
+    )
+    with pytest.raises(DataError, match=said):
+        load(tmp_path / "diverged.pth")
 
 
 def test_padding_between_items_is_refused_and_a_long_history_is_read_from_its_end():

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from scipy.spatial import ConvexHull
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import chisquare
 
-from cprlab.data import CopyingPlan, ExcludingPlan
+from cprlab.data import CopyingPlan, ExcludingPlan, cyclic_polytope
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import Context, Outputs, SoftmaxConfig
 from cprlab.models.heads import build_head
@@ -168,3 +169,41 @@ def test_histories_and_settings_that_no_plan_has_are_refused():
     for plan, settings in ((CopyingPlan, {"share": 1.0}), (CopyingPlan, {"length": 6}), (ExcludingPlan, {"size": 4})):
         with pytest.raises(ConfigError, match=next(iter(settings))):
             plan(**settings)
+
+
+@pytest.mark.parametrize(("n", "d"), [(9, 4), (8, 6)])
+def test_all_small_sets_of_the_cyclic_polytope_are_faces(n, d):
+    hull = ConvexHull(cyclic_polytope(n, d))
+    faces = {face for facet in hull.simplices for face in itertools.combinations(sorted(facet.tolist()), d // 2)}
+    assert faces == set(itertools.combinations(range(n), d // 2))
+    facets = {tuple(sorted(facet)) for facet in hull.simplices.tolist()}
+    even = {  # Gale's evenness condition: between two others lies an even number of the facet's items
+        chosen
+        for chosen in itertools.combinations(range(n), d)
+        if all(
+            sum(a < item < b for item in chosen) % 2 == 0
+            for a, b in itertools.combinations(set(range(n)) - set(chosen), 2)
+        )
+    }
+    assert facets == even
+
+
+def test_the_polynomial_that_vanishes_on_a_set_is_the_state_that_copies_it():
+    n, d = 40, 10
+    weights = cyclic_polytope(n, d)
+    np.testing.assert_allclose(np.linalg.norm(weights, axis=1), 1)
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 5, 5, 5):
+        chosen = rng.choice(n, size, replace=False)
+        between = 2 * np.pi / n * (np.arange(n)[:, None] - chosen)
+        wanted = -np.prod(1 - np.cos(between), axis=1)
+        h = np.linalg.lstsq(np.column_stack([weights, np.ones(n)]), wanted, rcond=None)[0][:d]
+        scores = weights @ h
+        np.testing.assert_allclose(scores - scores[chosen[0]], wanted, atol=1e-12 * np.abs(wanted).max())
+        assert scores[chosen].min() > np.delete(scores, chosen).max()
+
+
+@pytest.mark.parametrize("d", [0, 3, 10])
+def test_no_moment_curve_has_another_width(d):
+    with pytest.raises(ConfigError, match="even width from 2 to 9"):
+        cyclic_polytope(10, d)

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from cprlab.errors import ConfigError
-from cprlab.evaluation import gains, geometric_mean_gains, means
+from cprlab.evaluation import gains, geometric_mean_gains, means, signed_ranks
 from cprlab.evaluation.bootstrap import USERS_AT_ONCE, resampled_means
-from cprlab.sweeps import comparable, signed_ranks, tuned
+from cprlab.sweeps import comparable, tuned
 from cprlab.sweeps.results import Results
 
 HEADS = ("Softmax", "Softmax + C", "Softmax + CP")

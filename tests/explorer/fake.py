@@ -54,6 +54,7 @@ def base(titles: list[str], models: int = 2) -> dict:
         },
         "parts": [*words, POST],
         "observed": 0.397, "presets": ["all", "repeats", "new items"],
+        "uncopyable": "new items",
         "projections": [["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
     }  # fmt: skip
 
@@ -140,9 +141,10 @@ def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -
 def verdict(answers: int = 0, title: str = "Alien") -> dict:
     rows = [["SASRec", "2 of 10", "0.12", title], ["GRU4Rec", "1 of 10", "0.02", "–"]]
     sentence = "No hidden state of SASRec ranks both items above all others: the bottleneck, not training, is to blame."
+    taken = [{"item": 3, "title": title, "takes": 0.125}, {"item": 5, "title": "Up", "takes": 0.00001}]
     return {
         "type": "verdict", "id": answers, "sentence": sentence, "columns": ["model", "separable", "gap", "nearest"],
-        "rows": rows, "never": [{"item": 3, "title": title}, {"item": 5, "title": "Up"}],
+        "rows": rows, "interfering": [{"model": "SASRec", "items": taken}, {"model": "GRU4Rec", "items": taken[1:]}],
     }  # fmt: skip
 
 

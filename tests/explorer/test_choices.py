@@ -9,8 +9,10 @@ from scipy.optimize import linprog
 from cprlab.errors import ConfigError
 from cprlab.explorer.choices import AT_ONCE, Choices
 from cprlab.explorer.model import Model
-from cprlab.explorer.state import PRESETS, Query
+from cprlab.explorer.state import PRESETS, Query, Setting
+from cprlab.explorer.verdict import case_verdict
 from cprlab.probes import copy_probability
+from tests.explorer.test_verdict import work
 
 NAMES = ["Straße", "<b>İzmir</b>", "ΑΘΗΝΑ", "Alien (1979)"]
 
@@ -126,7 +128,12 @@ def test_certificates_come_in_and_any_models_no_counts(cases, models):
         looked = cases.table["copyable"].tolist()
         expected = ["yes" if one and other else "no" for one, other in zip(*answers, strict=True)]
         assert looked == expected[:done] + [""] * (30 - done)
+        assert cases.table["least"].notna().tolist() == [case < done for case in range(30)]
     assert done == 30
+    for case in (0, 7, 29):
+        history = cases.histories[case]
+        least = [work(case_verdict(one, case, history, one.predict(case, history, Setting()))) for one in models]
+        assert cases.table["least"][case] == pytest.approx(max(one.least_copying for one, _ in least), abs=2e-6)
 
 
 def test_a_history_of_every_item_has_no_certificate(foreign):
@@ -136,6 +143,7 @@ def test_a_history_of_every_item_has_no_certificate(foreign):
     cases = Choices([Model(replace(one, held_out=snapshot, cases=copy_probability(snapshot)))], None)
     assert list(cases.certify()) == [2]
     assert [bool(outcome) for outcome in cases.table["copyable"]] == [True, True, False]
+    assert cases.table["least"].notna().tolist() == [True, True, False]
     assert cases.table["user"].tolist() == [""] * 3
 
 

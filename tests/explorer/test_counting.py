@@ -87,6 +87,7 @@ def test_certificates_are_those_of_the_models_with_states(beside, subject):
     found = [list(choices.certify()) and choices.table["copyable"].tolist() for choices in both]
     assert found[0] == found[1]
     assert {"yes", "no"} & set(found[0])
+    np.testing.assert_array_equal(both[0].table["least"], both[1].table["least"])
 
 
 def test_the_verdict_says_of_a_rival_what_it_loses_and_that_it_has_no_state(beside):
@@ -105,7 +106,7 @@ def test_the_verdict_says_of_a_rival_what_it_loses_and_that_it_has_no_state(besi
         lost = -np.log(copied if target_in_it else 1 - copied)
         said = beside.shown.sentence()
         assert f"Recent {NONE} It orders the items and gives no probabilities, so it has no loss." in said
-        assert f"Counts {NONE} It loses {lost:.2f} nats on whether" in said
+        assert f"Counts {NONE} It loses {lost:.2f} nats." in said
         assert "Softmax: " in said
 
 

@@ -126,6 +126,26 @@ def test_cases_are_asked_for_and_chosen(page):
     assert "30 of 57 found among 1,234 cases" in page.locator(".cx-cases").inner_text()
 
 
+def test_cases_that_cannot_be_copied_come_by_what_they_cost(page):
+    for preset, query in (
+        ("repeats", {"sort": "case", "descending": False}),
+        ("new items", {"sort": "least", "descending": True}),  # the one that the kernel names
+    ):
+        page.get_by_label("Preset").select_option(preset)
+        assert acts(page)[-1]["set"]["query"] == {"preset": preset, "search": ""} | query
+        answer(page)
+
+
+def test_what_interferes_is_listed_by_model_with_what_it_takes(page):
+    panel = page.locator(".cx-verdict")
+    assert [("SASRec" in text, "GRU4Rec" in text) for text in panel.locator("h4").all_inner_texts()] == [
+        (True, False),
+        (False, True),
+    ]
+    listed = [panel.locator("ul").nth(place).get_by_role("button").all_inner_texts() for place in (0, 1)]
+    assert listed == [["12.5% Alien", "< 0.01% Up"], ["< 0.01% Up"]]
+
+
 def test_while_an_act_is_in_flight_the_rest_become_one(page):
     drag = """(value) => { const slider = document.querySelector('.cx-slider input');
         slider.value = value; slider.dispatchEvent(new Event('input')); }"""

@@ -180,9 +180,20 @@ def test_a_switched_head_is_the_ablated_model(subject, name):
         model.predict(0, EDITED, Setting(head="Hardmax"))
 
 
-def diluted(log_probs, history):
-    """KL(uniform ‖ p)."""
-    return rel_entr(1 / len(history), np.exp(log_probs[history])).sum()
+def missed(own, log_probs):
+    """KL(own preferences among the history's items ‖ p)."""
+    wanted = np.exp(own.scores[own.history])
+    return rel_entr(wanted / wanted.sum(), np.exp(log_probs[own.history])).sum()
+
+
+def test_what_is_wanted_is_the_models_own_prediction_of_these_items():
+    scores = np.log([0.1, 0.3, 0.4, 0.2])
+    own = Prediction(scores, np.full(4, "V"), {}, np.array([1, 3]))
+    close(own.wanted(copied=True), [0, 0.6, 0, 0.4])
+    close(own.wanted(copied=False), [0.2, 0, 0.8, 0])
+    never = Prediction(np.array([0, -np.inf, -np.inf, -np.inf]), np.full(4, "V"), {}, np.array([1, 3]))
+    close(never.wanted(copied=True), [0, 0.5, 0, 0.5])
+    close(never.wanted(copied=False), [1, 0, 0, 0])
 
 
 def test_the_best_state_copies_better_and_stays_in_the_ball(subject):
@@ -193,13 +204,13 @@ def test_the_best_state_copies_better_and_stays_in_the_ball(subject):
     for case in range(0, len(one.snapshot), 5):
         history = one.snapshot.histories[case]
         own, best = (model.predict(case, history, Setting(best=value)) for value in (False, True))
-        reached = diluted(best.scores, best.history)
-        assert reached < diluted(own.scores, own.history)
+        reached = missed(own, best.scores)
+        assert reached < missed(own, own.scores)
         assert np.linalg.norm(best.states["V"]) <= radius * (1 + 1e-9)
         others = best.states["V"] + rng.normal(size=(300, 6)) * rng.choice([0.01, 0.3, 2], (300, 1))
         others *= np.minimum(1, radius / np.linalg.norm(others, axis=1, keepdims=True))
         scores = log_softmax(others @ one.snapshot.item_embeddings.T, axis=1)
-        assert reached <= min(diluted(row, best.history) for row in scores) + 1e-6
+        assert reached <= min(missed(own, row) for row in scores) + 1e-6
     longest = int(np.linalg.norm(one.snapshot.item_embeddings, axis=1).argmax())
     far = model.predict(0, [longest], Setting(best=True)).states["V"]  # further out would copy even better
     assert np.linalg.norm(far) == pytest.approx(radius, rel=1e-6)

@@ -2,16 +2,20 @@
 
 import csv
 import io
+import re
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import linprog
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import App, Explorer
+from cprlab.explorer import App, Explorer, page, tables
 from cprlab.explorer.tables import to_csv
 from cprlab.explorer.verdict import COLUMNS
+from cprlab.numbers import as_text
 from tests.explorer.conftest import HISTORY, log_probs, moved
 
 
@@ -115,9 +119,15 @@ def test_the_verdict_is_on_the_models_own_state_whatever_was_moved(app, subject)
     app.patch({"case": 3, "history": HISTORY})
     app.table("verdict")
     plain = app.shown.verdicts()
-    assert app.shown.sentence().count("The next item is") == 2
+    before = app.shown.sentence()
     app.patch(moved(app, 0, toward=1, temperature=3))
     assert app.shown.verdicts() == plain  # known already
+    lost = [
+        re.findall(r"the head loses ([\d.]+) nats, .*? would lose ([\d.]+);", one)
+        for one in (before, app.shown.sentence())
+    ]
+    assert lost[0][0][0] != lost[1][0][0]
+    assert (lost[0][0][1], lost[0][1]) == (lost[1][0][1], lost[1][1])
     assert list(app.shown.verdict()) == []
     app.patch({"history": (3,)})
     assert app.shown.verdicts() == [None, None]
@@ -133,10 +143,70 @@ def test_what_no_model_reads_is_not_in_the_history(app):
     others = [item for item in range(40) if item != app.shown.target]
     app.patch({"history": (app.shown.target, *others[:19])})
     app.table("verdict")
-    assert app.shown.sentence().count("The next item is in the history") == 2
+    assert app.shown.sentence().startswith("The next item is in the history. So all probability is wanted there")
+    assert app.shown.sentence().count("The next item is") == 1
     app.patch({"history": (app.shown.target, *others[:20])})  # of which the last 20 are read
     app.table("verdict")
-    assert app.shown.sentence().count("The next item is new") == 2
+    assert app.shown.sentence().startswith("The next item is new. So no probability is wanted on the history")
+
+
+def test_of_a_model_that_does_not_read_the_next_item_it_is_new(subject):
+    one = subject()
+    short = copy(one.recommender)
+    short.max_len = 3
+    app = App(Explorer([one, replace(one, name="short", recommender=short)]))
+    app.patch({"case": 3})
+    app.patch({"history": (app.shown.target, *(item for item in HISTORY if item != app.shown.target))})
+    app.table("verdict")
+    first, second = app.shown.sentence().split("The next item is new.")
+    assert first.startswith("The next item is in the history.")
+    assert "short: the head loses" in second
+
+
+def test_what_is_said_to_interfere_takes_what_it_takes_where_the_model_best_copies(app):
+    app.patch({"case": 3, "history": HISTORY})
+    app.table("verdict")
+    app.patch({"settings": [{"best": True}, {"best": True, "head": "Softmax"}]})
+    table = tables.interfering(app.shown)
+    assert list(table) == ["model", "item", "title", "takes"]
+    assert set(table["model"]) == set(app.state.models)
+    for model, prediction in zip(app.shown.models, app.shown.predicted(), strict=True):
+        rows = table[table["model"] == model.name]
+        p = np.exp(prediction.scores)
+        np.testing.assert_allclose(rows["takes"], p[rows["item"]], rtol=0.01, atol=1e-5)
+        others = np.setdiff1d(np.arange(len(p)), HISTORY)
+        assert rows["takes"].is_monotonic_decreasing
+        assert p[rows["item"]].min() >= np.sort(p[others])[-len(rows)] - 1e-5
+        assert rows["takes"].iloc[-1] > p[list(HISTORY)].min()
+        assert rows["title"].tolist() == app.shown.titles[rows["item"]].tolist()
+
+
+def separated(weights, above, below):
+    """Whether a state scores all items of one set above all of another: a linear program in h and a level."""
+    sides = np.vstack([np.insert(-weights[above], 0, 1, axis=1), np.insert(weights[below], 0, -1, axis=1)])
+    free = [(None, None)] * sides.shape[1]
+    return linprog(np.zeros(sides.shape[1]), sides, np.full(len(sides), -1e-3), bounds=free).status == 0
+
+
+def test_no_state_ranks_the_history_above_all_that_is_listed_of_its_model(app):
+    apart = []
+    for case in range(6):
+        app.patch({"case": case, "history": None})
+        app.table("verdict")
+        table = tables.inseparable(app.shown)
+        assert list(table) == ["model", "item", "title", "weight"]
+        told = page.proofs(app.shown).splitlines()
+        for line, (model, rows) in zip(told, table.groupby("model", sort=False), strict=True):
+            assert line == f"- **{model}**, {len(rows)} items: {'; '.join(map(as_text, rows['title']))}"
+        for model, verdict in zip(app.shown.models, app.shown.verdicts(), strict=True):
+            listed = table[table["model"] == model.name]
+            assert len(listed) == len(verdict.copying.below or {})
+            if len(listed):
+                weights, history = model.snapshot.item_embeddings, np.unique(app.shown.history)
+                assert listed["weight"].sum() == pytest.approx(1)
+                assert not separated(weights, history, listed["item"].to_numpy())
+                apart.append(separated(weights, history, listed["item"].to_numpy()[: len(listed) // 2]))
+    assert sum(apart) > 3  # a part of what is listed can be separated
 
 
 def test_a_map_needs_two_items_and_two_dimensions(subject):

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from scipy.optimize import linprog, minimize
+from scipy.special import rel_entr, softmax
 
 from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import Setting
-from cprlab.explorer.verdict import COLUMNS, CaseVerdict, case_verdict, losses, row, sentence
+from cprlab.explorer.verdict import COLUMNS, CaseVerdict, case_verdict, losses, row, sentence, wanted_in_words
 from cprlab.probes import Certificate, copy_dial, interference
 
 EDITED = [3, 3, 7, 1, 7, 3]
@@ -47,21 +48,48 @@ def ranked(weights, bias, chosen, above):
 def test_a_verdict_is_the_probes_in_the_ball_of_all_cases(subject, foreign, kind):
     one = subject() if kind == "followed" else foreign(bias=kind == "with biases")
     model, case = Model(one), 5
-    state = model.predict(case, LONG, Setting()).states["V"]
-    verdict, pauses = work(case_verdict(model, case, LONG, state))
+    own = model.predict(case, LONG, Setting())
+    state = own.states["V"]
+    verdict, pauses = work(case_verdict(model, case, LONG, own))
     assert pauses == 3
     states = one.snapshot.states.copy()
     states[case] = state
-    whole = edited(one.snapshot, case, LONG)
-    dial = copy_dial(replace(whole, states=states), [1.0, 0.0], radius=one.snapshot.radius)
+    whole = replace(edited(one.snapshot, case, LONG), states=states)
+    dial = copy_dial(whole, [1.0, 0.0], radius=one.snapshot.radius)
     dial = dial[dial["case"] == case].set_index("alpha")["floor_ball"]
     assert verdict.least_copying == pytest.approx(dial[1.0], abs=2e-6)
     assert verdict.least_excluding == pytest.approx(dial[0.0], abs=2e-6)
     assert verdict.least_copying > 0.005
     lifted = interference(whole, radius=one.snapshot.radius)
-    lifted = lifted[lifted["case"] == case]["item"].tolist()
-    assert list(verdict.interfering) == lifted[:8]
+    lifted = lifted[lifted["case"] == case]
+    assert list(verdict.interfering) == lifted["item"].tolist()[:8]
+    np.testing.assert_allclose(verdict.taken, lifted["takes"][:8], rtol=0.01, atol=1e-5)
     assert len(lifted) > 8
+
+
+@pytest.mark.parametrize("head", ["Softmax", "Softmax + C"])
+def test_no_state_loses_less_than_the_best_and_the_state_that_copies_best_loses_as_much(subject, head):
+    model, case = Model(subject(head)), 5
+    own = model.predict(case, LONG, Setting())
+    verdict, _ = work(case_verdict(model, case, LONG, own))
+    best = model.predict(case, LONG, Setting(head="Softmax", best=True))
+    assert losses(own, best)[0] == pytest.approx(verdict.least_copying, abs=2e-6)
+    weights, rng = model.snapshot.item_embeddings, np.random.default_rng(0)
+    for copied, least in ((True, verdict.least_copying), (False, verdict.least_excluding)):
+        wanted = own.wanted(copied)
+        found = []
+        for start in rng.normal(size=(6, weights.shape[1])):
+            ball = {"type": "ineq", "fun": lambda h: model.radius**2 - h @ h, "jac": lambda h: -2 * h}
+            result = minimize(
+                lambda h, wanted=wanted: (
+                    float(np.sum(rel_entr(wanted, softmax(weights @ h)))), (softmax(weights @ h) - wanted) @ weights
+                ),
+                start, jac=True, method="SLSQP", constraints=[ball], options={"ftol": 1e-12, "maxiter": 500},
+            )  # fmt: skip
+            state = result.x * min(1, model.radius / np.linalg.norm(result.x))
+            found.append(np.sum(rel_entr(wanted, softmax(weights @ state))))
+        assert least <= min(found)
+        assert least == pytest.approx(min(found), abs=1e-5)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -71,7 +99,7 @@ def test_what_one_state_can_rank_is_what_a_linear_program_finds(foreign, bias):
     offsets = one.snapshot.bias if bias else np.zeros(one.snapshot.n_items)
     for case in range(6):
         history = rng.choice(one.snapshot.n_items, 2 + case % 3, replace=False).tolist()
-        verdict, _ = work(case_verdict(model, case, history, one.snapshot.states[case]))
+        verdict, _ = work(case_verdict(model, case, history, model.predict(case, history, Setting())))
         found.append((verdict.copying.outcome, verdict.excluding.outcome))
         for outcome, above in zip(found[-1], (True, False), strict=True):
             possible = ranked(one.snapshot.item_embeddings, offsets, history, above)
@@ -80,11 +108,17 @@ def test_what_one_state_can_rank_is_what_a_linear_program_finds(foreign, bias):
 
 
 def test_losses_are_those_of_the_two_answers(subject):
-    prediction = Model(subject()).predict(2, EDITED, Setting())
+    model = Model(subject())
+    prediction = model.predict(2, EDITED, Setting())
     p = np.exp(prediction.scores)
     on = sum(p[item] for item in {1, 3, 7})
     off = sum(p[item] for item in range(len(p)) if item not in {1, 3, 7})
-    assert losses(prediction) == (pytest.approx(-math.log(on)), pytest.approx(-math.log(off)))
+    assert losses(prediction, prediction) == (pytest.approx(-math.log(on)), pytest.approx(-math.log(off)))
+    moved = model.predict(2, EDITED, Setting(toward=0.7, temperature=2))
+    others = set(range(len(p))) - {1, 3, 7}
+    for items, lost, share in zip(({1, 3, 7}, others), losses(prediction, moved), (on, off), strict=True):
+        expected = sum(p[item] / share * (math.log(p[item] / share) - moved.scores[item]) for item in items)
+        assert lost == pytest.approx(expected)
 
 
 def certain(*log_probs):
@@ -93,14 +127,16 @@ def certain(*log_probs):
 
 def test_a_head_that_is_certain_and_wrong_loses_infinitely_much():
     half = math.log(0.5)
-    assert losses(certain(half, half, -np.inf, -np.inf)) == (0, math.inf)
-    assert losses(certain(-np.inf, -np.inf, half, half)) == (math.inf, 0)
-    assert losses(certain(half, half)) == (0, math.inf)
-    tiny = losses(certain(half, half, -100.0, -np.inf))
-    assert tiny == (0, pytest.approx(100))
-    above = losses(certain(half, half + 1e-12, -40.0, -np.inf))
-    assert above[0] == 0
-    assert not any(map(math.isnan, (*tiny, *above)))
+    for own, expected in (
+        (certain(half, half, -np.inf, -np.inf), (0, math.inf)),
+        (certain(-np.inf, -np.inf, half, half), (math.inf, 0)),
+        (certain(half, half), (0, math.inf)),
+        (certain(half, half, -100.0, -np.inf), (0, pytest.approx(100))),
+    ):
+        assert losses(own, own) == expected
+    above = certain(half, half + 1e-12, -40.0, -np.inf)
+    assert losses(above, above)[0] == 0
+    assert losses(certain(half, half, half), certain(-np.inf, 0.0, half))[0] == math.inf
 
 
 @pytest.fixture
@@ -109,29 +145,34 @@ def model(subject):
 
 
 def judged(copying, excluding):
-    return CaseVerdict(Certificate(copying, 0, 0), Certificate(excluding, 0, 0), 0.125, 0.25, ())
+    return CaseVerdict(0.125, 0.25, Certificate(copying, 0, 0), Certificate(excluding, 0, 0), (), ())
 
 
 def test_sentences(model):
     two = certain(math.log(0.3), math.log(0.2), math.log(0.5))
-    assert sentence(model, judged("no", "yes"), two, repeat=True) == (
-        "<b>GRU4Rec</b>: no hidden state can rank all 2 items above everything else, one hidden state can rank them "
-        "below. The next item is in the history: the head loses 0.69 nats on that, the best single state would lose "
-        "0.12."
+    assert sentence(model, judged("no", "yes"), two, two, repeat=True) == (
+        "<b>GRU4Rec</b>: the head loses 0.69 nats, and the best single state in reach would lose 0.12; no hidden state "
+        "can rank all 2 items above everything else, one hidden state can rank them below."
     )
     single = Prediction(np.log([0.2, 0.8]), np.full(2, "V"), {}, np.array([0]))
-    assert sentence(model, judged("yes", "undecided"), single, repeat=False) == (
-        "<b>GRU4Rec</b>: one hidden state can rank the item above everything else, it is undecided whether one can "
-        "rank it below. The next item is new: the head loses 0.22 nats on that, the best single state would lose 0.25."
+    assert sentence(model, judged("yes", "undecided"), single, single, repeat=False) == (
+        "<b>GRU4Rec</b>: the head loses 0.22 nats, and the best single state in reach would lose 0.25; one hidden "
+        "state can rank the item above everything else, it is undecided whether one can rank it below."
     )
     certainly = certain(-np.inf, -np.inf, 0.0)
-    assert "loses inf nats" in sentence(model, judged("no", "no"), certainly, repeat=True)
+    assert "loses inf nats" in sentence(model, judged("no", "no"), certainly, certainly, repeat=True)
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+def test_what_is_wanted_is_named(repeat):
+    assert ("in the history." in wanted_in_words(repeat)) == repeat
+    assert "each model's own preferences" in wanted_in_words(repeat)
 
 
 def test_a_row_of_the_table(model):
     two = certain(math.log(0.3), math.log(0.2), math.log(0.5))
-    values = row(model, judged("no", "undecided"), two)
+    values = row(model, judged("no", "undecided"), two, two)
     assert values == [
-        "<b>GRU4Rec</b>", "no", "undecided", "50.0%", "0.69 nats", "0.12 nats", "0.69 nats", "0.25 nats"
+        "<b>GRU4Rec</b>", "50.0%", "0.69 nats", "0.12 nats", "0.69 nats", "0.25 nats", "no", "undecided"
     ]  # fmt: skip
     assert len(values) == len(COLUMNS)

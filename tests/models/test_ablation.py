@@ -108,6 +108,17 @@ def test_weights_are_shared_and_the_trained_model_stays_as_it_is():
     assert {name for name, _ in other.get_submodule("head.maps").named_children()} == {"V", "C"}
 
 
+def test_maps_may_get_biases_but_not_lose_them():
+    trained, with_biases = build("MoS:2 + CP + Mi (projection_bias=False)"), build("MoS:2 + CP + Mi")
+    other = ablated(trained, with_biases.head.config)
+    assert np.array_equal(other.log_probs(HISTORIES), trained.log_probs(HISTORIES))
+    with_biases.load_state_dict(other.state_dict())
+    np.testing.assert_array_equal(with_biases.log_probs(HISTORIES), trained.log_probs(HISTORIES))
+    assert all(layer.bias is None for name, layer in trained.get_submodule("head.maps").named_children())
+    with pytest.raises(ConfigError, match="keep projection_bias=True"):
+        ablated(with_biases, trained.head.config)
+
+
 def sizes(partitions):
     return [partition.k for partition in partitions]
 

@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from cprlab.pages.run import run_probe, run_report
+from cprlab.pages.run import run_probe, run_report, run_retrofit
 from cprlab.settings import ReportConfig
 from cprlab.studies.probe import ProbeConfig
+from cprlab.studies.retrofit import RetrofitConfig
 from cprlab.training import train
 from tests.conftest import random_log
 
@@ -45,3 +46,13 @@ def probed(report):
     probe = ProbeConfig(models="; ".join(map(str, runs)), data=config.data, runs=config.runs, cases=80)
     run_probe(probe, folder.parent / "probe")
     return probe, folder.parent / "probe"
+
+
+@pytest.fixture(scope="session")
+def retrofitted(report):
+    """A page on the report's softmax, with F written, whatever the rule names."""
+    config, folder = report
+    run = train(config.sequences(), config.run_configs()["Softmax"], config.runs, "cpu").folder
+    retrofit = RetrofitConfig(models=str(run), data=config.data, runs=config.runs, part="F")
+    run_retrofit(retrofit, folder.parent / "retrofit")
+    return retrofit, folder.parent / "retrofit"

@@ -15,7 +15,11 @@ pytestmark = pytest.mark.usefixtures("chromium")
 
 @pytest.mark.parametrize(
     ("page_of", "said", "titled", "least"),
-    [("report", "of the items that 120 test users", "example", 8), ("probed", "The rule.", "neighbourhood", 7)],
+    [
+        ("report", "of the items that 120 test users", "example", 8),
+        ("probed", "The rule.", "neighbourhood", 8),
+        ("retrofitted", "The rule.", "example", 2),
+    ],
 )
 def test_every_figure_is_drawn_and_no_title_is_run(page_of, said, titled, least, request):
     _, folder = request.getfixturevalue(page_of)

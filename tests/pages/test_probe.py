@@ -16,11 +16,23 @@ from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.explorer import ExplorerConfig, explore
 from cprlab.pages.run import run_probe
-from cprlab.probes import Snapshot, copy_dial, copy_probability, copy_scores, judge, loss_parts, wanted_share
-from cprlab.studies.probe import ProbeConfig, examine, origins, verdicts
+from cprlab.probes import (
+    NOTHING,
+    Snapshot,
+    cheapest,
+    copy_dial,
+    copy_probability,
+    copy_scores,
+    judge,
+    loss_parts,
+    retrofits,
+    wanted_share,
+)
+from cprlab.studies.probe import ProbeConfig, examine, origins, rivals, verdicts
 from cprlab.studies.probe import probed as probed_subjects
+from cprlab.studies.report import behind
 from cprlab.subjects import Subject, open_subject
-from cprlab.training import Run
+from cprlab.training import Run, train
 from tests.probes.test_bottleneck import make
 from tests.probes.test_foreign import made_up, write
 
@@ -39,6 +51,8 @@ def test_the_folder_holds_the_page_the_numbers_and_the_notebook(probed):
     assert softmax["verdict"] in (folder / "index.html").read_text()
     assert {"copying", "parts", "space", "separable", "dial", "gap"} <= set(softmax)
     assert "dial" not in cpr
+    assert "retrofit" not in cpr
+    assert cpr["gain"] == ""
     assert sum(softmax["copyable"].values()) == softmax["cases"] == config.cases
 
 
@@ -57,7 +71,51 @@ def test_the_numbers_are_those_of_the_probes(probed):
     assert {row["part"]: row["value"] for row in told["parts"]} == pytest.approx(
         parts.set_index("part")["value"].to_dict()
     )
-    assert told["verdict"] == judge(parts, cases["repeat"].mean()).words
+    counted = rivals(config.subjects(), config)
+    assert list(counted) == ["Counts"]
+    pd.testing.assert_frame_equal(counted["Counts"], train(sequences, config.run_config("Counts"), config.runs).cases)
+    worse = behind({"This model": run.cases, **counted}, "This model", ["Counts"])
+    assert told["verdict"] == judge(parts, cases["repeat"].mean(), behind=worse).words
+
+
+def test_a_model_behind_a_rival_that_counts_is_said_so_first_and_without_a_log_nothing_is_said(probed, tmp_path):
+    config, _ = probed
+    subject = config.subjects()[0]
+    better = {"Recent": subject.cases.assign(rank=1)}
+    said = examine(subject, config, better).verdict.words
+    assert said.startswith("This model ranks worse than Recent, which only counts: its NDCG@10 is ")
+    others = {"Recent": better["Recent"].iloc[::-1].reset_index(drop=True)}
+    assert "Recent" not in examine(subject, config, others).verdict.words  # of other users, or in another order
+    make(n=60, m=40).save(tmp_path / "model.safetensors")
+    alone = ProbeConfig(models=str(tmp_path / "model.safetensors"))
+    assert rivals(alone.subjects(), alone) == {}
+    counts: Any = SimpleNamespace(name="Counts", has_states=False, cases=better["Recent"])
+    assert rivals([subject, counts], config) == {"Counts": better["Recent"]}
+
+
+def test_its_advice_ends_with_what_a_part_gains_when_it_is_fitted(probed):
+    """On all test cases, although the slower probes see a sample, and fitted on the validation cases."""
+    config, folder = probed
+    told = read(folder)["models"]["GRU4Rec, Softmax"]
+    (subject, _) = config.subjects()
+    validation, users = subject.validation()
+    found = retrofits(
+        subject.snapshot, validation=validation, users=subject.users, validation_users=users, seed=config.seed
+    )
+    rows = pd.concat([one.table for one in found.values()], ignore_index=True)
+    np.testing.assert_allclose([row["value"] for row in told["retrofit"]], rows["value"], rtol=1e-4, atol=1e-6)
+    part = cheapest(found, config.seed).part
+    assert told["gain"].startswith("Measured: ")
+    assert (f"+ {part} (" in told["gain"]) == (part != NOTHING)
+    assert "judged on the test cases of 120" in told["gain"]
+    assert told["gain"] in (folder / "index.html").read_text()
+
+
+def test_too_few_users_are_said_and_nothing_is_fitted():
+    snapshot = make(n=20, m=12)
+    found = examine(Subject("few", snapshot, copy_probability(snapshot), False), ProbeConfig(cases=5))
+    assert found.measured is None
+    assert found.gain.startswith("No part was fitted: A retrofit is fitted on 10 users or more, and here are 6")
 
 
 def test_a_second_probe_replaces_the_first_with_the_same_numbers_and_nothing_else_is_replaced(probed, tmp_path):
@@ -101,6 +159,19 @@ def test_of_recboles_heads_those_with_one_state_keep_the_copy_dial(tmp_path, cha
     assert (found.dial is None) == own_state
 
 
+def test_the_page_says_that_histories_seem_to_be_padded(tmp_path):
+    arrays = vars(make(n=60, m=40))
+    padded = np.array([[0] * (case % 7) + [5] * (8 - case % 7) for case in range(40)])
+    given = {"item_embeddings": arrays["item_embeddings"], "states": arrays["states"], "targets": np.full(40, 5)}
+    np.savez(tmp_path / "padded.npz", histories=padded, **given)
+    np.savez(tmp_path / "sound.npz", histories=padded + 1, **given)
+    with pytest.warns(UserWarning, match="28 of 40 histories begin with item 0 twice or more"):
+        subjects = [open_subject(str(tmp_path / name), None) for name in ("padded.npz", "sound.npz")]
+    assert origins(subjects).count("28 of 40 histories begin") == 1
+    assert origins(subjects[:1]).endswith("subtract 1 from all codes.")
+    assert "padding" not in origins(subjects[1:])
+
+
 def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path):
     snapshot = make(n=60, m=40)
     snapshot.save(tmp_path / "model.safetensors")
@@ -120,8 +191,8 @@ def test_a_snapshot_is_probed_as_it_is_and_with_histories_from_a_table(tmp_path)
 
 def test_a_models_name_is_text_on_the_page():
     subject, verdict = SimpleNamespace(name="<i>x_1_*[a](b)`"), SimpleNamespace(words="Words.")
-    found: Any = SimpleNamespace(subject=subject, verdict=verdict)
-    assert verdicts([found]) == r"- **&lt;i&gt;x\_1\_\*\[a\](b)\`.** Words."
+    found: Any = SimpleNamespace(subject=subject, verdict=verdict, gain="<b>")
+    assert verdicts([found]) == r"- **&lt;i&gt;x\_1\_\*\[a\](b)\`.** Words. &lt;b&gt;"
 
 
 def test_histories_that_hold_every_item_are_left_out():

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +187,10 @@ REFUSED = [
     ({"item_embeddings": [["a"] * D] * N}, "item_embeddings must be a table of numbers"),
     ({"item_embeddings": [[0.0] * D, [0.0]]}, "item_embeddings must be a table of numbers"),
     ({"item_embeddings": np.ones((N, D)) * 1j}, "item_embeddings must be a table of numbers"),
-    (changed("item_embeddings", (3, 1), np.nan), "item_embeddings contains nan in row 3"),
+    (
+        changed("item_embeddings", (3, 1), np.nan),
+        r"item_embeddings contains nan in row 3 \(1 of its [0-9]+ numbers are not finite\); every",
+    ),
     (changed("states", (2, 0), -np.inf), "states contains -inf in row 2"),
     (changed("bias", 5, np.inf), "bias contains inf in row 5"),
     ({"bias": np.zeros(N + 1)}, r"bias must have one number for each of the 7 items, not \(8,\)"),
@@ -209,6 +213,55 @@ REFUSED = [
 def test_what_does_not_fit_is_refused_in_a_sentence(wrong, sentence):
     with pytest.raises(DataError, match=sentence):
         Snapshot(**parts() | wrong)
+
+
+def cases_of(histories, targets):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(50, 2)), rng.normal(size=(len(histories), 2)), histories, targets
+
+
+def random_histories(rng, lowest, m=200, longest=12):
+    return [rng.integers(lowest, 50, rng.integers(1, longest)) for _ in range(m)]
+
+
+@pytest.mark.parametrize("end", ["begin", "end"])
+@pytest.mark.parametrize("lowest", [1, 0])
+def test_histories_padded_with_item_0_give_a_warning_with_the_evidence(tmp_path, end, lowest):
+    rng = np.random.default_rng(1)
+    histories = random_histories(rng, lowest)
+    targets = rng.integers(lowest, 50, 200)
+    padding = [np.zeros(12 - len(one), dtype=int) for one in histories]
+    sides = [(pad, one) if end == "begin" else (one, pad) for pad, one in zip(padding, histories, strict=True)]
+    padded = np.array([np.concatenate(both) for both in sides])
+    count = sum((row[:2] == 0).all() if end == "begin" else (row[-2:] == 0).all() for row in padded)
+    why = (
+        "and it is nowhere else in them and no target"
+        if lowest
+        else "all of them 12 items long, and [0-9]+ of [0-9,]+ o"
+    )
+    said = rf"{count} of 200 histories {end} with item 0 twice or more, {why}"
+    with pytest.warns(UserWarning, match=said):
+        snapshot = Snapshot(*cases_of(padded, targets))
+    table = dict(zip(("item_embeddings", "states", "histories", "targets"), cases_of(padded, targets), strict=True))
+    np.savez(tmp_path / "padded.npz", **table)
+    with pytest.warns(UserWarning, match=said):
+        Snapshot.load(tmp_path / "padded.npz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert snapshot.take(np.arange(100)).doubt
+        assert not Snapshot(*cases_of(histories, targets)).doubt
+
+
+def test_a_popular_item_0_is_no_padding():
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(2, 20, 300)
+    often = [np.where(rng.random(size) < 0.5, 0, rng.integers(1, 50, size)) for size in lengths]  # and many are 0 0 …
+    targets = np.where(rng.random(300) < 0.5, 0, rng.integers(1, 50, 300))
+    start = [np.append([0, 0], one) for one in random_histories(rng, 0, 300)]  # as a site's home page
+    once = [np.append([0][: case % 2], one).astype(int) for case, one in enumerate(random_histories(rng, 1, 300))]
+    one_user = [np.append([0, 0] if case == 7 else [], one).astype(int) for case, one in enumerate(once)]
+    for histories in (often, [one[-5:] for one in often], start, once, one_user):
+        assert not Snapshot(*cases_of(histories, targets)).doubt
 
 
 def test_a_file_is_named_where_its_arrays_are_refused(tmp_path):

@@ -64,17 +64,51 @@ def test_gaps_are_those_that_scipy_finds(biased, far):
     assert inside < 6 if far < 1 else inside >= 4  # the ball matters in one, and hardly in the other
 
 
+def uniform(snapshot):
+    """(m, n) the uniform distributions on the histories."""
+    return np.stack([np.isin(np.arange(snapshot.n_items), one) / len(one) for one in snapshot.distinct])
+
+
+def preferred(snapshot):
+    """(m, n) the model's own softmax restricted to the histories."""
+    scores = np.exp(snapshot.states @ snapshot.item_embeddings.T + snapshot.bias) * (uniform(snapshot) > 0)
+    return scores / scores.sum(1, keepdims=True)
+
+
 @pytest.mark.parametrize("m", [1, 6, 70])
-def test_the_states_that_copy_best_have_the_gap_in_the_ball(m):
+@pytest.mark.parametrize("alike", [True, False])
+def test_the_states_that_copy_best_have_the_gap_in_the_ball(m, alike):
     snapshot = make(m=m, far=0.3)
-    states = copying_states(snapshot)
-    table = bottleneck_gap(snapshot)
+    wanted = uniform(snapshot) if alike else preferred(snapshot)
+    states = copying_states(snapshot, wanted=wanted if alike else None)
+    gaps = bottleneck_gap(snapshot)["gap_ball"] if alike else copy_dial(snapshot, [1])["floor_ball"]
+    np.testing.assert_allclose(bottleneck_gap(snapshot, wanted)["gap_ball"], gaps, atol=PROMISED)
     assert states.shape == snapshot.states.shape
     assert np.linalg.norm(states, axis=1).max() <= snapshot.radius * (1 + 1e-9)
-    for state, history, gap in zip(states, snapshot.distinct, table["gap_ball"], strict=True):
-        p = np.zeros(snapshot.n_items)
-        p[history] = 1 / len(history)
+    for state, p, gap in zip(states, wanted, gaps, strict=True):
         assert divergence(p, snapshot.item_embeddings @ state + snapshot.bias) == pytest.approx(gap, abs=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+def test_no_state_found_by_direct_search_does_better_than_what_is_called_best(alpha):
+    """Projected gradient descent from many starts, on the same divergence."""
+    snapshot = make(n=30, d=4, m=3, far=0.7)
+    weight, bias, rng = snapshot.item_embeddings, snapshot.bias, np.random.default_rng(4)
+    inside = uniform(snapshot) > 0
+    own = softmax(snapshot.states @ weight.T + bias, axis=1)
+    sides = own * inside, own * ~inside
+    wanted = sum(
+        share * side / side.sum(1, keepdims=True) for share, side in zip((alpha, 1 - alpha), sides, strict=True)
+    )
+    dial = copy_dial(snapshot, [alpha])
+    for p, floor, certificate in zip(wanted, dial["floor_ball"], dial["certificate"], strict=True):
+        states = rng.normal(size=(40, 4))
+        for _ in range(4000):
+            states -= 0.05 * (softmax(states @ weight.T + bias, axis=1) - p) @ weight
+            states *= np.minimum(1, snapshot.radius / np.linalg.norm(states, axis=1, keepdims=True))
+        found = [divergence(p, weight @ state + bias) for state in states]
+        assert min(found) >= floor - certificate
+        assert min(found) == pytest.approx(floor, abs=1e-4)
 
 
 def test_any_wanted_distribution_is_taken_and_what_a_state_says_already_costs_nothing():
@@ -98,7 +132,7 @@ def test_a_middle_item_takes_its_share_in_closed_form():
         snapshot = Snapshot(weight, np.ones((1, 2)), [[0, 1, 2, 3]], [0])
         table = bottleneck_gap(snapshot)
         assert table["gap_free"][0] == pytest.approx(np.log((4 + middles) / 4), abs=PROMISED)
-        found = interference(snapshot)
+        found = interference(snapshot, wanted=uniform(snapshot))
         assert set(found["item"]) <= set(range(4, 4 + middles))
 
 
@@ -162,13 +196,19 @@ def test_where_all_states_are_zero_the_ball_holds_no_other():
 def test_interfering_items_are_those_above_the_lowest_of_the_history():
     snapshot = make(n=200, d=4, m=8, sizes=(5, 9))
     counts = bottleneck_gap(snapshot)["interfering"]
-    found = interference(snapshot)
-    assert list(found) == ["case", "item", "title", "excess"]
+    found = interference(snapshot, wanted=uniform(snapshot))
+    assert list(found) == ["case", "item", "title", "excess", "takes"]
     assert counts.sum() > 0
     np.testing.assert_array_equal(found.groupby("case").size().reindex(range(8), fill_value=0), counts)
     assert (found["excess"] > 0).all()
     assert not any(row.item in snapshot.distinct[row.case] for row in found.itertuples())
     assert found.groupby("case")["excess"].apply(lambda excess: excess.is_monotonic_decreasing).all()
+    for states, table in (
+        (copying_states(snapshot, wanted=uniform(snapshot)), found),
+        (copying_states(snapshot), interference(snapshot)),
+    ):
+        taken = softmax(states @ snapshot.item_embeddings.T + snapshot.bias, axis=1)
+        np.testing.assert_allclose(table["takes"], taken[table["case"], table["item"]])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -180,6 +220,7 @@ def test_the_dial_is_what_scipy_finds_for_each_share(seed):
     assert list(table["alpha"]) == list(alphas) * len(snapshot)
     assert table["certificate"].max() <= PROMISED
     weight, bias = snapshot.item_embeddings, snapshot.bias
+    moved = []  # whether the best single state, for both partitions, is better
     for row in table.itertuples():
         history, state = snapshot.distinct[row.case], snapshot.states[row.case]
         q = softmax(weight @ state + bias)
@@ -208,7 +249,11 @@ def test_the_dial_is_what_scipy_finds_for_each_share(seed):
             assert lost == pytest.approx(0.01 if row.alpha in (0, 1) else 0, abs=1e-9)
             if row.context_norm <= snapshot.radius:
                 assert row.floor_context <= lost + PROMISED
-        assert row.floor_context == pytest.approx(minimise(with_context, state, snapshot.radius), abs=3e-6)
+        beside = minimise(with_context, state, snapshot.radius)  # the model's own state scores the rest
+        assert row.floor_context == pytest.approx(min(beside, row.floor_ball), abs=3e-6)
+        moved.append(row.floor_ball < beside - 1e-3)
+    assert any(moved)
+    assert not all(moved)
 
 
 def test_a_share_of_its_own_is_taken_for_each_case_and_at_the_models_own_share_nothing_is_lost():

@@ -3,9 +3,10 @@ import time
 import numpy as np
 import pytest
 from scipy.optimize import linprog
+from scipy.spatial import ConvexHull
 
 from cprlab.errors import ConfigError
-from cprlab.probes import Snapshot, capacity, copyable, separable, separable_share
+from cprlab.probes import Snapshot, argmaxable, capacity, copyable, separable, separable_share
 
 
 def make(n=300, d=8, m=60, sizes=(1, 5), biased=False, seed=0):
@@ -85,6 +86,15 @@ def test_of_two_equal_embeddings_the_bias_decides(bias, outcome):
     assert found.outcome == outcome
 
 
+@pytest.mark.parametrize("bias", [-2.0, 0.5, 1e4])
+def test_equal_biases_change_nothing(bias):
+    plain = make()
+    biased = Snapshot(plain.item_embeddings, plain.states, plain.histories, plain.targets, np.full(300, bias))
+    expected = [found.outcome for found in separable(plain, plain.distinct)]
+    assert [found.outcome for found in separable(biased, biased.distinct)] == expected
+    assert {"yes", "no"} == set(expected)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_where_all_embeddings_are_equal_only_the_biases_are_compared(seed):
     rng = np.random.default_rng(seed)
@@ -133,6 +143,90 @@ def test_a_search_that_is_cut_short_is_undecided_and_bounds_the_margin(monkeypat
             assert found.margin >= known.margin if known.outcome == "yes" else found.margin > 0
         else:
             assert found.outcome == known.outcome
+
+
+def items_alone(weight, bias=None):
+    """A Snapshot for probes of the items only."""
+    return Snapshot(weight, np.zeros((1, weight.shape[1])), [[0]], [0], bias)
+
+
+def assert_proved(snapshot, table, certificates):
+    """The witness scores its item strictly highest, and the weights make the item of others, in plain float64."""
+    weight = snapshot.item_embeddings.astype(np.float64)
+    bias = np.zeros(len(weight)) if snapshot.bias is None else snapshot.bias
+    assert list(table) == ["item", "title", "argmaxable", "how", "margin", "seconds"]
+    assert list(table["item"]) == list(range(len(weight)))
+    assert list(table["argmaxable"]) == [found.outcome for found in certificates]
+    assert list(table["margin"]) == [found.margin for found in certificates]
+    for item, found in enumerate(certificates):
+        others = np.delete(np.arange(len(weight)), item)
+        if found.outcome == "yes":
+            scores = weight @ found.witness + bias
+            assert scores[item] > scores[others].max()
+        else:
+            assert found.outcome == "no"
+            assert found.above == {item: 1.0}
+            assert set(found.below) <= set(others)
+            assert min(found.below.values()) >= 0
+            assert sum(found.below.values()) == pytest.approx(1, abs=1e-12)
+            mean, mean_bias = (
+                sum(share * values[other] for other, share in found.below.items()) for values in (weight, bias)
+            )
+            np.testing.assert_allclose(mean, weight[item], atol=1e-8)
+            assert mean_bias >= bias[item] - 1e-8
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_items_that_a_state_ranks_first_are_the_vertices_of_the_hull(d, biased, seed):
+    """With biases: the upper hull of (w, b), as the bias has the coefficient 1."""
+    rng = np.random.default_rng(seed)
+    weight = 0.1 * rng.normal(size=(150, d)) + 3  # far from the origin, which no item surrounds
+    bias = rng.normal(size=150) if biased else None
+    hull = ConvexHull(weight if bias is None else np.column_stack([weight, bias]))
+    facets = hull.simplices if bias is None else hull.simplices[hull.equations[:, d] > 0]
+    snapshot = items_alone(weight, bias)
+    table, certificates = argmaxable(snapshot)
+    assert_proved(snapshot, table, certificates)
+    assert set(table["item"][table["argmaxable"] == "yes"]) == set(facets.flat)
+    assert set(table["how"]) == {"screen", "certificate"}
+    assert (table["argmaxable"][table["how"] == "screen"] == "yes").all()
+    for item in rng.choice(150, 20, replace=False):
+        margin = highest_margin(
+            weight - 3, np.zeros(150) if bias is None else bias, [item], np.delete(np.arange(150), item)
+        )
+        assert (margin > 1e-9) == (table["argmaxable"][item] == "yes")
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_planted_items_between_others_are_found_among_many(biased):
+    rng = np.random.default_rng(5)
+    outer = rng.normal(size=(400, 24))
+    outer /= np.linalg.norm(outer, axis=1, keepdims=True)  # on a sphere, so each is a vertex
+    between = np.stack([rng.dirichlet(np.ones(k)) @ outer[rng.choice(400, k, replace=False)] for k in (2, 3, 9, 20)])
+    weight = np.concatenate([outer, between, outer[[7]]])  # 7 and 404 are the same point
+    bias = np.full(405, 0.5) if biased else None
+    snapshot = items_alone(weight, bias)
+    table, certificates = argmaxable(snapshot)
+    assert_proved(snapshot, table, certificates)
+    assert list(table["item"][table["argmaxable"] == "no"]) == [7, 400, 401, 402, 403, 404]
+    assert certificates[7].below == pytest.approx({404: 1.0})
+    if biased:
+        bias[7] += 1e-6  # of two equal embeddings the bias decides
+        table, certificates = argmaxable(items_alone(weight, bias))
+        assert list(table["argmaxable"][[7, 404]]) == ["yes", "no"]
+
+
+def test_items_of_a_search_cut_short_are_undecided_and_one_item_is_no_question(monkeypatch):
+    monkeypatch.setattr("cprlab.probes.certificates.ROUNDS", 1)
+    table, certificates = argmaxable(items_alone(np.random.default_rng(0).normal(size=(800, 8))))
+    left = table["argmaxable"] == "undecided"
+    assert left.any()
+    assert (table["how"][left] == "certificate").all()
+    assert all(certificates[item].witness is certificates[item].above is None for item in table["item"][left])
+    with pytest.raises(ConfigError, match="only one item"):
+        argmaxable(items_alone(np.ones((1, 2))))
 
 
 @pytest.mark.parametrize(

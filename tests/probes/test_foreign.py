@@ -1,6 +1,7 @@
 """Snapshots of RecBole's and RecTools' models: their numbering of items, their held-out items, their scores."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,17 @@ import torch
 from scipy.special import log_softmax
 from torch import nn
 
-from cprlab.adapters.recbole import load
+from cprlab.adapters.recbole import FromRecBole, load
 from cprlab.data import Columns
 from cprlab.errors import ConfigError, DataError
-from cprlab.probes import copy_probability, from_recbole, from_rectools
+from cprlab.evaluation import MAIN, METRICS
+from cprlab.models import GRU4RecConfig, SoftmaxConfig
+from cprlab.probes import copy_probability, foreign, from_recbole, from_rectools
 
 ROOT = Path(__file__).parents[2]
 RECBOLE = ROOT / ".venv-recbole" / "bin" / "python"
+FILTERED = Path(__file__).parent / "data" / "recbole"
+ANSWERS = json.loads((FILTERED / "answers.json").read_text())
 CHECKPOINTS = ROOT / "cprlab" / "adapters" / "recorded"
 N = 30  # items of the checkpoints there, whose histories are of up to 7
 START = 881_250_944  # single precision has this number of seconds, and the next 64 later
@@ -90,6 +95,18 @@ def test_recboles_numbering_and_test_cases_are_found_in_its_log(tmp_path, name):
         )
 
 
+def recbole_reads(folder, settings):
+    """What RecBole itself makes of `log/log.inter` in a folder with each of these settings."""
+    answer = subprocess.run(
+        [RECBOLE, "-W", "ignore", ROOT / "benchmarks" / "sides" / "recbole_reads.py"],
+        input=json.dumps(settings),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not RECBOLE.exists(), reason="RecBole has no environment here (benchmarks/against_recbole.py)")
 def test_recbole_itself_reads_that_log_so(tmp_path):
@@ -98,29 +115,142 @@ def test_recbole_itself_reads_that_log_so(tmp_path):
     write(tmp_path / "log" / "log.inter", rows)
     others = [TOKENS[-1], *TOKENS[: N - 1][::-1]]
     (tmp_path / "log" / "log.item").write_text("\n".join(["item_id:token", *others]))
-    script = """
-import json
-from recbole.config import Config
-from recbole.data import create_dataset
-settings = {"data_path": ".", "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]},
-            "MAX_ITEM_LIST_LENGTH": 7, "train_neg_sample_args": None,
-            "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"}}
-dataset = create_dataset(Config(model="GRU4Rec", dataset="log", config_dict=settings))
-test = dataset.build()[2].inter_feat
-print(json.dumps([dataset.field2id_token["item_id"].tolist(), test["item_id_list"].tolist(), test["item_id"].tolist()]))
-"""
-    answer = subprocess.run([RECBOLE, "-W", "ignore", "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    tokens, histories, targets = json.loads(answer.stdout.splitlines()[-1])
-    assert tokens == ["[PAD]", *TOKENS]
-    read = [([item for item in history if item], target) for history, target in zip(histories, targets, strict=True)]
-    assert sorted(read) == sorted(cases)
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
+    [answer] = recbole_reads(tmp_path, [{"load_col": columns, "MAX_ITEM_LIST_LENGTH": 7}])
+    assert answer["tokens"] == ["[PAD]", *TOKENS]
+    assert sorted(zip(answer["histories"], answer["targets"], strict=True)) == sorted(cases)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RECBOLE.exists(), reason="RecBole has no environment here (benchmarks/against_recbole.py)")
+def test_recbole_itself_gives_the_recorded_answers(tmp_path):
+    shutil.copytree(FILTERED, tmp_path / "log")
+    answers = list(ANSWERS["cases"].values())
+    again = recbole_reads(tmp_path, [answer["settings"] for answer in answers])
+    assert [answer["settings"] | one for answer, one in zip(answers, again, strict=True)] == [
+        answer["settings"] | {key: answer[key] for key in ("tokens", "histories", "targets")} for answer in answers
+    ]
+
+
+def untrained(n_items, **settings):
+    """A model of RecBole with these settings; whether it predicts anything is not checked."""
+    model = FromRecBole(GRU4RecConfig(d=2, hidden=2), SoftmaxConfig(), n_items, max_len=6)
+    model.settings = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}} | settings
+    return model
+
+
+@pytest.mark.parametrize("answer", [pytest.param(answer, id=name) for name, answer in ANSWERS["cases"].items()])
+def test_recboles_filters_are_applied(monkeypatch, answer):
+    monkeypatch.setattr(foreign, "_check_numbering", lambda *_: None)
+    ids = answer["tokens"][1:]
+    snapshot = from_recbole(untrained(len(ids), **answer["settings"]), FILTERED / "log.inter")
+    assert snapshot.item_ids.tolist() == ids
+    cases = [((row + 1).tolist(), target) for row, target in zip(snapshot.histories, snapshot.targets + 1, strict=True)]
+    assert sorted(cases) == sorted(zip(answer["histories"], answer["targets"], strict=True))
+    titled = {f"Thing {one}" for one in ids} | set(ids)
+    assert set(snapshot.titles) <= titled
+
+
+def test_a_model_trained_with_filters_has_recboles_ndcg():
+    model = load(FILTERED / "GRU4Rec.pth")
+    snapshot = from_recbole(model, FILTERED / "log.inter")
+    assert len(snapshot) == len(ANSWERS["cases"]["all"]["targets"])
+    assert METRICS[MAIN](copy_probability(snapshot), "rank").mean() == pytest.approx(ANSWERS["ndcg"], abs=1e-9)
+
+
+REFUSED = {
+    "benchmark_filename": (["train", "test"], r"with benchmark_filename = \['train', 'test'\]"),
+    "alias_of_item_id": (["item_id_list"], "with alias_of_item_id ="),
+    "rm_dup_inter": (0, "rm_dup_inter = 0 is unknown; possible: first, last"),
+    "numerical_features": (["timestamp"], "times as numerical_features"),
+    "user_inter_num_interval": ("5", "user_inter_num_interval is '5', which is no interval"),
+    "item_inter_num_interval": ("[x,inf)", r"item_inter_num_interval is '\[x,inf\)', which is no interval"),
+    "val_interval": ({"shop": "[1,2]"}, "by their shop .val_interval., and the column 'shop' has values that are no"),
+    "normalize_field": ("timestamp", "normalize_field must be a list"),
+    "load_col": ("*", "load_col and unload_col must give names"),
+    "eval_args": (
+        {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": None, "order": "TO"},
+        "may have trained on users' last items",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_settings_that_cannot_be_followed_are_named(name):
+    value, words = REFUSED[name]
+    settings = {"TIME_FIELD": "timestamp", name: value}
+    with pytest.raises((ConfigError, DataError), match=words):
+        from_recbole(untrained(24, **settings), FILTERED / "log.inter")
+
+
+@pytest.mark.parametrize(
+    ("split", "fine"),
+    [
+        ({"LS": "valid_and_test"}, True),
+        ({"RS": [0.8, 0.1, 0.1]}, True),
+        ({"RS": [0.9, 0.1, 0]}, False),
+        ({"RS": ["x"]}, False),
+        ({"TS": [0.8, 0.1, 0.1]}, False),
+        (None, False),
+    ],
+)
+def test_only_where_last_items_were_held_out_is_a_model_read(monkeypatch, split, fine):
+    monkeypatch.setattr(foreign, "_check_numbering", lambda *_: None)
+    model = untrained(24, eval_args={"split": split, "group_by": "user", "order": "TO"})
+    if fine:
+        assert len(from_recbole(model, FILTERED / "log.inter")) == 75
+    else:
+        with pytest.raises(ConfigError, match=r"by eval_args = .* may have trained on users' last items"):
+            from_recbole(model, FILTERED / "log.inter")
+
+
+def test_filters_that_need_other_rows_or_files_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign, "_check_numbering", lambda *_: None)
+    log = Path(shutil.copy(FILTERED / "log.inter", tmp_path))
+    with pytest.raises(DataError, match=r"kept the rows of this model by their price \(val_interval\), and .* no such"):
+        from_recbole(untrained(24, val_interval={"price": "[1,2]"}), log)
+    with pytest.raises(DataError, match=r"keeps \(user_inter_num_interval = '\[99,inf\)'\)"):
+        from_recbole(untrained(24, user_inter_num_interval="[99,inf)"), log)
+    with pytest.raises(DataError, match=r"has 4 items .* keeps \(item_inter_num_interval = '\[22,inf\)'\).* model 24"):
+        from_recbole(untrained(24, item_inter_num_interval="[22,inf)"), log)
+    with pytest.raises(DataError, match=r"read log\.user too \(load_col\)"):
+        from_recbole(untrained(24, load_col={"inter": ["user_id"], "user": ["user_id"]}), log)
+    text = log.read_text()
+    (tmp_path / "log.inter").write_text(f"{text}nan\tt1\t1\t1\ta\n")
+    with pytest.raises(DataError, match="rows without user_id and rows without item_id"):
+        from_recbole(untrained(24), log)
+
+
+def test_rows_of_the_same_time_are_refused_where_duplicates_were_removed(tmp_path):
+    log = tmp_path / "log.inter"
+    head = "user_id:token\titem_id:token\ttimestamp:float"
+    rows = ["u1\ta\t1", "u1\tb\t2", "u2\tb\t2", "u1\tc\t3", "u2\ta\t4", "u2\tc\t5"]
+    log.write_text("\n".join([head, *rows]))
+    assert from_recbole(untrained(3, rm_dup_inter="first"), log).item_ids.tolist() == ["a", "b", "c"]
+    for other in ("u3\td\t3", "u2\ta\t5"):  # two new items, two rows of one user
+        log.write_text("\n".join([head, *rows[:4], *rows[5:], other]))
+        n_items = 4 if "d" in other else 3
+        assert len(from_recbole(untrained(n_items), log).item_ids) == n_items
+        with pytest.raises(DataError, match=r"\(rm_dup_inter\).* There are 4 such rows"):
+            from_recbole(untrained(n_items, rm_dup_inter="first"), log)
+
+
+def test_recboles_names_of_columns_come_before_guesses(tmp_path):
+    log = tmp_path / "log.inter"
+    lines = [f"u{k % 2}\t{'abc'[k % 3]}\tx{k}\t{k}" for k in range(9)]
+    log.write_text("\n".join(["user_id:token\ttrack:token\titem_id:token\ttimestamp:float", *lines]))
+    assert from_recbole(untrained(3, ITEM_ID_FIELD="track"), log).item_ids.tolist() == ["a", "b", "c"]
+    assert from_recbole(untrained(9), log).item_ids.tolist() == [f"x{k}" for k in range(9)]
 
 
 def test_items_of_recboles_item_file_come_last_and_give_titles(tmp_path):
     model = load(CHECKPOINTS / "GRU4Rec.pth")
+    model.settings = {**model.settings, "load_col": None, "filter_inter_by_user_or_item": False}
     rows, _ = made_up(model, last=N - 2)
     path = write(tmp_path / "log.inter", rows)
-    with pytest.raises(DataError, match=r"log\.inter has 28 items and the model 30; use the log that RecBole read"):
+    with pytest.raises(
+        DataError, match=r"log\.inter has 28 items that .* keeps, and the model 30; use the log that RecB"
+    ):
         from_recbole(model, path)
     more = [TOKENS[29], TOKENS[3], TOKENS[28]]
     lines = ["item_id:token\ttitle:token_seq", *(f"{token}\tTitle of {token}" for token in more)]
@@ -130,7 +260,7 @@ def test_items_of_recboles_item_file_come_last_and_give_titles(tmp_path):
     assert snapshot.titles[[3, 28, 29]].tolist() == [f"Title of {TOKENS[place]}" for place in (3, 29, 28)]
     assert snapshot.titles[0] == TOKENS[0]
     (tmp_path / "log.item").write_text("\n".join([*lines, "t999\tOne too many"]))
-    with pytest.raises(DataError, match="has 28 items and the model 30"):
+    with pytest.raises(DataError, match=r"has 31 items .* the model 30"):
         from_recbole(model, path)
 
 

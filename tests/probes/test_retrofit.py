@@ -89,6 +89,38 @@ def test_the_fit_is_scipys(part):
     assert objective(np.zeros(problem.free.sum())) > best.fun + 1e-3  # there was something to fit
 
 
+def test_few_evaluations_reach_the_least_loss_where_directions_differ_a_thousandfold(monkeypatch):
+    """Scores are those of states and embeddings of one scale, and the loss is convex: a gradient of 0 is its least."""
+    snap, scale = snapshot(m=300, n=30, d=6), np.geomspace(0.03, 30, 6)
+    snap = Snapshot(snap.item_embeddings / scale, snap.states * scale, snap.histories, snap.targets, snap.bias)
+    problem, everyone, evaluated = _Problem(snap, "C + F", np.arange(300)), np.ones(300, bool), []
+    of_theta = problem.loss
+
+    def counted(theta, chosen):
+        evaluated.append(theta)
+        return of_theta(theta, chosen)
+
+    monkeypatch.setattr(problem, "loss", counted)
+    theta = problem.fit(everyone, 1e-3, np.zeros(problem.size))
+    assert len(evaluated) < 60
+    gradient = of_theta(theta, everyone)[1]
+    gradient[4:] += 1e-3 * theta[4:]
+    assert np.abs(gradient).max() < 1e-5
+    assert np.abs(of_theta(np.zeros(problem.size), everyone)[1]).max() > 0.1
+
+
+def test_a_history_that_has_no_probability_and_is_never_the_target_changes_nothing(part):
+    """Its loss is flat in all directions, to the last digit."""
+    weights = np.eye(4) * np.array([[-1], [1], [1], [1]])
+    states = np.array([[900.0, *row] for row in np.random.default_rng(0).normal(size=(20, 3))])
+    snap = Snapshot(weights, states, [[0]] * 20, [1 + case % 3 for case in range(20)])
+    found = fit(snap, part, np.arange(20))
+    assert np.isfinite(found.numbers).all()
+    assert np.isfinite(found.matrix).all()
+    plain = brute(snap, np.zeros(4), np.zeros((4, 4)), np.zeros(4))
+    assert np.abs(found.log_probs(snap.states, snap.histories)[:, 1:] - plain[:, 1:]).max() < 1e-12
+
+
 def test_one_bias_has_a_closed_form():
     """One item in each history, all scores 0: p(history) = e^b / (e^b + n − 1), fitted to the share of repeats."""
     n, m = 6, 50
@@ -232,11 +264,15 @@ def test_the_part_becomes_one_of_the_models_own_head(part, head):
     found = fit(snap, part, np.arange(80))
     other = found.recommender(model)
     name = {"B": " + B", "F": " + C + F", "C": " + C + B", "C + F": " + C + F"}[part]
-    assert other.head.config == parse_head(head.replace("Softmax", f"Softmax{name}", 1))
+    named = head.replace("Softmax", f"Softmax{name}", 1)
+    assert other.head.config == parse_head(named if part == "B" else named.removesuffix(" (projection_bias=False)"))
     assert np.abs(other.log_probs(histories) - found.log_probs(snap.states, snap.histories)).max() < 1e-9
     assert np.abs(before - other.log_probs(histories)).max() > 0.01
     assert (model.log_probs(histories) == before).all()
     assert other.encoder is model.encoder
+    again = Recommender(GRU4RecConfig(d=8, hidden=8), parse_head(str(other.head.config)), 20, max_len=6).double()
+    again.load_state_dict(other.state_dict())
+    assert (again.eval().log_probs(histories) == other.log_probs(histories)).all()
 
 
 def test_a_part_is_not_added_to_another_model_or_head():

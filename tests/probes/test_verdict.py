@@ -1,20 +1,21 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit, logit
+from scipy.special import expit, logit, rel_entr
 
 from cprlab.probes import RULE, Snapshot, copy_dial, copy_probability, judge, loss_parts, wanted_share
 from tests.probes.test_bottleneck import make
 
-PARTS = ["bottleneck", "learning", "noise", "lost", "left by a context partition", "copy excess"]
+PARTS = ["bottleneck", "learning", "noise", "lost", "left by one bias", "left by a context partition", "copy excess"]
+PARTS += ["copy probability of repeats", "copy probability of new items", "AUC"]
 
 
 def cases_of(p, repeat):
     return pd.DataFrame({"copy_probability": p, "repeat": repeat})
 
 
-def parts_of(bottleneck, learning, left, excess, wide=0.001):
-    values = [bottleneck, learning, 0.3, bottleneck + learning, left, excess]
+def parts_of(bottleneck, learning, bias, left, excess, wide=0.001):
+    values = [bottleneck, learning, 0.3, bottleneck + learning, bias, left, excess, 0.587, 0.235, 0.785]
     rows = [(part, value, value - wide, value + wide, 100) for part, value in zip(PARTS, values, strict=True)]
     return pd.DataFrame(rows, columns=["part", "value", "low", "high", "n"])
 
@@ -49,6 +50,7 @@ def test_the_parts_add_up_to_the_expected_loss_on_whether_to_copy():
     own = loss_parts(cases, wanted, None).set_index("part")["value"]
     assert (own["bottleneck"], own["learning"]) == (0, pytest.approx(of["lost"]))
     assert "left by a context partition" not in own
+    assert "left by one bias" not in own
 
 
 def test_a_head_that_never_copies_loses_without_end_where_users_repeat():
@@ -77,7 +79,7 @@ def test_a_bottleneck_is_what_the_certificate_leaves_of_the_floor():
 def test_a_single_case_is_no_evidence():
     parts = loss_parts(cases_of([0.1], [True]), np.ones(1), None)
     assert parts["low"].isna().all()
-    assert judge(parts, 1.0, own_state=True).words.endswith("and loses 2.303 nats per case.")
+    assert judge(parts, 1.0, own_state=True).words.endswith("It loses 2.303 nats per case.")
 
 
 def test_a_head_with_a_state_of_its_own_need_not_learn_what_can_be_removed():
@@ -86,17 +88,22 @@ def test_a_head_with_a_state_of_its_own_need_not_learn_what_can_be_removed():
     assert judge(parts, 0.1, own_state=True).advice == ("better training",)
 
 
+REMOVE, TRAIN = "remove the history at inference", "better training"
+BIAS, COUNTS = "one bias on the history's items (Softmax + B)", "counts and ages (Softmax + F)"
+CONTEXT = "a context partition (Softmax + C)"
+
+
 @pytest.mark.parametrize(
     ("numbers", "repeats", "failure", "advice"),
     [
-        ((0.002, 0.003, 0.0, -0.1), 0.4, "", ()),
-        ((0.16, 0.68, 0.01, 0.5), 0.0, "copies too much",
-         ("remove the history at inference", "better training", "a context partition (Softmax + C)")),
-        ((0.2, 0.1, 0.01, -0.2), 0.4, "copies too little", ("a context partition (Softmax + C)",)),
-        ((0.2, 0.1, 0.19, -0.2), 0.4, "copies too little", ()),
-        ((0.005, 0.1, 0.0, 0.2), 0.4, "copies too much", ("better training",)),
-        ((0.2, 0.1, 0.01, 0.0), 0.4, "copies the same whether users repeat or not",
-         ("a context partition (Softmax + C)",)),
+        ((0.002, 0.003, 0.004, 0.0, -0.1), 0.4, "", ()),
+        ((0.16, 0.68, 0.0, 0.01, 0.5), 0.0, "copies too much", (REMOVE, CONTEXT, TRAIN)),
+        ((0.16, 0.68, 0.1, 0.01, -0.5), 0.4, "copies too little", (BIAS, COUNTS, CONTEXT, TRAIN)),
+        ((0.2, 0.1, 0.009, 0.01, -0.2), 0.4, "copies too little", (BIAS, CONTEXT)),
+        ((0.2, 0.1, 0.151, 0.19, -0.2), 0.4, "copies too little", (COUNTS,)),
+        ((0.005, 0.01, 0.009, 0.004, 0.2), 0.4, "copies too much", (COUNTS, TRAIN)),
+        ((0.2, 0.1, 0.29, 0.01, 0.0), 0.4, "copies too much or too little, it is not shown which",
+         (COUNTS, CONTEXT)),
     ],
 )  # fmt: skip
 def test_the_rule_turns_numbers_into_advice(numbers, repeats, failure, advice):
@@ -107,12 +114,47 @@ def test_the_rule_turns_numbers_into_advice(numbers, repeats, failure, advice):
 
 
 def test_words_say_how_much_and_how_it_is_shared():
-    words = judge(parts_of(0.16, 0.68, 0.01, 0.3), 0.0).words
+    words = judge(parts_of(0.16, 0.68, 0.1, 0.01, 0.3), 0.0).words
     assert "30.0% of its probability" in words
     assert "0.840 nats per case [0.839, 0.841]" in words
     assert "training could remove 81% of this" in words
     assert "no single hidden state in reach can remove the other 19%" in words
-    assert "would leave 0.010 nats" in words
+    assert "keep the model's own preferences" in words
+    assert "would leave 0.100 nats, a context partition at most 0.010" in words
+
+
+def test_words_give_the_auc_and_what_it_is_of():
+    words = judge(parts_of(0.2, 0.1, 0.29, 0.01, 0.0), 0.4).words
+    assert "Where the target is in the history this is 58.7%, where it is new 23.5%; the AUC is 0.785" in words
+
+
+def test_the_auc_is_the_share_of_pairs_in_order_and_is_left_out_where_all_are_of_a_kind():
+    p, repeat = np.array([0.1, 0.4, 0.4, 0.8, 0.2]), np.array([False, True, False, True, False])
+    of = loss_parts(cases_of(p, repeat), np.full(5, 0.4), None).set_index("part")["value"]
+    pairs = [(a > b) + (a == b) / 2 for a in p[repeat] for b in p[~repeat]]
+    assert of["AUC"] == pytest.approx(np.mean(pairs))
+    assert of["copy probability of repeats"] == pytest.approx(p[repeat].mean())
+    assert of["copy probability of new items"] == pytest.approx(p[~repeat].mean())
+    for repeats in (np.zeros(5, bool), np.ones(5, bool)):
+        assert "AUC" not in set(loss_parts(cases_of(p, repeats), np.full(5, 0.4), None)["part"])
+
+
+@pytest.mark.parametrize("numbers", [(0.002, 0.003, 0.004, 0.0, -0.1), (0.2, 0.1, 0.29, 0.01, -0.2)])
+def test_a_model_behind_counting_is_said_so_first(numbers):
+    behind = "GRU4Rec, Softmax ranks worse than Counts."
+    assert judge(parts_of(*numbers), 0.4, behind=behind).words == f"{behind} {judge(parts_of(*numbers), 0.4).words}"
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 1.0])
+def test_one_bias_leaves_what_the_best_shift_of_all_logits_leaves(share):
+    snapshot = make(n=60, m=40, far=0.8)
+    cases = copy_probability(snapshot)
+    wanted = np.random.default_rng(2).uniform(0, 1, len(cases)) if share is None else np.full(len(cases), share)
+    left = loss_parts(cases, wanted, copy_dial(snapshot, [wanted])).set_index("part").loc["left by one bias", "value"]
+    shifts = np.linspace(-60, 60, 120_001)[:, None]  # steps of 0.001
+    p = np.clip(expit(logit(cases["copy_probability"].to_numpy()) + shifts), 1e-300, 1 - 1e-16)
+    divergences = (rel_entr(wanted, p) + rel_entr(1 - wanted, 1 - p)).mean(1)
+    assert left == pytest.approx(divergences.min(), abs=1e-6)
 
 
 def test_the_rule_names_its_limits():

@@ -14,7 +14,7 @@ from cprlab import cli
 from cprlab.errors import ConfigError, DataError
 from cprlab.numbers import as_text
 from cprlab.results import read_results
-from cprlab.results.page import filled, write_page
+from cprlab.results.page import BLOCK, filled, write_page
 from cprlab.results.tables import CPR, PAPER, TARGETS, compared, forest, headline, logs, targets
 from cprlab.sweeps.config import read_sweep
 
@@ -314,3 +314,12 @@ def test_the_page_of_accuracy_is_what_the_results_say():
     assert again == text
     for file in files:
         assert (ROOT / "docs" / file).is_file()
+
+
+def test_the_answer_in_words_quotes_the_tables_of_its_page():
+    text = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    tables = "".join(block["old"] for block in BLOCK.finditer(text))
+    answer = re.search(r"## The answer.*?(?=\n## )", text, re.DOTALL)[0]
+    quoted = re.findall(r"[+−]\d+\.\d%(?: \[[^]]*\])?|0\.\d{4}", answer.replace("\n", " "))
+    assert len(quoted) > 20
+    assert [number for number in quoted if number not in tables] == []

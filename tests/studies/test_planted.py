@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from cprlab import plots
 from cprlab.data import CopyingPlan, ExcludingPlan
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot, copy_dial
-from cprlab.studies.planted import probe_plan, right
+from cprlab.studies.planted import probe_cyclic, probe_plan, right
 
 LOSSES = pd.DataFrame(
     [
@@ -67,3 +69,24 @@ def test_the_figure_shows_means_beside_the_planted_floor():
     assert list(a.x) == list(b.x) == list(floor.x) == ["tight", "free"]
     for trace, expected in ((a, [0.3, 0.5]), (b, [0.01, 0.1]), (floor, [0.3, 0.0])):
         assert [round(float(y), 9) for y in trace.y] == expected
+
+
+def test_on_the_moment_curve_every_small_set_can_be_copied_and_a_larger_one_by_its_number_of_runs():
+    probed = probe_cyclic(12, 6, norms=(10, 1000))
+    sets = [(0, *rest) for size in range(4) for rest in combinations(range(1, 12), size)]
+    assert list(probed["size"]) == [len(chosen) for chosen in sets]
+    runs = [sum((item - 1) % 12 not in chosen for item in chosen) for chosen in sets]
+    assert list(probed["runs"]) == runs
+    assert list(probed["separable"]) == ["yes" if number <= 3 else "no" for number in runs]
+    small = probed["size"] <= 3
+    assert (probed["separable"][small] == "yes").all()
+    assert 0 < (probed["separable"][~small] == "yes").mean() < 1
+    assert probed["norm 1000"][small].min() > 0.999
+    assert probed["norm 10"][small].min() < 0.9
+    assert (probed["norm 1000"] >= probed["norm 10"])[small].all()
+
+
+def test_the_best_copy_of_a_point_on_the_circle_is_its_own_direction():
+    probed = probe_cyclic(7, 2, norms=(5,))
+    scores = 5 * np.cos(2 * np.pi / 7 * np.arange(7))
+    assert probed["norm 5"][0] == pytest.approx(np.exp(5) / np.exp(scores).sum(), abs=1e-4)

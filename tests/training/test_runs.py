@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from cprlab.data import InteractionLog, Sequences
 from cprlab.errors import ConfigError, CprlabError, DataError
@@ -224,6 +224,18 @@ def test_a_damaged_run_is_refused_in_a_sentence(sequences, tmp_path, harm):
     else:
         (folder / harm).unlink()
     with pytest.raises(DataError, match="is not a whole run"):
+        Run.load(folder)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_run_with_weights_that_are_not_finite_is_called_that(sequences, tmp_path, value):
+    folder = train(sequences, CONFIG, tmp_path, "cpu").folder
+    weights = load_file(folder / "model.safetensors")
+    weights["embedding.weight"][2:4, 1] = value
+    size = weights["embedding.weight"].numel()
+    save_file(weights, folder / "model.safetensors")
+    said = rf"training of this run diverged: embedding\.weight contains {value} in row 2 \(2 of its {size} numbers are"
+    with pytest.raises(DataError, match=said):
         Run.load(folder)
 
 

@@ -61,6 +61,7 @@ export function formatCell(value, format) {
   if (value === null || value === undefined) return "–";
   if (format === "percent") return percent(value);
   if (format === "int") return integer(value);
+  if (format === "nats") return value.toFixed(2);
   if (format === "flag") return value ? "✓" : "";
   return clip(value);
 }

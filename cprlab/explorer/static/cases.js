@@ -9,8 +9,9 @@ const SEARCH_DELAY = 150; // ms without a key before a search is sent
 export function casesView(root, app) {
   let cases = null;
   let timer = null;
+  let uncopyable = "";
 
-  const preset = el("select", { onchange: () => query({ preset: preset.value }) });
+  const preset = el("select", { onchange: choosePreset });
   const search = el("input", { type: "search", placeholder: "user or item title", oninput: searchSoon });
   const count = el("p", { class: "cx-count" });
   const note = el("p", { class: "cx-note" });
@@ -26,6 +27,11 @@ export function casesView(root, app) {
 
   function query(patch) {
     app.set({ query: { ...app.draft().query, ...patch } });
+  }
+
+  function choosePreset() {
+    const worst = preset.value === uncopyable ? { sort: "least", descending: true } : {}; // nearly all cannot be copied
+    query({ preset: preset.value, ...worst });
   }
 
   function searchSoon() {
@@ -105,6 +111,7 @@ export function casesView(root, app) {
   return {
     onBase(base) {
       preset.replaceChildren(...base.presets.map((name) => option(name)));
+      uncopyable = base.uncopyable;
     },
     onCases,
     render() {

@@ -24,7 +24,7 @@ const VIEWS = {
   predictions: ["Predictions", "all bars on one scale", predictionsView],
   map: ["Map", "items near the hidden states", mapView],
   states: ["States and heads", "move the hidden state, switch partitions", statesView],
-  verdict: ["Verdict", "what any hidden state could rank", verdictView],
+  verdict: ["Verdict", "what the heads lose, and what one hidden state could do", verdictView],
 };
 const COLUMNS = [["cases"], ["history", "predictions"], ["map", "states"], ["verdict"]];
 

@@ -68,7 +68,7 @@ function modelPanel(app, base, index) {
     el(
       "div",
       { class: "cx-buttons" },
-      el("label", { class: "cx-check" }, best, "state that best copies uniformly"),
+      el("label", { class: "cx-check" }, best, "state that best copies with the model's own preferences"),
       reset,
     ),
   ];

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cprlab.evaluation import gains
-from cprlab.sweeps import significance
-from cprlab.sweeps.significance import _exchangeable, holm_adjusted
+from cprlab.evaluation import gains, holm_adjusted, significance
+from cprlab.evaluation.significance import _exchangeable
 
 
 def cases(losses):

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cprlab.evaluation import MAIN, gains
-from cprlab.evaluation.statistics import ALL_GROUPS, paired
+from cprlab.evaluation.metrics import MAIN
+from cprlab.evaluation.statistics import ALL_GROUPS, gains, paired
 
 FLIPS = 9999  # random sign vectors per test; all of them if there are fewer
 MANY = 1000  # with more users, a sum of random signs is practically normal
