@@ -141,11 +141,19 @@ def explore(
     config: "ExplorerConfig",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine that serves the page.")] = 8866,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Show the page in the browser.")] = True,
+    page: Annotated[str, typer.Option(help="Write one offline page of some cases to this .html file instead.")] = "",
+    cases: Annotated[int, typer.Option(min=1, help="Maximum number of cases in the offline page.")] = 300,
 ) -> None:
     """Edit histories, move hidden states and switch partitions in the browser, and compare the heads."""
+    from cprlab.explorer.offline import run_page
     from cprlab.explorer.run import read_state, run_explorer
 
-    run_explorer(config.but(state=read_state(config.state)), port, browser)
+    config = config.but(state=read_state(config.state))
+    if page:
+        run_page(config, Path(page), cases)
+        print(visible(page))
+    else:
+        run_explorer(config, port, browser)
 
 
 @command("cprlab.explorer:CaseConfig", "state", "models")

@@ -1,6 +1,6 @@
 """Choices: the table of test cases to choose from, and their certificates, computed in the background."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -128,9 +128,13 @@ class Choices:
             losses = [_least_losses(model, cases, part) for model, part in zip(models, parts, strict=True)]
             self.table.loc[cases, "least"] = np.max(losses, axis=0)
             for case, found in zip(cases, zip(*outcomes, strict=True), strict=True):
-                worst = next(outcome for outcome in ("no", "undecided", "yes") if outcome in found)
-                self.table.loc[case, "copyable"] = worst
+                self.table.loc[case, "copyable"] = worst(found)
             yield int(cases[-1]) + 1
+
+
+def worst(outcomes: Collection[str]) -> str:
+    """Return the worst of some certificates' outcomes."""
+    return next(outcome for outcome in ("no", "undecided", "yes") if outcome in outcomes)
 
 
 def _least_losses(model: Model, cases: np.ndarray, part: Snapshot) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The explorer's front end: one ES module and one style sheet, made from the files in `static`."""
+"""The explorer's front end: one script and one style sheet, made from the ES modules and sheets in `static`."""
 
 import re
 from graphlib import TopologicalSorter
@@ -10,20 +10,23 @@ ENTRY = "explorer.js"
 
 
 def script() -> str:
-    """Return the ES module, whose default export is anywidget's `{render}`.
+    """Return the widget as an ES module, whose default export is anywidget's `{render}`."""
+    return f'{joined(ENTRY)}\nexport default {{ render: modules["{ENTRY}"].render }};\n'
 
-    Each file is a module. Here it becomes a function that returns its exports, after the modules that it imports. Files
-    that the widget does not need are left out.
+
+def joined(entry: str) -> str:
+    """Return a script that defines `modules`, the exports of a file in `static`, and of those that it needs, by name.
+
+    Each file is a module. Here it becomes a function that returns its exports, after the modules that it imports.
     """
-    texts, ahead = _texts(".js"), [ENTRY]
+    texts, ahead = _texts(".js"), [entry]
     needed: dict[str, list[str]] = {}
     while ahead:
         name = ahead.pop()
         needed[name] = [other for _, other in IMPORT.findall(texts[name])]
         ahead += [other for other in needed[name] if other not in needed]
     order = TopologicalSorter(needed)
-    joined = ["const modules = {};", *(_scoped(name, texts[name]) for name in order.static_order())]
-    return "\n".join([*joined, f'export default {{ render: modules["{ENTRY}"].render }};\n'])
+    return "\n".join(["const modules = {};", *(_scoped(name, texts[name]) for name in order.static_order())])
 
 
 def style() -> str:

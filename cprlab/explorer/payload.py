@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cprlab.errors import CprlabError
 from cprlab.explorer import tables
@@ -30,6 +31,7 @@ LABELS = {
     "least": "best state loses",
     "copyable": "one state can copy",
 }
+IN_NATS = "best state loses is in nats, where it should copy."
 FORMATS = {
     "case": "int",
     "length": "int",
@@ -179,24 +181,35 @@ def cases(shown: Explorer) -> dict[str, Any]:
     """Return the table of the query's cases."""
     found = shown.choices.find(shown.state.query)
     listed = found.head(SHOWN)
-    letters = "; ".join(
-        f"{letter} is {model.name}{', which gives no probabilities' * model.ordered}"
-        for letter, model in shown.choices.lettered()
-    )
-    note = f"{letters}. copy is the probability of the history's items, rank is the next item's."
+    note = legend(shown)
     if shown.state.query.preset == UNCOPYABLE:
         done = (shown.choices.table["copyable"] != "").sum()
-        note = f"{done:,} cases have been checked. best state loses is in nats, where it should copy. {note}"
-    return {
+        note = f"{done:,} cases have been checked. {IN_NATS} {note}"
+    return rows(listed) | {
         "type": "cases",
-        "columns": [
-            {"key": key, "label": LABELS.get(key, key), "format": FORMATS.get(key.split()[0], "text")} for key in listed
-        ],
-        "rows": [[_number(_clipped(value)) for value in values] for values in listed.itertuples(index=False)],
         "total": len(shown.choices.table),
         "shown": len(listed),
         "found": len(found),
         "note": note,
+    }
+
+
+def legend(shown: Explorer) -> str:
+    """Return what the columns of the table of cases mean."""
+    letters = "; ".join(
+        f"{letter} is {model.name}{', which gives no probabilities' * model.ordered}"
+        for letter, model in shown.choices.lettered()
+    )
+    return f"{letters}. copy is the probability of the history's items, rank is the next item's."
+
+
+def rows(listed: pd.DataFrame) -> dict[str, Any]:
+    """Return the columns and the rows of a table of cases."""
+    return {
+        "columns": [
+            {"key": key, "label": LABELS.get(key, key), "format": FORMATS.get(key.split()[0], "text")} for key in listed
+        ],
+        "rows": [[_number(_clipped(value)) for value in values] for values in listed.itertuples(index=False)],
     }
 
 

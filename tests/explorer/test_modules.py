@@ -13,7 +13,7 @@ from tests.explorer import fake
 from tests.test_imports import circles
 
 NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright brings
-ALONE = "model.js"  # needs no other module, and is not part of the widget
+PAGE = {"model.js", "heads.js", "predict.js", "offline.js", "page.js"}  # of the offline page, not of the widget
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in fake.STATIC.glob("*.js")}
 
 
@@ -43,20 +43,21 @@ def folder(tmp_path_factory):
 
 def test_there_are_modules_and_they_import_each_other_in_no_circle():
     graph = {name: set(imports_of(text)) for name, text in TEXTS.items()}
-    assert graph["explorer.js"] == set(TEXTS) - {"explorer.js", ALONE}
-    assert graph[ALONE] == set()
-    assert f'modules["{ALONE}"]' not in frontend.script()
+    assert graph["explorer.js"] == set(TEXTS) - {"explorer.js", *PAGE}
+    assert graph["model.js"] == graph["heads.js"] == set()
+    assert not any(f'modules["{name}"]' in frontend.script() for name in PAGE)
+    assert all(f'modules["{name}"] = ' in frontend.joined("page.js") for name in TEXTS)
     assert circles(graph) == []
 
 
 def test_each_import_names_an_export_that_exists_and_that_is_used():
-    imported = {"render"}  # by the widget
+    imported = {"render", "open", "PARTITIONS"}  # by the widget, the page and a test
     for name, text in TEXTS.items():
         for source, names in imports_of(text).items():
             assert set(names) <= exports_of(TEXTS[source]), name
             assert [word for word in names if len(re.findall(rf"(?<![\w.]){word}\b", text)) < 2] == [], name
             imported |= set(names)
-    assert imported == set().union(*(exports_of(text) for name, text in TEXTS.items() if name != ALONE))
+    assert imported == set().union(*map(exports_of, TEXTS.values()))
 
 
 def test_what_is_called_of_another_module_is_imported():

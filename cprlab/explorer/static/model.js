@@ -41,7 +41,10 @@ export function readSafetensors(buffer) {
   return tensors;
 }
 
-/** Return a recommender: the functions below. An Error says which weights are wrong, or what cannot be computed. */
+/**
+ * Return a recommender: its description, output embeddings, and the functions below. An Error says which weights are
+ * wrong, or what cannot be computed.
+ */
 export function openModel(description, tensors) {
   const { n_items: n, max_len: maxLen, encoder, head } = description;
   for (const [name, shape] of Object.entries(description.weights)) {
@@ -144,7 +147,8 @@ export function openModel(description, tensors) {
     return openModel({ ...description, head: { ...head, ...options, components } }, tensors);
   }
 
-  return { read, states, facets, explain, switched, predict: (history) => explain(facets(history), history) };
+  const predict = (history) => explain(facets(history), history);
+  return { description, outputs, read, states, facets, explain, switched, predict };
 }
 
 // Partitions: from settings and {z, facets, outputs, places, length}, the items that each owns and their scores.

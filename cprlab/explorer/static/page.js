@@ -1,0 +1,47 @@
+// The explorer as one offline page: opens the models in it, and keeps the state in the address, after the #.
+
+import { render } from "./explorer.js";
+import { readSafetensors } from "./model.js";
+import { kernel } from "./offline.js";
+import { predictor } from "./predict.js";
+
+const SETTLED = 300; // ms without a change, after which the address is changed, since browsers limit how often it is
+
+/** Draw the explorer in `place`; what cannot be opened is said there. */
+export async function open(place) {
+  try {
+    const data = JSON.parse(document.getElementById("cprlab-data").textContent);
+    const models = await Promise.all(
+      data.models.map(async (model, index) => predictor(model, await weights(index), data.grammar)),
+    );
+    let timer = null;
+    const keep = (state) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => history.replaceState(null, "", `#${encodeURIComponent(JSON.stringify(state))}`), SETTLED);
+    };
+    const known = kernel(data, models, asked() || JSON.stringify(data.state), keep);
+    window.addEventListener("hashchange", () => known.load(asked() || JSON.stringify(data.state)));
+    place.replaceChildren();
+    render({ model: known, el: place });
+  } catch (error) {
+    place.textContent = `This page cannot be shown: ${error.message}`;
+  }
+}
+
+/** Return the state in the address as text; what is not written as one is left for the kernel to refuse. */
+function asked() {
+  const text = location.hash.slice(1);
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Return the tensors of a model: base64 of the gzip of a .safetensors file. */
+async function weights(index) {
+  const packed = atob(document.getElementById(`cprlab-weights-${index}`).textContent);
+  const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+  const opened = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return readSafetensors(await new Response(opened).arrayBuffer());
+}
