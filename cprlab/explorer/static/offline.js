@@ -11,6 +11,13 @@ const OF_EDITED =
 const OF_TRAINED = "The heads were changed; this is the verdict on them as they were trained.";
 const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state, which does.";
 
+/** Return whether two values are the same in JSON, in whatever order their keys are. */
+function same(one, other) {
+  const sorted = (_, value) =>
+    value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort()) : value;
+  return JSON.stringify(one, sorted) === JSON.stringify(other, sorted);
+}
+
 /**
  * Return what the widget takes for its kernel.
  *
@@ -41,15 +48,15 @@ export function kernel(data, models, first, told) {
   const fits = (value, shape, what) => {
     const given = Object.keys(value ?? {});
     const wrong = given.find((key) => !Object.hasOwn(shape, key));
-    if (wrong !== undefined) throw Error(`The page knows no ${wrong} of ${what}.`);
+    if (wrong !== undefined) throw Error(`Unknown value ${wrong} of ${what}.`);
     const bad = Object.keys(shape).find((key) => !given.includes(key) || !shape[key](value[key]));
-    if (bad !== undefined) throw Error(`The page cannot show this ${bad} of ${what}; undo the change.`);
+    if (bad !== undefined) throw Error(`This page cannot show this value of ${bad} of ${what}.`);
     return true;
   };
   const isSetting = (value) =>
     fits(value, {
       head: isText,
-      temperature: (one) => one >= 0.01 && one <= 100,
+      temperature: (one) => Number.isFinite(one) && one >= 0.01 && one <= 100,
       toward: Number.isFinite,
       axes: (one) => Array.isArray(one) && one.length === 3 && one.every(Number.isFinite),
       scale: (one) => Number.isFinite(one) && one >= 0,
@@ -78,15 +85,16 @@ export function kernel(data, models, first, told) {
   };
 
   function change(next, live = false) {
+    if (!rowOf.has(next.case)) throw Error(`Case ${next.case} is not in this page; use cprlab explore.`);
     fits(next, shape, "a state");
     predictions(next); // an Error if one is not possible
     if (next.pinned) predictions({ ...next, ...next.pinned });
-    const other = UNDOABLE.some((key) => JSON.stringify(next[key]) !== JSON.stringify(state[key]));
-    if (other) {
+    const undoable = UNDOABLE.some((key) => !same(next[key], state[key]));
+    if (undoable) {
       if (!dragging) past.push(state);
       future.length = 0;
     }
-    dragging = live && (other || dragging);
+    dragging = live && (undoable || dragging);
     state = next;
   }
 
@@ -110,6 +118,7 @@ export function kernel(data, models, first, told) {
     } catch (error) {
       throw Error(`The explorer's state is not JSON (${error.message}); paste the whole text that was saved.`);
     }
+    if (Object(found) !== found) throw Error("The explorer's state must be a JSON object; paste the whole text.");
     change({ ...plain, ...found });
   }
 
@@ -263,7 +272,7 @@ export function kernel(data, models, first, told) {
   function noticeOf(before, now) {
     const said = now.flatMap((one, index) => {
       const old = before[index];
-      if (!old || !one || JSON.stringify(old) === JSON.stringify(one)) return [];
+      if (!old || !one || same(old, one)) return [];
       const copied = `copy probability ${percent(old.copy, 1)} → ${percent(one.copy, 1)}`;
       const ranks = [old, one].map(({ rank }) => rank.toLocaleString("en")).join(" → ");
       return [`${names[index]}: ${copied}, the next item's rank ${ranks}`];
@@ -275,16 +284,14 @@ export function kernel(data, models, first, told) {
     const found = { type: "verdict", ...caseOf().verdict, id: done };
     if (!history().length) return { ...found, sentence: data.empty, rows: [], interfering: [] };
     if (!isOwn(history())) return { ...found, sentence: OF_EDITED, rows: [], interfering: [] };
-    const changed = state.settings.some((setting) => JSON.stringify(setting) !== JSON.stringify(AS_TRAINED));
+    const changed = state.settings.some((setting) => !same(setting, AS_TRAINED));
     return changed ? { ...found, sentence: `${OF_TRAINED} ${found.sentence}` } : found;
   }
 
   function show(error = "") {
     const now = predictions(state).map((one) => one && one.outcome(caseOf().target));
-    const same = sent.case === state.case;
-    if (!same || JSON.stringify(now) !== JSON.stringify(sent.outcomes)) {
-      notice = same ? noticeOf(sent.outcomes, now) : "";
-    }
+    const ofCase = sent.case === state.case;
+    if (!ofCase || !same(now, sent.outcomes)) notice = ofCase ? noticeOf(sent.outcomes, now) : "";
     [sent.case, sent.outcomes] = [state.case, now];
     emit({ ...view(), id: done, undo: past.length > 0, redo: future.length > 0, notice, error });
     if (sent.space !== state.space) {
@@ -292,7 +299,7 @@ export function kernel(data, models, first, told) {
       emit(points, places ? [places] : []);
     }
     emit(marks());
-    if (JSON.stringify(sent.query) !== JSON.stringify(state.query)) emit(cases());
+    if (!sent.query || !same(sent.query, state.query)) emit(cases());
     [sent.space, sent.query] = [state.space, state.query];
     emit(verdict());
     told(state);
