@@ -145,11 +145,12 @@ def explore(
     cases: Annotated[int, typer.Option(min=1, help="Maximum number of cases in the offline page.")] = 300,
 ) -> None:
     """Edit histories, move hidden states and switch partitions in the browser, and compare the heads."""
-    from cprlab.explorer.offline import run_page
     from cprlab.explorer.run import read_state, run_explorer
 
     config = config.but(state=read_state(config.state))
     if page:
+        from cprlab.explorer.offline import run_page
+
         run_page(config, Path(page), cases)
         print(visible(page))
     else:

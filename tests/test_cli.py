@@ -208,7 +208,7 @@ def test_help_on_all_commands_does_not_wait_for_torch():
         ("report", ReportConfig, {"help"}),
         ("probe", ProbeConfig, {"help"}),
         ("retrofit", RetrofitConfig, {"help"}),
-        ("explore", ExplorerConfig, {"help", "port", "browser", "no-browser"}),
+        ("explore", ExplorerConfig, {"help", "port", "browser", "no-browser", "page", "cases"}),
         ("case", CaseConfig, {"help"}),
     ],
 )

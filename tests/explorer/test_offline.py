@@ -2,10 +2,11 @@
 
 import json
 from contextlib import ExitStack
+from urllib.parse import quote, unquote
 
 import pytest
 
-from cprlab.errors import ConfigError
+from cprlab.errors import ConfigError, DataError
 from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, tables
 from cprlab.explorer.state import PRESETS, Setting
 from tests.browser import open_page
@@ -33,7 +34,23 @@ ASK = """(said) => new Promise((resolve) => {
     kernel.on("msg:custom", hear);
     kernel.send(said);
 })"""
+CHANGED = "The heads were changed; this is the verdict on them as they were trained."
 GIVEN = {"head": "", "temperature": 1, "toward": 0, "axes": [0, 0, 0], "scale": 1, "best": False}
+
+
+def switches(own):
+    """All kinds of switches of a model with these options, one after another."""
+    found: list[dict] = [{key: False} for key in "CBF" if own[key]]
+    found += [{"post": True}]
+    if own["R"]:
+        found += [{"R": [size - 1 for size in own["R"]]}, {"rerank_merge": "replace"}, {"R": []}, {"R": own["R"]}]
+    if own["C"]:
+        found += [{"C": True}, {"context_merge": "add"}]
+    if own["P"]:
+        found += [{"P": True}]
+    if own["Mi"]:
+        found += [{"Mi": False}]
+    return [*found, {"post": False}]
 
 
 def plain(message):
@@ -59,8 +76,8 @@ def same(found, expected, at=""):
 class Twins:
     """A page in the browser and Python's widget, which hear the same and must answer the same."""
 
-    def __init__(self, page, subjects):
-        self.page, self.python = page, test_widget.Page(subjects)
+    def __init__(self, page, complaints, subjects):
+        self.page, self.complaints, self.python = page, complaints, test_widget.Page(subjects)
 
     def ask(self, **said):
         """Return the page's answers by type."""
@@ -93,6 +110,9 @@ class Twins:
             )
         return answers
 
+    def greet(self):
+        self.compare(self.ask(type="hello"), self.python.say(type="hello"))
+
     def act(self, live=False, **content):
         expected = self.python.act(live=live, **content)
         return self.compare(self.ask(type="act", id=self.python.id, live=live, **content), expected)
@@ -110,20 +130,16 @@ def opened(browser, tmp_path):
     """Open the page of some subjects, and its twin in Python."""
     with ExitStack() as stack:
 
-        def opened(subjects, cases=30, state=None, address=""):
-            shown = Explorer(subjects)
-            if state:
-                shown = shown.at(shown.state.patched(state))
-            text = offline.page(shown, cases)
+        def opened(subjects, cases=30, address=""):
+            text = offline.page(Explorer(subjects), cases)
             spied = text.replace("const known = kernel(", "const known = window.kernel = kernel(")
             assert spied != text
             (tmp_path / "page.html").write_text(spied, encoding="utf-8")
             page, complaints = stack.enter_context(open_page(browser, offline=True))
             page.goto((tmp_path / "page.html").as_uri() + address)
             page.wait_for_selector(".cx-grid:not([hidden])")
-            page.complaints = complaints
-            twins = Twins(page, subjects)
-            twins.compare(twins.ask(type="hello"), twins.python.say(type="hello"))
+            twins = Twins(page, complaints, subjects)
+            twins.greet()
             return twins
 
         yield opened
@@ -154,19 +170,14 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
     twins.set(history=[2, 5] * 30)
     twins.set(history=None)
     for place in range(models):
-        own = options[place]["options"]
-        sizes = [size - 1 for size in own["R"]]
-        wanted = [{"R": sizes}] * bool(sizes) + [{key: False} for key in "CBF" if own[key]] + [{"post": True}]
-        wanted += [{"C": True}, {"context_merge": "add"}] * own["C"] + [{"P": True}] * own["P"]
-        wanted += [{"rerank_merge": "replace"}, {"R": []}, {"R": own["R"]}] * bool(sizes)
-        for switch in [*wanted, {"Mi": False}, {"post": False}] if own["Mi"] else [*wanted, {"post": False}]:
+        for switch in switches(options[place]["options"]):
             twins.act(command="head", value={"model": place, **switch})
     twins.set(case=5)
     twins.setting(best=True)
     twins.setting(best=True, toward=0.1)
     twins.setting()
     twins.act(command="load", value=twins.python.app.state.but(case=9, history=(4, 4), k=3).to_json())
-    assert twins.page.complaints == []
+    assert twins.complaints == []
     assert twins.page.evaluate("window.hacked") is None
 
 
@@ -187,5 +198,105 @@ def test_the_cases_are_found_and_judged_as_in_python(opened, subject):
             twins.set(query={"preset": "all", "search": "", "sort": sort, "descending": descending})
     for search in (" 1", "USER", "nothing of this"):
         twins.set(query={"preset": "all", "search": search, "sort": "case", "descending": False})
-    twins.page.wait_for_timeout(500)
-    assert twins.page.complaints == []
+    assert twins.complaints == []
+
+
+@pytest.mark.slow
+def test_what_is_refused_is_said_and_changes_nothing(opened, subject):
+    twins = opened(SITUATIONS["two"](subject))
+    twins.set(history=[7])
+    before = twins.ask(type="hello")["view"][0]
+    state = before["state"]
+    refused: list[tuple[dict, str]] = [
+        ({"set": {"history": [7, 40]}}, "value of history"),
+        ({"set": {"colours": "kind"}}, "Unknown value colours"),
+        ({"set": {"query": state["query"] | {"sort": "copy C"}}}, "value of sort of the query"),
+        ({"set": {"settings": [GIVEN | {"temperature": 0}, GIVEN]}}, "value of temperature of a model's settings"),
+        ({"set": {"settings": [GIVEN | {"best": True}, GIVEN]}}, "cases' own histories only"),
+        ({"set": {"settings": [GIVEN | {"head": "Softmax + C"}, GIVEN]}}, "Softmax was trained without C."),
+        ({"set": {"settings": [GIVEN, GIVEN | {"head": "Softmax + RC:5"}]}}, "cannot make Softmax + RC:5"),
+        ({"set": {"settings": [GIVEN, GIVEN | {"head": "Softmax + CPR:5"}]}}, "keeps all rerankers"),
+        ({"set": {"projection": "tsne"}}, "value of projection"),
+        ({"set": {"case": 30}}, "Case 30 is not in this page"),
+        ({"command": "head", "value": {"model": 0, "C": True}}, "was trained without C"),
+        ({"command": "head", "value": {"model": 1, "R": [5, 99]}}, "number of items, 40"),
+        ({"command": "head", "value": {"model": 1, "R": [5, 5]}}, "given once"),
+        ({"command": "load", "value": "{"}, "is not JSON"),
+        ({"command": "load", "value": "7"}, "must be a JSON object"),
+        ({"command": "load", "value": json.dumps(state | {"models": ["another"]})}, "value of models"),
+    ]
+    for place, (content, sentence) in enumerate(refused):
+        view = twins.ask(type="act", id=10**6 + place, **content)["view"][0]
+        assert sentence in view["error"]
+        same(view | {"id": before["id"], "error": "", "notice": ""}, before | {"notice": ""})
+    assert "cprlab explore" in twins.ask(type="export", view="cases", format="csv")["view"][0]["error"]
+    assert twins.complaints == []
+
+
+@pytest.mark.slow
+def test_a_verdict_is_said_to_be_of_what_it_is(opened, subject):
+    twins = opened(SITUATIONS["two"](subject))
+    own = twins.set(case=5)["verdict"][0]
+    assert len(own["rows"]) == len(own["interfering"]) == 2
+    changed = twins.setting(toward=0.3)["verdict"][0]
+    assert changed["sentence"] == f"{CHANGED} {own['sentence']}"
+    assert changed["rows"] == own["rows"]
+    for history, sentence in (([1, 2], "The history was edited."), ([], "The history is empty,")):
+        edited = twins.set(history=history)["verdict"][0]
+        assert edited["sentence"].startswith(sentence)
+        assert edited["rows"] == edited["interfering"] == []
+    copy = list(twins.python.app.shown.choices.histories[5])  # edited, and yet the case's own
+    assert twins.set(history=plain(list(map(int, copy))))["verdict"][0]["sentence"] == changed["sentence"]
+
+
+@pytest.mark.slow
+def test_the_address_holds_the_state(opened, subject):
+    twins = opened(SITUATIONS["two"](subject))
+    page = twins.page
+    page.locator(".cx-chips .cx-chip").first.press("Delete")
+    page.wait_for_url(lambda url: quote('"history":[', safe="") in url)
+    first = json.loads(unquote(page.evaluate("location.hash"))[1:])
+    assert first == plain(twins.python.app.state.but(history=twins.python.app.shown.history[1:]).model_dump())
+    page.reload()
+    page.wait_for_selector(".cx-grid:not([hidden])")
+    assert page.locator(".cx-chips li").count() == len(first["history"])
+    assert page.get_by_role("button", name="Undo").is_disabled()
+    page.evaluate("(hash) => { location.hash = hash }", quote(json.dumps(first | {"history": [4, 2], "case": 3})))
+    page.locator(".cx-chips li").nth(2).wait_for(state="detached")
+    page.evaluate("location.hash = '%E0%A4%A'")  # is no text
+    page.locator(".cx-alert:not([hidden])").wait_for()
+    assert "is not JSON" in page.locator(".cx-alert").inner_text()
+    assert page.locator(".cx-chips li").count() == 2
+    assert twins.complaints == []
+
+
+def test_the_page_has_the_first_cases_of_the_query_and_the_one_shown(subject):
+    shown = Explorer([subject("Softmax + CPR:5,10 + Mi")])
+    query = shown.state.query
+    first = shown.choices.find(query)["case"].tolist()
+    for case, cases, expected in ((first[0], 4, first[:4]), (first[9], 4, [*first[:3], first[9]]), (7, 1, [7])):
+        text = offline.page(shown.at(shown.state.but(case=case)), cases)
+        data = json.loads(text.partition('id="cprlab-data">')[2].partition("</script>")[0])
+        assert [row[0] for row in data["table"]["rows"]] == sorted(expected)
+        assert f"The page has {cases} of 30 cases." in data["note"]
+    assert "Content-Security-Policy" in text
+    assert text.count("<script") == text.count("</script>") == 3
+
+
+def test_models_that_a_page_cannot_compute_are_left_out_with_a_sentence(
+    subject, foreign, counting, monkeypatch, capsys, tmp_path
+):
+    given = [counting("Recent"), subject(), foreign()]
+    monkeypatch.setattr(ExplorerConfig, "subjects", lambda self, facet: given)
+    offline.run_page(ExplorerConfig(), tmp_path / "page.html", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    said = capsys.readouterr().err
+    assert "Recent is left out of the page. A page can compute cprlab's GRU4Rec and SASRec" in said
+    assert "foreign is left out of the page. A file of states has no encoder" in said
+    assert '"name": "Softmax, seed 0"' in (tmp_path / "page.html").read_text(encoding="utf-8")
+    del given[1]
+    with pytest.raises(ConfigError, match=r"So nothing is left; use cprlab explore without --page\."):
+        offline.run_page(ExplorerConfig(), tmp_path / "other.html", 2)
+    with pytest.raises(DataError, match="is a folder; name the page's file"):
+        offline.run_page(ExplorerConfig(), tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
