@@ -27,6 +27,7 @@ from cprlab.explorer.state import PROJECTIONS, UNCOPYABLE, ExplorerState, Settin
 from cprlab.files import whole
 from cprlab.models import PARTS, SoftmaxConfig, parse_head
 from cprlab.models.parts import OPTIONS
+from cprlab.subjects import Subject
 
 ENTRY = "page.js"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -68,21 +69,30 @@ def run_page(config: ExplorerConfig, path: Path, cases: int) -> None:
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; name the page's file, such as {path / 'explorer.html'}.")
-    subjects, refused = [], []
-    for subject in config.subjects(facet="V"):
+    with whole(path) as file:  # from the start, so that a place that cannot be written is refused at once
+        shown = Explorer(_computed(config.subjects(facet="V")), config.state, Path(config.data).name)
+        file.write_text(page(shown, cases), encoding="utf-8")
+
+
+def _computed(subjects: list[Subject]) -> list[Subject]:
+    """Return the models that a page can compute; a message names the others.
+
+    Raises:
+        ConfigError: it can compute none.
+    """
+    computed, refused = [], []
+    for subject in subjects:
         try:
             if subject.recommender is None:
                 raise ConfigError("A file of states has no encoder, which a page needs to follow the edits.")
             describe(subject.recommender)
-            subjects.append(subject)
+            computed.append(subject)
         except ConfigError as error:
             refused.append(f"{subject.name} is left out of the page. {error}")
-    if not subjects:
+    if not computed:
         raise ConfigError(f"{' '.join(refused)} So nothing is left; use cprlab explore without --page.")
     print(*map(visible, refused), sep="\n", end="\n" * bool(refused), file=sys.stderr)
-    shown = Explorer(subjects, config.state, Path(config.data).name)
-    with whole(path) as file:
-        file.write_text(page(shown, cases), encoding="utf-8")
+    return computed
 
 
 def page(shown: Explorer, cases: int) -> str:
@@ -116,7 +126,7 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
         best.append([prediction.states["V"] for prediction in moved if prediction])
         user = shown.choices.users[case][: payload.CLIPPED]
         cases.append({"history": own.history, "target": own.target, "user": user, "verdict": payload.verdict(own)})
-    whole_table = f"The page has {len(chosen):,} of {len(shown.choices.table):,} cases."
+    held = f"The page has {len(chosen):,} of {len(shown.choices.table):,} cases."
     data = {
         "base": payload.base(shown) | {"projections": [("pca", PROJECTIONS["pca"])]},
         "state": _possible(shown.state).model_dump(),
@@ -124,7 +134,7 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
         "grammar": _grammar(),
         "table": payload.rows(table),
         "listed": SHOWN,
-        "note": f"{whole_table} {payload.legend(shown)} {payload.IN_NATS}",
+        "note": f"{held} {payload.legend(shown)} {payload.IN_NATS}",
         "cases": cases,
         "empty": shown.at(shown.state.but(history=(), pinned=None)).sentence(),
     }
@@ -153,6 +163,7 @@ def _grammar() -> dict[str, Any]:
 
 
 def _model(shown: Explorer, place: int) -> dict[str, Any]:
+    """Return what `static/predict.js` needs of a model besides its tensors."""
     message, _ = payload.points(_mapped(shown, place))
     recommender = shown.models[place].recommender
     return {"description": describe(recommender), "name": str(recommender.head.config), "points": message}

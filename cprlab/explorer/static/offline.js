@@ -7,14 +7,14 @@ const AS_TRAINED = { head: "", temperature: 1, toward: 0, axes: [0, 0, 0], scale
 const KEPT = 64; // predictions
 const CLIPPED = 200; // characters of a label
 const OF_EDITED =
-  "The history was edited. This page has the verdicts on the cases' own histories only; cprlab explore computes others.";
+  "The history was edited. This page has the verdicts on the cases' own histories only; cprlab explore has others.";
 const OF_TRAINED = "The heads were changed; this is the verdict on them as they were trained.";
-const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state, which does.";
+const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state.";
 
 /** Return whether two values are the same in JSON, in whatever order their keys are. */
 function same(one, other) {
-  const sorted = (_, value) =>
-    value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort()) : value;
+  const isPlain = (value) => Object(value) === value && !Array.isArray(value);
+  const sorted = (_, value) => (isPlain(value) ? Object.fromEntries(Object.entries(value).sort()) : value);
   return JSON.stringify(one, sorted) === JSON.stringify(other, sorted);
 }
 
@@ -143,13 +143,12 @@ export function kernel(data, models, first, told) {
 
   const caseOf = (one = state) => data.cases[rowOf.get(one.case)];
   const history = (one = state) => one.history ?? caseOf(one).history;
-  const isOwn = (items) => String(items) === String(caseOf().history);
+  const isOwn = (items, one = state) => String(items) === String(caseOf(one).history);
 
   /** Return each model's prediction in a state; null for an empty history. */
   function predictions(one) {
     const items = history(one);
-    const own = String(items) === String(caseOf(one).history);
-    const place = own ? rowOf.get(one.case) : -1;
+    const place = isOwn(items, one) ? rowOf.get(one.case) : -1;
     return models.map((model, index) => {
       if (!items.length) return null;
       const key = JSON.stringify([index, one.settings[index], one.settings[index].best ? one.case : null, items]);

@@ -17,7 +17,8 @@ export async function open(place) {
     let timer = null;
     const keep = (state) => {
       clearTimeout(timer);
-      timer = setTimeout(() => history.replaceState(null, "", `#${encodeURIComponent(JSON.stringify(state))}`), SETTLED);
+      const address = `#${encodeURIComponent(JSON.stringify(state))}`;
+      timer = setTimeout(() => history.replaceState(null, "", address), SETTLED);
     };
     const known = kernel(data, models, asked() || JSON.stringify(data.state), keep);
     window.addEventListener("hashchange", () => known.load(asked() || JSON.stringify(data.state)));

@@ -6,9 +6,10 @@ import { logSoftmax, openModel } from "./model.js";
 /**
  * Return a model of the page: its heads, its map, and `predict`.
  *
- * `description` is page_model.py's, `name` the trained head's, `points` the message of the map's points. Of the tensors,
- * those named "page." are not weights: the first principal `axes` of the item embeddings; the `best` state of each case,
- * which copies its own history best; and, if there is a map, its `points`, and the `mean` and `plane` of its projection.
+ * `description` is page_model.py's, `name` the trained head's, `points` the message of the map's points. Of the
+ * tensors, those named "page." are not weights: the first principal `axes` of the item embeddings; the `best` state of
+ * each case, which copies its own history best; and, if there is a map, its `points`, and the `mean` and `plane` of its
+ * projection.
  */
 export function predictor({ description, name, points }, tensors, grammar) {
   const trained = openModel(description, tensors);
