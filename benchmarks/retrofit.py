@@ -178,11 +178,11 @@ def _row(part: str, rows: dict[str, pd.DataFrame], repeats: float) -> dict[str, 
 SECTION = """\
 Made by `PYTHONPATH=. python benchmarks/retrofit.py --logs LOGS --runs RUNS --models MODELS --table docs/retrofit.md`
 ({made}); the rows are in `results/retrofit.json`.
-A log's first line is the plain softmax; the others are differences to it, paired over users, with 95% bootstrap intervals, except for P(history). Repeats are the users whose
-target is in the history that the model reads. *Numbers* are those fitted; *seconds* are CPU time on one thread, of
-fitting (with the ridge chosen on five folds) and judging together. The parts of cprlab's runs are fitted to the
-validation cases and judged on the test cases; those of models from RecBole and RecTools are fitted to half of the
-users' last items and judged on the other half.
+A log's first line is the plain softmax; the others are differences to it, paired over users, with 95% bootstrap
+intervals, except for P(history). Repeats are the users whose target is in the history that the model reads. *Numbers*
+are those fitted; *seconds* are CPU time on one thread, of fitting (with the ridge chosen on five folds) and judging
+together. The parts of cprlab's runs are fitted to the validation cases and judged on the test cases; those of models
+from RecBole and RecTools are fitted to half of the users' last items and judged on the other half.
 
 | log | users, repeats | model | head | log-loss | NDCG@10 | P(history) | numbers | seconds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
