@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from cprlab.errors import ConfigError, DataError
@@ -212,7 +213,8 @@ def retrofit(
         raise DataError("The cases to fit on are of another model: its item_embeddings are not those of the snapshot.")
     else:
         of_fitted = np.arange(len(validation)) if validation_users is None else np.asarray(validation_users)
-    found = fit(validation, part, of_fitted, seed)
+    with threadpool_limits(limits=1, user_api="blas"):  # of thousands of small products: threads would mostly wait
+        found = fit(validation, part, of_fitted, seed)
     cases = {
         "before": copy_probability(snapshot).assign(case=users),
         "after": copy_probability(snapshot, _scored(found, snapshot)).assign(case=users),
