@@ -34,7 +34,8 @@ from cprlab.evaluation import gains, means, overall, stacked
 from cprlab.files import whole
 from cprlab.loading import load_sequences
 from cprlab.probes import Snapshot, from_recbole
-from cprlab.probes.retrofit import PARTS, retrofit
+from cprlab.probes.likelihood import PARTS
+from cprlab.probes.retrofit import retrofit
 from cprlab.training import Run
 
 RECBOLE: dict[str, dict] = {
