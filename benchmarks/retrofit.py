@@ -34,7 +34,8 @@ from cprlab.evaluation import gains, means, overall, stacked
 from cprlab.files import whole
 from cprlab.loading import load_sequences
 from cprlab.probes import Snapshot, from_recbole
-from cprlab.probes.retrofit import PARTS, retrofit
+from cprlab.probes.likelihood import PARTS
+from cprlab.probes.retrofit import retrofit
 from cprlab.training import Run
 
 RECBOLE: dict[str, dict] = {
@@ -177,12 +178,12 @@ def _row(part: str, rows: dict[str, pd.DataFrame], repeats: float) -> dict[str, 
 
 SECTION = """\
 Made by `PYTHONPATH=. python benchmarks/retrofit.py --logs LOGS --runs RUNS --models MODELS --table docs/retrofit.md`
-({made}); the rows are in `results/retrofit.json`. A log's first line is the plain softmax; the others are
-differences to it, paired over users, with 95% bootstrap intervals, except for P(history). Repeats are the users whose
-target is in the history that the model reads. *Numbers* are those fitted; *seconds* are CPU time on one thread, of
-fitting (with the ridge chosen on five folds) and judging together. The parts of cprlab's runs are fitted to the
-validation cases and judged on the test cases; those of models from RecBole and RecTools are fitted to half of the
-users' last items and judged on the other half.
+({made}); the rows are in `results/retrofit.json`.
+A log's first line is the plain softmax; the others are differences to it, paired over users, with 95% bootstrap
+intervals, except for P(history). Repeats are the users whose target is in the history that the model reads. *Numbers*
+are those fitted; *seconds* are CPU time on one thread, of fitting (with the ridge chosen on five folds) and judging
+together. The parts of cprlab's runs are fitted to the validation cases and judged on the test cases; those of models
+from RecBole and RecTools are fitted to half of the users' last items and judged on the other half.
 
 | log | users, repeats | model | head | log-loss | NDCG@10 | P(history) | numbers | seconds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -205,10 +206,8 @@ def section(rows: list[dict[str, Any]]) -> str:
         cells = ["", "", "", row["part"], loss, ndcg, f"{after['copy probability']:.1%}", *cost]
         lines.append(f"| {' | '.join(cells)} |")
         last = name
-    days = sorted({row["day"] for row in rows})
-    return SECTION.format(
-        when=f"{rows[-1]['versions']}, {' to '.join(dict.fromkeys((days[0], days[-1])))}"
-    ) + "\n".join(lines)
+    made = sorted({f"{row['versions']}, {row['day']}" for row in rows})
+    return SECTION.format(made="; ".join(made)) + "\n".join(lines)
 
 
 def main(

@@ -8,7 +8,8 @@ from cprlab.probes.cheapest import CHEAPEST, NOTHING, Cheapest, cheapest, retrof
 from cprlab.probes.copying import copy_probability, copy_scores
 from cprlab.probes.foreign import from_recbole, from_rectools
 from cprlab.probes.geometry import facet_distances, geometry, neighbourhood, space, spectra
-from cprlab.probes.retrofit import PARTS, Part, Retrofit, retrofit
+from cprlab.probes.likelihood import PARTS, Part
+from cprlab.probes.retrofit import Retrofit, retrofit
 from cprlab.probes.snapshot import NO_STATES, HeldOut, Snapshot
 from cprlab.probes.verdict import RULE, Verdict, judge, loss_parts, wanted_share
 from cprlab.probes.width import FreeEmbedding, floor_by_width, free_embedding, loss_by_rank

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from cprlab.errors import DataError
 from cprlab.evaluation import means, significance, stacked
-from cprlab.probes.retrofit import PARTS, Part, Retrofit, retrofit
+from cprlab.probes.likelihood import PARTS, Part
+from cprlab.probes.retrofit import Retrofit, retrofit
 from cprlab.probes.snapshot import Snapshot
 
 NOTHING = "nothing"

@@ -9,7 +9,8 @@ from scipy.special import expit, logit, logsumexp
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot
-from cprlab.probes.retrofit import FREE, PARTS, Retrofit, _Problem, fit, retrofit
+from cprlab.probes.likelihood import FREE, PARTS, Likelihood
+from cprlab.probes.retrofit import Retrofit, fit, retrofit
 
 
 def snapshot(m=60, n=12, d=3, seed=0, bias=True):
@@ -57,7 +58,7 @@ def part(request):
 def test_the_loss_is_that_of_a_softmax_over_all_items_and_its_gradient_that_of_differences(part, bias):
     snap = snapshot(bias=bias)
     users = np.arange(60) // 2  # two cases a user
-    problem = _Problem(snap, part, users)
+    problem = Likelihood(snap, part, users)
     theta = np.where(problem.free, np.random.default_rng(1).normal(size=problem.size), 0)
     everyone = np.ones(len(problem.users), bool)
     scored = brute(snap, *parts_of(snap, theta))
@@ -74,7 +75,7 @@ def test_the_loss_is_that_of_a_softmax_over_all_items_and_its_gradient_that_of_d
 def test_the_fit_is_scipys(part):
     """Nelder and Mead's and Powell's kind would be slow in 16 dimensions; BFGS takes its own differences of `brute`."""
     snap, users = snapshot(), np.arange(60)
-    problem = _Problem(snap, part, users)
+    problem = Likelihood(snap, part, users)
     ridge = 0.01 if problem.wide else 0.0
     theta = problem.fit(np.ones(60, bool), ridge, np.zeros(problem.size))
 
@@ -93,7 +94,7 @@ def test_few_evaluations_reach_the_least_loss_where_directions_differ_a_thousand
     """Scores are those of states and embeddings of one scale, and the loss is convex: a gradient of 0 is its least."""
     snap, scale = snapshot(m=300, n=30, d=6), np.geomspace(0.03, 30, 6)
     snap = Snapshot(snap.item_embeddings / scale, snap.states * scale, snap.histories, snap.targets, snap.bias)
-    problem, everyone, evaluated = _Problem(snap, "C + F", np.arange(300)), np.ones(300, bool), []
+    problem, everyone, evaluated = Likelihood(snap, "C + F", np.arange(300)), np.ones(300, bool), []
     of_theta = problem.loss
 
     def counted(theta, chosen):
@@ -154,7 +155,7 @@ def test_cases_of_one_user_with_one_state_are_one_query():
         rng.integers(12, size=90),
         one.bias,
     )
-    grouped, apart = _Problem(many, "C", again), _Problem(many, "C", np.arange(90))
+    grouped, apart = Likelihood(many, "C", again), Likelihood(many, "C", np.arange(90))
     assert (len(grouped.users), len(apart.users)) == (30, 90)
     theta = rng.normal(size=grouped.size)
     ours, its = (of.loss(theta, np.ones(len(of.users), bool)) for of in (grouped, apart))

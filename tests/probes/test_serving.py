@@ -10,7 +10,8 @@ import torch
 
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
 from cprlab.probes import Snapshot
-from cprlab.probes.retrofit import PARTS, Retrofit, fit
+from cprlab.probes.likelihood import PARTS
+from cprlab.probes.retrofit import Retrofit, fit
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 (CODE,) = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "safetensors" in block]
