@@ -1,11 +1,10 @@
 // The explorer's kernel in a page: it answers the widget's messages as session.py, payload.py and widget.py do.
 
 import { percent } from "./base.js";
+import { historyOf, isOwn, shownBy } from "./shown.js";
 
 const UNDOABLE = ["case", "history", "settings", "pinned"];
 const AS_TRAINED = { head: "", temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
-const KEPT = 64; // predictions
-const CLIPPED = 200; // characters of a label
 const OF_EDITED =
   "The history was edited. This page has the verdicts on the cases' own histories only; cprlab explore has others.";
 const OF_TRAINED = "The heads were changed; this is the verdict on them as they were trained.";
@@ -29,9 +28,11 @@ export function kernel(data, models, first, told) {
   const names = base.models.map(({ name }) => name);
   const rowOf = new Map(table.rows.map(([name], row) => [name, row]));
   const keys = table.columns.map(({ key }) => key);
+  const shown = shownBy(base, models, data.grammar);
+  const cases = data.cases.map((one, place) => ({ ...one, place }));
+  const caseOf = (one = state) => cases[rowOf.get(one.case)];
   const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null };
   const handlers = new Set();
-  const known = new Map(); // predictions
   const sent = {};
   const [past, future] = [[], []];
   let state = plain;
@@ -87,8 +88,8 @@ export function kernel(data, models, first, told) {
   function change(next, live = false) {
     if (!rowOf.has(next.case)) throw Error(`Case ${next.case} is not in this page; use cprlab explore.`);
     fits(next, shape, "a state");
-    predictions(next); // an Error if one is not possible
-    if (next.pinned) predictions({ ...next, ...next.pinned });
+    shown.predictions(next, caseOf(next)); // an Error if one is not possible
+    shown.pinned(next, caseOf(next));
     const undoable = UNDOABLE.some((key) => !same(next[key], state[key]));
     if (undoable) {
       if (!dragging) past.push(state);
@@ -125,108 +126,11 @@ export function kernel(data, models, first, told) {
   const commands = {
     undo: () => step(past, future),
     redo: () => step(future, past),
-    pin: () => patch({ pinned: { history: history(), settings: state.settings } }),
+    pin: () => patch({ pinned: { history: historyOf(state, caseOf()), settings: state.settings } }),
     unpin: () => patch({ pinned: null }),
     load,
-    head({ model, ...switches }) {
-      const { heads } = models[model];
-      const field = (key) => data.grammar.parts.find(({ letter }) => letter === key)?.field ?? key;
-      const options = Object.fromEntries(Object.entries(switches).map(([key, value]) => [field(key), value]));
-      const trained = base.models[model].trained;
-      const name = heads.nameOf(heads.switched(heads.parse(state.settings[model].head), options));
-      const setting = { ...state.settings[model], head: name === trained ? "" : name };
-      patch({ settings: state.settings.with(model, setting) });
-    },
+    head: (value) => patch({ settings: shown.switched(state, value) }),
   };
-
-  // What is shown
-
-  const caseOf = (one = state) => data.cases[rowOf.get(one.case)];
-  const history = (one = state) => one.history ?? caseOf(one).history;
-  const isOwn = (items, one = state) => String(items) === String(caseOf(one).history);
-
-  /** Return each model's prediction in a state; null for an empty history. */
-  function predictions(one) {
-    const items = history(one);
-    const place = isOwn(items, one) ? rowOf.get(one.case) : -1;
-    return models.map((model, index) => {
-      if (!items.length) return null;
-      const key = JSON.stringify([index, one.settings[index], one.settings[index].best ? one.case : null, items]);
-      const found = known.get(key) ?? model.predict(items, one.settings[index], place);
-      known.delete(key); // the last ones are kept
-      known.set(key, found);
-      if (known.size > KEPT) known.delete(known.keys().next().value);
-      return found;
-    });
-  }
-
-  const pinnedOnes = () => (state.pinned ? predictions({ ...state, ...state.pinned }) : models.map(() => null));
-  const kindOf = (item) => (item === caseOf().target ? "target" : history().includes(item) ? "history" : "new");
-
-  function predicted(now, pinned) {
-    if (!now) return { rank: null, copy: null, target: null, top: [], pinned: null, settled: "" };
-    const { target } = caseOf();
-    const top = now.top(state.k).map((item, place) => ({
-      item,
-      place: place + 1,
-      p: now.probability(item),
-      kind: kindOf(item),
-      partition: now.ownerOf(item),
-      moved: pinned && pinned.rank(item) - now.rank(item),
-      was: pinned && pinned.probability(item),
-    }));
-    return { ...now.outcome(target), top, pinned: pinned && pinned.outcome(target), settled: "" };
-  }
-
-  function view() {
-    const [now, pinned, items] = [predictions(state), pinnedOnes(), history()];
-    const longest = Math.max(...models.map(({ maxLen }) => maxLen));
-    let note = "";
-    if (!items.length) note = "The history is empty, so nothing can be predicted: insert an item, undo or reset.";
-    else if (items.length > longest) note = `The models read the last ${longest} of these ${items.length} items.`;
-    return {
-      type: "view",
-      state,
-      case: { user: caseOf().user, target: caseOf().target, edited: state.history !== null, note },
-      history: items,
-      predictions: now.map((one, index) => predicted(one, pinned[index])),
-      heads: models.map(({ heads }, index) => heads.shown(heads.parse(state.settings[index].head))),
-      selected: now.map((one) => (one ? one.sum(state.selection) : 0)),
-    };
-  }
-
-  /** Return the items that the map marks, each with its kind; the last kind of an item counts. */
-  function marked() {
-    const now = predictions(state)[state.space];
-    const verdict = isOwn(history()) ? caseOf().verdict : { interfering: [] };
-    const interfering = verdict.interfering.find(({ model }) => model === names[state.space])?.items ?? [];
-    const fresh = (now?.top(state.k) ?? []).filter((item) => !history().includes(item));
-    const kinds = {
-      new: fresh.sort((one, other) => one - other),
-      interfering: interfering.map(({ item }) => item),
-      history: history(),
-      target: [caseOf().target],
-    };
-    return new Map(Object.entries(kinds).flatMap(([kind, items]) => items.map((item) => [item, kind])));
-  }
-
-  function marks() {
-    const { places, placeOf, points } = models[state.space];
-    if (!places) return { type: "marks", marks: [], lines: [], note: points.note };
-    const found = [...marked()].map(([item, kind]) => {
-      return { item, kind, label: base.titles[item], x: places[2 * item], y: places[2 * item + 1] };
-    });
-    const at = new Map(found.map(({ item, x, y }) => [item, [x, y]]));
-    for (const [name, vector] of predictions(state)[state.space]?.states ?? []) {
-      const [x, y] = placeOf(vector);
-      found.push({ item: -1, kind: "hidden state", label: `hidden state ${name}`.slice(0, CLIPPED), x, y });
-    }
-    const lines = [
-      { kind: "history", points: history().map((item) => at.get(item)) },
-      { kind: "states", points: found.filter(({ item }) => item < 0).map(({ x, y }) => [x, y]) },
-    ];
-    return { type: "marks", marks: found, lines: lines.filter((line) => line.points.length > 1), note: "" };
-  }
 
   // Cases
 
@@ -245,12 +149,12 @@ export function kernel(data, models, first, told) {
   function searched(letters) {
     const titles = base.titles.map((title) => title.toLowerCase().includes(letters));
     return (_, row) => {
-      const { history: items, target, user } = data.cases[row];
+      const { history: items, target, user } = cases[row];
       return titles[target] || items.some((item) => titles[item]) || user.toLowerCase().includes(letters);
     };
   }
 
-  function cases() {
+  function listed() {
     const { preset, search, sort, descending } = state.query;
     const letters = search.trim().toLowerCase();
     const found = table.rows.filter(letters ? searched(letters) : () => true).filter(presetOf(preset));
@@ -281,24 +185,28 @@ export function kernel(data, models, first, told) {
 
   function verdict() {
     const found = { type: "verdict", ...caseOf().verdict, id: done };
-    if (!history().length) return { ...found, sentence: data.empty, rows: [], interfering: [] };
-    if (!isOwn(history())) return { ...found, sentence: OF_EDITED, rows: [], interfering: [] };
+    const items = historyOf(state, caseOf());
+    if (!items.length) return { ...found, sentence: data.empty, rows: [], interfering: [] };
+    if (!isOwn(items, caseOf())) return { ...found, sentence: OF_EDITED, rows: [], interfering: [] };
     const changed = state.settings.some((setting) => !same(setting, AS_TRAINED));
     return changed ? { ...found, sentence: `${OF_TRAINED} ${found.sentence}` } : found;
   }
 
   function show(error = "") {
-    const now = predictions(state).map((one) => one && one.outcome(caseOf().target));
+    const own = caseOf();
+    const now = shown.predictions(state, own).map((one) => one && one.outcome(own.target));
     const ofCase = sent.case === state.case;
     if (!ofCase || !same(now, sent.outcomes)) notice = ofCase ? noticeOf(sent.outcomes, now) : "";
     [sent.case, sent.outcomes] = [state.case, now];
-    emit({ ...view(), id: done, undo: past.length > 0, redo: future.length > 0, notice, error });
+    emit({ ...shown.view(state, own), id: done, undo: past.length > 0, redo: future.length > 0, notice, error });
     if (sent.space !== state.space) {
       const { points, places } = models[state.space];
       emit(points, places ? [places] : []);
     }
-    emit(marks());
-    if (!sent.query || !same(sent.query, state.query)) emit(cases());
+    const judged = isOwn(historyOf(state, own), own) ? own.verdict.interfering : [];
+    const interfering = judged.find(({ model }) => model === names[state.space])?.items ?? [];
+    emit(shown.marks(state, own, interfering.map(({ item }) => item)));
+    if (!sent.query || !same(sent.query, state.query)) emit(listed());
     [sent.space, sent.query] = [state.space, state.query];
     emit(verdict());
     told(state);
