@@ -1,6 +1,7 @@
 """Choices: the table of test cases to choose from, and their certificates, computed in the background."""
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,11 @@ class Choices:
         self.users = np.full(len(first), "", dtype=object) if user_ids is None else user_ids.astype(str).astype(object)
         self.table = self._table(first.titles)
         self.observed = float(self.table["repeat"].mean())
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Number of cases whose histories have each item, (n,)."""
+        return np.bincount(np.concatenate([np.unique(one) for one in self.histories]), minlength=len(self.titles))
 
     def _table(self, titles: np.ndarray) -> pd.DataFrame:
         lengths = [len(history) for history in self.histories]

@@ -198,6 +198,17 @@ class Model:
             self.ordered,
         )
 
+    def near(self, item: int, k: int) -> list[tuple[int, float]]:
+        """Return the k items whose embeddings have the largest cosine with an item's, and the cosines.
+
+        The cosines are rounded to six digits, so that ties are in the order of the codes on every machine.
+        """
+        weights = self.snapshot.item_embeddings.astype(np.float64)
+        norms = np.linalg.norm(weights, axis=1)
+        cosines = (weights @ weights[item] / np.maximum(norms * norms[item], np.finfo(float).tiny)).round(6)
+        order = np.argsort(-cosines, kind="stable")
+        return [(code, float(cosines[code])) for code in order[order != item][:k].tolist()]
+
     def edited(self, case: int, history: Codes, state: np.ndarray | None = None) -> Snapshot:
         """Return a Snapshot of one case with another history and optionally another hidden state (d,), for probes."""
         return replace(

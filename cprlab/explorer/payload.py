@@ -1,7 +1,7 @@
 """Messages to the page: the tables of an Explorer as plain values for JSON, with text from data clipped."""
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from cprlab.plots import KINDS
 from cprlab.probes import NO_STATES
 
 CLIPPED = 200  # characters of a title
+NEAR = 5  # items on an item's card
 SWITCHES = {part.letter: part.field for part in PARTS} | {"post": "post"}  # the page's names of fields
 MERGES = {"merges": ("context", "context_merge"), "rerankMerges": ("rerank", "rerank_merge")}  # name: (part, field)
 OFF = {field: SoftmaxConfig.model_fields[field].default for field in SWITCHES.values()}  # for heads without the field
@@ -48,6 +49,8 @@ def base(shown: Explorer) -> dict[str, Any]:
     """Return the constant parts of the page: titles, models, and the choices of its controls."""
     return {
         "type": "base",
+        "counts": shown.choices.counts.tolist(),
+        "cases": len(shown.choices.targets),
         "titles": [title[:CLIPPED] for title in shown.titles],
         "models": [_model(model) for model in shown.models],
         "kinds": {kind: [colour, symbol] for kind, (colour, symbol, _) in KINDS.items()},
@@ -236,6 +239,28 @@ def verdict(shown: Explorer) -> dict[str, Any]:
             for model, of_model in interfering
         ],
     }
+
+
+def item(shown: Explorer, code: int) -> dict[str, Any]:
+    """Return an item's card: how many cases' histories have it, and for each model rank, probability and neighbours."""
+
+    def given(model: Model, now: Prediction) -> dict[str, Any]:
+        near = (
+            [{"item": other, "cosine": cosine} for other, cosine in model.near(code, NEAR)] if model.has_states else []
+        )
+        return {"rank": int(now.ranks([code])[0]), "p": _number(float(now.probabilities([code])[0])), "near": near}
+
+    return {
+        "item": code,
+        "count": int(shown.choices.counts[code]),
+        "cases": len(shown.choices.targets),
+        "models": [now and given(model, now) for model, now in zip(shown.models, shown.predicted(), strict=True)],
+    }
+
+
+ANSWERS: dict[str, Callable[[Explorer, Any], dict[str, Any]]] = {
+    "item": item
+}  # of the questions that a page asks about what it shows
 
 
 def notice(shown: Explorer, before: Sequence[dict | None], now: Sequence[dict | None]) -> str:

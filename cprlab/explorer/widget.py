@@ -52,7 +52,7 @@ class ExplorerWidget(anywidget.AnyWidget):
             self._show()
 
     def _receive(self, widget: Any, content: dict, buffers: list) -> None:
-        actions = {"hello": self._hello, "act": self._act, "slow": self._slow, "export": self._export}
+        actions = {"hello": self._hello, "act": self._act, "ask": self._ask, "slow": self._slow, "export": self._export}
         try:
             with _one_thread():
                 actions[content["type"]](content)
@@ -88,6 +88,11 @@ class ExplorerWidget(anywidget.AnyWidget):
             session.patch({"pinned": None})
         else:
             {"undo": session.undo, "redo": session.redo, "pin": session.pin}[name]()
+
+    def _ask(self, content: dict) -> None:
+        kind = content["kind"]
+        value = payload.ANSWERS[kind](self._session.shown, content.get("value"))
+        self.send({"type": "answer", "kind": kind, "id": self._act_done, "value": value})
 
     def _export(self, content: dict) -> None:
         name = content["view"]

@@ -44,6 +44,8 @@ def base(titles: list[str], models: int = 2) -> dict:
     return {
         "type": "base",
         "titles": titles,
+        "counts": [1] * len(titles),
+        "cases": 40,
         "models": [
             {"name": name, "encodes": True, "trained": trained, "options": options, "stateless": "", "ordered": ""}
             for name in MODELS[:models]

@@ -13,7 +13,14 @@ from tests.explorer import fake
 from tests.test_imports import circles
 
 NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright brings
-PAGE = {"model.js", "heads.js", "predict.js", "shown.js", "offline.js", "page.js"}  # of the offline page, not of the widget
+PAGE = {
+    "model.js",
+    "heads.js",
+    "predict.js",
+    "shown.js",
+    "offline.js",
+    "page.js",
+}  # of the offline page, not of the widget
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in fake.STATIC.glob("*.js")}
 
 

@@ -27,7 +27,7 @@ ASK = """(said) => new Promise((resolve) => {
     const heard = [];
     const hear = (message, buffers) => {
         heard.push([structuredClone(message), buffers.length ? Array.from(buffers[0]) : null]);
-        if (message.type !== "verdict") return;
+        if (message.type !== (said.type === "ask" ? "answer" : "verdict")) return;
         kernel.off("msg:custom", hear);
         resolve(heard);
     };
@@ -117,6 +117,13 @@ class Twins:
         expected = self.python.act(live=live, **content)
         return self.compare(self.ask(type="act", id=self.python.id, live=live, **content), expected)
 
+    def question(self, kind, value=None):
+        """Ask both the same about what they show; return the answer."""
+        (expected,) = self.python.say(type="ask", kind=kind, value=value)
+        answer, _ = self.ask(type="ask", kind=kind, value=value)["answer"]
+        same(answer, expected, kind)
+        return answer["value"]
+
     def set(self, **changes):
         return self.act(set=changes)
 
@@ -153,6 +160,7 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
     options = plain(payload.base(twins.python.app.shown))["models"]
     twins.set(k=7, colour="partition")
     twins.set(history=[3, 3, 7, 1, 7], selection=[3, 9])
+    assert twins.question("item", 7)["models"][0]["rank"] > 0
     twins.act(command="pin")
     for place in range(models):
         twins.set(space=place)

@@ -338,6 +338,20 @@ def test_a_query_is_answered_with_its_cases(page):
     assert "cases" not in types(page.act(set={"k": 5}))
 
 
+def test_an_items_card_has_its_count_ranks_and_neighbours(page):
+    page.say(type="hello")
+    (answer,) = page.say(type="ask", kind="item", value=3)
+    shown, card = page.app.shown, answer["value"]
+    assert card["count"] == sum(3 in history for history in shown.choices.histories)
+    for model, prediction, found in zip(shown.models, shown.predicted(), card["models"], strict=True):
+        assert found["rank"] == 1 + (prediction.scores > prediction.scores[3]).sum()
+        w = model.snapshot.item_embeddings
+        cosines = {item: w[item] @ w[3] / np.linalg.norm(w[item]) / np.linalg.norm(w[3]) for item in range(len(w))}
+        nearest = sorted(cosines.keys() - {3}, key=lambda item: -cosines[item])[:5]
+        assert [one["item"] for one in found["near"]] == nearest
+        assert [one["cosine"] for one in found["near"]] == pytest.approx([cosines[item] for item in nearest], rel=1e-5)
+
+
 def test_a_state_set_from_python_is_shown(page):
     page.set(k=3)
     page.app.state = page.app.state.but(history=(9, 8))

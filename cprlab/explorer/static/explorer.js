@@ -1,6 +1,7 @@
 // The widget: layout, status line, and messages to the kernel (one act in flight, slow work when idle).
 
 import { button, clip, el, percent, setAttribute, setText, setTitle } from "./base.js";
+import { itemCard } from "./card.js";
 import { casesView } from "./cases.js";
 import { download, exportMenu, stateDialog, viewHeader } from "./export.js";
 import { historyView } from "./history.js";
@@ -121,6 +122,11 @@ export function render({ model, el: place }) {
     cases: (message) => all("onCases", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
     verdict: (message) => app.view && all("onVerdict", message),
+    answer(message) {
+      if (message.id !== app.view?.id) return; // of an earlier state
+      selection.onAnswer(message);
+      all("onAnswer", message);
+    },
     export: (message) => download(message.name, new Blob([message.text], { type: message.mime })),
     slow(message) {
       setText(doing, clip(message.more ? message.doing : ""));
@@ -151,6 +157,8 @@ function makeApp(talk, root, say, views) {
     },
     command: (name, value) => talk.command(name, value),
     send: (content) => talk.send(content),
+    /** Ask a question about the state shown; the answer comes to the views' `onAnswer`. */
+    ask: (kind, value) => talk.send({ type: "ask", kind, value }),
     title: (code) => app.base.titles[code] ?? `item ${code}`,
     status: say,
     focused: () => root.getRootNode().activeElement,
@@ -267,7 +275,8 @@ function conversation(model, say, busy) {
 function selectionLine(app) {
   const said = el("span");
   const clear = button("clear", () => app.set({ selection: [] }));
-  const node = el("p", { class: "cx-selection", hidden: true }, said, clear);
+  const card = itemCard(app);
+  const node = el("div", { class: "cx-selection", hidden: true }, el("p", {}, said, clear), card.node);
 
   function drawLine() {
     const { selection } = app.view.state;
@@ -275,7 +284,8 @@ function selectionLine(app) {
     const nameOf = (index) => clip(app.base.models[index].name, 40);
     const shares = app.view.selected.map((share, index) => `${nameOf(index)} ${percent(share)}`);
     setTitle(said, `${selection.length} ${selection.length === 1 ? "item" : "items"} selected: ${shares.join(", ")}`);
+    card.render(app.view);
   }
 
-  return { node, render: drawLine };
+  return { node, render: drawLine, onAnswer: card.onAnswer };
 }

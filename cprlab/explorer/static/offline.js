@@ -230,6 +230,9 @@ export function kernel(data, models, first, told) {
       load(text);
       show();
     },
+    ask({ kind, value }) {
+      emit({ type: "answer", kind, id: done, value: shown.answers[kind](state, caseOf(), value) });
+    },
     slow: () => emit({ type: "slow", more: false, doing: "" }),
     export: () => show(NO_CSV),
   };

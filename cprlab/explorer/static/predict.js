@@ -3,6 +3,8 @@
 import { headsOf } from "./heads.js";
 import { logSoftmax, openModel } from "./model.js";
 
+const NEAR = 5; // items on an item's card
+
 /**
  * Return a model of the page: its heads, its map, and `predict`.
  *
@@ -55,8 +57,23 @@ export function predictor({ description, name, points }, tensors, grammar) {
     return predictionOf(scores, items, ownersOf(components, weights), statesOf(model.description.head, facets));
   }
 
+  /** Return the items with the largest cosine to one, rounded as in model.py, without it; ties in the order of the codes. */
+  function near(item) {
+    const row = (code) => embeddings.subarray(code * d, (code + 1) * d);
+    const own = row(item);
+    const dot = (one, other) => one.reduce((sum, value, i) => sum + value * other[i], 0);
+    const cosines = Array.from({ length: description.n_items }, (_, code) => {
+      const other = row(code);
+      const norms = Math.sqrt(dot(own, own) * dot(other, other));
+      return Math.round((1e6 * dot(own, other)) / Math.max(norms, Number.MIN_VALUE)) / 1e6;
+    });
+    const others = cosines.map((_, code) => code).filter((code) => code !== item);
+    others.sort((one, other) => cosines[other] - cosines[one] || one - other);
+    return others.slice(0, NEAR).map((code) => ({ item: code, cosine: cosines[code] }));
+  }
+
   const placeOf = tensors.has("page.points") ? placing(rowsOf("plane"), tensors.get("page.mean").data) : null;
-  return { predict, heads, maxLen: description.max_len, points, places: tensors.get("page.points")?.data, placeOf };
+  return { predict, near, heads, maxLen: description.max_len, points, places: tensors.get("page.points")?.data, placeOf };
 }
 
 /** Return a prediction: log-probabilities (n,), the distinct items read, and what is asked of them. */
@@ -68,8 +85,9 @@ function predictionOf(scores, items, ownerOf, states) {
     const order = scores.map((_, item) => item).sort((one, other) => scores[other] - scores[one] || one - other);
     return Array.from(order.subarray(0, k));
   };
+  const of = (item) => ({ rank: rank(item), p: probability(item) });
   const outcome = (target) => ({ copy: sum(items), rank: rank(target), target: probability(target) });
-  return { items, states, ownerOf, probability, sum, rank, top, outcome };
+  return { items, states, ownerOf, probability, sum, rank, top, of, outcome };
 }
 
 /** Return a function of an item: the partition that scored it last, in the component that gives it most. */

@@ -101,7 +101,14 @@ export function shownBy(base, models, grammar) {
     return { type: "marks", marks: found, lines: lines.filter((line) => line.points.length > 1), note: "" };
   }
 
-  return { predictions, pinned, switched, view, marks };
+  const answers = {
+    item(state, own, code) {
+      const of = predictions(state, own).map((one, index) => one && { ...one.of(code), near: models[index].near(code) });
+      return { item: code, count: base.counts[code], cases: base.cases, models: of };
+    },
+  };
+
+  return { predictions, pinned, switched, view, marks, answers };
 }
 
 /** Return what the view shows of a prediction, and of the pinned one. */
