@@ -165,6 +165,16 @@ def case(config: "CaseConfig") -> None:
     print(visible(run_case(config.but(state=read_state(config.state)), config.out)))
 
 
+@app.command()
+def demo(
+    page: Annotated[str, typer.Option(help="Write the page to this .html file, and open nothing.")] = "",
+) -> None:
+    """Open the explorer of two trained models, shipped as one offline page, in the browser."""
+    from cprlab.demo import run_demo
+
+    print(visible(run_demo(page)))
+
+
 @command("cprlab.settings:Reading")
 def prepare(
     config: "Reading",
