@@ -5,6 +5,7 @@
 # make fuzz     give all readers thousands of damaged files, and compare with plain readers
 # make endure   kill commands at random moments, and run all notebooks twice, for hours: do they end the same?
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice
+# make demo     write docs/demo.html, the page of cprlab demo, from the models of make report
 # make lab      open the notebooks in JupyterLab
 # ARGS="…"      is added to what any of these runs, as in: make report ARGS="--seed 1"
 PYTHON ?= python3
@@ -15,7 +16,7 @@ READY := .venv/.ready
 # Python keeps what it compiles of the modules it imports, also where the environment asks it not to: set-up compiles none.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report explore style check test fuzz endure mutate lab setup figures notebooks lock clean
+.PHONY: report explore style check test fuzz endure mutate lab setup figures demo notebooks lock clean
 
 report: setup
 	$(BIN)/cprlab report --heads "$(HEADS)" --split next-basket --epochs 2 --out reports/quickstart $(ARGS)
@@ -59,6 +60,9 @@ lab: setup
 figures: report
 	$(BIN)/cprlab figures reports/quickstart figures example calibration
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png
+
+demo: setup
+	$(BIN)/python -m cprlab.explorer.demo docs/demo.html
 
 # Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget.
 NOTEBOOKS ?= $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))

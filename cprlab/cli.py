@@ -158,11 +158,24 @@ def explore(
 
 
 @command("cprlab.explorer:CaseConfig", "state", "models")
-def case(config: "CaseConfig") -> None:
+def case(
+    config: "CaseConfig",
+    case: Annotated[int | None, typer.Option(min=0, help="Number of the case, if not the state's.")] = None,
+) -> None:
     """Write a page of what the explorer shows in a state."""
-    from cprlab.explorer.run import read_state, run_case
+    from cprlab.explorer.run import at_case, run_case
 
-    print(visible(run_case(config.but(state=read_state(config.state)), config.out)))
+    print(visible(run_case(at_case(config, case), config.out)))
+
+
+@app.command()
+def demo(
+    page: Annotated[str, typer.Option(help="Write the page to this .html file, and open nothing.")] = "",
+) -> None:
+    """Open the explorer of two trained models, shipped as one offline page, in the browser."""
+    from cprlab.demo import run_demo
+
+    print(visible(run_demo(page)))
 
 
 @command("cprlab.settings:Reading")

@@ -158,15 +158,21 @@ def open_subject(
         if not data or data in BUILTIN:
             raise ConfigError(f"{path} contains no histories; give the log that RecBole read as --data.")
         recommender = recbole.load(path)
-        snapshot = from_recbole(recommender, data, facet=facet)
-        plain = recommender.head.plain
-        cases = copy_probability(snapshot, None if plain else _whole(recommender, snapshot))
-        validation = partial(_validation_of_recbole, recommender, data)
-        return Subject(path.name, snapshot, cases, not plain, recommender, None, None, snapshot.fingerprint, validation)
+        subject = of_recommender(path.name, recommender, from_recbole(recommender, data, facet=facet))
+        return replace(subject, validation=partial(_validation_of_recbole, recommender, data))
     if path.suffix in SUFFIXES:
         snapshot = Snapshot.load(path, histories or None)
         return Subject(path.name, snapshot, copy_probability(snapshot), False, fingerprint=snapshot.fingerprint)
     raise DataError(f"{path} is not a run's folder, a .pth checkpoint or a Snapshot ({' or '.join(SUFFIXES)}).")
+
+
+def of_recommender(
+    name: str, recommender: Recommender, snapshot: Snapshot, user_ids: np.ndarray | None = None
+) -> Subject:
+    """Return a recommender that was opened without its log, on the cases of its Snapshot."""
+    plain = recommender.head.plain
+    cases = copy_probability(snapshot, None if plain else _whole(recommender, snapshot))
+    return Subject(name, snapshot, cases, not plain, recommender, None, user_ids, snapshot.fingerprint)
 
 
 def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:

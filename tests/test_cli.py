@@ -209,7 +209,7 @@ def test_help_on_all_commands_does_not_wait_for_torch():
         ("probe", ProbeConfig, {"help"}),
         ("retrofit", RetrofitConfig, {"help"}),
         ("explore", ExplorerConfig, {"help", "port", "browser", "no-browser", "page", "cases"}),
-        ("case", CaseConfig, {"help"}),
+        ("case", CaseConfig, {"help", "case"}),
     ],
 )
 def test_each_setting_is_an_option_or_an_argument_with_its_default(monkeypatch, capsys, command, kind, others):

@@ -29,14 +29,16 @@ class ExplorerConfig(ModelsConfig):
     """The parameters of `notebooks/explorer.ipynb`."""
 
     state: str = pydantic.Field(
-        "", description="What to show first: a state's line of JSON, or a .json file that holds it."
+        "",
+        description="What to show first: a state's line of JSON, or a .json file that holds it. It may leave out what "
+        "is not changed, but then not name the models.",
     )
 
 
 class CaseConfig(ExplorerConfig, PageConfig):
     """The parameters of `notebooks/case.ipynb`."""
 
-    state: str = pydantic.Field(description="The explorer's state: a line of JSON, or a .json file that holds it.")
+    state: str = pydantic.Field("", description="What to show, as for cprlab explore --state; the models may follow.")
 
 
 def opened(config: ExplorerConfig) -> "Explorer":
@@ -91,7 +93,7 @@ class Explorer:
             space=next((place for place, model in enumerate(self.models) if model.has_states), 0),
         )
         if state:
-            self.state = self.at(ExplorerState.from_json(state)).state
+            self.state = self.at(ExplorerState.from_json(state, self.state)).state
 
     # Other states
 

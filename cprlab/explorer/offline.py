@@ -8,6 +8,8 @@ import gzip
 import json
 import sys
 from base64 import b64encode
+from collections.abc import Collection, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,8 @@ body {{ margin: 0 }}
 </head>
 <body>
 <div id="cprlab-place">Opening the models; a browser of 2023 or later is needed.</div>
-<script type="application/json" id="cprlab-data">{data}</script>
+<div class="cprlab-explorer"><p class="cx-note">{notice}</p></div>
+<script type="text/plain" id="cprlab-data">{data}</script>
 {weights}
 <script type="module">
 {script}
@@ -100,14 +103,24 @@ def page(shown: Explorer, cases: int) -> str:
     if shown.state.query.preset == UNCOPYABLE:
         finish(shown)
     found = shown.choices.find(shown.state.query)["case"].head(cases).tolist()
-    chosen = sorted({shown.state.case, *found[: cases - (shown.state.case not in found)]})
-    data, best = _data(shown, chosen)
-    weights = "\n".join(
-        f'<script type="text/plain" id="cprlab-weights-{place}">{_packed(shown, place, states)}</script>'
-        for place, states in enumerate(best)
+    return page_of(shown, [shown.state.case, *found[: cases - (shown.state.case not in found)]])
+
+
+def page_of(shown: Explorer, cases: Collection[int], notice: str = "") -> str:
+    """Return the page of some cases, by their indices, among them the state's; `notice` is a line of text below it."""
+    data, best = _data(shown, sorted(set(cases)))
+    weights = [_weights(shown, place, states) for place, states in enumerate(best)]
+    return assembled(_packed(json.dumps(data, allow_nan=False).encode()), weights, notice)
+
+
+def assembled(data: str, weights: Sequence[str], notice: str) -> str:
+    """Return the page of packed data and packed weights, with the present front end."""
+    scripts = "\n".join(
+        f'<script type="text/plain" id="cprlab-weights-{place}">{packed}</script>'
+        for place, packed in enumerate(weights)
     )
-    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # titles may contain tags
-    return PAGE.format(policy=POLICY, style=style(), data=text, weights=weights, script=joined(ENTRY), entry=ENTRY)
+    code = {"policy": POLICY, "style": style(), "script": joined(ENTRY), "entry": ENTRY}
+    return PAGE.format(data=data, weights=scripts, notice=escape(notice), **code)
 
 
 def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -173,8 +186,12 @@ def _mapped(shown: Explorer, place: int) -> Explorer:
     return shown.at(shown.state.but(space=place, projection="pca"))
 
 
-def _packed(shown: Explorer, place: int, best: np.ndarray) -> str:
-    """Return a model's tensors for `static/predict.js`: base64 of the gzip of a .safetensors file."""
+def _weights(shown: Explorer, place: int, best: np.ndarray) -> str:
+    """Return a model's tensors for `static/predict.js`: a .safetensors file, packed.
+
+    First come the first bytes of all groups of four, then the second ones, and so on. Of single-precision numbers these
+    are similar, so that the file is a tenth smaller.
+    """
     model = shown.models[place]
     arrays = {"axes": model.axes, "best": best}
     if payload.points(_mapped(shown, place))[1]:
@@ -183,4 +200,11 @@ def _packed(shown: Explorer, place: int, best: np.ndarray) -> str:
         arrays |= {"points": model.plane.points, "mean": linear.mean_, "plane": linear.components_}
     own = {f"page.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     weights = {name: weight.cpu().contiguous() for name, weight in model.recommender.state_dict().items()}
-    return b64encode(gzip.compress(save(weights | own), mtime=0)).decode()
+    file = np.frombuffer(save(weights | own), dtype=np.uint8)
+    quads = file[: len(file) // 4 * 4].reshape(-1, 4)
+    return _packed(quads.T.tobytes() + file[quads.size :].tobytes())
+
+
+def _packed(content: bytes) -> str:
+    """Return the base64 of the gzip, in which no character has a meaning in HTML."""
+    return b64encode(gzip.compress(content, mtime=0)).decode()

@@ -129,23 +129,36 @@ class ExplorerState(Config):
         return self.model_dump_json()
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the state of a text from `to_json`.
+    def from_json(cls, text: str, default: Self | None = None) -> Self:
+        """Return the state of a text from `to_json`, or one that changes some attributes of another state.
+
+        Args:
+            text: a JSON object.
+            default: what a text that names no models leaves out; without it, the text must name them.
 
         Raises:
             ConfigError: the text is not JSON, or not a state.
         """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"The explorer's state is not JSON ({error}); paste the whole text that was saved."
-            ) from None
-        if not isinstance(values, dict):
-            raise ConfigError("The explorer's state must be a JSON object; paste the whole text that was saved.")
-        state = cls(**values)
+        values = attributes(text)
+        known = default.model_dump() if default and "models" not in values else {}
+        state = cls(**known | values)
         try:
             state.to_json()
         except ValueError:
             raise ConfigError("The explorer's state contains halves of characters, which are not text.") from None
         return state
+
+
+def attributes(text: str) -> dict[str, Any]:
+    """Return what a state's text says, which is not checked.
+
+    Raises:
+        ConfigError: the text is not a JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"The explorer's state is not JSON ({error}); paste the whole text that was saved.") from None
+    if not isinstance(values, dict):
+        raise ConfigError("The explorer's state must be a JSON object; paste the whole text that was saved.")
+    return values

@@ -1,6 +1,7 @@
 """Tables of an Explorer's views, for Python, the export menus and the page."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from cprlab.errors import ConfigError
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Prediction
-from cprlab.explorer.verdict import COLUMNS, row
+from cprlab.explorer.verdict import COLUMNS, IN_NATS, figures, row
 from cprlab.probes.geometry import NO_ITEM
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # full-width signs count too
@@ -139,8 +140,11 @@ def verdict(shown: Explorer) -> pd.DataFrame:
 
 def known_verdict(shown: Explorer) -> pd.DataFrame:
     """Return the rows of `verdict` for models whose verdict is computed, or that have probabilities but no states."""
-    rows = [row(*known) for known in shown.known_verdicts() if known[0].has_states or not known[0].ordered]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame([row(*known) for known in _judged(shown)], columns=COLUMNS)
+
+
+def _judged(shown: Explorer) -> Iterator[tuple[Any, ...]]:
+    return (known for known in shown.known_verdicts() if known[0].has_states or not known[0].ordered)
 
 
 def interfering(shown: Explorer) -> pd.DataFrame:
@@ -189,6 +193,31 @@ def _by_model(shown: Explorer, name: str, numbers: dict[str, dict[int, float]]) 
         for item in sorted(of_item, key=lambda item: -of_item[item])
     ]
     return pd.DataFrame(rows, columns=["model", "item", "title", name])
+
+
+def exported(shown: Explorer, view: str) -> pd.DataFrame:
+    """Return what a view shows as `table`, to be used elsewhere.
+
+    Each row names its `case`, `user` and, if it is of one, its `model`, as columns of a model do; numbers are numbers,
+    not words, and each has a column of its own.
+    """
+    found = table(shown, view)
+    if view == "verdict":
+        found = pd.DataFrame([figures(*known) for known in _judged(shown)], columns=COLUMNS)
+        found = found.rename(columns={name: f"{name} (nats)" for name in IN_NATS})
+    if view == "states":
+        place = found.columns.get_loc("axes")
+        for axis, moved in enumerate(zip(*found.pop("axes"), strict=True)):
+            found.insert(place + axis, f"axis {axis + 1}", moved)
+    if view == "map":
+        found.insert(0, "model", shown.models[shown.state.space].name)
+    if view == "cases":
+        for letter, model in shown.choices.lettered():
+            found = found.rename(columns={f"{name} {letter}": f"{name}, {model.name}" for name in ("copy", "rank")})
+    else:
+        found.insert(0, "user", shown.choices.users[shown.state.case])
+        found.insert(0, "case", shown.state.case)
+    return found
 
 
 def to_csv(table: pd.DataFrame) -> str:

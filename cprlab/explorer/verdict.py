@@ -25,6 +25,7 @@ COLUMNS = (
     "one state can copy all",
     "one state can exclude all",
 )
+IN_NATS = COLUMNS[2:6]
 
 
 @dataclass(frozen=True)
@@ -94,24 +95,37 @@ def losses(own: Prediction, prediction: Prediction) -> tuple[float, float]:
     return loss(True), loss(False)
 
 
-def row(model: Model, verdict: CaseVerdict | None, own: Prediction, prediction: Prediction) -> list[str]:
-    """Return a model's row of the verdict's table, in the order of `COLUMNS`; a dash if there is no value."""
-    known = dict.fromkeys(COLUMNS, "–") | {"model": model.name}
+def figures(
+    model: Model, verdict: CaseVerdict | None, own: Prediction, prediction: Prediction
+) -> dict[str, str | float | None]:
+    """Return a model's row of the verdict's table, by `COLUMNS`: a share, nats, or None if there is no value."""
+    known: dict[str, str | float | None] = dict.fromkeys(COLUMNS) | {"model": model.name}
     if not prediction.ordered:
         on, off = losses(own, prediction)
         known |= {
-            "P(history)": f"{prediction.copy:.1%}",
-            "lost where it should copy": f"{on:.2f} nats",
-            "lost where it should exclude": f"{off:.2f} nats",
+            "P(history)": prediction.copy,
+            "lost where it should copy": on,
+            "lost where it should exclude": off,
         }
     if verdict:
         known |= {
-            "least where it should copy": f"{verdict.least_copying:.2f} nats",
-            "least where it should exclude": f"{verdict.least_excluding:.2f} nats",
+            "least where it should copy": verdict.least_copying,
+            "least where it should exclude": verdict.least_excluding,
             "one state can copy all": verdict.copying.outcome,
             "one state can exclude all": verdict.excluding.outcome,
         }
-    return list(known.values())
+    return known
+
+
+def row(model: Model, verdict: CaseVerdict | None, own: Prediction, prediction: Prediction) -> list[str]:
+    """Return `figures` in words; a dash if there is no value."""
+
+    def words(name: str, value: str | float | None) -> str:
+        if value is None or isinstance(value, str):
+            return value or "–"
+        return f"{value:.2f} nats" if name in IN_NATS else f"{value:.1%}"
+
+    return [words(*one) for one in figures(model, verdict, own, prediction).items()]
 
 
 def wanted_in_words(repeat: bool) -> str:

@@ -96,7 +96,7 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _export(self, content: dict) -> None:
         name = content["view"]
-        text = tables.to_csv(tables.table(self._session.shown, name))
+        text = tables.to_csv(tables.exported(self._session.shown, name))
         self.send({"type": "export", "name": f"explorer-{name}.csv", "mime": "text/csv", "text": text})
 
     def _show(self, error: str = "") -> None:

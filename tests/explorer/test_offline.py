@@ -8,6 +8,7 @@ import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, tables
+from cprlab.explorer.from_page import part, read_page
 from cprlab.explorer.state import PRESETS, Setting
 from tests.browser import open_page
 from tests.explorer import test_widget
@@ -284,7 +285,7 @@ def test_the_page_has_the_first_cases_of_the_query_and_the_one_shown(subject):
     first = shown.choices.find(query)["case"].tolist()
     for case, cases, expected in ((first[0], 4, first[:4]), (first[9], 4, [*first[:3], first[9]]), (7, 1, [7])):
         text = offline.page(shown.at(shown.state.but(case=case)), cases)
-        data = json.loads(text.partition('id="cprlab-data">')[2].partition("</script>")[0])
+        data = json.loads(part(text, "data"))
         assert [row[0] for row in data["table"]["rows"]] == sorted(expected)
         assert f"The page has {cases} of 30 cases." in data["note"]
     assert "Content-Security-Policy" in text
@@ -301,7 +302,8 @@ def test_models_that_a_page_cannot_compute_are_left_out_with_a_sentence(
     said = capsys.readouterr().err
     assert "Recent is left out of the page. A page can compute cprlab's GRU4Rec and SASRec" in said
     assert "foreign is left out of the page. A file of states has no encoder" in said
-    assert '"name": "Softmax, seed 0"' in (tmp_path / "page.html").read_text(encoding="utf-8")
+    (read,) = read_page(tmp_path / "page.html")
+    assert read.name == "Softmax, seed 0"
     del given[1]
     with pytest.raises(ConfigError, match=r"So nothing is left; use cprlab explore without --page\."):
         offline.run_page(ExplorerConfig(), tmp_path / "other.html", 2)

@@ -225,3 +225,40 @@ def test_in_csv_a_spreadsheet_takes_no_text_for_a_formula_and_numbers_stay():
     kept = ["-5", "+3.5e-4", "a=b", "x", "", ""]
     assert [row[0] for row in rows] == [f"'{text}" for text in texts[:8]] + kept
     assert [float(row[1]) for row in rows] == table["n"].tolist()
+
+
+@pytest.mark.parametrize("view", tables.VIEWS)
+def test_what_is_exported_has_numbers_and_names_model_case_and_user(app, view):
+    app.patch({"case": 3, "history": HISTORY, "space": 1, "query": {"sort": "off", "descending": True}})
+    app.patch(moved(app, 1, axes=(0.5, -1, 2), temperature=2))
+    shown, names, user = app.shown, list(app.state.models), app.shown.choices.users[3]
+    table = app.table(view)
+    read = pd.read_csv(io.StringIO(to_csv(tables.exported(shown, view))), dtype={"user": str})
+    assert len(read) == len(table)
+    assert read.columns.is_unique
+    if view == "cases":
+        assert read["user"].tolist() == table["user"].tolist()
+        for letter, name in zip("AB", names, strict=True):
+            np.testing.assert_allclose(read[f"copy, {name}"], table[f"copy {letter}"])
+            assert read[f"rank, {name}"].tolist() == table[f"rank {letter}"].tolist()
+        return
+    assert set(read["case"]) == {3}
+    assert set(read["user"]) == {user}
+    if view == "map":
+        assert set(read["model"]) == {names[1]}
+    elif view != "history":
+        assert read["model"].tolist() == table["model"].tolist()
+    if view == "states":
+        assert read[["axis 1", "axis 2", "axis 3"]].to_numpy().tolist() == [[0, 0, 0], [0.5, -1, 2]]
+        np.testing.assert_allclose(read["copy"], table["copy"])
+    if view == "verdict":
+        copied = [np.exp(one[[1, 3, 7]]).sum() for one in log_probs(app)]
+        assert read["P(history)"][0] == pytest.approx(copied[0])
+        np.testing.assert_allclose(read["lost where it should copy (nats)"][0], -np.log(copied[0]))
+        np.testing.assert_allclose(read["lost where it should exclude (nats)"][0], -np.log1p(-copied[0]))
+        least = [one.least_copying for one in shown.verdicts()]
+        np.testing.assert_allclose(read["least where it should copy (nats)"], least)
+        shares, losses = table["P(history)"], table["lost where it should copy"]
+        assert shares.tolist() == [f"{share:.1%}" for share in read["P(history)"]]
+        assert losses.tolist() == [f"{nats:.2f} nats" for nats in read["lost where it should copy (nats)"]]
+        assert set(read["one state can copy all"]) <= {"yes", "no", "undecided"}

@@ -10,7 +10,7 @@ const SETTLED = 300; // ms without a change, after which the address is changed,
 /** Draw the explorer in `place`; what cannot be opened is said there. */
 export async function open(place) {
   try {
-    const data = JSON.parse(document.getElementById("cprlab-data").textContent);
+    const data = JSON.parse(new TextDecoder().decode(await unpacked("cprlab-data")));
     const models = await Promise.all(
       data.models.map(async (model, index) => predictor(model, await weights(index), data.grammar)),
     );
@@ -39,10 +39,19 @@ function asked() {
   }
 }
 
-/** Return the tensors of a model: base64 of the gzip of a .safetensors file. */
+/** Return the tensors of a model: of its .safetensors file, offline.py puts the first bytes of all fours first. */
 async function weights(index) {
-  const packed = atob(document.getElementById(`cprlab-weights-${index}`).textContent);
+  const parted = await unpacked(`cprlab-weights-${index}`);
+  const file = parted.slice();
+  const quads = parted.length >> 2;
+  for (let i = 0; i < 4 * quads; i++) file[i] = parted[(i & 3) * quads + (i >> 2)];
+  return readSafetensors(file.buffer);
+}
+
+/** Return the bytes of an element's text: base64 of a gzip. */
+async function unpacked(id) {
+  const packed = atob(document.getElementById(id).textContent);
   const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
   const opened = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return readSafetensors(await new Response(opened).arrayBuffer());
+  return new Uint8Array(await new Response(opened).arrayBuffer());
 }
