@@ -13,7 +13,9 @@ from tests.explorer import fake
 from tests.test_imports import circles
 
 NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright brings
-PAGE = {"model.js", "heads.js", "predict.js", "shown.js", "offline.js", "page.js"}  # of the offline page, not of the widget
+PAGE = {  # of the offline page, not of the widget
+    *("model.js", "heads.js", "neighbourhood.js", "predict.js", "shown.js", "offline.js", "page.js")
+}
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in fake.STATIC.glob("*.js")}
 
 
