@@ -14,7 +14,7 @@ from cprlab.models.recommender import Codes
 
 AROUND = 60  # items of a neighbourhood besides those of the history
 PERPLEXITY = 30
-MOST = 5000  # items of a t-SNE
+MOST = 10_000  # items of a t-SNE, which takes a minute of one core for them
 
 
 @dataclass(frozen=True)

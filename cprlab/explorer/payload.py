@@ -220,7 +220,7 @@ def points(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
     except CprlabError as error:
         return message | {"note": str(error)}, []
     if plane is None:
-        note = f"Computing the t-SNE of {len(shown.titles):,} items; about half a minute for each 10,000."
+        note = f"Computing the t-SNE of {len(shown.titles):,} items; up to a minute for 10,000."
         return message | {"note": note, "pending": True}, []
     return message | {"note": plane.note}, [plane.points.tobytes()]
 

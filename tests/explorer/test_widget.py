@@ -356,7 +356,7 @@ def test_a_tsne_of_too_many_items_is_not_offered_and_says_so(page, monkeypatch):
     monkeypatch.setattr("cprlab.explorer.explorer.MOST_OF_TSNE", 39)
     assert [name for name, _ in page.say(type="hello")[0]["projections"]] == ["local", "pca"]
     answers = page.act(set={"projection": "tsne"})
-    assert "A t-SNE of 40 items would take minutes; it is made of at most 39." in only(answers, "points")["note"]
+    assert "A t-SNE of 40 items would take too long; it is made of at most 39." in only(answers, "points")["note"]
     assert last_marks(answers)["marks"] == []
     assert "t-SNE" not in "".join(one["doing"] for one in page.work() if one["type"] == "slow")
 

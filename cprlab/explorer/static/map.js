@@ -30,7 +30,8 @@ const FLAGS = {
   shaded: ["Probability", "colour the items by the model's probability"],
 };
 const HELD =
-  "Along a straight line, the score f_V·w is the same as far as the plane holds it: % of its variance over these items.";
+  "Along a straight line, the hidden state's score h·w is the same as far as the plane holds it: % of its variance over " +
+  "these items.";
 let ruler = null; // a context in which labels are measured
 
 export function mapView(root, app) {
@@ -193,7 +194,7 @@ export function mapView(root, app) {
     }
     level.setAttribute("d", path);
     const turned = `translate(26 ${eye.height - 26}) rotate(${(Math.atan2(down, along) * 180) / Math.PI})`;
-    const text = `higher f_V·w, lines ${Number(step.toPrecision(1))} apart`;
+    const text = `higher score h·w, lines ${Number(step.toPrecision(1))} apart`;
     rise.append(
       svg("path", { class: "cx-map-rise", d: "M-16 0H12M5-5 13 0 5 5", transform: turned }),
       svg("text", { x: 48, y: eye.height - 10 }, text),

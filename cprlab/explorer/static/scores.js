@@ -228,9 +228,10 @@ function strip(app, index) {
     const mark = marks.find((one) => one.item === item);
     const score = mark?.score ?? scores[item];
     const rank = mark?.rank ?? scores.reduce((before, other) => before + (other >= score), 0);
-    const logit = (value) => (value + constant).toFixed(2);
-    const alone = mark && mark.alone !== null ? ` (${logit(mark.alone)} by f_V alone)` : "";
-    const scored = constant === null ? `log-probability ${score.toFixed(2)}` : `logit ${logit(score)}${alone}`;
+    const nats = (value) => (Number.isFinite(value) ? value.toFixed(2) : "−∞");
+    const logit = (value) => nats(value + constant);
+    const alone = mark && mark.alone !== null ? ` (${logit(mark.alone)} by the hidden state V alone)` : "";
+    const scored = constant === null ? `log-probability ${nats(score)}` : `logit ${logit(score)}${alone}`;
     const kinds = ABOUT[mark?.kind ?? "other"] + (mark?.own && mark.kind !== "history" ? ", in the history" : "");
     const ranked = `rank ${integer(rank)} of ${integer(scores.length)}`;
     return [clip(app.title(item), 300), `${kinds}; ${scored}, probability ${percent(Math.exp(score))}, ${ranked}`];
