@@ -225,8 +225,8 @@ class Explorer:
             raise ConfigError("A map needs two or more items, with embeddings of two or more dimensions.")
         if self.state.projection not in self.projections:
             raise ConfigError(
-                f"A t-SNE of {len(weights):,} items would take too long; it is made of at most {MOST_OF_TSNE:,}. Choose "
-                "another projection."
+                f"A t-SNE of {len(weights):,} items would take too long; it is made of at most {MOST_OF_TSNE:,}. "
+                "Choose another projection."
             )
         if self.state.projection == "tsne":
             return self._tsne.plane(place, weights)

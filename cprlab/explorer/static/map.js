@@ -39,6 +39,7 @@ export function mapView(root, app) {
   const sets = new Map(); // of points, by projection and model
   const none = pointsOf();
   let points = none, marks = [], lines = [], scores = [], view = null, drag = null, asked = 0;
+  let painting = []; // the points, and the scores by which they are coloured
   let fitted = "", painted = "", ringed = "";
 
   const choice = (key, read) => el("select", { onchange: (event) => app.set({ [key]: read(event.target.value) }) });
@@ -201,11 +202,17 @@ export function mapView(root, app) {
     );
   }
 
-  function shade() {
-    const { shaded, space: model } = view?.state ?? {};
-    const own = shaded && scores[model]?.length ? scores[model] : null;
-    const tones = Float32Array.from(own ?? [], (score) => Math.max(0, 1 + score / Math.LN10 / FAINT));
-    upload("tones", tones.filter((_, item) => points.places[2 * item] === points.places[2 * item]));
+  // Give the painter the points, if others are to be drawn: coloured by probability, the most probable on top, or grey.
+  function usePaint() {
+    const own = view.state.shaded && scores[view.state.space]?.length ? scores[view.state.space] : null;
+    if (points === painting[0] && own === painting[1]) return;
+    painting = [points, own];
+    const { places } = points;
+    const codes = [...Array(places.length / 2).keys()].filter((code) => places[2 * code] === places[2 * code]);
+    if (own) codes.sort((one, other) => own[one] - own[other]);
+    upload("all", Float32Array.from({ length: 2 * codes.length }, (_, k) => places[2 * codes[k >> 1] + (k & 1)]));
+    const tone = (code) => Math.max(0, 1 + own[code] / Math.LN10 / FAINT);
+    upload("tones", Float32Array.from(own ? codes : [], tone));
   }
 
   function showTip(x, y) {
@@ -296,13 +303,12 @@ export function mapView(root, app) {
   function usePoints() {
     const { projection: name, space: model } = view.state;
     const found = sets.get(`${name} ${model}`) ?? none;
-    if (found !== points) upload("all", found.places.filter((c) => c === c));
     const others = found !== points;
     points = found;
     progress.hidden = !points.pending;
     const held = view.map.levels && view.state.levels ? HELD.replace("%", percent(view.map.levels.share, 0)) : "";
     note.textContent = [...new Set([view.map.note, points.note, held])].filter(Boolean).join(" ");
-    shade();
+    usePaint();
     onSelect(app.draft().selection, others);
   }
 
@@ -366,7 +372,7 @@ export function mapView(root, app) {
     onScores(message, buffers) {
       scores = buffers.map(floatsOf);
       if (!view?.state.shaded) return;
-      shade();
+      usePaint();
       redraw();
     },
     onSelect,
