@@ -136,7 +136,7 @@ def test_pointer_names_an_item_and_a_click_selects_it(page, scores):
         )
         kinds = {"history": "in the history", "interfering": "interfering", "target": "true next item"}
         assert kinds[MARKS[item]] in tip.text_content()
-        assert f"logit {own + 5.5:.2f} ({own + 5.5:.2f} by the hidden state V alone)" in tip.text_content()
+        assert f"logit {own + 5.5:.2f}, probability" in tip.text_content()
         assert f"rank {rank(scores[0], item)} of 1,000" in tip.text_content()
     page.mouse.click(*at(*found[5][:2]))
     assert chosen(page) == [5]
@@ -156,6 +156,9 @@ def test_pointer_names_an_item_and_a_click_selects_it(page, scores):
     assert len(re.findall("M", ticks)) == 2
     page.mouse.move(*at(found[6][0], 80))
     assert not tip.is_visible()  # between the marks and the bars
+    other = strips(page).nth(1)
+    page.mouse.move(*(other.bounding_box()[side] + places(other)[1][k] for k, side in enumerate("xy")))
+    assert "logit 4.00 (1.50 by the hidden state V alone)" in page.locator(".cx-map-tip:visible").text_content()
 
 
 def test_keys_go_from_item_to_item_and_select(page, scores):

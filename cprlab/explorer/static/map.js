@@ -18,7 +18,7 @@ const SIDES = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [1, 1], [-1, -1], [-1,
 const GREY = [0.5, 0.5, 0.5, 0.5]; // visible on white and on black
 const PINK = [0.76, 0.2, 0.54]; // of a probability of 1
 const HOT = `rgb(${PINK.map((c) => 255 * c)})`;
-const FAINT = 6; // decades of probability below 1 at which an item is grey
+const FAINT = 5; // decades of probability below 1 at which an item is grey
 const LEVELS = 8; // lines of equal score in the view, at most
 const FONT = "11px system-ui, sans-serif";
 const NEAR = 8; // px within which a point is under the pointer

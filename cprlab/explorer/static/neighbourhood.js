@@ -35,13 +35,18 @@ function around(weights, d, history) {
   const mean = meanOf(history.map((item) => weights.subarray(item * d, (item + 1) * d)), d);
   const away = new Float64Array(weights.length / d);
   for (let item = 0, at = 0; item < away.length; item++) {
-    for (let i = 0; i < d; i++, at++) away[item] += (weights[at] - mean[i]) ** 2;
+    let sum = 0;
+    for (let i = 0; i < d; i++, at++) sum += (weights[at] - mean[i]) * (weights[at] - mean[i]);
+    away[item] = sum;
   }
   const most = Math.min(away.length, AROUND + history.length);
   const farthest = away.slice().sort()[most - 1];
-  const items = [...away.keys()];
-  const nearer = items.filter((item) => away[item] < farthest);
-  const asFar = items.filter((item) => away[item] === farthest).slice(0, most - nearer.length);
+  const [nearer, asFar] = [[], []];
+  for (let item = 0; item < away.length; item++) {
+    if (away[item] < farthest) nearer.push(item);
+    else if (away[item] === farthest) asFar.push(item);
+  }
+  asFar.length = Math.min(asFar.length, most - nearer.length);
   return [...new Set([...nearer, ...asFar, ...history])].sort((one, other) => one - other);
 }
 

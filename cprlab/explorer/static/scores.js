@@ -230,7 +230,8 @@ function strip(app, index) {
     const rank = mark?.rank ?? scores.reduce((before, other) => before + (other >= score), 0);
     const nats = (value) => (Number.isFinite(value) ? value.toFixed(2) : "−∞");
     const logit = (value) => nats(value + constant);
-    const alone = mark && mark.alone !== null ? ` (${logit(mark.alone)} by the hidden state V alone)` : "";
+    const lifted = mark && mark.alone !== null && Math.abs(mark.alone - score) >= 0.005;
+    const alone = lifted ? ` (${logit(mark.alone)} by the hidden state V alone)` : "";
     const scored = constant === null ? `log-probability ${nats(score)}` : `logit ${logit(score)}${alone}`;
     const kinds = ABOUT[mark?.kind ?? "other"] + (mark?.own && mark.kind !== "history" ? ", in the history" : "");
     const ranked = `rank ${integer(rank)} of ${integer(scores.length)}`;
@@ -242,7 +243,7 @@ function strip(app, index) {
     tip.replaceChildren(el("span", {}, title), el("small", {}, about));
     tip.hidden = false;
     const right = at > stage.clientWidth / 2;
-    tip.style.transform = `translate(${at + (right ? -12 : 12)}px, ${BASE - TALL}px) translateX(${right ? -100 : 0}%)`;
+    tip.style.transform = `translate(${at + (right ? -12 : 12)}px, ${HEIGHT}px) translateX(${right ? -100 : 0}%)`;
   }
 
   /** The item under a place: the nearest mark, or the item whose score is nearest; −1 if there is none. */
