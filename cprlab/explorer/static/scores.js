@@ -101,11 +101,12 @@ function strip(app, index) {
   setTitle(name, model.name);
 
   function update(message, given) {
-    [marks, constant, scores, order] = [message.marks, message.constant, given, null];
-    for (const mark of marks) mark.score ??= -Infinity; // JSON has no infinity
-    const own = marks.filter(({ item }) => app.view.history.includes(item));
-    const theirs = new Set(own.map(({ item }) => item));
-    for (const mark of marks) mark.own = theirs.has(mark.item);
+    const theirs = new Set(app.view.history);
+    marks = message.marks.map((mark) => {
+      return { ...mark, score: mark.score ?? -Infinity, own: theirs.has(mark.item) }; // JSON has no infinity
+    });
+    [constant, scores, order] = [message.constant, given, null];
+    const own = marks.filter((mark) => mark.own);
     const lowest = Math.min(...own.map(({ score }) => score));
     let higher = 0;
     best = -Infinity;
