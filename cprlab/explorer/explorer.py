@@ -11,9 +11,10 @@ import pydantic
 
 from cprlab.errors import ConfigError
 from cprlab.explorer.choices import Choices
+from cprlab.explorer.maps import MOST as MOST_OF_TSNE
 from cprlab.explorer.maps import Plane, Tsne, local
 from cprlab.explorer.model import KEPT, Model, Prediction
-from cprlab.explorer.state import ExplorerState, Query, Setting
+from cprlab.explorer.state import PROJECTIONS, ExplorerState, Projection, Query, Setting
 from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence, wanted_in_words
 from cprlab.models import PARTS, HeadConfig
 from cprlab.probes import NO_STATES
@@ -81,6 +82,7 @@ class Explorer:
         self.titles = subjects[0].held_out.titles
         self._predict = lru_cache(KEPT)(lambda place, *made_from: self.models[place].predict(*made_from))
         self._tsne = Tsne()
+        self._local = lru_cache(KEPT)(lambda place, items: local(self.models[place].snapshot.item_embeddings, items))
         self._verdicts: dict[tuple, CaseVerdict] = {}
         names = tuple(model.name for model in self.models)
         telling = Query(sort=self.choices.telling, descending=True)  # the most informative cases come first
@@ -217,27 +219,45 @@ class Explorer:
         """Return the map's plane; None while a t-SNE is computed.
 
         Raises:
-            ConfigError: there are too few items or dimensions, or the model has no item embeddings.
+            ConfigError: there are too few items or dimensions, too many items for a t-SNE, or the model has no item
+                embeddings.
         """
         place, weights = self.state.space, self.models[self.state.space].snapshot.item_embeddings
         if min(weights.shape) < 2:
             raise ConfigError("A map needs two or more items, with embeddings of two or more dimensions.")
+        if self.state.projection not in self.projections:
+            raise ConfigError(
+                f"A t-SNE of {len(weights):,} items would take too long; it is made of at most {MOST_OF_TSNE:,}. "
+                "Choose another projection."
+            )
         if self.state.projection == "tsne":
             return self._tsne.plane(place, weights)
         if self.state.projection == "pca" or not self.history:
             return self.models[place].plane
-        return local(weights, self.history, list(self.marked()))
+        return self._local(place, self.history)
+
+    @property
+    def projections(self) -> dict[Projection, str]:
+        """The map's projections that these items can have, as in `PROJECTIONS`."""
+        few = len(self.titles) <= MOST_OF_TSNE
+        return {name: label for name, label in PROJECTIONS.items() if few or name != "tsne"}
 
     @property
     def map_key(self) -> tuple:
         """A key of the map's points, which change only if the key does."""
         state = self.state
-        own = (self.history, *self.marked()) if state.projection == "local" else ()
-        return state.projection, state.space, own
+        return state.projection, state.space, self.history if state.projection == "local" else ()
 
-    def marked(self) -> dict[int, str]:
-        """Return the items that the map marks, each with its kind in `plots.KINDS`; the most specific kind counts."""
-        prediction, verdict = self.predicted()[self.state.space], self.verdicts()[self.state.space]
+    def marked(self, place: int) -> dict[int, str]:
+        """Return the items that views of a model mark, each with its kind in `plots.KINDS`.
+
+        Args:
+            place: the model's index.
+
+        Returns:
+            The kinds by item; of an item of several kinds, the most specific one.
+        """
+        prediction, verdict = self.predicted()[place], self.verdicts()[place]
         kinds = {
             "new": () if prediction is None else np.setdiff1d(prediction.top(self.state.k), self.history).tolist(),
             "interfering": verdict.interfering if verdict else (),

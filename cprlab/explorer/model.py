@@ -32,6 +32,9 @@ class Prediction:
         states: (d,) hidden state of each partition, by name, V first; only those of the embeddings' dimension.
         history: distinct codes of the items read.
         ordered: whether the scores only order the items, so that probabilities are NaN.
+        alone: (n,) scores that f_V alone would give, with the normaliser of `scores`; None if several softmaxes are
+            mixed or the head has no f_V.
+        constant: what a logit, divided by the temperature, is above the log-probability; NaN where `alone` is None.
     """
 
     scores: np.ndarray
@@ -39,6 +42,8 @@ class Prediction:
     states: dict[str, np.ndarray]
     history: np.ndarray
     ordered: bool = False
+    alone: np.ndarray | None = None
+    constant: float = np.nan
 
     @property
     def copy(self) -> float:
@@ -196,6 +201,7 @@ class Model:
             {name: one for name, one in hidden.items() if len(one) == self.snapshot.item_embeddings.shape[1]},
             np.unique(self.read(history)),
             self.ordered,
+            *_alone(parts, scores, setting.temperature),
         )
 
     def near(self, item: int, k: int) -> list[tuple[int, float]]:
@@ -229,6 +235,17 @@ class Model:
     def _find_copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
         wanted = self.predict(case, history, Setting()).wanted(copied=True)
         return copying_states(self.edited(case, history), self.radius, wanted[None])[0]
+
+
+def _alone(parts: Parts, scores: np.ndarray, temperature: float) -> tuple[np.ndarray | None, float]:
+    """Return `Prediction.alone` and `Prediction.constant` of one history."""
+    component = parts.components[0]
+    best = int(scores.argmax())
+    if len(parts.components) > 1 or component.names[0] != "V" or not np.isfinite(scores[best]):
+        return None, np.nan
+    logits = component.logits[:, 0].astype(np.float64) / temperature
+    constant = float(logits[-1, best] - scores[best])
+    return logits[0] - constant, constant
 
 
 def _owners(parts: Parts) -> np.ndarray:

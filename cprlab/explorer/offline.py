@@ -25,13 +25,14 @@ from cprlab.explorer.explorer import MERGES, Explorer, ExplorerConfig
 from cprlab.explorer.frontend import joined, style
 from cprlab.explorer.page import finish
 from cprlab.explorer.page_model import describe
-from cprlab.explorer.state import PROJECTIONS, UNCOPYABLE, ExplorerState, Setting
+from cprlab.explorer.state import PROJECTIONS, UNCOPYABLE, ExplorerState, Projection, Setting
 from cprlab.files import whole
 from cprlab.models import PARTS, SoftmaxConfig, parse_head
 from cprlab.models.parts import OPTIONS
 from cprlab.subjects import Subject
 
 ENTRY = "page.js"
+MAPS: tuple[Projection, ...] = ("local", "pca")  # a t-SNE needs a kernel
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 PAGE = """<!doctype html>
 <html lang="en">
@@ -141,7 +142,7 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
         cases.append({"history": own.history, "target": own.target, "user": user, "verdict": payload.verdict(own)})
     held = f"The page has {len(chosen):,} of {len(shown.choices.table):,} cases."
     data = {
-        "base": payload.base(shown) | {"projections": [("pca", PROJECTIONS["pca"])]},
+        "base": payload.base(shown) | {"projections": [(name, PROJECTIONS[name]) for name in MAPS]},
         "state": _possible(shown.state).model_dump(),
         "models": [_model(shown, place) for place in range(len(shown.models))],
         "grammar": _grammar(),
@@ -155,13 +156,14 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
 
 
 def _possible(state: ExplorerState) -> ExplorerState:
-    """Return a state with the page's projection, and with heads' names as `str()` of the heads writes them."""
+    """Return a state with a projection of the page, and with heads' names as `str()` of the heads writes them."""
 
     def canonical(settings: tuple[Setting, ...]) -> tuple[Setting, ...]:
         return tuple(one.but(head=str(parse_head(one.head))) if one.head else one for one in settings)
 
     pinned = state.pinned and state.pinned.but(settings=canonical(state.pinned.settings))
-    return state.but(projection="pca", settings=canonical(state.settings), pinned=pinned)
+    projection = state.projection if state.projection in MAPS else MAPS[0]
+    return state.but(projection=projection, settings=canonical(state.settings), pinned=pinned)
 
 
 def _grammar() -> dict[str, Any]:
@@ -179,7 +181,7 @@ def _model(shown: Explorer, place: int) -> dict[str, Any]:
     """Return what `static/predict.js` needs of a model besides its tensors."""
     message, _ = payload.points(_mapped(shown, place))
     recommender = shown.models[place].recommender
-    return {"description": describe(recommender), "name": str(recommender.head.config), "points": message}
+    return {"description": describe(recommender), "name": str(recommender.head.config), "note": message["note"]}
 
 
 def _mapped(shown: Explorer, place: int) -> Explorer:

@@ -12,7 +12,7 @@ from cprlab.explorer import tables
 from cprlab.explorer.choices import SHOWN
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Model, Prediction
-from cprlab.explorer.state import PRESETS, PROJECTIONS, UNCOPYABLE
+from cprlab.explorer.state import PRESETS, UNCOPYABLE
 from cprlab.explorer.verdict import COLUMNS
 from cprlab.models import PARTS, HeadConfig, SoftmaxConfig
 from cprlab.plots import KINDS
@@ -57,7 +57,7 @@ def base(shown: Explorer) -> dict[str, Any]:
         "observed": shown.choices.observed,
         "presets": PRESETS,
         "uncopyable": UNCOPYABLE,
-        "projections": list(PROJECTIONS.items()),
+        "projections": list(shown.projections.items()),
         "parts": [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS] + [POST],
     }
 
@@ -147,7 +147,7 @@ def marks(shown: Explorer) -> dict[str, Any]:
     try:
         table = tables.marks(shown)
     except CprlabError as error:
-        return {"type": "marks", "marks": [], "lines": [], "note": str(error)}
+        return {"type": "marks", "marks": [], "lines": [], "levels": None, "note": str(error)}
     table = table[np.isfinite(table["x"])]
     found = [
         {"item": item, "kind": kind, "label": title[:CLIPPED], "x": x, "y": y}
@@ -162,8 +162,56 @@ def marks(shown: Explorer) -> dict[str, Any]:
         "type": "marks",
         "marks": found,
         "lines": [{"kind": kind, "points": points} for kind, points in lines.items() if len(points) > 1],
+        "levels": _levels(shown),
         "note": "",
     }
+
+
+def _levels(shown: Explorer) -> dict[str, Any] | None:
+    """Return the map's slope of the first vocabulary facet's scores, as `Plane.slope`."""
+    place = shown.state.space
+    plane, prediction = shown.plane(), shown.predicted()[place]
+    state = None if prediction is None else prediction.states.get("V")
+    if plane is None or state is None:
+        return None
+    slope = plane.slope(shown.models[place].snapshot.item_embeddings, state)
+    return slope and {"gradient": slope[0].tolist(), "share": float(slope[1])}
+
+
+def scores(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the message of the scores of all items, and a buffer for each model: (n,) float32 log-probabilities.
+
+    The message has, by model, the marked items (log-probabilities are None for −inf) and `Prediction.constant`. Without
+    a prediction, or if the model only orders the items, there are none, and its buffer is empty.
+    """
+    models: list[dict[str, Any]] = []
+    buffers = []
+    for place, prediction in enumerate(shown.predicted()):
+        if prediction is None or prediction.ordered:
+            models.append({"marks": [], "constant": None})
+            buffers.append(b"")
+        else:
+            models.append(_scored(shown, place, prediction))
+            buffers.append(prediction.scores.astype(np.float32).tobytes())
+    return {"type": "scores", "models": models}, buffers
+
+
+def _scored(shown: Explorer, place: int, prediction: Prediction) -> dict[str, Any]:
+    kinds = tables.scored(shown, place)
+    items = list(kinds)
+    alone = np.full(len(items), np.nan) if prediction.alone is None else prediction.alone[items]
+    columns = items, kinds.values(), prediction.scores[items].tolist(), alone.tolist(), prediction.ranks(items).tolist()
+    return {
+        "marks": [
+            {"item": item, "kind": kind, "score": _finite(score), "alone": _finite(own), "rank": rank}
+            for item, kind, score, own, rank in zip(*columns, strict=True)
+        ],
+        "constant": _finite(prediction.constant),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def points(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
@@ -175,7 +223,7 @@ def points(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
     except CprlabError as error:
         return message | {"note": str(error)}, []
     if plane is None:
-        note = f"Computing the t-SNE of {len(shown.titles):,} items; about half a minute for each 10,000."
+        note = f"Computing the t-SNE of {len(shown.titles):,} items; up to a minute for 10,000."
         return message | {"note": note, "pending": True}, []
     return message | {"note": plane.note}, [plane.points.tobytes()]
 

@@ -18,11 +18,11 @@ Preset = Literal[
 ]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 UNCOPYABLE = PRESETS[3]  # needs certificates
-Projection = Literal["pca", "tsne", "local"]
+Projection = Literal["local", "pca", "tsne"]
 PROJECTIONS: dict[Projection, str] = {
+    "local": "this history's neighbourhood: PCA",
     "pca": "all items: PCA",
     "tsne": "all items: t-SNE",
-    "local": "this history's neighbourhood: PCA",
 }
 
 Code = Annotated[int, pydantic.Field(ge=0)]
@@ -92,6 +92,9 @@ class ExplorerState(Config):
         query: which cases are listed.
         projection: projection of the map, a key of `PROJECTIONS`.
         space: index in `models` of the model whose item embeddings the map shows.
+        lines: whether the map joins the items of the history in their order, and the hidden states.
+        levels: whether the map has the lines on which the hidden state's scores are equal.
+        shaded: whether the map's items are coloured by their probability.
         colour: whether bars are coloured by the items' kind, or by the partition that scored them last.
         k: number of items shown of each prediction.
     """
@@ -104,8 +107,11 @@ class ExplorerState(Config):
     pinned: Pin | None = None
     selection: tuple[Code, ...] = ()
     query: Query = Query()
-    projection: Projection = "pca"
+    projection: Projection = "local"
     space: Code = 0
+    lines: bool = False
+    levels: bool = True
+    shaded: bool = False
     colour: Literal["kind", "partition"] = "kind"
     k: int = pydantic.Field(10, ge=1, le=50)
 

@@ -22,8 +22,7 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 
     Args:
         shown: what is shown.
-        view: "cases", "history", "predictions", "map", "states" or "verdict"; the verdict is computed, which may take a
-            second.
+        view: a key of `VIEWS`; the verdict is computed, which may take a second.
 
     Raises:
         ConfigError: the view does not exist.
@@ -91,6 +90,43 @@ def best(shown: Explorer, prediction: Prediction, pinned: Prediction | None) -> 
     return columns
 
 
+def scores(shown: Explorer) -> pd.DataFrame:
+    """Return the score of each item by each model that gives probabilities, the best first.
+
+    Returns:
+        Rows `model, rank, item` (code), `title`, `kind` ("history", "interfering" if the model's verdict is computed,
+        "target" or "other"), `log_probability`, `alone` (the score that the vocabulary's hidden state alone would give
+        it, with the same normaliser; NaN for mixtures), `logit` (divided by the temperature; NaN for mixtures),
+        `probability`.
+    """
+    rows = []
+    for place, (model, prediction) in enumerate(zip(shown.models, shown.predicted(), strict=True)):
+        if prediction is None or prediction.ordered:
+            continue
+        order = np.argsort(-prediction.scores, kind="stable")
+        kinds, scores = np.full(len(order), "other", dtype=object), prediction.scores[order]
+        for item, kind in scored(shown, place).items():
+            kinds[item] = kind
+        known = {
+            "rank": prediction.ranks(order),
+            "item": order,
+            "title": shown.titles[order],
+            "kind": kinds[order],
+            "log_probability": scores,
+            "alone": np.nan if prediction.alone is None else prediction.alone[order],
+            "logit": scores + prediction.constant,
+            "probability": np.exp(scores),
+        }
+        rows.append(pd.DataFrame({"model": model.name} | known))
+    columns = ["model", "rank", "item", "title", "kind", "log_probability", "alone", "logit", "probability"]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+
+
+def scored(shown: Explorer, place: int) -> dict[int, str]:
+    """Return the items that a model's scores mark, each with its kind, as `Explorer.marked`, without new ones."""
+    return {item: kind for item, kind in shown.marked(place).items() if kind != "new"}
+
+
 def marks(shown: Explorer) -> pd.DataFrame:
     """Return the marks of the map.
 
@@ -103,12 +139,13 @@ def marks(shown: Explorer) -> pd.DataFrame:
         ConfigError: there is no map, as in `Explorer.plane`.
     """
     model, prediction = shown.models[shown.state.space], shown.predicted()[shown.state.space]
-    rows, plane = shown.marked(), shown.plane()
+    rows, plane = shown.marked(shown.state.space), shown.plane()
     states = {} if prediction is None else prediction.states
     places = np.full((len(rows) + len(states), 2), np.nan)
     if plane is not None:
-        vectors = np.reshape([*states.values()], (len(states), model.snapshot.item_embeddings.shape[1]))
-        places = np.concatenate([plane.points[list(rows)], plane.place(vectors)])
+        weights = model.snapshot.item_embeddings
+        items = plane.points[list(rows)] if plane.linear is None else plane.place(weights[list(rows)])
+        places = np.concatenate([items, plane.place(np.reshape([*states.values()], (len(states), weights.shape[1])))])
     return pd.DataFrame(
         {
             "item": [*rows, *[NO_ITEM] * len(states)],
@@ -240,6 +277,7 @@ VIEWS = {
     "cases": cases,
     "history": history,
     "predictions": predictions,
+    "scores": scores,
     "map": marks,
     "states": states,
     "verdict": verdict,

@@ -110,6 +110,7 @@ class ExplorerWidget(anywidget.AnyWidget):
         undo, redo = self._session.undoable
         said = {"id": self._act_done, "undo": undo, "redo": redo, "notice": self._notice, "error": error}
         self.send(payload.view(shown) | said)
+        self.send(*payload.scores(shown))
         self._send_points()
         self.send(payload.marks(shown))
         if shown.state.query != self._sent.get("cases"):

@@ -57,7 +57,7 @@ def base(titles: list[str], models: int = 2) -> dict:
         "parts": [*words, POST],
         "observed": 0.397, "presets": ["all", "repeats", "new items"],
         "uncopyable": "new items",
-        "projections": [["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
+        "projections": [["local", "neighbourhood: PCA"], ["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
     }  # fmt: skip
 
 
@@ -73,7 +73,8 @@ def state(models: int = 2, **changes) -> dict:
     query = {"preset": "all", "search": "", "sort": "case", "descending": False}
     plain = {
         "data": "ml-1m", "models": MODELS[:models], "case": 7, "history": None, "settings": [setting()] * models,
-        "pinned": None, "selection": [], "query": query, "projection": "pca", "space": 0, "colour": "kind", "k": 10,
+        "pinned": None, "selection": [], "query": query, "projection": "pca", "space": 0, "lines": False,
+        "levels": True, "shaded": False, "colour": "kind", "k": 10,
     }  # fmt: skip
     return {**plain, **changes}
 
@@ -120,8 +121,20 @@ def marks() -> dict:
         "type": "marks",
         "marks": found,
         "lines": [{"kind": "history", "points": [[0, 0], [1, 1]]}],
+        "levels": {"gradient": [0.5, 0.25], "share": 0.4},
         "note": "",
     }
+
+
+def scores(models: int = 2) -> tuple[dict, list[list[float]]]:
+    """The message, and the log-probabilities of 1,000 items, of which the first are the history and the next item."""
+    values = [-3 - 0.01 * place for place in range(1000)]
+    kinds = ["history"] * 5 + ["interfering", "target"]
+    found = [
+        {"item": item, "kind": kind, "score": values[item], "alone": values[item] - 2, "rank": item + 1}
+        for item, kind in enumerate(kinds)
+    ]
+    return {"type": "scores", "models": [{"marks": found, "constant": 5.5}] * models}, [values] * models
 
 
 def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -> dict:

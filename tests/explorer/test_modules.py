@@ -13,14 +13,9 @@ from tests.explorer import fake
 from tests.test_imports import circles
 
 NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright brings
-PAGE = {
-    "model.js",
-    "heads.js",
-    "predict.js",
-    "shown.js",
-    "offline.js",
-    "page.js",
-}  # of the offline page, not of the widget
+PAGE = {  # of the offline page, not of the widget
+    *("model.js", "heads.js", "neighbourhood.js", "predict.js", "shown.js", "offline.js", "page.js")
+}
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in fake.STATIC.glob("*.js")}
 
 
@@ -104,7 +99,7 @@ def test_the_modules_and_the_joined_script_draw_the_same(browser, tmp_path):
             page.locator(".cx-map-marks g[data-kind]").first.wait_for(state="attached")
             page.locator(".cx-chips .cx-chip").first.press("Delete")
             html = page.locator(".cprlab-explorer").evaluate("(root) => root.outerHTML")
-            drawn.append((re.sub(r"cx-(items|panel)-(\d+)-\w+", r"\1 \2", html), fake.acts(page)[-1]["set"]))
+            drawn.append((re.sub(r"cx-(items|panel|said)-(\d+)-\w+", r"\1 \2", html), fake.acts(page)[-1]["set"]))
             assert complaints == []
     assert drawn[0] == drawn[1]
     assert drawn[0][1] == {"history": [1, 2, 3, 4]}

@@ -4,6 +4,7 @@ import json
 from contextlib import ExitStack
 from urllib.parse import quote, unquote
 
+import numpy as np
 import pytest
 
 from cprlab.errors import ConfigError, DataError
@@ -27,7 +28,7 @@ SITUATIONS = {
 ASK = """(said) => new Promise((resolve) => {
     const heard = [];
     const hear = (message, buffers) => {
-        heard.push([structuredClone(message), buffers.length ? Array.from(buffers[0]) : null]);
+        heard.push([structuredClone(message), buffers.map((one) => Array.from(one))]);
         if (message.type !== (said.type === "ask" ? "answer" : "verdict")) return;
         kernel.off("msg:custom", hear);
         resolve(heard);
@@ -81,8 +82,8 @@ class Twins:
         self.page, self.complaints, self.python = page, complaints, test_widget.Page(subjects)
 
     def ask(self, **said):
-        """Return the page's answers by type."""
-        return {message["type"]: (message, buffer) for message, buffer in self.page.evaluate(ASK, said)}
+        """Return the page's answers, each with its buffers, by type."""
+        return {message["type"]: (message, buffers) for message, buffers in self.page.evaluate(ASK, said)}
 
     def compare(self, answers, expected):
         told = {message["type"]: message for message in expected}
@@ -90,11 +91,14 @@ class Twins:
         told.pop("verdict", None)
         if shown.history == tuple(shown.choices.histories[shown.state.case].tolist()):  # judged before, in the page
             tables.verdict(shown)
-            told["marks"] = plain(payload.marks(shown))
+            told |= {"marks": plain(payload.marks(shown)), "scores": plain(payload.scores(shown)[0])}
             if shown.state.settings == (Setting(),) * len(shown.models):
                 told["verdict"] = plain(payload.verdict(shown) | {"id": told["view"]["id"]})
-        for kind in {"view", "marks", "verdict"} & set(told):
+        for kind in {"view", "scores", "marks", "verdict"} & set(told):
             same(answers[kind][0], told[kind], kind)
+        for kind in {"scores", "points"} & set(told):
+            for found, known in zip(answers[kind][1], self.python.buffers[kind], strict=True):
+                np.testing.assert_allclose(found, np.frombuffer(known, np.float32), rtol=1e-5, atol=1e-5)
         assert ("points" in answers) == ("points" in told)
         if "points" in told:
             same(answers["points"][0], told["points"])
@@ -159,12 +163,14 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
     twins = opened(SITUATIONS[situation](subject))
     models = len(twins.python.app.shown.models)
     options = plain(payload.base(twins.python.app.shown))["models"]
-    twins.set(k=7, colour="partition")
+    twins.set(k=7, colour="partition", lines=True, levels=False, shaded=True)
     twins.set(history=[3, 3, 7, 1, 7], selection=[3, 9])
     assert twins.question("item", 7)["models"][0]["rank"] > 0
     twins.act(command="pin")
     for place in range(models):
         twins.set(space=place)
+        twins.set(projection="pca")
+        twins.set(projection="local")
         twins.setting(place, toward=0.4, axes=[0.5, -1, 0.2], scale=2)
         twins.setting(place, temperature=0.5, scale=0.1)
     for scale in (0.1, 0.2):

@@ -23,6 +23,9 @@ FULL = ExplorerState(
     query=Query(preset="next item is new", search="“Alien” \n", sort="rank A", descending=True),
     projection="local",
     space=1,
+    lines=True,
+    levels=False,
+    shaded=True,
     colour="partition",
     k=50,
 )
@@ -34,6 +37,15 @@ def test_a_line_of_text_holds_a_state(state):
     assert "\n" not in text
     assert ExplorerState.from_json(text) == state
     assert json.loads(text)["settings"][0]["axes"] == list(state.settings[0].axes)
+
+
+def test_a_state_saved_before_the_map_had_its_lines_is_read():
+    saved = json.loads(PLAIN.but(projection="pca").to_json())
+    for field in ("lines", "levels", "shaded"):
+        del saved[field]
+    state = ExplorerState.from_json(json.dumps(saved))
+    assert (state.projection, state.lines, state.levels, state.shaded) == ("pca", False, True, False)
+    assert PLAIN.projection == "local"
 
 
 def changed(**changes):
@@ -55,7 +67,7 @@ def changed(**changes):
             changed(query={"preset": "next item is old"}),
             "Unknown preset 'next item is old': did you mean 'next item is new'",
         ),
-        (changed(projection="umap"), "Unknown projection 'umap': .*pca, tsne, local"),
+        (changed(projection="umap"), "Unknown projection 'umap': .*local, pca, tsne"),
         (changed(colour="blue"), "Unknown colour 'blue'"),
         (changed(settings=[{"toward": float("nan")}, {}]), "'toward' cannot be nan"),
         (changed(settings=[{"axes": [0, float("inf"), 0]}, {}]), "'axes.1' cannot be inf"),

@@ -46,6 +46,39 @@ def test_predictions_with_a_pin_say_what_was(app, subject):
     assert app.shown.pinned() == [None, None]
 
 
+def test_the_scores_are_of_all_items_and_say_what_the_state_alone_gives(app, counting, subject):
+    app.patch({"case": 3, "history": HISTORY} | moved(app, 1, temperature=2))
+    assert "interfering" not in set(app.table("scores")["kind"])
+    app.table("verdict")
+    table = app.table("scores")
+    assert table.columns.tolist() == [
+        "model", "rank", "item", "title", "kind", "log_probability", "alone", "logit", "probability",
+    ]  # fmt: skip
+    assert len(table) == 80
+    known, target = log_probs(app), app.shown.target
+    known[1] = known[1] / 2 - np.log(np.exp(known[1] / 2).sum())
+    for place, (model, rows) in enumerate(table.groupby("model", sort=False)):
+        assert model == app.state.models[place]
+        assert rows["rank"].tolist() == list(range(1, 41))
+        np.testing.assert_allclose(rows["log_probability"], known[place][rows["item"]], rtol=1e-9)
+        np.testing.assert_allclose(rows["probability"], np.exp(known[place][rows["item"]]), rtol=1e-9)
+        component = app.shown.models[place].recommender.parts([list(HISTORY)]).components[0]
+        logits = component.logits[:, 0] / (1 + place)
+        np.testing.assert_allclose(rows["logit"], logits[-1, rows["item"]], rtol=1e-6)
+        lifted = (logits[0] - logits[-1])[rows["item"]]
+        np.testing.assert_allclose(rows["alone"] - rows["log_probability"], lifted, atol=1e-12)
+        kinds = dict(zip(rows["item"], rows["kind"], strict=True))
+        assert kinds[target] == "target"
+        assert {item for item, kind in kinds.items() if kind == "history"} == {*HISTORY} - {target}
+        assert set(app.shown.verdicts()[place].interfering) - {target, *HISTORY} == {
+            item for item, kind in kinds.items() if kind == "interfering"
+        }
+    other = App(Explorer([counting("Recent"), subject("RepeatNet")])).table("scores")
+    assert set(other["model"]) == {"RepeatNet, seed 0"}
+    assert other["alone"].isna().all()
+    assert other["logit"].isna().all()
+
+
 def test_selected_items_have_each_models_probability(app):
     app.patch({"history": HISTORY, "selection": (7, 0)})
     table, known = app.selection, log_probs(app)

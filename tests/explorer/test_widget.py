@@ -87,7 +87,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
     page = Page([subject(head) for head in HEADS])
     for _ in range(2):
         answers = page.say(type="hello")
-        assert sorted(types(answers)) == ["base", "cases", "marks", "points", "view"]
+        assert sorted(types(answers)) == ["base", "cases", "marks", "points", "scores", "view"]
         assert answers[0]["type"] == "base"
         base = answers[0]
         assert base["titles"] == [str(title) for title in page.app.shown.titles]
@@ -285,6 +285,10 @@ def test_a_fault_in_slow_work_is_said_once_and_ends_it(page, monkeypatch):
 
 
 def test_points_are_sent_where_they_are_others(page):
+    assert "points" in types(page.act(set={"history": [7, 2]}))  # of another neighbourhood
+    setting = page.app.state.settings[0].model_dump()
+    assert "points" not in types(page.act(set={"settings": [setting | {"toward": 0.5}, setting], "k": 20}))
+    assert "points" in types(page.act(set={"projection": "pca"}))
     assert "points" not in types(page.act(set={"history": [7, 1]}))
     assert only(page.act(set={"space": 1}), "points")["model"] == 1
     assert only(page.act(set={"projection": "local"}), "points")["projection"] == "local"
@@ -293,6 +297,68 @@ def test_points_are_sent_where_they_are_others(page):
     assert "points" not in types(page.act(set={"colour": "partition"}))
     assert "points" in types(page.act(set={"history": [7, 2]}))
     assert "points" in types(page.act(set={"projection": "pca"}))
+
+
+def test_the_scores_are_the_models_and_marked_by_kind(page):
+    page.act(set={"history": [7, 1, 7], "k": 3})
+    page.work()
+    history, target = {7, 1}, page.app.shown.target
+    message = only(page.act(set={"k": 4}), "scores")  # after the verdict
+    for place, (one, buffer) in enumerate(zip(message["models"], page.buffers["scores"], strict=True)):
+        model = page.app.shown.models[place].recommender
+        expected = model.log_probs([[7, 1, 7]])[0]
+        np.testing.assert_allclose(np.frombuffer(buffer, np.float32), expected, rtol=1e-6)
+        logits = model.parts([[7, 1, 7]]).components[0].logits[:, 0]
+        interfering = set(page.app.shown.verdicts()[place].interfering)
+        kinds = {mark["item"]: mark["kind"] for mark in one["marks"]}
+        assert kinds == (
+            dict.fromkeys(interfering, "interfering") | dict.fromkeys(history, "history") | {target: "target"}
+        )
+        for mark in one["marks"]:
+            item = mark["item"]
+            assert mark["score"] == pytest.approx(expected[item])
+            assert mark["score"] + one["constant"] == pytest.approx(logits[-1, item])
+            assert mark["alone"] + one["constant"] == pytest.approx(logits[0, item])
+            assert mark["rank"] == (expected >= expected[item]).sum()
+    first, second = (
+        {mark["item"]: mark["alone"] - mark["score"] for mark in one["marks"]} for one in message["models"]
+    )
+    assert max(map(abs, first.values())) < 1e-9  # of a plain softmax
+    assert min(abs(second[item]) for item in history) > 1e-3  # of one with a context partition
+
+
+def test_what_has_no_scores_has_no_marks(subject, counting):
+    page = Page([counting("Recent"), subject("Softmax (post)"), subject("RepeatNet")])
+    message = only(page.act(set={"history": [7, 1]}), "scores")
+    recent, post, repeats = message["models"]
+    assert recent == {"marks": [], "constant": None}
+    assert [len(buffer) for buffer in page.buffers["scores"]] == [0, 160, 160]
+    assert {mark["item"] for mark in post["marks"] if mark["score"] is None} == {7, 1}
+    assert all(mark["alone"] is not None for mark in post["marks"])
+    assert repeats["constant"] is None
+    assert all(mark["alone"] is None for mark in repeats["marks"])
+    empty = only(page.act(set={"history": []}), "scores")
+    assert empty["models"] == [{"marks": [], "constant": None}] * 3
+    assert page.buffers["scores"] == [b""] * 3
+
+
+def test_scores_of_another_temperature_have_the_same_order_and_another_constant(page):
+    setting = page.app.state.settings[0].model_dump()
+    page.act(set={"history": [7, 1], "settings": [setting | {"temperature": 0.5}, setting]})
+    expected = page.app.shown.models[0].recommender.log_probs([[7, 1]])[0] / 0.5
+    expected -= np.log(np.exp(expected).sum())
+    np.testing.assert_allclose(np.frombuffer(page.buffers["scores"][0], np.float32), expected, rtol=1e-5)
+    prediction = page.app.shown.predicted()[0]
+    np.testing.assert_allclose(prediction.alone, prediction.scores, rtol=1e-9)
+
+
+def test_a_tsne_of_too_many_items_is_not_offered_and_says_so(page, monkeypatch):
+    monkeypatch.setattr("cprlab.explorer.explorer.MOST_OF_TSNE", 39)
+    assert [name for name, _ in page.say(type="hello")[0]["projections"]] == ["local", "pca"]
+    answers = page.act(set={"projection": "tsne"})
+    assert "A t-SNE of 40 items would take too long; it is made of at most 39." in only(answers, "points")["note"]
+    assert last_marks(answers)["marks"] == []
+    assert "t-SNE" not in "".join(one["doing"] for one in page.work() if one["type"] == "slow")
 
 
 def test_a_tsne_is_awaited(page, monkeypatch):
@@ -472,6 +538,7 @@ def test_the_messages_of_fake_py_are_shaped_like_the_kernels(page):
         "base": fake.base(titles),
         "view": fake.view(pinned=fake.pin()),
         "marks": fake.marks(),
+        "scores": fake.scores()[0],
         "cases": fake.cases(),
         "verdict": fake.verdict(),
     }

@@ -7,6 +7,7 @@ import { download, exportMenu, stateDialog, viewHeader } from "./export.js";
 import { historyView } from "./history.js";
 import { mapView } from "./map.js";
 import { predictionsView } from "./predictions.js";
+import { scoresView } from "./scores.js";
 import { statesView } from "./states.js";
 import { verdictView } from "./verdict.js";
 
@@ -23,11 +24,12 @@ const VIEWS = {
   cases: ["Cases", "choose a case with Enter or a click", casesView],
   history: ["History", "edit what the user did; oldest first", historyView],
   predictions: ["Predictions", "all bars on one scale", predictionsView],
+  scores: ["Scores", "every item on one axis: does one state set the history apart?", scoresView],
   map: ["Map", "items near the hidden states", mapView],
   states: ["States and heads", "move the hidden state, switch partitions", statesView],
   verdict: ["Verdict", "what the heads lose, and what one hidden state could do", verdictView],
 };
-const COLUMNS = [["cases"], ["history", "predictions"], ["map", "states"], ["verdict"]];
+const COLUMNS = [["cases"], ["history", "predictions"], ["scores", "map", "states"], ["verdict"]];
 
 export function render({ model, el: place }) {
   const root = el("div", { class: "cprlab-explorer", "data-lm-suppress-shortcuts": "true" });
@@ -119,6 +121,7 @@ export function render({ model, el: place }) {
       app.view.map = message;
       drawMapSoon();
     },
+    scores: (message, buffers) => app.view && all("onScores", message, buffers),
     cases: (message) => all("onCases", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
     verdict: (message) => app.view && all("onVerdict", message),

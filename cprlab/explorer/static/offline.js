@@ -81,6 +81,9 @@ export function kernel(data, models, first, told) {
       }, "the query"),
     projection: (value) => base.projections.some(([name]) => name === value),
     space: (value) => Number.isInteger(value) && value >= 0 && value < names.length,
+    lines: isFlag,
+    levels: isFlag,
+    shaded: isFlag,
     colour: (value) => ["kind", "partition"].includes(value),
     k: (value) => Number.isInteger(value) && value >= 1 && value <= 50,
   };
@@ -199,15 +202,16 @@ export function kernel(data, models, first, told) {
     if (!ofCase || !same(now, sent.outcomes)) notice = ofCase ? noticeOf(sent.outcomes, now) : "";
     [sent.case, sent.outcomes] = [state.case, now];
     emit({ ...shown.view(state, own), id: done, undo: past.length > 0, redo: future.length > 0, notice, error });
-    if (sent.space !== state.space) {
-      const { points, places } = models[state.space];
-      emit(points, places ? [places] : []);
-    }
     const judged = isOwn(historyOf(state, own), own) ? own.verdict.interfering : [];
-    const interfering = judged.find(({ model }) => model === names[state.space])?.items ?? [];
-    emit(shown.marks(state, own, interfering.map(({ item }) => item)));
+    const interfering = names.map((name) => {
+      return (judged.find(({ model }) => model === name)?.items ?? []).map(({ item }) => item);
+    });
+    emit(...shown.scores(state, own, interfering));
+    const key = shown.mapKey(state, own);
+    if (sent.points !== key) emit(...shown.points(state, own));
+    emit(shown.marks(state, own, interfering));
     if (!sent.query || !same(sent.query, state.query)) emit(listed());
-    [sent.space, sent.query] = [state.space, state.query];
+    [sent.points, sent.query] = [key, state.query];
     emit(verdict());
     told(state);
   }

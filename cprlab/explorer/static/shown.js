@@ -69,10 +69,10 @@ export function shownBy(base, models, grammar) {
     };
   }
 
-  /** Return the items that the map marks, each with its kind; the last kind of an item counts. */
-  function marked(state, own, interfering) {
+  /** Return the items that views of a model mark, each with its kind; the last kind of an item counts. */
+  function marked(state, own, index, interfering) {
     const items = historyOf(state, own);
-    const fresh = (predictions(state, own)[state.space]?.top(state.k) ?? []).filter((item) => !items.includes(item));
+    const fresh = (predictions(state, own)[index]?.top(state.k) ?? []).filter((item) => !items.includes(item));
     const kinds = {
       new: fresh.sort((one, other) => one - other),
       interfering,
@@ -82,23 +82,54 @@ export function shownBy(base, models, grammar) {
     return new Map(Object.entries(kinds).flatMap(([kind, codes]) => codes.map((item) => [item, kind])));
   }
 
-  /** Return the map's marks and lines; `interfering` are the codes of the items that the verdict names. */
+  /** Return the key of the map's points, which change only if the key does. */
+  function mapKey(state, own) {
+    return JSON.stringify([state.projection, state.space, state.projection === "local" && historyOf(state, own)]);
+  }
+
+  /** Return the message with the map's points, and its buffers. */
+  function points(state, own) {
+    const { places, note } = models[state.space].mapOf(state.projection, historyOf(state, own));
+    return [{ type: "points", projection: state.projection, model: state.space, note }, places ? [places] : []];
+  }
+
+  /** Return the map's marks, lines and levels; `interfering` has by model the codes that the verdict names. */
   function marks(state, own, interfering) {
-    const { places, placeOf, points } = models[state.space];
-    if (!places) return { type: "marks", marks: [], lines: [], note: points.note };
-    const found = [...marked(state, own, interfering)].map(([item, kind]) => {
-      return { item, kind, label: base.titles[item], x: places[2 * item], y: places[2 * item + 1] };
+    const { mapOf, placeOf, vectorOf, slopeOf } = models[state.space];
+    const map = mapOf(state.projection, historyOf(state, own));
+    if (!map.places) return { type: "marks", marks: [], lines: [], levels: null, note: map.note };
+    const found = [...marked(state, own, state.space, interfering[state.space])].map(([item, kind]) => {
+      const [x, y] = placeOf(map, vectorOf(item));
+      return { item, kind, label: base.titles[item], x, y };
     });
     const at = new Map(found.map(({ item, x, y }) => [item, [x, y]]));
-    for (const [name, vector] of predictions(state, own)[state.space]?.states ?? []) {
-      const [x, y] = placeOf(vector);
+    const states = predictions(state, own)[state.space]?.states ?? new Map();
+    for (const [name, vector] of states) {
+      const [x, y] = placeOf(map, vector);
       found.push({ item: -1, kind: "hidden state", label: `hidden state ${name}`.slice(0, CLIPPED), x, y });
     }
     const lines = [
       { kind: "history", points: historyOf(state, own).map((item) => at.get(item)) },
       { kind: "states", points: found.filter(({ item }) => item < 0).map(({ x, y }) => [x, y]) },
     ];
-    return { type: "marks", marks: found, lines: lines.filter((line) => line.points.length > 1), note: "" };
+    const levels = states.has("V") ? slopeOf(map, states.get("V")) : null;
+    return { type: "marks", marks: found, lines: lines.filter((line) => line.points.length > 1), levels, note: "" };
+  }
+
+  /** Return the message of all items' scores, and a buffer for each model; `interfering` as for `marks`. */
+  function scores(state, own, interfering) {
+    const finite = (value) => (Number.isFinite(value) ? value : null);
+    const found = predictions(state, own).map((one, index) => {
+      if (!one) return { marks: [], constant: null };
+      const kinds = [...marked(state, own, index, interfering[index])].filter(([, kind]) => kind !== "new");
+      const marks = kinds.map(([item, kind]) => {
+        const alone = one.alone ? finite(one.alone(item)) : null;
+        return { item, kind, score: finite(one.scores[item]), alone, rank: one.rank(item) };
+      });
+      return { marks, constant: one.constant };
+    });
+    const buffers = predictions(state, own).map((one) => Float32Array.from(one?.scores ?? []));
+    return [{ type: "scores", models: found }, buffers];
   }
 
   const answers = {
@@ -108,7 +139,7 @@ export function shownBy(base, models, grammar) {
     },
   };
 
-  return { predictions, pinned, switched, view, marks, answers };
+  return { predictions, pinned, switched, view, mapKey, points, marks, scores, answers };
 }
 
 /** Return what the view shows of a prediction, and of the pinned one. */
