@@ -17,6 +17,7 @@ PAGE = {
     "model.js",
     "heads.js",
     "predict.js",
+    "judged.js",
     "shown.js",
     "offline.js",
     "page.js",

@@ -8,7 +8,7 @@ import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, tables
-from cprlab.explorer.state import PRESETS, Setting
+from cprlab.explorer.state import PRESETS
 from tests.browser import open_page
 from tests.explorer import test_widget
 from tests.explorer.test_widget import hostile
@@ -34,7 +34,6 @@ ASK = """(said) => new Promise((resolve) => {
     kernel.on("msg:custom", hear);
     kernel.send(said);
 })"""
-CHANGED = "The heads were changed; this is the verdict on them as they were trained."
 GIVEN = {"head": "", "temperature": 1, "toward": 0, "axes": [0, 0, 0], "scale": 1, "best": False}
 
 
@@ -90,8 +89,7 @@ class Twins:
         if shown.history == tuple(shown.choices.histories[shown.state.case].tolist()):  # judged before, in the page
             tables.verdict(shown)
             told["marks"] = plain(payload.marks(shown))
-            if shown.state.settings == (Setting(),) * len(shown.models):
-                told["verdict"] = plain(payload.verdict(shown) | {"id": told["view"]["id"]})
+            told["verdict"] = plain(payload.verdict(shown) | {"id": told["view"]["id"]})
         for kind in {"view", "marks", "verdict"} & set(told):
             same(answers[kind][0], told[kind], kind)
         assert ("points" in answers) == ("points" in told)
@@ -197,7 +195,7 @@ def test_the_cases_are_found_and_judged_as_in_python(opened, subject):
         twins.python.work()
         answers = twins.set(k=case)  # a case whose verdict is known is judged at once
         assert "interfering" in {mark["kind"] for mark in answers["marks"][0]["marks"]}
-        assert "the head loses" in answers["verdict"][0]["sentence"]
+        assert "single state in reach" in answers["verdict"][0]["models"][0]["possible"]
     columns = twins.python.app.table("cases").columns
     for preset in PRESETS:
         twins.set(query={"preset": preset, "search": "", "sort": "rank A", "descending": True})
@@ -242,19 +240,20 @@ def test_what_is_refused_is_said_and_changes_nothing(opened, subject):
 
 
 @pytest.mark.slow
-def test_a_verdict_is_said_to_be_of_what_it_is(opened, subject):
+def test_of_an_edited_history_the_page_says_who_has_the_verdict(opened, subject):
     twins = opened(SITUATIONS["two"](subject))
     own = twins.set(case=5)["verdict"][0]
-    assert len(own["rows"]) == len(own["interfering"]) == 2
-    changed = twins.setting(toward=0.3)["verdict"][0]
-    assert changed["sentence"] == f"{CHANGED} {own['sentence']}"
-    assert changed["rows"] == own["rows"]
-    for history, sentence in (([1, 2], "The history was edited."), ([], "The history is empty,")):
+    assert own["note"] == ""
+    assert len(own["models"]) == len(own["interfering"]) == 2
+    moved = twins.setting(toward=0.3)["verdict"][0]
+    assert moved["models"] == own["models"]
+    assert moved["interfering"][0] != own["interfering"][0]  # the ranks shown
+    for history, note in (([1, 2], "is computed by cprlab explore"), ([], "The history is empty,")):
         edited = twins.set(history=history)["verdict"][0]
-        assert edited["sentence"].startswith(sentence)
-        assert edited["rows"] == edited["interfering"] == []
+        assert note in edited["note"]
+        assert (edited["models"], edited["interfering"]) == ([None, None], [])
     copy = list(twins.python.app.shown.choices.histories[5])  # edited, and yet the case's own
-    assert twins.set(history=plain(list(map(int, copy))))["verdict"][0]["sentence"] == changed["sentence"]
+    assert twins.set(history=plain(list(map(int, copy))))["verdict"][0]["models"] == own["models"]
 
 
 @pytest.mark.slow

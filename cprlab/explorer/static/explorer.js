@@ -25,9 +25,9 @@ const VIEWS = {
   predictions: ["Predictions", "all bars on one scale", predictionsView],
   map: ["Map", "items near the hidden states", mapView],
   states: ["States and heads", "move the hidden state, switch partitions", statesView],
-  verdict: ["Verdict", "what the heads lose, and what one hidden state could do", verdictView],
+  verdict: ["Verdict", "what the models give the history, and what a single hidden state could", verdictView],
 };
-const COLUMNS = [["cases"], ["history", "predictions"], ["map", "states"], ["verdict"]];
+const COLUMNS = [["cases"], ["history", "predictions"], ["map", "states"]];
 
 export function render({ model, el: place }) {
   const root = el("div", { class: "cprlab-explorer", "data-lm-suppress-shortcuts": "true" });
@@ -35,6 +35,7 @@ export function render({ model, el: place }) {
   const alert = el("p", { class: "cx-alert", role: "alert", hidden: true });
   const doing = el("p", { class: "cx-doing" });
   const grid = el("div", { class: "cx-grid", hidden: true });
+  const first = el("div", { class: "cx-first", hidden: true });
   const talk = conversation(model, say, (busy) => setAttribute(grid, "aria-busy", String(busy)));
   const app = makeApp(talk, root, say, () => views);
   const dialog = stateDialog(app);
@@ -54,7 +55,8 @@ export function render({ model, el: place }) {
   for (const names of COLUMNS) {
     grid.append(el("div", { class: "cx-column" }, ...names.map(makeView)));
   }
-  root.append(bar, selection.node, grid, dialog.node);
+  first.append(makeView("verdict"));
+  root.append(bar, first, selection.node, grid, dialog.node);
   root.addEventListener("keydown", onKey);
   place.append(root);
 
@@ -85,7 +87,7 @@ export function render({ model, el: place }) {
 
   const all = (method, ...values) => Object.values(views).forEach((view) => view[method]?.(...values));
   const drawView = () => {
-    grid.hidden = !app.base || !app.view;
+    grid.hidden = first.hidden = !app.base || !app.view;
     if (grid.hidden) return;
     selection.render();
     for (const [name, view] of Object.entries(views)) if (name !== "map") view.render(app.view);
@@ -121,7 +123,11 @@ export function render({ model, el: place }) {
     },
     cases: (message) => all("onCases", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
-    verdict: (message) => app.view && all("onVerdict", message),
+    verdict(message) {
+      if (!message.note) app.judged = message;
+      app.unjudged = message.note;
+      if (app.view) all("onVerdict", message);
+    },
     answer(message) {
       if (message.id !== app.view?.id) return; // of an earlier state
       selection.onAnswer(message);
@@ -150,6 +156,8 @@ function makeApp(talk, root, say, views) {
   const app = {
     base: null,
     view: null,
+    judged: null, // the last verdict, perhaps of an earlier history
+    unjudged: "", // why there is no later one
     draft: () => talk.draft(app.view.state),
     set: (patch, { live = false } = {}) => {
       talk.set(patch, live);

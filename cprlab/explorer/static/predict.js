@@ -87,7 +87,7 @@ function predictionOf(scores, items, ownerOf, states) {
   };
   const of = (item) => ({ rank: rank(item), p: probability(item) });
   const outcome = (target) => ({ copy: sum(items), rank: rank(target), target: probability(target) });
-  return { items, states, ownerOf, probability, sum, rank, top, of, outcome };
+  return { scores, items, states, ownerOf, probability, sum, rank, top, of, outcome };
 }
 
 /** Return a function of an item: the partition that scored it last, in the component that gives it most. */
