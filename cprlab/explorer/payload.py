@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import CprlabError
-from cprlab.explorer import tables
+from cprlab.explorer import tables, why
 from cprlab.explorer.choices import SHOWN
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Model, Prediction
@@ -268,22 +268,47 @@ def verdict(shown: Explorer) -> dict[str, Any]:
 def item(shown: Explorer, code: int) -> dict[str, Any]:
     """Return an item's card: how many cases' histories have it, and for each model rank, probability and neighbours."""
 
-    def given(model: Model, now: Prediction) -> dict[str, Any]:
+    def of(place: int, model: Model, now: Prediction) -> dict[str, Any]:
         near = (
             [{"item": other, "cosine": cosine} for other, cosine in model.near(code, NEAR)] if model.has_states else []
         )
-        return {"rank": int(now.ranks([code])[0]), "p": _number(float(now.probabilities([code])[0])), "near": near}
+        softmaxes = why.given(model, shown.state.case, shown.history, shown.state.settings[place], code)
+        for softmax in softmaxes:
+            softmax["weight"] = _number(softmax["weight"])
+            softmax["steps"] = [{name: _number(value) for name, value in step.items()} for step in softmax["steps"]]
+        rank, p = int(now.ranks([code])[0]), _number(float(now.probabilities([code])[0]))
+        return {"rank": rank, "p": p, "near": near, "softmaxes": softmaxes}
 
     return {
         "item": code,
         "count": int(shown.choices.counts[code]),
         "cases": len(shown.choices.targets),
-        "models": [now and given(model, now) for model, now in zip(shown.models, shown.predicted(), strict=True)],
+        "models": [
+            now and of(place, model, now)
+            for place, (model, now) in enumerate(zip(shown.models, shown.predicted(), strict=True))
+        ],
     }
 
 
+def left_out(shown: Explorer, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what each item read of the history did to P(history), and to an item, by a model; see `why.effects`.
+
+    Args:
+        shown: what is shown.
+        asked: the index of a `model`, and the code of an `item`.
+    """
+    state, place, code = shown.state, asked["model"], asked["item"]
+    found = why.effects(shown.models[place], state.case, shown.history, state.settings[place], code)
+    rows = [
+        {"position": position, "copied": copied, "gained": _number(gained)}
+        for position, copied, gained in found[["position", "copied", "gained"]].itertuples(index=False)
+    ]
+    return {"model": place, "item": code, "rows": rows}
+
+
 ANSWERS: dict[str, Callable[[Explorer, Any], dict[str, Any]]] = {
-    "item": item
+    "item": item,
+    "left_out": left_out,
 }  # of the questions that a page asks about what it shows
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
+from cprlab.explorer import why
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Prediction
 from cprlab.explorer.verdict import COLUMNS, row
@@ -21,8 +22,8 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 
     Args:
         shown: what is shown.
-        view: "cases", "history", "predictions", "map", "states" or "verdict"; the verdict is computed, which may take a
-            second.
+        view: "cases", "history", "predictions", "map", "states", "verdict" (which is computed and may take a second),
+            "why" (what each item of the history did) or "partitions" (what each partition gave an item).
 
     Raises:
         ConfigError: the view does not exist.
@@ -214,4 +215,6 @@ VIEWS = {
     "map": marks,
     "states": states,
     "verdict": verdict,
+    "why": why.table,
+    "partitions": why.partitions,
 }

@@ -271,6 +271,51 @@ def test_the_numbers_that_apply_come_first(page):
     assert "1 nat is a factor of 2.7" in panel.inner_text()
 
 
+def asked(page, kind):
+    return page.evaluate("(kind) => sent.filter((one) => one.type === 'ask' && one.kind === kind)", kind)
+
+
+def test_chips_are_tinted_by_what_their_items_did_once_it_is_known(page):
+    chips = page.locator(CHIPS)
+    page.wait_for_function("sent.some((one) => one.kind === 'left_out')")
+    assert asked(page, "left_out")[-1]["value"] == {"model": 0, "item": 6}
+    effects = [(0, 0.02), (1, -0.01), (2, 0.0), (3, 0.0001), (4, 0.01)]
+    rows = [{"position": place, "copied": copied, "gained": -1.0} for place, copied in effects]
+    left_out = {"type": "answer", "kind": "left_out", "id": 0, "value": {"model": 0, "item": 6, "rows": rows}}
+    emit(page, left_out)
+    assert [chip.get_attribute("data-effect") for chip in chips.all()] == ["raised", "lowered", None, None, "raised"]
+    strengths = [chip.evaluate("(chip) => chip.style.getPropertyValue('--cx-strength')") for chip in chips.all()]
+    assert strengths == ["45%", "23%", "0%", "0%", "23%"]
+    for told in (chips.nth(1).get_attribute("title"), chips.nth(1).inner_text()):
+        assert "lowered P(history) by 1.00 points" in told
+    emit(page, view(1, history=(0, 1, 2)))
+    assert page.locator("[data-effect]").count() == 0
+    emit(page, left_out)  # of an earlier history
+    assert page.locator("[data-effect]").count() == 0
+    emit(page, view(2, history=(0, 1, 2), selection=[9]))
+    page.wait_for_function("sent.some((one) => one.kind === 'left_out' && one.value.item === 9)")
+    emit(page, left_out | {"id": 2, "value": {"model": 0, "item": 9, "rows": rows[:3]}})
+    assert "title of the usual length (1959)'s probability 2.72-fold" in chips.first.get_attribute("title")
+    assert chips.first.get_attribute("data-effect") == "lowered"
+    page.get_by_label("Tints").select_option("off")
+    assert page.locator("[data-effect]").count() == 0
+    assert page.locator(CHIPS).first.get_attribute("title").count("lowered") == 0
+
+
+def test_the_card_of_an_item_says_what_each_partition_gave_it(page):
+    emit(page, view(1, selection=[9]))
+    steps = [("V", 1.5, 1.5, 12), ("R:100", 0, 1.5, 12), ("C", -2.25, -0.75, 40), ("Exclusion", None, None, 1000)]
+    names = ("name", "change", "logit", "rank")
+    softmax = {"weight": 1, "steps": [dict(zip(names, step, strict=True)) for step in steps]}
+    mixed = [softmax | {"weight": 0.25}, softmax | {"weight": None}]
+    models = [{"rank": 3, "p": 0.1, "near": [], "softmaxes": one} for one in ([softmax], mixed)]
+    value = {"item": 9, "count": 1, "cases": 40, "models": models}
+    emit(page, {"type": "answer", "kind": "item", "id": 1, "value": value})
+    told = "V 1.50, rank 12; C (context partition) −2.25 to −0.75, rank 40; Exclusion −∞ to −∞, rank 1,000."
+    said = [one.inner_text() for one in page.locator(".cx-softmaxes > span").all()]
+    assert said == [f"Logit: {told}", f"Softmax of weight 25.0%: {told}", f"Softmax: {told}"]
+
+
 def test_a_screen_reader_is_told_the_verdict_after_a_pause(page):
     heard = page.locator(".cx-verdict [aria-live=polite]")
     for place in range(3):

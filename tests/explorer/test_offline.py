@@ -159,10 +159,12 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
     twins.set(k=7, colour="partition")
     twins.set(history=[3, 3, 7, 1, 7], selection=[3, 9])
     assert twins.question("item", 7)["models"][0]["rank"] > 0
+    assert len(twins.question("left_out", {"model": models - 1, "item": 9})["rows"]) == 5
     twins.act(command="pin")
     for place in range(models):
         twins.set(space=place)
         twins.setting(place, toward=0.4, axes=[0.5, -1, 0.2], scale=2)
+        twins.question("item", 3)
         twins.setting(place, temperature=0.5, scale=0.1)
     for scale in (0.1, 0.2):
         twins.act(live=True, set={"settings": [GIVEN | {"scale": scale}] + [GIVEN] * (models - 1)})
@@ -172,12 +174,16 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
     twins.act(command="undo")
     twins.act(command="unpin")
     twins.set(history=[])
+    assert twins.question("left_out", {"model": 0, "item": 9})["rows"] == []
     twins.set(history=list(range(40)))
+    assert twins.question("left_out", {"model": 0, "item": 9})["rows"][0]["position"] == 20
     twins.set(history=[2, 5] * 30)
     twins.set(history=None)
     for place in range(models):
         for switch in switches(options[place]["options"]):
             twins.act(command="head", value={"model": place, **switch})
+        twins.question("item", 7)
+        twins.question("left_out", {"model": place, "item": 1})
     twins.set(case=5)
     twins.setting(best=True)
     twins.setting(best=True, toward=0.1)

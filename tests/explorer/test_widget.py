@@ -14,7 +14,7 @@ from cprlab.models import PARTS
 from tests.explorer import fake
 
 EVERY = list(range(40))
-VIEWS = ("cases", "history", "predictions", "map", "states", "verdict")
+VIEWS = ("cases", "history", "predictions", "map", "states", "why", "partitions", "verdict")
 HEADS = ["Softmax", "Softmax + CPR:10 + Mi"]
 
 

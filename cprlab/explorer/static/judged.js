@@ -10,15 +10,15 @@ export function given({ items, rank, sum }, post, remedy, target, k) {
   const them = many ? `these ${items.length} different items` : "the one item of the history";
   const oneOf = many ? "one of them" : "the same";
   const following = `the next item, ${items.includes(target) ? oneOf : "which is new"}`;
-  const hit = place <= k;
-  const found = hit ? `has ${following}, in its top ${k}, at rank ${place}` : `misses ${following}, at rank ${integer(place)}`;
+  const verb = place <= k ? "has" : "misses";
+  const found = `${verb} ${following}${place <= k ? `, in its top ${k}` : ""}, at rank ${integer(place)}`;
   if (post) return `rules ${them} out and ${found}.`;
   return `gives ${them} ${(100 * sum(items)).toFixed(1)}% and ${found}.${remedy && ` Here ${remedy}.`}`;
 }
 
 /**
- * Return a prediction's divergences, in nats, from all probability on the history and from none there, divided as `own`,
- * the prediction as trained, divides it; null if infinite.
+ * Return a prediction's divergences, in nats, from all probability on the history and from none there, divided as
+ * `own`, the prediction as trained, divides it; null if infinite.
  */
 export function losses(own, now) {
   const read = new Set(own.items);

@@ -39,6 +39,36 @@ export function predictor({ description, name, points }, tensors, grammar) {
     });
   }
 
+  /** Return the head's model, the distinct items read, its facets with f_V moved, and the parts of the prediction. */
+  function explained(history, setting, place) {
+    const model = open(setting.head);
+    const items = [...new Set(model.read(history))].sort((one, other) => one - other);
+    const facets = model.facets(history);
+    facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
+    return { model, items, facets, parts: model.explain(facets, history) };
+  }
+
+  /** Return what each partition gave an item, as why.py's `given`. */
+  function given(history, setting, place, item) {
+    const { weights, components } = explained(history, setting, place).parts;
+    return components.map(({ names, logits }, k) => ({
+      weight: weights && weights[k],
+      steps: names.map((name, step) => ({ name, ...stepOf(logits[step - 1]?.[item] ?? 0, logits[step], item) })),
+    }));
+  }
+
+  /** Return the items read, their first position, and the prediction without each one, by the state as it is. */
+  function without(history, setting) {
+    const read = trained.read(history);
+    const plain = { ...setting, temperature: 1, toward: 0, axes: axes.map(() => 0), scale: 1, best: false };
+    const shortened = read.length > 1 ? read.map((_, position) => read.toSpliced(position, 1)) : [];
+    return {
+      first: history.length - read.length,
+      full: predict(read, plain, -1),
+      each: shortened.map((items) => predict(items, plain, -1)),
+    };
+  }
+
   /** Return the prediction after a history; `place` is the index of the case whose own history it is, −1 for none. */
   function predict(history, setting, place) {
     if (setting.best && place < 0) {
@@ -47,11 +77,8 @@ export function predictor({ description, name, points }, tensors, grammar) {
           "use cprlab explore.",
       );
     }
-    const model = open(setting.head);
-    const items = [...new Set(model.read(history))].sort((one, other) => one - other);
-    const facets = model.facets(history);
-    facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
-    const { logProbs, weights, components } = model.explain(facets, history);
+    const { model, items, facets, parts } = explained(history, setting, place);
+    const { logProbs, weights, components } = parts;
     const warm = setting.temperature !== 1 && logProbs.some(Number.isFinite); // (post) may leave nothing
     const scores = warm ? logSoftmax(logProbs, setting.temperature) : logProbs;
     return predictionOf(scores, items, ownersOf(components, weights), statesOf(model.description.head, facets));
@@ -73,7 +100,7 @@ export function predictor({ description, name, points }, tensors, grammar) {
   }
 
   const placeOf = tensors.has("page.points") ? placing(rowsOf("plane"), tensors.get("page.mean").data) : null;
-  return { predict, near, heads, maxLen: description.max_len, points, places: tensors.get("page.points")?.data, placeOf };
+  return { predict, given, without, near, heads, maxLen: description.max_len, points, places: tensors.get("page.points")?.data, placeOf };
 }
 
 /** Return a prediction: log-probabilities (n,), the distinct items read, and what is asked of them. */
@@ -88,6 +115,14 @@ function predictionOf(scores, items, ownerOf, states) {
   const of = (item) => ({ rank: rank(item), p: probability(item) });
   const outcome = (target) => ({ copy: sum(items), rank: rank(target), target: probability(target) });
   return { scores, items, states, ownerOf, probability, sum, rank, top, of, outcome };
+}
+
+/** Return what a partition did to an item's logit, given the logits (n,) after it; null if a number is infinite. */
+function stepOf(before, after, item) {
+  const finite = (value) => (Number.isFinite(value) ? value : null);
+  const logit = after[item];
+  const rank = after.reduce((sum, value) => sum + (value >= logit), 0);
+  return { change: logit === before ? 0 : finite(logit - before), logit: finite(logit), rank };
 }
 
 /** Return a function of an item: the partition that scored it last, in the component that gives it most. */

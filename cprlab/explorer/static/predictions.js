@@ -130,7 +130,8 @@ function modelColumn(app, index) {
     setText(p, ordered ? integer(bar.place) : percent(bar.p));
     setAttribute(row, "data-code", bar.item);
     const was = bar.was === null ? "" : `, ${percent(bar.was)} at the pin`;
-    setAttribute(row, "title", clip(`${title}\n${KIND_LABELS[bar.kind]}${told}, partition ${bar.partition}${was}`, 600));
+    const kind = `${KIND_LABELS[bar.kind]}${told}`;
+    setAttribute(row, "title", clip(`${title}\n${kind}, partition ${bar.partition}${was}`, 600));
     const [fill, outlineAtPin] = track.children;
     setAttribute(fill, "data-item", bar.item);
     setAttribute(fill, "data-p", bar.p);

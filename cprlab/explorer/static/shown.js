@@ -135,8 +135,26 @@ export function shownBy(base, models, grammar) {
 
   const answers = {
     item(state, own, code) {
-      const of = predictions(state, own).map((one, index) => one && { ...one.of(code), near: models[index].near(code) });
+      const items = historyOf(state, own);
+      const place = isOwn(items, own) ? own.place : -1;
+      const of = predictions(state, own).map((one, index) => {
+        const model = models[index];
+        const softmaxes = one && model.given(items, state.settings[index], place, code);
+        return one && { ...one.of(code), near: model.near(code), softmaxes };
+      });
       return { item: code, count: base.counts[code], cases: base.cases, models: of };
+    },
+
+    left_out(state, own, { model, item }) {
+      const items = historyOf(state, own);
+      if (!items.length) return { model, item, rows: [] };
+      const { first, full, each } = models[model].without(items, state.settings[model]);
+      const rows = each.map((one, position) => {
+        const gained = full.scores[item] - one.scores[item];
+        const copied = full.sum(full.items) - one.sum(full.items);
+        return { position: first + position, copied, gained: Number.isFinite(gained) ? gained : null };
+      });
+      return { model, item, rows };
     },
   };
 

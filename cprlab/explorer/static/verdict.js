@@ -8,9 +8,9 @@ const HEARD_AFTER = 1000; // ms without a change, after which a screen reader sa
 const COPY = { key: 0, lost: "lost where it should copy", can: "a state can rank all of them above the rest" };
 const EXCLUDE = { key: 1, lost: "lost where it should exclude", can: "a state can rank all of them below the rest" };
 const NOTE =
-  "Losses are divergences from what is wanted: all probability on the history where the next item is in it, none where " +
-  "it is new, divided as the trained model divides it. 1 nat is a factor of 2.7 in probability. In reach are the states " +
-  "no longer than 99% of the model's own.";
+  "Losses are divergences from what is wanted: all probability on the history where the next item is in it, none " +
+  "where it is new, divided as the trained model divides it. 1 nat is a factor of 2.7 in probability. In reach are the " +
+  "states no longer than 99% of the model's own.";
 
 /** Return whether a verdict is of another history of the case than the view's; null if it is of another case. */
 function isLate(verdict, view) {
@@ -68,7 +68,8 @@ export function verdictView(root, app) {
       : "At the best state in reach, these still come before some of them: ");
     fillList(interfering.lastChild, items, makeItem, (item, { item: code, title, takes, rank }) => {
       setText(item.firstChild, `▲ ${clip(title, 60)} (${integer(rank)})`);
-      setAttribute(item.firstChild, "title", `${clip(title)}\nrank ${integer(rank)} as shown; takes ${percent(takes)} there`);
+      const told = `rank ${integer(rank)} as shown; takes ${percent(takes)} there`;
+      setAttribute(item.firstChild, "title", `${clip(title)}\n${told}`);
       setAttribute(item.firstChild, "data-code", code);
     });
   }
