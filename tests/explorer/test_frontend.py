@@ -142,12 +142,12 @@ def test_what_interferes_is_named_where_one_state_has_to_copy_and_marked_in_the_
     copied = view()
     copied["predictions"] = [one | {"repeat": True} for one in copied["predictions"]]
     emit(page, copied)
-    named = [one.get_by_role("button").all_inner_texts() for one in panel.locator("article").all()]
+    named = [one.get_by_role("button").all_inner_texts() for one in panel.locator(".cx-sentences > div").all()]
     assert named == [["▲ Alien (4)", "▲ Up (1,234)"], ["▲ Up (1,234)"]]
     assert "takes 12.5% there" in panel.locator(".cx-chip").first.get_attribute("title")
     copied["heads"][0] = copied["heads"][0] | {"F": True}
     emit(page, copied)
-    assert not panel.locator("article").first.locator(".cx-chip").count()
+    assert not panel.locator(".cx-sentences > div").first.locator(".cx-chip").count()
     glyphs = [one.locator(".cx-glyph").all_inner_texts() for one in page.locator(".cx-models article").all()]
     assert [["▲" in glyph for glyph in of_model] for of_model in glyphs] == [
         [place in (3, 5) for place in range(10)],
@@ -253,7 +253,7 @@ def test_what_is_given_comes_at_once_and_the_rest_of_an_older_history_is_said_to
     assert "Of the earlier" not in panel.inner_text()
     assert panel.get_attribute("aria-busy") == "false"
     emit(page, view(6, history=()), verdict(6, history=(), note="The history is empty."))
-    assert panel.locator("article").count() == 0
+    assert panel.locator(".cx-sentences > div").count() == 0
     assert "The history is empty." in panel.inner_text()
     emit(page, view(7, case=8))
     assert "Of the earlier" not in panel.inner_text()

@@ -224,16 +224,17 @@ export function kernel(data, models, first, told) {
       load(text);
       show();
     },
-    ask({ kind, value }) {
-      emit({ type: "answer", kind, id: done, value: shown.answers[kind](state, caseOf(), value) });
+    async ask({ kind, value }) {
+      const id = done;
+      emit({ type: "answer", kind, id, value: await shown.answers[kind](state, caseOf(), value) });
     },
     slow: () => emit({ type: "slow", more: false, doing: "" }),
     export: () => show(NO_CSV),
   };
 
-  function answer(content) {
+  async function answer(content) {
     try {
-      actions[content.type](content);
+      await actions[content.type](content);
     } catch (error) {
       show(error.message);
     }

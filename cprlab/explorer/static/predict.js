@@ -57,18 +57,6 @@ export function predictor({ description, name, points }, tensors, grammar) {
     }));
   }
 
-  /** Return the items read, their first position, and the prediction without each one, by the state as it is. */
-  function without(history, setting) {
-    const read = trained.read(history);
-    const plain = { ...setting, temperature: 1, toward: 0, axes: axes.map(() => 0), scale: 1, best: false };
-    const shortened = read.length > 1 ? read.map((_, position) => read.toSpliced(position, 1)) : [];
-    return {
-      first: history.length - read.length,
-      full: predict(read, plain, -1),
-      each: shortened.map((items) => predict(items, plain, -1)),
-    };
-  }
-
   /** Return the prediction after a history; `place` is the index of the case whose own history it is, −1 for none. */
   function predict(history, setting, place) {
     if (setting.best && place < 0) {
@@ -100,7 +88,7 @@ export function predictor({ description, name, points }, tensors, grammar) {
   }
 
   const placeOf = tensors.has("page.points") ? placing(rowsOf("plane"), tensors.get("page.mean").data) : null;
-  return { predict, given, without, near, heads, maxLen: description.max_len, points, places: tensors.get("page.points")?.data, placeOf };
+  return { predict, given, near, heads, maxLen: description.max_len, points, places: tensors.get("page.points")?.data, placeOf };
 }
 
 /** Return a prediction: log-probabilities (n,), the distinct items read, and what is asked of them. */

@@ -145,15 +145,20 @@ export function shownBy(base, models, grammar) {
       return { item: code, count: base.counts[code], cases: base.cases, models: of };
     },
 
-    left_out(state, own, { model, item }) {
-      const items = historyOf(state, own);
-      if (!items.length) return { model, item, rows: [] };
-      const { first, full, each } = models[model].without(items, state.settings[model]);
-      const rows = each.map((one, position) => {
-        const gained = full.scores[item] - one.scores[item];
-        const copied = full.sum(full.items) - one.sum(full.items);
-        return { position: first + position, copied, gained: Number.isFinite(gained) ? gained : null };
-      });
+    /** Between the predictions, each without one item, the page can do something else. */
+    async left_out(state, own, { model, item }) {
+      const [items, rows] = [historyOf(state, own), []];
+      const { maxLen, predict } = models[model];
+      const [read, first] = [items.slice(-maxLen), Math.max(0, items.length - maxLen)];
+      const of = (history) => predict(history, { ...AS_TRAINED, head: state.settings[model].head }, -1);
+      const full = read.length > 1 ? of(read) : null;
+      for (let position = 0; full && position < read.length; position += 1) {
+        await new Promise((resume) => setTimeout(resume));
+        const less = of(read.toSpliced(position, 1));
+        const gained = full.scores[item] - less.scores[item];
+        const copied = full.sum(full.items) - less.sum(full.items);
+        rows.push({ position: first + position, copied, gained: Number.isFinite(gained) ? gained : null });
+      }
       return { model, item, rows };
     },
   };

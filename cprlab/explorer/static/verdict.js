@@ -41,7 +41,7 @@ export function verdictView(root, app) {
   }
 
   function makeModel() {
-    return el("article", {},
+    return el("div", {},
       el("p", { class: "cx-sentence" }, el("strong"), " ", el("span"), " ", el("span", { class: "cx-possible" })),
       el("p", { class: "cx-interfering" }, el("span"), el("span", { role: "list" })),
     );
@@ -103,7 +103,7 @@ export function verdictView(root, app) {
     setAttribute(root, "aria-busy", String(Boolean(waits)));
     outline(root, app.draft().selection);
     clearTimeout(timer);
-    const words = [...said.querySelectorAll("article")].map((one) => one.innerText).join(" ");
+    const words = [...said.children].map((one) => one.innerText).join(" ");
     if (!waits) timer = setTimeout(() => setText(heard, clip(`${words} ${note.textContent}`, 2000)), HEARD_AFTER);
   }
 
