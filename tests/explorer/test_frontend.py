@@ -255,6 +255,8 @@ def test_what_is_given_comes_at_once_and_the_rest_of_an_older_history_is_said_to
     emit(page, view(6, history=()), verdict(6, history=(), note="The history is empty."))
     assert panel.locator(".cx-sentences > div").count() == 0
     assert "The history is empty." in panel.inner_text()
+    emit(page, view(6, history=(1,)))
+    assert "The history is empty." not in panel.inner_text()
     emit(page, view(7, case=8))
     assert "Of the earlier" not in panel.inner_text()
 

@@ -124,8 +124,8 @@ export function render({ model, el: place }) {
     cases: (message) => all("onCases", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
     verdict(message) {
-      if (!message.note) app.judged = message;
-      app.unjudged = message.note;
+      if (message.note) app.unjudged = message;
+      else app.judged = message;
       if (app.view) all("onVerdict", message);
     },
     answer(message) {
@@ -157,7 +157,7 @@ function makeApp(talk, root, say, views) {
     base: null,
     view: null,
     judged: null, // the last verdict, perhaps of an earlier history
-    unjudged: "", // why there is no later one
+    unjudged: null, // the last message that there is none, and why
     draft: () => talk.draft(app.view.state),
     set: (patch, { live = false } = {}) => {
       talk.set(patch, live);

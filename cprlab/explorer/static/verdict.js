@@ -60,7 +60,8 @@ export function verdictView(root, app) {
     const items = repeat && alone ? [...interferingOf(app, index).values()] : [];
     setTitle(name, clip(app.base.models[index].name, 60));
     setText(now, given);
-    setText(could, late ? "" : app.judged.models[index]?.possible ?? "");
+    const { stateless } = app.base.models[index];
+    setText(could, late ? "" : app.judged.models[index]?.possible ?? clip(stateless, 300));
     interfering.hidden = !items.length;
     setAttribute(interfering, "aria-busy", String(late));
     setText(interfering.firstChild, late
@@ -93,9 +94,10 @@ export function verdictView(root, app) {
   function render(view) {
     const repeat = view.predictions.some((one) => one.repeat);
     const late = isLate(app.judged, view) !== false;
-    const waits = view.history.length && !app.unjudged && late;
+    const why = late && isLate(app.unjudged, view) === false ? app.unjudged.note : "";
+    const waits = view.history.length && late && !why;
     fillList(said, view.history.length ? view.predictions : [], makeModel, fillModel);
-    setText(note, waits ? "What a single state could do is being computed…" : late ? app.unjudged : "");
+    setText(note, waits ? "What a single state could do is being computed…" : why);
     numbers.hidden = !view.history.length;
     fillTable(main, repeat ? COPY : EXCLUDE);
     fillTable(other, repeat ? EXCLUDE : COPY);
