@@ -306,7 +306,7 @@ def test_the_verdict_comes_in_and_titles_are_text(explored):
     explored.begin(case=2)
     explored.page.wait_for_function("document.querySelector('.cx-possible').textContent.includes('single state')")
     explored.page.get_by_text("In numbers").click()
-    rows = explored.page.get_by_label("Losses and certificates").locator("tbody tr")
+    rows = explored.page.get_by_label("Losses and certificates", exact=True).locator("tbody tr")
     assert rows.count() == 2
     assert rows.first.inner_text().startswith("GRU4Rec, Softmax\t")
     explored.page.get_by_role("combobox", name="Insert").fill("onerror")
