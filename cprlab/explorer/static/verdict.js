@@ -105,8 +105,12 @@ export function verdictView(root, app) {
     setAttribute(root, "aria-busy", String(Boolean(waits)));
     outline(root, app.draft().selection);
     clearTimeout(timer);
-    const words = [...said.children].map((one) => one.innerText).join(" ");
-    if (!waits) timer = setTimeout(() => setText(heard, clip(`${words} ${note.textContent}`, 2000)), HEARD_AFTER);
+    if (!waits) timer = setTimeout(speak, HEARD_AFTER);
+  }
+
+  function speak() {
+    const sentences = [...said.children].map((one) => one.firstChild.textContent.trim());
+    setText(heard, clip([...sentences, note.textContent].join(" "), 2000));
   }
 
   return {
