@@ -15,7 +15,7 @@ from cprlab.explorer.maps import MOST as MOST_OF_TSNE
 from cprlab.explorer.maps import Plane, Tsne, local
 from cprlab.explorer.model import KEPT, Model, Prediction
 from cprlab.explorer.state import PROJECTIONS, ExplorerState, Projection, Query, Setting
-from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence, wanted_in_words
+from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
 from cprlab.models import PARTS, HeadConfig
 from cprlab.probes import NO_STATES
 from cprlab.settings import PageConfig
@@ -157,6 +157,10 @@ class Explorer:
         """Return each model's prediction; None for an empty history."""
         return self._predictions(self.history, self.state.settings)
 
+    def trained(self) -> list[Prediction | None]:
+        """Return each model's prediction as it was trained; None for an empty history."""
+        return self._predictions(self.history, (Setting(),) * len(self.models))
+
     def pinned(self) -> list[Prediction | None]:
         """Return each model's pinned prediction; None if nothing is pinned."""
         pin = self.state.pinned
@@ -190,28 +194,31 @@ class Explorer:
         """Return each model's verdict on the case shown; None if it is not computed yet or the model has no states."""
         return [self._verdicts.get((place, self.state.case, self.history)) for place in range(len(self.models))]
 
-    def sentence(self) -> str:
-        """Return the verdicts in words, a sentence for each model; "" until all are computed."""
+    def unjudged(self) -> str:
+        """Return why there can be no verdict on the case shown; "" if there can."""
         if not self.history:
             return "The history is empty, so there is nothing to copy or to exclude."
         if not self.open:
             return "The history contains every item, so there are no other items to separate it from."
+        return ""
+
+    def sentence(self) -> str:
+        """Return the verdicts in words, for each model; "" until all are computed."""
         known = list(self.known_verdicts())
-        if len(known) < len(self.models):
-            return ""
-        said = []
-        for repeat in (True, False):  # of a long history, some models may not read the next item
-            of_kind = [sentence(*one, repeat) for one in known if (self.target in one[-1].history) == repeat]
-            said += [wanted_in_words(repeat), *of_kind] if of_kind else []
-        return " ".join(said)
+        if self.unjudged() or len(known) < len(self.models):
+            return self.unjudged()
+        return " ".join(
+            sentence(*one, head, self.target, self.state.k) for one, head in zip(known, self.heads(), strict=True)
+        )
 
     def known_verdicts(self) -> Iterator[tuple[Model, CaseVerdict | None, Prediction, Prediction]]:
         """Yield each model, its verdict (None if it has no states), and its predictions as trained and as shown.
 
         Models that lack one are skipped.
         """
-        own = self._predictions(self.history, (Setting(),) * len(self.models))
-        for model, verdict, trained, shown in zip(self.models, self.verdicts(), own, self.predicted(), strict=True):
+        for model, verdict, trained, shown in zip(
+            self.models, self.verdicts(), self.trained(), self.predicted(), strict=True
+        ):
             if trained and shown and (verdict or not model.has_states):
                 yield model, verdict, trained, shown
 

@@ -182,15 +182,7 @@ class Model:
             ConfigError: the head is not possible, or an item code does not exist.
         """
         recommender = self.head(setting.head)
-        users = None if self.users is None else self.users[[case]]
-        items, at, codes = recommender.collate([np.asarray(history, dtype=np.int64)], users)
-        with inference(recommender):
-            facets = recommender(items, at, codes)
-        if self.has_states:
-            state = facets["V"][0, 0]
-            moved = self._moved(state.double().cpu().numpy(), case, history, setting)
-            facets["V"] = torch.from_numpy(moved).to(state)[None, None]
-        parts = recommender.explain(facets, Context(items, at, recommender.n_items))
+        facets, parts = self._explained(recommender, case, history, setting)
         scores = parts.log_probs[0].astype(np.float64)
         if setting.temperature != 1 and np.isfinite(scores).any():  # (post) may leave nothing
             scores = log_softmax(scores / setting.temperature)
@@ -203,6 +195,21 @@ class Model:
             self.ordered,
             *_alone(parts, scores, setting.temperature),
         )
+
+    def parts(self, case: int, history: Codes, setting: Setting) -> Parts:
+        """Return the parts of a prediction, with the arguments and errors of `predict`."""
+        return self._explained(self.head(setting.head), case, history, setting)[1]
+
+    def _explained(self, recommender: Recommender, case: int, history: Codes, setting: Setting) -> tuple[Facets, Parts]:
+        users = None if self.users is None else self.users[[case]]
+        items, at, codes = recommender.collate([np.asarray(history, dtype=np.int64)], users)
+        with inference(recommender):
+            facets = recommender(items, at, codes)
+        if self.has_states:
+            state = facets["V"][0, 0]
+            moved = self._moved(state.double().cpu().numpy(), case, history, setting)
+            facets["V"] = torch.from_numpy(moved).to(state)[None, None]
+        return facets, recommender.explain(facets, Context(items, at, recommender.n_items))
 
     def near(self, item: int, k: int) -> list[tuple[int, float]]:
         """Return the k items whose embeddings have the largest cosine with an item's, and the cosines.

@@ -150,7 +150,7 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
         "listed": SHOWN,
         "note": f"{held} {payload.legend(shown)} {payload.IN_NATS}",
         "cases": cases,
-        "empty": shown.at(shown.state.but(history=(), pinned=None)).sentence(),
+        "empty": shown.at(shown.state.but(history=(), pinned=None)).unjudged(),
     }
     return data, [np.stack(states).astype(np.float32) for states in zip(*best, strict=True)]
 

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import CprlabError
-from cprlab.explorer import tables
+from cprlab.explorer import tables, why
 from cprlab.explorer.choices import SHOWN
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import PRESETS, UNCOPYABLE
-from cprlab.explorer.verdict import COLUMNS
+from cprlab.explorer.verdict import REMEDIES, given, losses, possible
 from cprlab.models import PARTS, HeadConfig, SoftmaxConfig
 from cprlab.plots import KINDS
 from cprlab.probes import NO_STATES
@@ -59,6 +59,7 @@ def base(shown: Explorer) -> dict[str, Any]:
         "uncopyable": UNCOPYABLE,
         "projections": list(shown.projections.items()),
         "parts": [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS] + [POST],
+        "remedies": [[part.letter, REMEDIES[field]] for field in REMEDIES for part in PARTS if part.field == field],
     }
 
 
@@ -80,14 +81,14 @@ def _model(model: Model) -> dict[str, Any]:
 
 def view(shown: Explorer) -> dict[str, Any]:
     """Return what all views show, except the table of cases, the map and the verdict."""
-    state, predicted, pinned = shown.state, shown.predicted(), shown.pinned()
+    state, predicted, models = shown.state, shown.predicted(), range(len(shown.models))
     selected = [0.0 if one is None else float(one.probabilities(state.selection).sum()) for one in predicted]
     return {
         "type": "view",
         "state": state.model_dump(),
         "case": _case(shown),
         "history": shown.history,
-        "predictions": [_prediction(shown, *one) for one in zip(shown.models, predicted, pinned, strict=True)],
+        "predictions": [_prediction(shown, place) for place in models],
         "heads": [_head(head) for head in shown.heads()],
         "selected": [_number(share) for share in selected],
     }
@@ -108,9 +109,11 @@ def _case(shown: Explorer) -> dict[str, Any]:
     }
 
 
-def _prediction(shown: Explorer, model: Model, now: Prediction | None, pinned: Prediction | None) -> dict[str, Any]:
+def _prediction(shown: Explorer, place: int) -> dict[str, Any]:
+    model, now, pinned = shown.models[place], shown.predicted()[place], shown.pinned()[place]
     if now is None:
-        return {"rank": None, "copy": None, "target": None, "top": [], "pinned": None, "settled": ""}
+        unknown: dict[str, Any] = {"rank": None, "copy": None, "target": None, "top": [], "pinned": None, "settled": ""}
+        return unknown | {"given": "", "repeat": None, "lost": [None, None]}
     top = {name: column.tolist() for name, column in tables.best(shown, now, pinned).items()}
     none = [None] * len(top["item"])
     was, before = top.get("pinned_probability", none), top.get("pinned_place", none)
@@ -119,10 +122,15 @@ def _prediction(shown: Explorer, model: Model, now: Prediction | None, pinned: P
     columns = (top["item"], top["place"], map(_number, top["probability"]), top["kind"], top["partition"], moved)
     names = ("item", "place", "p", "kind", "partition", "moved", "was")
     follows = "" if model.encodes else "These states have no encoder, so the hidden state does not change with edits."
+    own, head = shown.trained()[place], shown.heads()[place]
+    lost = (np.nan, np.nan) if own is None or now.ordered else losses(own, now)
     return outcome(now, shown.target) | {
         "top": [dict(zip(names, values, strict=True)) for values in zip(*columns, map(_number, was), strict=True)],
         "pinned": None if pinned is None else outcome(pinned, shown.target),
         "settled": follows,
+        "given": given(now, head, shown.target, shown.state.k),
+        "repeat": shown.target in now.history,
+        "lost": [_number(nats) for nats in lost],
     }
 
 
@@ -132,8 +140,8 @@ def outcome(prediction: Prediction, target: int) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    """Return the value, or None for NaN, which JSON does not have."""
-    return None if isinstance(value, float) and np.isnan(value) else value
+    """Return the value, or None for NaN and infinity, which JSON does not have."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _head(head: HeadConfig) -> dict[str, Any]:
@@ -269,45 +277,86 @@ def _clipped(value: Any) -> Any:
 
 
 def verdict(shown: Explorer) -> dict[str, Any]:
-    """Return the verdict on the case shown, as far as it is computed."""
-    interfering = tables.interfering(shown).groupby("model", sort=False)
+    """Return the verdict on the history shown, as far as it is computed, or a note why there is none.
+
+    Of each model, null if it has no states: what a single state could do in words, the least losses in nats, and
+    whether a state can rank all items of the history above, and below, all others. These are of the model as it was
+    trained; the ranks of the interfering items are those shown.
+    """
+    judged: list[dict[str, Any] | None] = []
+    interfering: list[dict[str, Any]] = []
+    known = zip(shown.models, shown.verdicts(), shown.trained(), shown.predicted(), strict=True)
+    for model, found, own, now in known:
+        if not found or own is None or now is None:
+            judged.append(None)
+            continue
+        judged.append(
+            {
+                "possible": possible(model, found, own, shown.target in own.history),
+                "least": [found.least_copying, found.least_excluding],
+                "can": [found.copying.outcome, found.excluding.outcome],
+            }
+        )
+        taken = zip(found.interfering, found.taken, now.ranks(found.interfering).tolist(), strict=True)
+        items = [
+            {"item": item, "title": shown.titles[item][:CLIPPED], "takes": takes, "rank": rank}
+            for item, takes, rank in taken
+        ]
+        interfering.append({"model": model.name, "items": items})
     return {
         "type": "verdict",
-        "sentence": shown.sentence(),
-        "columns": COLUMNS,
-        "rows": tables.known_verdict(shown).to_numpy().tolist(),
-        "interfering": [
-            {
-                "model": model,
-                "items": [
-                    {"item": item, "title": title[:CLIPPED], "takes": takes}
-                    for _, item, title, takes in of_model.itertuples(index=False)
-                ],
-            }
-            for model, of_model in interfering
-        ],
+        "case": shown.state.case,
+        "history": shown.history,
+        "note": shown.unjudged(),
+        "models": judged,
+        "interfering": interfering,
     }
 
 
 def item(shown: Explorer, code: int) -> dict[str, Any]:
     """Return an item's card: how many cases' histories have it, and for each model rank, probability and neighbours."""
 
-    def given(model: Model, now: Prediction) -> dict[str, Any]:
+    def of(place: int, model: Model, now: Prediction) -> dict[str, Any]:
         near = (
             [{"item": other, "cosine": cosine} for other, cosine in model.near(code, NEAR)] if model.has_states else []
         )
-        return {"rank": int(now.ranks([code])[0]), "p": _number(float(now.probabilities([code])[0])), "near": near}
+        softmaxes = why.given(model, shown.state.case, shown.history, shown.state.settings[place], code)
+        for softmax in softmaxes:
+            softmax["weight"] = _number(softmax["weight"])
+            softmax["steps"] = [{name: _number(value) for name, value in step.items()} for step in softmax["steps"]]
+        rank, p = int(now.ranks([code])[0]), _number(float(now.probabilities([code])[0]))
+        return {"rank": rank, "p": p, "near": near, "softmaxes": softmaxes}
 
     return {
         "item": code,
         "count": int(shown.choices.counts[code]),
         "cases": len(shown.choices.targets),
-        "models": [now and given(model, now) for model, now in zip(shown.models, shown.predicted(), strict=True)],
+        "models": [
+            now and of(place, model, now)
+            for place, (model, now) in enumerate(zip(shown.models, shown.predicted(), strict=True))
+        ],
     }
 
 
+def left_out(shown: Explorer, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what each item read of the history did to P(history), and to an item, by a model; see `why.effects`.
+
+    Args:
+        shown: what is shown.
+        asked: the index of a `model`, and the code of an `item`.
+    """
+    state, place, code = shown.state, asked["model"], asked["item"]
+    found = why.effects(shown.models[place], state.case, shown.history, state.settings[place], code)
+    rows = [
+        {"position": position, "copied": copied, "gained": _number(gained)}
+        for position, copied, gained in found[["position", "copied", "gained"]].itertuples(index=False)
+    ]
+    return {"model": place, "item": code, "rows": rows}
+
+
 ANSWERS: dict[str, Callable[[Explorer, Any], dict[str, Any]]] = {
-    "item": item
+    "item": item,
+    "left_out": left_out,
 }  # of the questions that a page asks about what it shows
 
 

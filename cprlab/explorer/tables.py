@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
+from cprlab.explorer import why
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Prediction
 from cprlab.explorer.verdict import COLUMNS, IN_NATS, figures, row
@@ -281,4 +282,6 @@ VIEWS = {
     "map": marks,
     "states": states,
     "verdict": verdict,
+    "why": why.table,
+    "partitions": why.partitions,
 }

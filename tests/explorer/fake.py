@@ -55,6 +55,7 @@ def base(titles: list[str], models: int = 2) -> dict:
             "target": ["#D55E00", "star"], "hidden state": ["#000000", "x"], "new": ["#BBBBBB", "circle"],
         },
         "parts": [*words, POST],
+        "remedies": [["F", "the history's items gain"]],
         "observed": 0.397, "presets": ["all", "repeats", "new items"],
         "uncopyable": "new items",
         "projections": [["local", "neighbourhood: PCA"], ["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
@@ -93,7 +94,16 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
         }
         for item, kind in zip(range(10), ["history"] * 5 + ["new", "target"] + ["new"] * 3, strict=True)
     ]  # fmt: skip
-    prediction = {"rank": 7, "copy": 0.52, "target": 0.03, "top": top, "settled": ""}
+    prediction = {
+        "rank": 7,
+        "copy": 0.52,
+        "target": 0.03,
+        "top": top,
+        "settled": "",
+        "repeat": False,
+        "lost": [0.65, None],
+    }
+    prediction["given"] = "gives these 5 different items 52.0% and has the next item, which is new, at rank 7."
     prediction["pinned"] = {"rank": 9, "copy": 0.31, "target": 0.02} if pinned else None
     head = {
         "C": True,
@@ -153,13 +163,16 @@ def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -
     return {"type": "cases", "columns": described, "rows": table, "note": note, **counts}
 
 
-def verdict(answers: int = 0, title: str = "Alien") -> dict:
-    rows = [["SASRec", "2 of 10", "0.12", title], ["GRU4Rec", "1 of 10", "0.02", "–"]]
-    sentence = "No hidden state of SASRec ranks both items above all others: the bottleneck, not training, is to blame."
-    taken = [{"item": 3, "title": title, "takes": 0.125}, {"item": 5, "title": "Up", "takes": 0.00001}]
+def verdict(answers: int = 0, title: str = "Alien", history: tuple[int, ...] = (0, 1, 2, 3, 4), note: str = "") -> dict:
+    taken = [
+        {"item": 3, "title": title, "takes": 0.125, "rank": 4},
+        {"item": 5, "title": "Up", "takes": 0.00001, "rank": 1234},
+    ]
+    possible = "No single state in reach gives them more than 60.0% in the trained model's proportions."
+    model = {"possible": possible, "least": [0.51, 0.1], "can": ["no", "yes"]}
     return {
-        "type": "verdict", "id": answers, "sentence": sentence, "columns": ["model", "separable", "gap", "nearest"],
-        "rows": rows, "interfering": [{"model": "SASRec", "items": taken}, {"model": "GRU4Rec", "items": taken[1:]}],
+        "type": "verdict", "id": answers, "case": 7, "history": list(history), "note": note, "models": [model, model],
+        "interfering": [{"model": "SASRec", "items": taken}, {"model": "GRU4Rec", "items": taken[1:]}],
     }  # fmt: skip
 
 

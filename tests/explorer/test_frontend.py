@@ -136,14 +136,25 @@ def test_cases_that_cannot_be_copied_come_by_what_they_cost(page):
         answer(page)
 
 
-def test_what_interferes_is_listed_by_model_with_what_it_takes(page):
+def test_what_interferes_is_named_where_one_state_has_to_copy_and_marked_in_the_bars(page):
     panel = page.locator(".cx-verdict")
-    assert [("SASRec" in text, "GRU4Rec" in text) for text in panel.locator("h4").all_inner_texts()] == [
-        (True, False),
-        (False, True),
+    assert panel.locator(".cx-chip:visible").count() == 0  # the next item is new
+    copied = view()
+    copied["predictions"] = [one | {"repeat": True} for one in copied["predictions"]]
+    emit(page, copied)
+    named = [one.get_by_role("button").all_inner_texts() for one in panel.locator(".cx-sentences > div").all()]
+    assert named == [["▲ Alien (4)", "▲ Up (1,234)"], ["▲ Up (1,234)"]]
+    assert "takes 12.5% there" in panel.locator(".cx-chip").first.get_attribute("title")
+    copied["heads"][0] = copied["heads"][0] | {"F": True}
+    emit(page, copied)
+    assert not panel.locator(".cx-sentences > div").first.locator(".cx-chip").count()
+    glyphs = [one.locator(".cx-glyph").all_inner_texts() for one in page.locator(".cx-models article").all()]
+    assert [["▲" in glyph for glyph in of_model] for of_model in glyphs] == [
+        [place in (3, 5) for place in range(10)],
+        [place == 5 for place in range(10)],
     ]
-    listed = [panel.locator("ul").nth(place).get_by_role("button").all_inner_texts() for place in (0, 1)]
-    assert listed == [["12.5% Alien", "< 0.01% Up"], ["< 0.01% Up"]]
+    ground = page.locator(".cx-bar").nth(5).evaluate("(bar) => bar.style.background")
+    assert ground == "rgb(230, 159, 0)"  # of the kind
 
 
 def test_while_an_act_is_in_flight_the_rest_become_one(page):
@@ -225,14 +236,96 @@ def test_slow_work_is_asked_for_when_idle_until_there_is_no_more(page):
     assert page.evaluate(asked) == 2
 
 
-def test_a_verdict_of_an_older_view_is_busy(page):
+def test_what_is_given_comes_at_once_and_the_rest_of_an_older_history_is_said_to_be_of_it(page):
     panel = page.locator(".cx-verdict")
     assert panel.get_attribute("aria-busy") == "false"
-    emit(page, view(5))
+    assert panel.locator(".cx-sentence").first.inner_text().startswith("SASRec gives these 5 different items 52.0%")
+    edited = view(5, history=(0, 1, 2))
+    edited["predictions"] = [one | {"repeat": True, "given": "gives all."} for one in edited["predictions"]]
+    emit(page, edited)
     assert panel.get_attribute("aria-busy") == "true"
-    emit(page, verdict(5))
-    assert "No hidden state" in panel.inner_text()
+    assert panel.locator(".cx-sentence").first.inner_text().strip() == "SASRec gives all."
+    assert "is being computed" in panel.inner_text()
+    assert "Of the earlier history" in panel.locator(".cx-interfering").first.inner_text()
+    assert page.locator(".cx-glyph").nth(5).inner_text() == "◆△"
+    emit(page, verdict(5, history=(0, 1, 2)))
+    assert "No single state in reach gives them more than 60.0%" in panel.inner_text()
+    assert "Of the earlier" not in panel.inner_text()
     assert panel.get_attribute("aria-busy") == "false"
+    emit(page, view(6, history=()), verdict(6, history=(), note="The history is empty."))
+    assert panel.locator(".cx-sentences > div").count() == 0
+    assert "The history is empty." in panel.inner_text()
+    emit(page, view(6, history=(1,)))
+    assert "The history is empty." not in panel.inner_text()
+    emit(page, view(7, case=8))
+    assert "Of the earlier" not in panel.inner_text()
+
+
+def test_the_numbers_that_apply_come_first(page):
+    panel = page.locator(".cx-verdict")
+    panel.get_by_text("In numbers").click()
+    first, other = panel.locator("table").all()
+    assert first.locator("tr").all_inner_texts()[1].split("\t") == ["SASRec", "52.0%", "∞", "0.10 nats", "yes"]
+    assert "exclude" in first.inner_text()
+    assert not other.is_visible()
+    panel.get_by_text("If the next item were in the history").click()
+    assert other.locator("tr").all_inner_texts()[1].split("\t") == ["SASRec", "52.0%", "0.65 nats", "0.51 nats", "no"]
+    assert "1 nat is a factor of 2.7" in panel.inner_text()
+
+
+def asked(page, kind):
+    return page.evaluate("(kind) => sent.filter((one) => one.type === 'ask' && one.kind === kind)", kind)
+
+
+def test_chips_are_tinted_by_what_their_items_did_once_it_is_known(page):
+    chips = page.locator(CHIPS)
+    page.wait_for_function("sent.some((one) => one.kind === 'left_out')")
+    assert asked(page, "left_out")[-1]["value"] == {"model": 0, "item": 6}
+    effects = [(0, 0.02), (1, -0.01), (2, 0.0), (3, 0.0001), (4, 0.01)]
+    rows = [{"position": place, "copied": copied, "gained": -1.0} for place, copied in effects]
+    left_out = {"type": "answer", "kind": "left_out", "id": 0, "value": {"model": 0, "item": 6, "rows": rows}}
+    emit(page, left_out)
+    assert [chip.get_attribute("data-effect") for chip in chips.all()] == ["raised", "lowered", None, None, "raised"]
+    strengths = [chip.evaluate("(chip) => chip.style.getPropertyValue('--cx-strength')") for chip in chips.all()]
+    assert strengths == ["45%", "23%", "0%", "0%", "23%"]
+    for told in (chips.nth(1).get_attribute("title"), chips.nth(1).inner_text()):
+        assert "lowered P(history) by 1.00 points" in told
+    emit(page, view(1, history=(0, 1, 2)))
+    assert page.locator("[data-effect]").count() == 0
+    emit(page, left_out)  # of an earlier history
+    assert page.locator("[data-effect]").count() == 0
+    emit(page, view(2, history=(0, 1, 2), selection=[9]))
+    page.wait_for_function("sent.some((one) => one.kind === 'left_out' && one.value.item === 9)")
+    emit(page, left_out | {"id": 2, "value": {"model": 0, "item": 9, "rows": rows[:3]}})
+    assert "title of the usual length (1959)'s probability 2.72-fold" in chips.first.get_attribute("title")
+    assert chips.first.get_attribute("data-effect") == "lowered"
+    page.get_by_label("Tints").select_option("off")
+    assert page.locator("[data-effect]").count() == 0
+    assert page.locator(CHIPS).first.get_attribute("title").count("lowered") == 0
+
+
+def test_the_card_of_an_item_says_what_each_partition_gave_it(page):
+    emit(page, view(1, selection=[9]))
+    steps = [("V", 1.5, 1.5, 12), ("R:100", 0, 1.5, 12), ("C", -2.25, -0.75, 40), ("Exclusion", None, None, 1000)]
+    names = ("name", "change", "logit", "rank")
+    softmax = {"weight": 1, "steps": [dict(zip(names, step, strict=True)) for step in steps]}
+    mixed = [softmax | {"weight": 0.25}, softmax | {"weight": None}]
+    models = [{"rank": 3, "p": 0.1, "near": [], "softmaxes": one} for one in ([softmax], mixed)]
+    value = {"item": 9, "count": 1, "cases": 40, "models": models}
+    emit(page, {"type": "answer", "kind": "item", "id": 1, "value": value})
+    told = "V 1.50, rank 12; C (context partition) −2.25 to −0.75, rank 40; Exclusion −∞ to −∞, rank 1,000."
+    said = [one.inner_text() for one in page.locator(".cx-softmaxes > span").all()]
+    assert said == [f"Logit: {told}", f"Softmax of weight 25.0%: {told}", f"Softmax: {told}"]
+
+
+def test_a_screen_reader_is_told_the_verdict_after_a_pause(page):
+    heard = page.locator(".cx-verdict [aria-live=polite]")
+    for place in range(3):
+        edited = view(place)
+        edited["predictions"] = [one | {"given": f"gives {place}."} for one in edited["predictions"]]
+        emit(page, edited)
+        assert f"gives {place}." not in heard.inner_text()
+    page.wait_for_function("document.querySelector('[aria-live=polite]').textContent.includes('gives 2.')")
 
 
 @pytest.mark.parametrize("width", [850, 1800])

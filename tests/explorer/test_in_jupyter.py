@@ -304,9 +304,11 @@ def test_a_prediction_is_pinned_and_compared(explored):
 
 def test_the_verdict_comes_in_and_titles_are_text(explored):
     explored.begin(case=2)
-    explored.page.wait_for_function("document.querySelector('.cx-sentence').textContent.includes('nats')")
-    assert explored.page.locator(".cx-verdict tbody tr").count() == 2
-    assert explored.page.locator(".cx-verdict tbody tr").first.inner_text().startswith("GRU4Rec, Softmax\t")
+    explored.page.wait_for_function("document.querySelector('.cx-possible').textContent.includes('single state')")
+    explored.page.get_by_text("In numbers").click()
+    rows = explored.page.get_by_label("Losses and certificates", exact=True).locator("tbody tr")
+    assert rows.count() == 2
+    assert rows.first.inner_text().startswith("GRU4Rec, Softmax\t")
     explored.page.get_by_role("combobox", name="Insert").fill("onerror")
     assert explored.page.locator(".cx-box [role=option]:visible").inner_text() == HOSTILE[0]
     explored.page.keyboard.press("Escape")

@@ -10,7 +10,7 @@ import pytest
 from cprlab.errors import ConfigError, DataError
 from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, tables
 from cprlab.explorer.from_page import part, read_page
-from cprlab.explorer.state import PRESETS, Setting
+from cprlab.explorer.state import PRESETS
 from tests.browser import open_page
 from tests.explorer import test_widget
 from tests.explorer.test_widget import hostile
@@ -36,7 +36,6 @@ ASK = """(said) => new Promise((resolve) => {
     kernel.on("msg:custom", hear);
     kernel.send(said);
 })"""
-CHANGED = "The heads were changed; this is the verdict on them as they were trained."
 GIVEN = {"head": "", "temperature": 1, "toward": 0, "axes": [0, 0, 0], "scale": 1, "best": False}
 
 
@@ -92,8 +91,7 @@ class Twins:
         if shown.history == tuple(shown.choices.histories[shown.state.case].tolist()):  # judged before, in the page
             tables.verdict(shown)
             told |= {"marks": plain(payload.marks(shown)), "scores": plain(payload.scores(shown)[0])}
-            if shown.state.settings == (Setting(),) * len(shown.models):
-                told["verdict"] = plain(payload.verdict(shown) | {"id": told["view"]["id"]})
+            told["verdict"] = plain(payload.verdict(shown) | {"id": told["view"]["id"]})
         for kind in {"view", "scores", "marks", "verdict"} & set(told):
             same(answers[kind][0], told[kind], kind)
         for kind in {"scores", "points"} & set(told):
@@ -166,12 +164,14 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
     twins.set(k=7, colour="partition", lines=True, levels=False, shaded=True)
     twins.set(history=[3, 3, 7, 1, 7], selection=[3, 9])
     assert twins.question("item", 7)["models"][0]["rank"] > 0
+    assert len(twins.question("left_out", {"model": models - 1, "item": 9})["rows"]) == 5
     twins.act(command="pin")
     for place in range(models):
         twins.set(space=place)
         twins.set(projection="pca")
         twins.set(projection="local")
         twins.setting(place, toward=0.4, axes=[0.5, -1, 0.2], scale=2)
+        twins.question("item", 3)
         twins.setting(place, temperature=0.5, scale=0.1)
     for scale in (0.1, 0.2):
         twins.act(live=True, set={"settings": [GIVEN | {"scale": scale}] + [GIVEN] * (models - 1)})
@@ -181,12 +181,16 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
     twins.act(command="undo")
     twins.act(command="unpin")
     twins.set(history=[])
+    assert twins.question("left_out", {"model": 0, "item": 9})["rows"] == []
     twins.set(history=list(range(40)))
+    assert twins.question("left_out", {"model": 0, "item": 9})["rows"][0]["position"] == 20
     twins.set(history=[2, 5] * 30)
     twins.set(history=None)
     for place in range(models):
         for switch in switches(options[place]["options"]):
             twins.act(command="head", value={"model": place, **switch})
+        twins.question("item", 7)
+        twins.question("left_out", {"model": place, "item": 1})
     twins.set(case=5)
     twins.setting(best=True)
     twins.setting(best=True, toward=0.1)
@@ -204,7 +208,7 @@ def test_the_cases_are_found_and_judged_as_in_python(opened, subject):
         twins.python.work()
         answers = twins.set(k=case)  # a case whose verdict is known is judged at once
         assert "interfering" in {mark["kind"] for mark in answers["marks"][0]["marks"]}
-        assert "the head loses" in answers["verdict"][0]["sentence"]
+        assert "single state in reach" in answers["verdict"][0]["models"][0]["possible"]
     columns = twins.python.app.table("cases").columns
     for preset in PRESETS:
         twins.set(query={"preset": preset, "search": "", "sort": "rank A", "descending": True})
@@ -249,19 +253,20 @@ def test_what_is_refused_is_said_and_changes_nothing(opened, subject):
 
 
 @pytest.mark.slow
-def test_a_verdict_is_said_to_be_of_what_it_is(opened, subject):
+def test_of_an_edited_history_the_page_says_who_has_the_verdict(opened, subject):
     twins = opened(SITUATIONS["two"](subject))
     own = twins.set(case=5)["verdict"][0]
-    assert len(own["rows"]) == len(own["interfering"]) == 2
-    changed = twins.setting(toward=0.3)["verdict"][0]
-    assert changed["sentence"] == f"{CHANGED} {own['sentence']}"
-    assert changed["rows"] == own["rows"]
-    for history, sentence in (([1, 2], "The history was edited."), ([], "The history is empty,")):
+    assert own["note"] == ""
+    assert len(own["models"]) == len(own["interfering"]) == 2
+    moved = twins.setting(toward=0.3)["verdict"][0]
+    assert moved["models"] == own["models"]
+    assert moved["interfering"][0] != own["interfering"][0]  # the ranks shown
+    for history, note in (([1, 2], "is computed by cprlab explore"), ([], "The history is empty,")):
         edited = twins.set(history=history)["verdict"][0]
-        assert edited["sentence"].startswith(sentence)
-        assert edited["rows"] == edited["interfering"] == []
+        assert note in edited["note"]
+        assert (edited["models"], edited["interfering"]) == ([None, None], [])
     copy = list(twins.python.app.shown.choices.histories[5])  # edited, and yet the case's own
-    assert twins.set(history=plain(list(map(int, copy))))["verdict"][0]["sentence"] == changed["sentence"]
+    assert twins.set(history=plain(list(map(int, copy))))["verdict"][0]["models"] == own["models"]
 
 
 @pytest.mark.slow

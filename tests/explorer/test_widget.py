@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import App, Explorer, tables
+from cprlab.explorer import App, Explorer, payload, tables
 from cprlab.explorer.maps import Plane
 from cprlab.explorer.widget import ExplorerWidget
 from cprlab.models import PARTS
 from tests.explorer import fake
 
 EVERY = list(range(40))
-VIEWS = ("cases", "history", "predictions", "map", "states", "verdict")
+VIEWS = ("cases", "history", "predictions", "map", "states", "why", "partitions", "verdict")
 HEADS = ["Softmax", "Softmax + CPR:10 + Mi"]
 
 
@@ -232,8 +232,14 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
     assert doings[-1] == ""
     verdict = only(answers, "verdict")
     assert verdict["id"] == page.id
-    assert verdict["sentence"] == page.app.shown.sentence()
-    assert [row[0] for row in verdict["rows"]] == list(page.app.state.models)
+    assert verdict["history"] == list(page.app.shown.history)
+    shown = views(answers)[-1]["predictions"]
+    for name, one, now, judged in zip(
+        page.app.state.models, page.app.shown.verdicts(), shown, verdict["models"], strict=True
+    ):
+        assert f"{name} {now['given']} {judged['possible']}" in page.app.shown.sentence()
+        assert judged["least"] == [one.least_copying, one.least_excluding]
+        assert judged["can"] == [one.copying.outcome, one.excluding.outcome]
     assert [one["model"] for one in verdict["interfering"]] == list(page.app.state.models)
     for one, found in zip(verdict["interfering"], page.app.shown.verdicts(), strict=True):
         assert [(item["item"], item["takes"]) for item in one["items"]] == list(
@@ -268,7 +274,7 @@ def test_another_case_amid_the_verdict_on_one_has_its_own(page, subject):
     other = App(Explorer([subject(head) for head in HEADS]))
     other.patch({"case": 6})
     other.table("verdict")
-    assert verdict["sentence"] == other.shown.sentence()
+    assert verdict["interfering"] == payload.verdict(other.shown)["interfering"]
 
 
 def test_a_fault_in_slow_work_is_said_once_and_ends_it(page, monkeypatch):

@@ -27,9 +27,9 @@ const VIEWS = {
   scores: ["Scores", "every item on one axis: does one state set the history apart?", scoresView],
   map: ["Map", "items near the hidden states", mapView],
   states: ["States and heads", "move the hidden state, switch partitions", statesView],
-  verdict: ["Verdict", "what the heads lose, and what one hidden state could do", verdictView],
+  verdict: ["Verdict", "what the models give the history, and what a single hidden state could", verdictView],
 };
-const COLUMNS = [["cases"], ["history", "predictions"], ["scores", "map", "states"], ["verdict"]];
+const COLUMNS = [["cases"], ["history", "predictions"], ["scores", "map", "states"]];
 
 export function render({ model, el: place }) {
   const root = el("div", { class: "cprlab-explorer", "data-lm-suppress-shortcuts": "true" });
@@ -37,6 +37,7 @@ export function render({ model, el: place }) {
   const alert = el("p", { class: "cx-alert", role: "alert", hidden: true });
   const doing = el("p", { class: "cx-doing" });
   const grid = el("div", { class: "cx-grid", hidden: true });
+  const first = el("div", { class: "cx-first", hidden: true });
   const talk = conversation(model, say, (busy) => setAttribute(grid, "aria-busy", String(busy)));
   const app = makeApp(talk, root, say, () => views);
   const dialog = stateDialog(app);
@@ -56,7 +57,8 @@ export function render({ model, el: place }) {
   for (const names of COLUMNS) {
     grid.append(el("div", { class: "cx-column" }, ...names.map(makeView)));
   }
-  root.append(bar, selection.node, grid, dialog.node);
+  first.append(makeView("verdict"));
+  root.append(bar, first, selection.node, grid, dialog.node);
   root.addEventListener("keydown", onKey);
   place.append(root);
 
@@ -87,7 +89,7 @@ export function render({ model, el: place }) {
 
   const all = (method, ...values) => Object.values(views).forEach((view) => view[method]?.(...values));
   const drawView = () => {
-    grid.hidden = !app.base || !app.view;
+    grid.hidden = first.hidden = !app.base || !app.view;
     if (grid.hidden) return;
     selection.render();
     for (const [name, view] of Object.entries(views)) if (name !== "map") view.render(app.view);
@@ -124,7 +126,11 @@ export function render({ model, el: place }) {
     scores: (message, buffers) => app.view && all("onScores", message, buffers),
     cases: (message) => all("onCases", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
-    verdict: (message) => app.view && all("onVerdict", message),
+    verdict(message) {
+      if (message.note) app.unjudged = message;
+      else app.judged = message;
+      if (app.view) all("onVerdict", message);
+    },
     answer(message) {
       if (message.id !== app.view?.id) return; // of an earlier state
       selection.onAnswer(message);
@@ -153,6 +159,8 @@ function makeApp(talk, root, say, views) {
   const app = {
     base: null,
     view: null,
+    judged: null, // the last verdict, perhaps of an earlier history
+    unjudged: null, // the last message that there is none, and why
     draft: () => talk.draft(app.view.state),
     set: (patch, { live = false } = {}) => {
       talk.set(patch, live);

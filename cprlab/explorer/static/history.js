@@ -3,6 +3,7 @@
 import {
   button, clip, el, fillList, labelled, outline, selectBy, setAttribute, setText, setTitle, uniqueId,
 } from "./base.js";
+import { historyTints } from "./tints.js";
 
 const FOUND = 50; // maximum number of titles that the search for an item shows
 
@@ -19,10 +20,12 @@ export function historyView(root, app) {
   const undo = button("Undo", () => app.command("undo"), { title: "Ctrl+Z" });
   const redo = button("Redo", () => app.command("redo"), { title: "Ctrl+Shift+Z" });
   const reset = button("Reset", () => app.set({ history: null }), { title: "return to the case's own history" });
+  const tints = historyTints(app, drawChips);
   const insert = itemBox(app, (code) => edit((items) => [...items, code], Infinity));
   root.append(
     el("div", { class: "cx-controls" }, insert.node, el("div", { class: "cx-buttons" }, undo, redo, reset)),
     list,
+    tints.node,
     targetLine,
     note,
   );
@@ -91,7 +94,7 @@ export function historyView(root, app) {
 
   function makeChip(index) {
     const chip = el("button", { type: "button", class: "cx-chip", onclick: (event) => selectBy(app, chip, event) });
-    chip.append(el("span", { class: "cx-number" }), el("bdi", { class: "cx-text" }));
+    chip.append(el("span", { class: "cx-number" }), el("bdi", { class: "cx-text" }), el("span", { class: "cx-heard" }));
     chip.addEventListener("focus", () => {
       place = index;
       for (const item of list.children) item.firstChild.tabIndex = item.firstChild === chip ? 0 : -1;
@@ -119,12 +122,13 @@ export function historyView(root, app) {
       const [chip, cross] = item.children;
       const title = app.title(code);
       setText(chip.firstChild, `${index + 1}`);
-      setText(chip.lastChild, clip(title));
+      setText(chip.children[1], clip(title));
       setAttribute(chip, "title", clip(`${title}\n←/→ go, Alt+←/→ move, Delete removes, Enter selects`, 600));
       setAttribute(chip, "data-code", code);
       setAttribute(chip, "tabindex", index === place ? 0 : -1);
       setAttribute(cross, "aria-label", clip(`Remove ${title}`));
     });
+    tints.paint([...list.children].map((item) => item.firstChild), items());
     outline(root, app.draft().selection);
   }
 
@@ -151,7 +155,16 @@ export function historyView(root, app) {
     reset.disabled = app.draft().history === null;
   }
 
-  return { onBase: insert.onBase, render, onSelect: (selection) => outline(root, selection) };
+  return {
+    onBase(base) {
+      insert.onBase(base);
+      tints.onBase(base);
+    },
+    render,
+    onAnswer: tints.onAnswer,
+    onSelect: (selection) => outline(root, selection),
+    dispose: tints.dispose,
+  };
 }
 
 /** A combobox of all titles: `choose` gets the code of the chosen item. */

@@ -1,13 +1,10 @@
 // The explorer's kernel in a page: it answers the widget's messages as session.py, payload.py and widget.py do.
 
 import { percent } from "./base.js";
-import { historyOf, isOwn, shownBy } from "./shown.js";
+import { AS_TRAINED, historyOf, isOwn, shownBy } from "./shown.js";
 
 const UNDOABLE = ["case", "history", "settings", "pinned"];
-const AS_TRAINED = { head: "", temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
-const OF_EDITED =
-  "The history was edited. This page has the verdicts on the cases' own histories only; cprlab explore has others.";
-const OF_TRAINED = "The heads were changed; this is the verdict on them as they were trained.";
+const OF_EDITED = "What a single state could do for an edited history is computed by cprlab explore, not in this page.";
 const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state.";
 
 /** Return whether two values are the same in JSON, in whatever order their keys are. */
@@ -187,12 +184,9 @@ export function kernel(data, models, first, told) {
   }
 
   function verdict() {
-    const found = { type: "verdict", ...caseOf().verdict, id: done };
     const items = historyOf(state, caseOf());
-    if (!items.length) return { ...found, sentence: data.empty, rows: [], interfering: [] };
-    if (!isOwn(items, caseOf())) return { ...found, sentence: OF_EDITED, rows: [], interfering: [] };
-    const changed = state.settings.some((setting) => !same(setting, AS_TRAINED));
-    return changed ? { ...found, sentence: `${OF_TRAINED} ${found.sentence}` } : found;
+    const reset = isOwn(items, caseOf()) ? caseOf().verdict.note : OF_EDITED;
+    return { ...shown.verdict(state, caseOf(), items.length ? reset : data.empty), id: done };
   }
 
   function show(error = "") {
@@ -234,16 +228,17 @@ export function kernel(data, models, first, told) {
       load(text);
       show();
     },
-    ask({ kind, value }) {
-      emit({ type: "answer", kind, id: done, value: shown.answers[kind](state, caseOf(), value) });
+    async ask({ kind, value }) {
+      const id = done;
+      emit({ type: "answer", kind, id, value: await shown.answers[kind](state, caseOf(), value) });
     },
     slow: () => emit({ type: "slow", more: false, doing: "" }),
     export: () => show(NO_CSV),
   };
 
-  function answer(content) {
+  async function answer(content) {
     try {
-      actions[content.type](content);
+      await actions[content.type](content);
     } catch (error) {
       show(error.message);
     }

@@ -41,6 +41,24 @@ export function predictor({ description, name, note }, tensors, grammar) {
     });
   }
 
+  /** Return the head's model, the distinct items read, its facets with f_V moved, and the parts of the prediction. */
+  function explained(history, setting, place) {
+    const model = open(setting.head);
+    const items = [...new Set(model.read(history))].sort((one, other) => one - other);
+    const facets = model.facets(history);
+    facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
+    return { model, items, facets, parts: model.explain(facets, history) };
+  }
+
+  /** Return what each partition gave an item, as why.py's `given`. */
+  function given(history, setting, place, item) {
+    const { weights, components } = explained(history, setting, place).parts;
+    return components.map(({ names, logits }, k) => ({
+      weight: weights && weights[k],
+      steps: names.map((name, step) => ({ name, ...stepOf(logits[step - 1]?.[item] ?? 0, logits[step], item) })),
+    }));
+  }
+
   /** Return the prediction after a history; `place` is the index of the case whose own history it is, −1 for none. */
   function predict(history, setting, place) {
     if (setting.best && place < 0) {
@@ -49,11 +67,8 @@ export function predictor({ description, name, note }, tensors, grammar) {
           "use cprlab explore.",
       );
     }
-    const model = open(setting.head);
-    const items = [...new Set(model.read(history))].sort((one, other) => one - other);
-    const facets = model.facets(history);
-    facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
-    const { logProbs, weights, components } = model.explain(facets, history);
+    const { model, items, facets, parts } = explained(history, setting, place);
+    const { logProbs, weights, components } = parts;
     const warm = setting.temperature !== 1 && logProbs.some(Number.isFinite); // (post) may leave nothing
     const scores = warm ? logSoftmax(logProbs, setting.temperature) : logProbs;
     const states = statesOf(model.description.head, facets);
@@ -103,7 +118,7 @@ export function predictor({ description, name, note }, tensors, grammar) {
     return varies > 0 ? { gradient, share: held / varies } : null;
   }
 
-  return { predict, near, heads, maxLen: description.max_len, mapOf, placeOf, vectorOf, slopeOf };
+  return { predict, given, near, heads, maxLen: description.max_len, mapOf, placeOf, vectorOf, slopeOf };
 }
 
 /** Return a prediction: log-probabilities (n,), the distinct items read, and what is asked of them. */
@@ -141,6 +156,14 @@ function aloneOf(components, scores, temperature) {
   if (!single) return { alone: null, constant: null };
   const constant = logits.at(-1)[best] / temperature - scores[best];
   return { alone: (item) => logits[0][item] / temperature - constant, constant };
+}
+
+/** Return what a partition did to an item's logit, given the logits (n,) after it; null if a number is infinite. */
+function stepOf(before, after, item) {
+  const finite = (value) => (Number.isFinite(value) ? value : null);
+  const logit = after[item];
+  const rank = after.reduce((sum, value) => sum + (value >= logit), 0);
+  return { change: logit === before ? 0 : finite(logit - before), logit: finite(logit), rank };
 }
 
 /** Return a function of an item: the partition that scored it last, in the component that gives it most. */

@@ -3,6 +3,7 @@
 import {
   button, clip, el, fillList, integer, labelled, option, outline, percent, selectBy, setAttribute, setText, setTitle,
 } from "./base.js";
+import { interferingOf } from "./verdict.js";
 
 const GLYPHS = { history: "●", new: "◆", target: "★" };
 const KIND_LABELS = { history: "in the history", new: "new", target: "true next" };
@@ -34,12 +35,13 @@ export function predictionsView(root, app) {
     const pinned = view.state.pinned ? [["hollow", "at the pin"]] : [];
     const partitions = view.state.colour === "partition" ? partitionsOf(view).map((name) => [name, name]) : [];
     const kinds = Object.keys(GLYPHS).map((kind) => [kind, `${GLYPHS[kind]} ${KIND_LABELS[kind]}`]);
+    kinds.push(["interfering", "▲ comes before some of the history at the best single state"]);
     fillList(
       legend,
       [...kinds, ...partitions, ...pinned],
       () => el("li", {}, el("span", { class: "cx-swatch" }), el("span")),
       (node, [key, label]) => {
-        const plain = view.state.colour === "partition" && key in GLYPHS;
+        const plain = view.state.colour === "partition" && kinds.some(([kind]) => kind === key);
         node.firstChild.hidden = plain;
         setAttribute(node.firstChild, "class", `cx-swatch${key === "hollow" ? " cx-hollow" : ""}`);
         node.firstChild.style.background = key === "hollow" ? "none" : colourOf(key);
@@ -53,7 +55,9 @@ export function predictionsView(root, app) {
     const names = partitionsOf(view);
     const colourOf = (key) =>
       byPartition ? COLOURS[names.indexOf(key) % COLOURS.length] : app.base.kinds[key]?.[0] ?? COLOURS[0];
-    const barColour = (bar) => colourOf(byPartition ? bar.partition : bar.kind);
+    const kindOf = ({ kind, item }, interfering) =>
+      kind === "new" && interfering.get(item)?.late === false ? "interfering" : kind;
+    const barColour = (bar, interfering) => colourOf(byPartition ? bar.partition : kindOf(bar, interfering));
     const scale = scaleOf(view);
     colour.value = app.draft().colour;
     k.value = app.draft().k;
@@ -71,6 +75,7 @@ export function predictionsView(root, app) {
       grid.replaceChildren(...columns.map((column) => column.node));
     },
     render,
+    onVerdict: () => render(app.view),
     onSelect: (selection) => outline(root, selection),
   };
 }
@@ -111,24 +116,28 @@ function modelColumn(app, index) {
     return el("li", {}, row);
   }
 
-  function fillRow(item, bar, { barColour, scale }, view) {
+  function fillRow(item, bar, { barColour, scale }, view, interfering) {
     const row = item.firstChild;
     const [glyph, text, partition, moved, p, track] = row.children;
     const title = app.title(bar.item);
-    setText(glyph, GLYPHS[bar.kind]);
+    const { late } = interfering.get(bar.item) ?? {};
+    const mark = { true: "△", false: "▲" }[late] ?? "";
+    const told = late === undefined ? "" : `, interferes${late ? " with the earlier history" : ""}`;
+    setText(glyph, GLYPHS[bar.kind] + mark);
     setText(text, clip(title));
     setText(partition, view.state.colour === "partition" && !ordered ? clip(bar.partition, 20) : "");
     setText(moved, view.state.pinned ? moveOf(bar) : "");
     setText(p, ordered ? integer(bar.place) : percent(bar.p));
     setAttribute(row, "data-code", bar.item);
     const was = bar.was === null ? "" : `, ${percent(bar.was)} at the pin`;
-    setAttribute(row, "title", clip(`${title}\n${KIND_LABELS[bar.kind]}, partition ${bar.partition}${was}`, 600));
+    const kind = `${KIND_LABELS[bar.kind]}${told}`;
+    setAttribute(row, "title", clip(`${title}\n${kind}, partition ${bar.partition}${was}`, 600));
     const [fill, outlineAtPin] = track.children;
     setAttribute(fill, "data-item", bar.item);
     setAttribute(fill, "data-p", bar.p);
     track.hidden = Boolean(ordered);
     fill.style.width = `${(100 * (bar.p ?? 0)) / scale}%`;
-    fill.style.background = barColour(bar);
+    fill.style.background = barColour(bar, interfering);
     outlineAtPin.hidden = bar.was === null;
     outlineAtPin.style.width = `${(100 * (bar.was ?? 0)) / scale}%`;
   }
@@ -141,7 +150,8 @@ function modelColumn(app, index) {
     const before = prediction.pinned ? ` (was ${integer(prediction.pinned.rank)})` : "";
     const likely = ordered ? "" : `, ${percent(prediction.target)}`;
     setText(truth, `★ true next: rank ${integer(prediction.rank)}${likely}${before}`);
-    fillList(bars, prediction.top, makeRow, (item, bar) => fillRow(item, bar, drawn, view));
+    const interfering = interferingOf(app, index);
+    fillList(bars, prediction.top, makeRow, (item, bar) => fillRow(item, bar, drawn, view, interfering));
     const best = ordered ? "First" : "Most probable";
     setAttribute(bars, "aria-label", clip(`${best} items by ${app.base.models[index].name}`));
     setText(settled, clip(prediction.settled, 600));

@@ -1,5 +1,8 @@
 // What the views show of a state, computed in the page by the models in it, as explorer.py and payload.py do in Python.
 
+import { given, losses } from "./judged.js";
+
+export const AS_TRAINED = { head: "", temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
 const KEPT = 64; // predictions
 const CLIPPED = 200; // characters of a label
 
@@ -34,6 +37,11 @@ export function shownBy(base, models, grammar) {
     });
   }
 
+  /** Return each model's prediction as it was trained. */
+  function trained(state, own) {
+    return predictions({ ...state, settings: models.map(() => AS_TRAINED) }, own);
+  }
+
   function pinned(state, own) {
     return state.pinned ? predictions({ ...state, ...state.pinned }, own) : models.map(() => null);
   }
@@ -54,6 +62,12 @@ export function shownBy(base, models, grammar) {
     const kindOf = (item) => (item === own.target ? "target" : items.includes(item) ? "history" : "new");
     const now = predictions(state, own);
     const before = pinned(state, own);
+    const usual = trained(state, own);
+    const heads = models.map(({ heads: one }, index) => one.shown(one.parse(state.settings[index].head)));
+    const words = (one, index) => {
+      const remedy = base.remedies.find(([part]) => heads[index][part])?.[1] ?? "";
+      return given(one, heads[index].post, remedy, own.target, state.k);
+    };
     const longest = Math.max(...models.map(({ maxLen }) => maxLen));
     let note = "";
     if (!items.length) note = "The history is empty, so nothing can be predicted: insert an item, undo or reset.";
@@ -63,8 +77,13 @@ export function shownBy(base, models, grammar) {
       state,
       case: { user: own.user, target: own.target, edited: state.history !== null, note },
       history: items,
-      predictions: now.map((one, index) => predicted(one, before[index], state, own, kindOf)),
-      heads: models.map(({ heads }, index) => heads.shown(heads.parse(state.settings[index].head))),
+      predictions: now.map((one, index) => ({
+        ...predicted(one, before[index], state, own, kindOf),
+        given: one ? words(one, index) : "",
+        repeat: one && one.items.includes(own.target),
+        lost: one ? losses(usual[index], one) : [null, null],
+      })),
+      heads,
       selected: now.map((one) => (one ? one.sum(state.selection) : 0)),
     };
   }
@@ -132,14 +151,50 @@ export function shownBy(base, models, grammar) {
     return [{ type: "scores", models: found }, buffers];
   }
 
+  /** Return the verdict of offline.py on a history with the ranks shown, or with a note why there is none. */
+  function verdict(state, own, note) {
+    const now = predictions(state, own);
+    const of = ({ model, items }) => {
+      const { rank } = now[base.models.findIndex(({ name }) => name === model)];
+      return { model, items: items.map((one) => ({ ...one, rank: rank(one.item) })) };
+    };
+    const { case: place } = state;
+    const found = { type: "verdict", case: place, history: historyOf(state, own), note };
+    if (note) return { ...found, models: models.map(() => null), interfering: [] };
+    return { ...found, models: own.verdict.models, interfering: own.verdict.interfering.map(of) };
+  }
+
   const answers = {
     item(state, own, code) {
-      const of = predictions(state, own).map((one, index) => one && { ...one.of(code), near: models[index].near(code) });
+      const items = historyOf(state, own);
+      const place = isOwn(items, own) ? own.place : -1;
+      const of = predictions(state, own).map((one, index) => {
+        const model = models[index];
+        const softmaxes = one && model.given(items, state.settings[index], place, code);
+        return one && { ...one.of(code), near: model.near(code), softmaxes };
+      });
       return { item: code, count: base.counts[code], cases: base.cases, models: of };
+    },
+
+    /** Between the predictions, each without one item, the page can do something else. */
+    async left_out(state, own, { model, item }) {
+      const [items, rows] = [historyOf(state, own), []];
+      const { maxLen, predict } = models[model];
+      const [read, first] = [items.slice(-maxLen), Math.max(0, items.length - maxLen)];
+      const of = (history) => predict(history, { ...AS_TRAINED, head: state.settings[model].head }, -1);
+      const full = read.length > 1 ? of(read) : null;
+      for (let position = 0; full && position < read.length; position += 1) {
+        await new Promise((resume) => setTimeout(resume));
+        const less = of(read.toSpliced(position, 1));
+        const gained = full.scores[item] - less.scores[item];
+        const copied = full.sum(full.items) - less.sum(full.items);
+        rows.push({ position: first + position, copied, gained: Number.isFinite(gained) ? gained : null });
+      }
+      return { model, item, rows };
     },
   };
 
-  return { predictions, pinned, switched, view, mapKey, points, marks, scores, answers };
+  return { predictions, trained, pinned, switched, view, mapKey, points, marks, scores, verdict, answers };
 }
 
 /** Return what the view shows of a prediction, and of the pinned one. */
