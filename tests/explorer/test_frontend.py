@@ -17,6 +17,7 @@ from tests.explorer.fake import (
     marks,
     open_explorer,
     pin,
+    scores,
     titles,
     verdict,
     view,
@@ -345,11 +346,13 @@ def test_hostile_titles_are_text_and_overflow_nothing(browser, tmp_path, width):
         assert complaints == []
 
 
-@pytest.mark.parametrize("name", ["history", "predictions", "states", "map"])
+@pytest.mark.parametrize("name", ["history", "predictions", "states", "scores", "map"])
 def test_a_view_is_exported_as_a_picture(browser, tmp_path, name):
     with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path, head=DARK)
         emit(page, base(titles(HOSTILE)), view(), marks(), cases(titles=HOSTILE))
+        page.evaluate("([said, own]) => emit(said, own.map((one) => Float32Array.from(one)))", scores())
+        page.locator(".cx-strip g[data-item]").first.wait_for()
         page.locator(f".cx-{name} summary").click()
         with page.expect_download() as download:
             page.locator(f".cx-{name}").get_by_role("button", name="PNG").click()

@@ -268,6 +268,8 @@ def test_a_slider_that_is_dragged_shows_its_latest_place_and_is_undone_at_once(e
 
 def test_points_are_lassoed_and_their_share_is_told(explored):
     explored.begin(case=2)
+    explored.page.get_by_label("Projection").select_option("pca")
+    explored.settle()
     explored.page.get_by_role("button", name="Lasso").click()
     canvas = explored.page.locator(".cx-map canvas")
     canvas.scroll_into_view_if_needed()
