@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
+from cprlab.explorer.cohort import counted
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Prediction
 from cprlab.explorer.verdict import COLUMNS, row
@@ -21,8 +22,8 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 
     Args:
         shown: what is shown.
-        view: "cases", "history", "predictions", "map", "states" or "verdict"; the verdict is computed, which may take a
-            second.
+        view: "cases", "cohort", "history", "predictions", "map", "states" or "verdict"; the cohort and the verdict are
+            computed, which may take a while.
 
     Raises:
         ConfigError: the view does not exist.
@@ -35,6 +36,11 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 def cases(shown: Explorer) -> pd.DataFrame:
     """Return the rows of `Choices.table` that match the query."""
     return shown.choices.find(shown.state.query)
+
+
+def cohort(shown: Explorer) -> pd.DataFrame:
+    """Compute how the models do on the query's cases, after the state's edit if there is one; see `Cohort.table`."""
+    return counted(shown, shown.state.edit or None).table()
 
 
 def history(shown: Explorer) -> pd.DataFrame:
@@ -209,6 +215,7 @@ def _defused(value: object) -> object:
 
 VIEWS = {
     "cases": cases,
+    "cohort": cohort,
     "history": history,
     "predictions": predictions,
     "map": marks,

@@ -16,6 +16,7 @@ NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright 
 PAGE = {
     "model.js",
     "heads.js",
+    "outcomes.js",
     "predict.js",
     "shown.js",
     "offline.js",

@@ -3,6 +3,7 @@
 import { button, clip, el, percent, setAttribute, setText, setTitle } from "./base.js";
 import { itemCard } from "./card.js";
 import { casesView } from "./cases.js";
+import { cohortView } from "./cohort.js";
 import { download, exportMenu, stateDialog, viewHeader } from "./export.js";
 import { historyView } from "./history.js";
 import { mapView } from "./map.js";
@@ -21,13 +22,14 @@ const RESTORING = ["undo", "redo", "load"]; // commands after which only the ker
 
 const VIEWS = {
   cases: ["Cases", "choose a case with Enter or a click", casesView],
+  cohort: ["These cases together", "means by model", cohortView],
   history: ["History", "edit what the user did; oldest first", historyView],
   predictions: ["Predictions", "all bars on one scale", predictionsView],
   map: ["Map", "items near the hidden states", mapView],
   states: ["States and heads", "move the hidden state, switch partitions", statesView],
   verdict: ["Verdict", "what the heads lose, and what one hidden state could do", verdictView],
 };
-const COLUMNS = [["cases"], ["history", "predictions"], ["map", "states"], ["verdict"]];
+const COLUMNS = [["cases", "cohort"], ["history", "predictions"], ["map", "states"], ["verdict"]];
 
 export function render({ model, el: place }) {
   const root = el("div", { class: "cprlab-explorer", "data-lm-suppress-shortcuts": "true" });
@@ -120,6 +122,7 @@ export function render({ model, el: place }) {
       drawMapSoon();
     },
     cases: (message) => all("onCases", message),
+    cohort: (message) => all("onCohort", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
     verdict: (message) => app.view && all("onVerdict", message),
     answer(message) {

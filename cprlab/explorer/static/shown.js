@@ -34,6 +34,15 @@ export function shownBy(base, models, grammar) {
     });
   }
 
+  /** Return each model's outcome (`predictor`'s) after other items of a case, and whether the target is a repeat. */
+  function outcomes(state, own, items) {
+    const place = isOwn(items, own) ? own.place : -1;
+    return models.map((model, index) => {
+      const one = model.predict(items, state.settings[index], place);
+      return { ...one.outcome(own.target), repeat: one.items.includes(own.target) };
+    });
+  }
+
   function pinned(state, own) {
     return state.pinned ? predictions({ ...state, ...state.pinned }, own) : models.map(() => null);
   }
@@ -108,7 +117,7 @@ export function shownBy(base, models, grammar) {
     },
   };
 
-  return { predictions, pinned, switched, view, marks, answers };
+  return { predictions, outcomes, pinned, switched, view, marks, answers };
 }
 
 /** Return what the view shows of a prediction, and of the pinned one. */
