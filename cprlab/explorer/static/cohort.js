@@ -2,11 +2,16 @@
 
 import { clip, el, fillList, integer, labelled, option, percent, setAttribute, setText } from "./base.js";
 
-const ROWS = [ // in the order of cohort.py's metrics: label, format, meaning
-  ["NDCG@10", (value) => value.toFixed(3), "mean of 1 / log2(1 + rank of the next item), 0 below rank 10"],
-  ["P(history)", (value) => percent(value, 1), "mean probability of the history's items"],
-  ["truth", (value) => percent(value, 1), "share of the next items that are in the history: what P(history) should be"],
-  ["loss", (value) => value.toFixed(3), "mean of −log of the next item's probability, in nats"],
+const decimals = (value) => value.toFixed(3);
+const share = { format: (value) => percent(value, 1), change: (value) => (100 * value).toFixed(1) }; // in points
+const ROWS = [ // in the order of cohort.py's metrics
+  { label: "NDCG@10", format: decimals, change: decimals,
+    meaning: "mean of 1 / log2(1 + rank of the next item), 0 below rank 10" },
+  { label: "P(history)", ...share, meaning: "mean probability of the history's items; its changes are in points" },
+  { label: "truth", ...share,
+    meaning: "share of the next items that are in the history: what P(history) should be" },
+  { label: "loss", format: decimals, change: decimals,
+    meaning: "mean of −log of the next item's probability, in nats" },
 ];
 
 export function cohortView(root, app) {
@@ -24,16 +29,16 @@ export function cohortView(root, app) {
   );
 
   function makeCell() {
-    return el("td", {}, el("span"), el("small"));
+    return el("td", {}, el("span"), el("small"), el("small"));
   }
 
-  function fillCell(node, cell, format) {
-    const [said, more] = node.children;
-    setText(said, cell ? format(cell.value) : "–");
-    if (!cell) return setText(more, "");
-    const range = cell.low === null ? "" : ` [${signed(cell.low, cell, format)}, ${signed(cell.high, cell, format)}]`;
-    if (cell.after !== null) setText(said, `${format(cell.value)} → ${format(cell.after)}`);
-    return setText(more, (cell.after === null ? range : `${signed(cell.change, cell, format)}${range}`).trim());
+  function fillCell(node, cell, { format, change }) {
+    const [said, changed, range] = node.children;
+    const edited = cell && cell.after !== null;
+    const shown = edited ? (value) => signed(value, change) : format;
+    setText(said, cell ? [cell.value, cell.after].slice(0, edited ? 2 : 1).map(format).join(" → ") : "–");
+    setText(changed, edited ? shown(cell.change) : "");
+    setText(range, cell && cell.low !== null ? `[${shown(cell.low)}, ${shown(cell.high)}]` : "");
   }
 
   function onCohort(message) {
@@ -50,12 +55,12 @@ export function cohortView(root, app) {
       return;
     }
     fillList(body, message.cells, (index) => {
-      const [label, , meaning] = ROWS[index];
+      const { label, meaning } = ROWS[index];
       return el("tr", {}, el("th", { scope: "row", title: meaning }, label));
     }, (row, cells, index) => {
       while (row.children.length > cells.length + 1) row.lastElementChild.remove();
       while (row.children.length < cells.length + 1) row.append(makeCell());
-      cells.forEach((cell, place) => fillCell(row.children[place + 1], cell, ROWS[index][1]));
+      cells.forEach((cell, place) => fillCell(row.children[place + 1], cell, ROWS[index]));
     });
     setText(note, noteOf(message));
   }
@@ -87,9 +92,8 @@ export function cohortView(root, app) {
   };
 }
 
-/** A bound of an interval; of a change with its sign. */
-function signed(value, { after }, format) {
-  if (after === null) return format(value);
+/** Return a change with its sign, none if it is rounded to 0. */
+function signed(value, format) {
   const text = format(Math.abs(value));
   return /[1-9]/.test(text) ? `${value < 0 ? "−" : "+"}${text}` : text;
 }

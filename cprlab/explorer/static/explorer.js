@@ -1,5 +1,6 @@
 // The widget: layout, status line, and messages to the kernel (one act in flight, slow work when idle).
 
+import { stateAddress } from "./address.js";
 import { button, clip, el, percent, setAttribute, setText, setTitle } from "./base.js";
 import { itemCard } from "./card.js";
 import { casesView } from "./cases.js";
@@ -42,6 +43,8 @@ export function render({ model, el: place }) {
   const dialog = stateDialog(app);
   const selection = selectionLine(app);
   const views = {};
+  const address = document.querySelector("meta[name='cprlab-address']") && stateAddress(); // of a page of its own
+  let restored = !address?.asked();
   const bar = el(
     "div",
     { class: "cx-top" },
@@ -72,6 +75,7 @@ export function render({ model, el: place }) {
 
   function say(text, { alert: failed = false } = {}) {
     setText(status, failed ? "" : clip(text, 600));
+    setAttribute(status, "title", status.textContent || null);
     setText(alert, failed ? `⚠ ${clip(text, 1000)}` : "");
     status.hidden = failed;
     alert.hidden = !failed;
@@ -113,6 +117,9 @@ export function render({ model, el: place }) {
       talk.answered(message);
       app.view = message;
       drawView();
+      if (!restored) talk.command("load", address.asked());
+      else address?.keep(message.state);
+      restored = true;
       if (message.error) say(message.error, { alert: true });
       else say(message.notice || "Ready.");
     },
