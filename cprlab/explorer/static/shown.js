@@ -17,6 +17,7 @@ export const historyOf = (state, own) => state.history ?? own.history;
  */
 export function shownBy(base, models, grammar) {
   const known = new Map(); // predictions
+  const ofOwn = { settings: "", outcomes: new Map() }; // of the cases' own histories, with the last settings
 
   /** Return each model's prediction in a state; null for an empty history. */
   function predictions(state, own) {
@@ -34,13 +35,18 @@ export function shownBy(base, models, grammar) {
     });
   }
 
-  /** Return each model's outcome (`predictor`'s) after other items of a case, and whether the target is a repeat. */
+  /** Return each model's outcome (`predictor`'s) after some items of a case, and whether the target is a repeat. */
   function outcomes(state, own, items) {
     const place = isOwn(items, own) ? own.place : -1;
-    return models.map((model, index) => {
+    const settings = JSON.stringify(state.settings);
+    if (settings !== ofOwn.settings) Object.assign(ofOwn, { settings, outcomes: new Map() });
+    if (ofOwn.outcomes.has(place)) return ofOwn.outcomes.get(place);
+    const found = models.map((model, index) => {
       const one = model.predict(items, state.settings[index], place);
       return { ...one.outcome(own.target), repeat: one.items.includes(own.target) };
     });
+    if (place >= 0) ofOwn.outcomes.set(place, found);
+    return found;
   }
 
   function pinned(state, own) {
