@@ -18,7 +18,7 @@ from cprlab.explorer.cohort import Cohort, cohort
 from cprlab.explorer.edits import EDITS
 from cprlab.explorer.frontend import script, style
 from cprlab.explorer.session import Session
-from cprlab.explorer.state import ExplorerState
+from cprlab.explorer.state import UNCOPYABLE, ExplorerState
 
 TABLE_EVERY = 2.0  # seconds, while certificates come in
 FAULT = "There was an unexpected error ({}: {}); nothing was changed. Please report it."
@@ -174,6 +174,10 @@ class ExplorerWidget(anywidget.AnyWidget):
             if self._certified is None or time.monotonic() > self._table_due:
                 self._table_due = time.monotonic() + TABLE_EVERY
                 self._send_cases()
+            if self._certified is None and shown.state.query.preset == UNCOPYABLE:  # now there are more cases
+                self._sent.pop("cohort")
+                self._begin_cohort()
+                return "these cases together"
         if self._certified is None:
             return ""
         return f"certificates: {self._certified:,} of {len(shown.choices.targets):,} cases"

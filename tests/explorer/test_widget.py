@@ -253,6 +253,13 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
     assert only(page.act(command="undo"), "verdict")["id"] == page.id  # of a case that is known at once
 
 
+def test_the_cases_together_are_counted_again_when_the_last_certificate_is_known(page):
+    page.set(query={"preset": "cannot be copied by one hidden state"})
+    counted = [one["cases"] for one in page.work() if one["type"] == "cohort" and "cases" in one]
+    assert counted == [0, (page.app.table("cases")["copyable"] == "no").sum()]
+    assert counted[1] > 0
+
+
 def test_an_edit_amid_the_certificates_brings_no_other_table(page):
     page.set(case=5)
     while "certificates" not in page.say(type="slow")[-1]["doing"]:

@@ -19,7 +19,7 @@ const WAITING = "Waiting for the kernel; if nothing happens, run the notebook's 
 const SILENT =
   "The kernel does not answer. Interrupt it or run the notebook's cells again. Nothing is lost: your next change is " +
   "sent again.";
-const RESTORING = ["undo", "redo", "load"]; // commands after which only the kernel knows the history
+const RESTORING = ["undo", "redo", "load", "go"]; // commands after which only the kernel knows the history
 
 const VIEWS = {
   cases: ["Cases", "choose a case with Enter or a click", casesView],

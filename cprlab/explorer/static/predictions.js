@@ -141,6 +141,7 @@ function modelColumn(app, index) {
 
   function render(prediction, view, drawn) {
     setTitle(name, app.base.models[index].name);
+    setAttribute(name, "data-letter", app.base.models[index].letter);
     setTitle(head, view.heads[index].name);
     head.hidden = head.textContent === name.textContent;
     gauge.render(prediction, app.base.observed);
