@@ -17,7 +17,7 @@ from cprlab.explorer.state import Setting
 from cprlab.models.recommender import Codes
 
 COUNTED = (MAIN, "copy probability", "observed repeats", "log-loss")  # in `evaluation.METRICS`
-AT_ONCE = 64  # predictions in one step
+AT_ONCE = 128  # predictions in one step
 BEFORE, AFTER = "before", "after"
 
 
@@ -97,7 +97,7 @@ def cohort(shown: Explorer, edit: Edit | None = None) -> Generator[tuple[int, in
     Raises:
         ConfigError: an edited history has an unknown item.
     """
-    found = shown.choices.find(shown.state.query)["case"].tolist()
+    found = sorted(shown.choices.find(shown.state.query)["case"])  # so that cases of one history come together
     own = {case: tuple(shown.choices.histories[case].tolist()) for case in found}
     edited = {case: tuple(edit(one, int(shown.choices.targets[case]))) for case, one in own.items()} if edit else own
     cases = [case for case in found if edited[case]]

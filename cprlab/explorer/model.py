@@ -197,6 +197,8 @@ class Model:
     def outcomes(self, cases: Sequence[int], histories: Sequence[Codes], setting: Setting) -> pd.DataFrame:
         """Return the outcomes for other histories of some cases, as `predict` gives them, but many at a time.
 
+        A history that several cases of a user have, such as the items of one basket, is read once.
+
         Args:
             cases: (m,) their indices.
             histories: their histories, each with at least one item.
@@ -209,14 +211,20 @@ class Model:
             ConfigError: as `predict`.
         """
         recommender = self.head(setting.head)
-        facets, context = self._facets(recommender, cases, histories, setting)
+        users = [None] * len(cases) if self.users is None else self.users[list(cases)].tolist()
+        places: dict[tuple, int] = {}
+        keys = zip(users, map(tuple, histories), strict=True)
+        rows = [places.setdefault(key, len(places)) for key in keys]
+        first = np.unique(rows, return_index=True)[1]
+        read = [histories[one] for one in first]
+        facets, context = self._facets(recommender, [cases[one] for one in first], read, setting)
         with inference(recommender):
             scores = recommender.distribution(facets, context)[:, 0].double()
         if setting.temperature != 1:
             warm = scores.isfinite().any(1)  # (post) may leave nothing
             scores[warm] = (scores[warm] / setting.temperature).log_softmax(1)
         targets = torch.from_numpy(self.held_out.targets[cases]).to(scores.device)[:, None]
-        measured = measure(scores, context.distinct[:, 0], targets)
+        measured = measure(scores[rows], context.distinct[rows, 0], targets)
         return pd.DataFrame(measured | (NO_PROBABILITIES if self.ordered else {}))
 
     def _facets(

@@ -215,6 +215,21 @@ def test_the_page_of_the_table_with_the_case_is_shown(app, monkeypatch):
     assert (app.state.case, app.state.query.page) == (absent, 0)
 
 
+def test_a_history_of_several_cases_is_read_once(subject, foreign, monkeypatch):
+    for one in (subject("Softmax + CPR:5,10 + Mi"), foreign()):
+        model = Model(one)
+        cases, histories = [4, 5, 6, 4, 7], [[1, 2], [1, 2], [3], [1, 2], [1, 2]]
+        read = []
+        monkeypatch.setattr(model, "_moved", lambda *row, read=read, model=model: read.append(row[1:3]) or row[0])
+        found = model.outcomes(cases, histories, Setting())
+        assert len(read) == (2 if one.recommender else 4)  # recorded states are of a case
+        monkeypatch.undo()
+        for place, (case, history) in enumerate(zip(cases, histories, strict=True)):
+            expected = by_hand(model, case, history, model.held_out.targets[case])
+            assert found["log_loss"][place] == pytest.approx(expected[3])
+            assert found["copy_probability"][place] == pytest.approx(expected[1])
+
+
 def test_batches_read_what_single_predictions_read(subject):
     """Histories longer than the model reads, and of different lengths."""
     model = Model(subject("Softmax + CPR:5,10 + Mi"))
