@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 import pydantic
 
-from cprlab.errors import ConfigError
+from cprlab.errors import ConfigError, suggestion
 from cprlab.explorer.choices import Choices
+from cprlab.explorer.edits import EDITS
 from cprlab.explorer.maps import MOST as MOST_OF_TSNE
 from cprlab.explorer.maps import Plane, Tsne, local
 from cprlab.explorer.model import KEPT, Model, Prediction
@@ -294,7 +295,10 @@ class Explorer:
                 if not model.has_states and setting.but(head="") != Setting():
                     raise ConfigError(f"{NO_STATES.format(model.name)} So nothing can be moved.")
         pinned = state.pinned.history if state.pinned else ()
-        if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
+        named = (*(state.history or ()), *state.selection, *state.query.items, *pinned)
+        if wrong := [item for item in named if item >= n_items]:
             raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")
+        if state.edit and state.edit not in EDITS:
+            raise ConfigError(f"There is no edit {state.edit!r}: {suggestion(state.edit, EDITS)}")
         if state.query != self.state.query:  # because a search takes time
             self.choices.find(state.query)

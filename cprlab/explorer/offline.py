@@ -133,6 +133,9 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
         own = shown.at(shown.state.but(case=case, history=None, settings=plain, pinned=None))
         for _ in own.verdict():
             pass
+        for (letter, _), verdict in zip(shown.choices.lettered(), own.verdicts(), strict=True):
+            if verdict:
+                table.loc[case, f"least {letter}"] = verdict.least_copying
         if known := [verdict for verdict in own.verdicts() if verdict]:
             table.loc[case, "least"] = max(verdict.least_copying for verdict in known)
             table.loc[case, "copyable"] = worst([verdict.copying.outcome for verdict in known])
@@ -146,7 +149,7 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
         "state": _possible(shown.state).model_dump(),
         "models": [_model(shown, place) for place in range(len(shown.models))],
         "grammar": _grammar(),
-        "table": payload.rows(table),
+        "table": payload.rows(shown, table),
         "listed": SHOWN,
         "note": f"{held} {payload.legend(shown)} {payload.IN_NATS}",
         "cases": cases,

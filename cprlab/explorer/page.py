@@ -83,10 +83,10 @@ def heads(shown: Explorer) -> dict[str, list[str]]:
 
 
 def listed(shown: Explorer) -> pd.DataFrame:
-    """Return the first cases of the state's query; without `least` and `copyable` if they were not computed."""
+    """Return the first cases of the state's query; without the columns of certificates if they were not computed."""
     found = tables.cases(shown)
     if not shown.choices.table["copyable"].any():
-        found = found.drop(columns=["least", "copyable"])
+        found = found.drop(columns=["copyable", *found.filter(regex="^least")])
     return found.head(SHOWN)
 
 

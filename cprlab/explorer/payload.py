@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 
 from cprlab.errors import CprlabError
+from cprlab.evaluation import FEW
 from cprlab.explorer import tables, why
 from cprlab.explorer.choices import SHOWN
+from cprlab.explorer.cohort import COUNTED, Cohort
+from cprlab.explorer.edits import EDITS
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Model, Prediction
-from cprlab.explorer.state import PRESETS, UNCOPYABLE
+from cprlab.explorer.state import PRESETS, UNCOPYABLE, Setting
 from cprlab.explorer.verdict import REMEDIES, given, losses, possible
 from cprlab.models import PARTS, HeadConfig, SoftmaxConfig
 from cprlab.plots import KINDS
@@ -27,10 +30,22 @@ POST = {"key": "post", "label": "history's items ruled out", "sentence": "the it
 LABELS = {
     "next": "next item",
     "length": "items",
-    "apart": "models apart",
     "off": "off the truth",
     "least": "best state loses",
     "copyable": "one state can copy",
+}
+MEANINGS = {  # of columns of cases; {model} is the model of the letter
+    "case": "number of the case",
+    "next": "the true next item",
+    "repeat": "whether the next item is in the history",
+    "copy": "P(history), the probability that {model} gives the history's items",
+    "apart": "largest minus smallest P(history) of the models",
+    "off": "largest distance of a P(history) from the truth, which is 100% if the next item is in the history, else 0%",
+    "rank": "rank of the next item by {model}",
+    "length": "number of items read",
+    "user": "the user's id",
+    "least": "nats that the best single hidden state of {model} loses where it should copy",
+    "copyable": "whether one hidden state can rank the history above all other items, in every model",
 }
 IN_NATS = "best state loses is in nats, where it should copy."
 FORMATS = {
@@ -52,10 +67,12 @@ def base(shown: Explorer) -> dict[str, Any]:
         "counts": shown.choices.counts.tolist(),
         "cases": len(shown.choices.targets),
         "titles": [title[:CLIPPED] for title in shown.titles],
-        "models": [_model(model) for model in shown.models],
+        "models": [{"letter": letter} | _model(model) for letter, model in shown.choices.lettered()],
         "kinds": {kind: [colour, symbol] for kind, (colour, symbol, _) in KINDS.items()},
         "observed": shown.choices.observed,
         "presets": PRESETS,
+        "edits": list(EDITS),
+        "few": FEW,
         "uncopyable": UNCOPYABLE,
         "projections": list(shown.projections.items()),
         "parts": [{"key": part.letter, "label": part.label, "sentence": part.sentence} for part in PARTS] + [POST],
@@ -239,15 +256,18 @@ def points(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
 def cases(shown: Explorer) -> dict[str, Any]:
     """Return the table of the query's cases."""
     found = shown.choices.find(shown.state.query)
-    listed = found.head(SHOWN)
+    last = max(0, len(found) - 1) // SHOWN
+    start = SHOWN * min(shown.state.query.page, last)
+    listed = found.iloc[start : start + SHOWN]
     note = legend(shown)
     if shown.state.query.preset == UNCOPYABLE:
         done = (shown.choices.table["copyable"] != "").sum()
         note = f"{done:,} cases have been checked. {IN_NATS} {note}"
-    return rows(listed) | {
+    return rows(shown, listed) | {
         "type": "cases",
         "total": len(shown.choices.table),
-        "shown": len(listed),
+        "start": start,
+        "size": SHOWN,
         "found": len(found),
         "note": note,
     }
@@ -255,25 +275,59 @@ def cases(shown: Explorer) -> dict[str, Any]:
 
 def legend(shown: Explorer) -> str:
     """Return what the columns of the table of cases mean."""
-    letters = "; ".join(
-        f"{letter} is {model.name}{', which gives no probabilities' * model.ordered}"
-        for letter, model in shown.choices.lettered()
-    )
-    return f"{letters}. copy is the probability of the history's items, rank is the next item's."
+    ordered = [model.name for model in shown.models if model.ordered]
+    without = f"No probabilities: {'; '.join(ordered)}. " if ordered else ""
+    return f"{without}copy is the probability of the history's items, rank is the next item's."
 
 
-def rows(listed: pd.DataFrame) -> dict[str, Any]:
+def rows(shown: Explorer, listed: pd.DataFrame) -> dict[str, Any]:
     """Return the columns and the rows of a table of cases."""
+    names = {letter: model.name for letter, model in shown.choices.lettered()}
+    columns = []
+    for key in listed:
+        kind, _, letter = key.partition(" ")
+        label = LABELS.get(key) or key.replace("least", "best state")
+        meaning = MEANINGS[kind].format(model=names.get(letter, "any model"))
+        columns.append({"key": key, "label": label, "format": FORMATS.get(kind, "text"), "meaning": meaning})
     return {
-        "columns": [
-            {"key": key, "label": LABELS.get(key, key), "format": FORMATS.get(key.split()[0], "text")} for key in listed
-        ],
+        "columns": columns,
         "rows": [[_number(_clipped(value)) for value in values] for values in listed.itertuples(index=False)],
     }
 
 
 def _clipped(value: Any) -> Any:
     return value[:CLIPPED] if isinstance(value, str) else value
+
+
+def cohort(shown: Explorer, found: Cohort) -> dict[str, Any]:
+    """Return what is shown of the query's cases together.
+
+    Returns:
+        `cells[i][j]` is of metric i and model j: the mean `value`, the mean `after` the edit and their difference, the
+        `change` (None without an edit), and `low` and `high`, the interval of the change, or else of the value (None
+        for few users).
+    """
+    table = found.table()
+    cells: dict[tuple[str, str], dict[str, float | None]] = {}
+    for row in table.to_dict("records"):
+        edited, known = found.after is not None, row["n"] >= FEW
+        cells[row["metric"], row["model"]] = {
+            "value": row["before" if edited else "value"],
+            "after": row["after"] if edited else None,
+            "change": row["value"] if edited else None,
+            "low": row["low"] if known else None,
+            "high": row["high"] if known else None,
+        }
+    return {
+        "type": "cohort",
+        "edit": shown.state.edit,
+        "cases": len(found.before[0]),
+        "users": found.users,
+        "changed": found.changed,
+        "left_out": found.left_out,
+        "moved": any(setting != Setting() for setting in shown.state.settings),
+        "cells": [[cells.get((metric, model.name)) for model in shown.models] for metric in COUNTED],
+    }
 
 
 def verdict(shown: Explorer) -> dict[str, Any]:

@@ -56,14 +56,18 @@ class Query(Config):
     Attributes:
         preset: one of `PRESETS`.
         search: part of a user's id or of an item's title.
+        items: item codes; only cases whose history or next item is one of them. () for all cases.
         sort: column of the table of cases.
         descending: whether the largest come first.
+        page: which part of the table is listed, from 0; the last part if there are fewer.
     """
 
     preset: Preset = "all"
     search: str = ""
+    items: tuple[Code, ...] = ()
     sort: str = "case"
     descending: bool = False
+    page: Code = 0
 
 
 class Pin(Config):
@@ -90,6 +94,7 @@ class ExplorerState(Config):
         pinned: a prediction of the same case to compare with.
         selection: codes of the selected items.
         query: which cases are listed.
+        edit: name of an edit of all these cases' histories, as in `cohort.EDITS`; "" for none.
         projection: projection of the map, a key of `PROJECTIONS`.
         space: index in `models` of the model whose item embeddings the map shows.
         lines: whether the map joins the items of the history in their order, and the hidden states.
@@ -107,6 +112,7 @@ class ExplorerState(Config):
     pinned: Pin | None = None
     selection: tuple[Code, ...] = ()
     query: Query = Query()
+    edit: str = ""
     projection: Projection = "local"
     space: Code = 0
     lines: bool = False

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cprlab.errors import ConfigError
 from cprlab.explorer import why
+from cprlab.explorer.cohort import counted
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Prediction
 from cprlab.explorer.verdict import COLUMNS, IN_NATS, figures, row
@@ -23,7 +24,7 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 
     Args:
         shown: what is shown.
-        view: a key of `VIEWS`; the verdict is computed, which may take a second.
+        view: a key of `VIEWS`; the cohort and the verdict are computed, which may take a while.
 
     Raises:
         ConfigError: the view does not exist.
@@ -36,6 +37,11 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 def cases(shown: Explorer) -> pd.DataFrame:
     """Return the rows of `Choices.table` that match the query."""
     return shown.choices.find(shown.state.query)
+
+
+def cohort(shown: Explorer) -> pd.DataFrame:
+    """Compute how the models do on the query's cases, after the state's edit if there is one; see `Cohort.table`."""
+    return counted(shown, shown.state.edit or None).table()
 
 
 def history(shown: Explorer) -> pd.DataFrame:
@@ -276,6 +282,7 @@ def _defused(value: object) -> object:
 
 VIEWS = {
     "cases": cases,
+    "cohort": cohort,
     "history": history,
     "predictions": predictions,
     "scores": scores,

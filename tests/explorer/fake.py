@@ -47,8 +47,9 @@ def base(titles: list[str], models: int = 2) -> dict:
         "counts": [1] * len(titles),
         "cases": 40,
         "models": [
-            {"name": name, "encodes": True, "trained": trained, "options": options, "stateless": "", "ordered": ""}
-            for name in MODELS[:models]
+            {"letter": letter, "name": name, "encodes": True, "trained": trained, "options": options, "stateless": "",
+             "ordered": ""}
+            for letter, name in zip("ABCD", MODELS[:models], strict=False)
         ],
         "kinds": {
             "other": ["#BBBBBB", "circle"], "history": ["#0072B2", "circle"], "interfering": ["#E69F00", "triangle-up"],
@@ -56,6 +57,7 @@ def base(titles: list[str], models: int = 2) -> dict:
         },
         "parts": [*words, POST],
         "remedies": [["F", "the history's items gain"]],
+        "edits": ["remove the last item", "reverse the order"], "few": 20,
         "observed": 0.397, "presets": ["all", "repeats", "new items"],
         "uncopyable": "new items",
         "projections": [["local", "neighbourhood: PCA"], ["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
@@ -71,10 +73,10 @@ def pin(models: int = 2) -> dict:
 
 
 def state(models: int = 2, **changes) -> dict:
-    query = {"preset": "all", "search": "", "sort": "case", "descending": False}
+    query = {"preset": "all", "search": "", "items": [], "sort": "case", "descending": False, "page": 0}
     plain = {
         "data": "ml-1m", "models": MODELS[:models], "case": 7, "history": None, "settings": [setting()] * models,
-        "pinned": None, "selection": [], "query": query, "projection": "pca", "space": 0, "lines": False,
+        "pinned": None, "selection": [], "query": query, "edit": "", "projection": "pca", "space": 0, "lines": False,
         "levels": True, "shaded": False, "colour": "kind", "k": 10,
     }  # fmt: skip
     return {**plain, **changes}
@@ -147,7 +149,7 @@ def scores(models: int = 2) -> tuple[dict, list[list[float]]]:
     return {"type": "scores", "models": [{"marks": found, "constant": 5.5}] * models}, [values] * models
 
 
-def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -> dict:
+def cases(rows: int = 50, titles: list[str] | None = None, found: int = 1234, start: int = 0) -> dict:
     columns = [
         ("case", "int"),
         ("user", "text"),
@@ -156,11 +158,20 @@ def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -
         ("repeat", "flag"),
         ("copy", "percent"),
     ]
-    table = [[i, f"u{i}", (titles or ["item"])[i % len(titles or [1])], 12, i % 2 == 0, 0.31] for i in range(rows)]
-    described = [{"key": key, "label": key, "format": form} for key, form in columns]
-    note = "Shown are the first 200."
-    counts = {"total": 1234, "found": found, "shown": rows}
+    shown = range(start, start + rows)
+    table = [[i, f"u{i}", (titles or ["item"])[i % len(titles or [1])], 12, i % 2 == 0, 0.31] for i in shown]
+    described = [{"key": key, "label": key, "format": form, "meaning": f"the {key}"} for key, form in columns]
+    note = "copy is the probability of the history's items."
+    counts = {"total": 1234, "found": found, "start": start, "size": 50}
     return {"type": "cases", "columns": described, "rows": table, "note": note, **counts}
+
+
+def cohort(edit: str = "", models: int = 2, **changes) -> dict:
+    cell = {"value": 0.12, "after": 0.10 if edit else None, "change": -0.02 if edit else None}
+    cell |= {"low": -0.03 if edit else 0.11, "high": -0.01 if edit else 0.13}
+    counts = {"cases": 1234, "users": 800, "changed": 900 if edit else 0, "left_out": 3 if edit else 0}
+    cells = [[cell] * models] * 3 + [[None] * models]
+    return {"type": "cohort", "edit": edit, "moved": False, "cells": cells} | counts | changes
 
 
 def verdict(answers: int = 0, title: str = "Alien", history: tuple[int, ...] = (0, 1, 2, 3, 4), note: str = "") -> dict:

@@ -79,7 +79,7 @@ def test_the_cases_have_all_ranks_and_the_probabilities_that_there_are(beside, c
     np.testing.assert_allclose(table["apart"], np.abs(copied[:, 0] - copied[:, 1]))
     assert beside.state.case == table["apart"].argmax()
     note = payload.cases(beside.shown)["note"]
-    assert "A is Recent, which gives no probabilities; B is Counts; C is Softmax." in note
+    assert note.startswith("No probabilities: Recent. copy is")
 
 
 def test_certificates_are_those_of_the_models_with_states(beside, subject):

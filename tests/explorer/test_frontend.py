@@ -13,11 +13,13 @@ from tests.explorer.fake import (
     answer,
     base,
     cases,
+    cohort,
     emit,
     marks,
     open_explorer,
     pin,
     scores,
+    setting,
     titles,
     verdict,
     view,
@@ -98,6 +100,84 @@ def test_an_item_is_found_and_inserted_at_the_end(page):
     assert page.locator(".cx-box [role=option]:visible").count() == 0
 
 
+def test_an_item_is_inserted_at_a_place(page):
+    at = page.get_by_role("spinbutton", name="at", exact=True)
+    page.locator(CHIPS).nth(2).focus()
+    page.keyboard.press("+")
+    assert at.input_value() == "3"
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "combobox"
+    page.keyboard.type("film 99")
+    page.keyboard.press("Enter")
+    assert acts(page)[-1]["set"] == {"history": [0, 1, 99, 2, 3, 4]}
+    answer(page, history=(0, 1, 99, 2, 3, 4))
+    assert at.input_value() == "4"  # the next one comes after it
+    at.fill("99")
+    page.get_by_role("combobox", name="Insert").fill("film 98")
+    page.keyboard.press("Enter")
+    assert acts(page)[-1]["set"] == {"history": [0, 1, 99, 2, 3, 4, 98]}
+    answer(page, case=8)
+    assert at.input_value() == ""
+
+
+def test_a_history_is_cleared_and_looks_edited(page):
+    panel = page.locator(".cx-history")
+    assert panel.get_attribute("data-edited") is None
+    page.get_by_role("button", name="Clear").click()
+    assert acts(page)[-1]["set"] == {"history": []}
+    answer(page, history=())
+    emit(page, view(history=(1, 2), **{"case": 7}) | {"state": view()["state"] | {"history": [1, 2]}})
+    assert panel.get_attribute("data-edited") is not None
+    assert page.get_by_role("list", name="History, edited, oldest first").count() == 1
+    assert "edited" in page.evaluate("getComputedStyle(document.querySelector('.cx-history h3'), '::after').content")
+
+
+def test_the_crosses_of_chips_are_visible_and_large_enough(page):
+    for cross in page.locator(".cx-remove").all():
+        box = cross.bounding_box()
+        assert min(box["width"], box["height"]) >= 24
+        assert cross.evaluate("(node) => getComputedStyle(node).opacity") == "1"
+    heights = [chip.bounding_box()["height"] for chip in page.locator(CHIPS).all()]
+    assert min(heights) >= 24
+
+
+@pytest.mark.parametrize("said", [{"notice": "a " * 300}, {"error": "b " * 400}, {"error": "short"}])
+def test_what_is_said_moves_nothing(page, said):
+    before = page.locator(".cx-grid").bounding_box()
+    emit(page, view(**said))
+    assert page.locator(".cx-grid").bounding_box() == before
+
+
+def test_a_head_is_reset(page):
+    reset = page.get_by_role("button", name="Reset the head").first
+    assert reset.is_disabled()
+    switched = [{**setting(), "head": "Softmax", "toward": 0.5}, setting()]
+    emit(page, view(settings=switched))
+    reset.click()
+    assert acts(page)[-1]["set"]["settings"] == [switched[0] | {"head": ""}, setting()]
+
+
+def test_a_partition_has_one_colour_whatever_else_is_shown(page):
+    def colours(**changes):
+        emit(page, view(colour="partition", **changes))
+        return page.evaluate("""Object.fromEntries([...document.querySelectorAll('.cx-row')].map((row) =>
+            [row.querySelector('.cx-partition').textContent, row.querySelector('.cx-bar').style.background]))""")
+
+    both = colours()
+    assert len(set(both.values())) == len(both) == 3
+    alone = view()
+    for prediction in alone["predictions"]:
+        prediction["top"] = [bar | {"partition": "R:5"} for bar in prediction["top"]]
+    assert colours(predictions=alone["predictions"]) == {"R:5": both["R:100"]}
+    kinds = page.evaluate(
+        """(kinds) => Object.values(kinds).map(([colour]) => {
+        document.body.style.color = colour;
+        return document.body.style.color;
+    })""",
+        base(titles())["kinds"],
+    )
+    assert not {*both.values()} & {*kinds}
+
+
 def test_undo_redo_reset_and_an_edit_behind_an_undo(page):
     for name in ("Undo", "Redo", "Reset"):
         assert page.get_by_role("button", name=name, exact=True).is_disabled()
@@ -122,9 +202,9 @@ def test_cases_are_asked_for_and_chosen(page):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     assert acts(page)[-1]["set"] == {"case": 8, "history": None}
-    assert "200 of 1,234 cases" in page.locator(".cx-cases").inner_text()
-    emit(page, cases(rows=30, found=57))
-    assert "30 of 57 found among 1,234 cases" in page.locator(".cx-cases").inner_text()
+    assert "1–50 of 1,234 cases by case, smallest first" in page.locator(".cx-cases").inner_text()
+    emit(page, cases(rows=7, found=57, start=50))
+    assert "51–57 of 57 found among 1,234 cases" in page.locator(".cx-cases").inner_text()
 
 
 def test_cases_that_cannot_be_copied_come_by_what_they_cost(page):
@@ -133,8 +213,87 @@ def test_cases_that_cannot_be_copied_come_by_what_they_cost(page):
         ("new items", {"sort": "least", "descending": True}),  # the one that the kernel names
     ):
         page.get_by_label("Preset").select_option(preset)
-        assert acts(page)[-1]["set"]["query"] == {"preset": preset, "search": ""} | query
+        assert acts(page)[-1]["set"]["query"] == {"preset": preset, "search": "", "items": [], "page": 0} | query
         answer(page)
+
+
+def test_pages_are_turned_and_a_case_is_reached(page):
+    before, after = (page.get_by_role("button", name=f"{word} 50") for word in ("Previous", "Next"))
+    assert before.is_disabled()
+    after.click()
+    assert acts(page)[-1]["set"]["query"]["page"] == 1
+    answer(page)
+    emit(page, cases(rows=7, found=57, start=50))
+    assert after.is_disabled()
+    page.get_by_label("Preset").select_option("repeats")  # begins with the first page again
+    assert acts(page)[-1]["set"]["query"]["page"] == 0
+    answer(page)
+    before.click()
+    assert acts(page)[-1]["set"]["query"]["page"] == 0
+    answer(page)
+    page.get_by_label("Go to").fill("user 7")
+    page.get_by_label("Go to").press("Enter")
+    assert (acts(page)[-1]["command"], acts(page)[-1]["value"]) == ("go", "user 7")
+
+
+def test_the_letters_of_the_columns_are_named(page):
+    assert page.get_by_label("Models of the letters").inner_text().split() == ["A", "SASRec", "B", "GRU4Rec"]
+    assert page.get_by_role("button", name="copy").get_attribute("title") == "copy: the copy"
+    assert [cell.get_attribute("title") for cell in page.locator(".cx-cohort thead th").all()][1:] == [
+        "SASRec",
+        "GRU4Rec",
+    ]
+
+
+def test_the_column_of_the_order_is_scrolled_to(page):
+    emit(page, view(query={"preset": "all", "search": "", "items": [], "sort": "copy", "descending": True, "page": 0}))
+    header = page.get_by_role("columnheader", name="copy").bounding_box()
+    box = page.locator(".cx-cases .cx-scroll").bounding_box()
+    assert header["x"] + header["width"] <= box["x"] + box["width"] + 1
+    assert page.evaluate("scrollY") == 0
+
+
+def test_cases_with_a_selected_item_are_asked_for_and_all_again(page):
+    filtered = page.locator(".cx-cases > [aria-pressed]")
+    assert not filtered.is_visible()
+    emit(page, view(selection=[3, 4]))
+    assert filtered.inner_text() == "Only cases with one of 2 items"
+    filtered.click()
+    assert acts(page)[-1]["set"]["query"]["items"] == [3, 4]
+    query = {"preset": "all", "search": "", "items": [3], "sort": "case", "descending": False, "page": 0}
+    answer(page, query=query)  # also without a selection
+    assert filtered.inner_text() == "Cases with Film 3, a title of the usual length (19… ×"
+    filtered.click()
+    assert acts(page)[-1]["set"]["query"]["items"] == []
+
+
+def test_the_cases_together_are_shown_by_model(page):
+    panel = page.locator(".cx-cohort")
+    emit(page, {"type": "cohort", "pending": True, "done": 30, "total": 120})
+    assert panel.get_attribute("aria-busy") == "true"
+    assert panel.locator("progress").get_attribute("value") == "30"
+    emit(page, cohort())
+    assert panel.get_attribute("aria-busy") == "false"
+    assert not panel.locator("progress").is_visible()
+    rows = [row.inner_text().split() for row in panel.locator("tbody tr").all()]
+    assert rows[0] == ["NDCG@10", *(["0.120", "[0.110,", "0.130]"] * 2)]
+    assert rows[1] == ["P(history)", *(["12.0%", "[11.0%,", "13.0%]"] * 2)]
+    assert rows[3] == ["loss", "–", "–"]
+    assert "Means over 1,234 cases of 800 users" in panel.inner_text()
+    page.get_by_label("Edit all these histories").select_option("reverse the order")
+    assert acts(page)[-1]["set"] == {"edit": "reverse the order"}
+    answer(page, edit="reverse the order")
+    emit(page, cohort("reverse the order", moved=True))
+    rows = [row.inner_text().split() for row in panel.locator("tbody tr").all()]
+    assert rows[0] == ["NDCG@10", *(["0.120", "→", "0.100", "−0.020", "[−0.030,", "−0.010]"] * 2)]
+    assert rows[2] == ["truth", *(["12.0%", "→", "10.0%", "−2.0", "[−3.0,", "−1.0]"] * 2)]
+    for said in ("edit changes 900", "3 cases of which it leaves nothing", "as they are set"):
+        assert said in panel.inner_text()
+    emit(page, cohort(cases=0, users=0, cells=[[None] * 2] * 4))
+    assert "No case matches." in panel.inner_text()
+    emit(page, {"type": "cohort", "refused": "Only own histories."})
+    assert "Only own histories." in panel.inner_text()
+    assert not panel.locator("tbody tr").count()
 
 
 def test_what_interferes_is_named_where_one_state_has_to_copy_and_marked_in_the_bars(page):

@@ -14,7 +14,8 @@ from tests.test_imports import circles
 
 NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright brings
 PAGE = {  # of the offline page, not of the widget
-    *("model.js", "heads.js", "neighbourhood.js", "predict.js", "judged.js", "shown.js", "offline.js", "page.js")
+    *("model.js", "heads.js", "neighbourhood.js", "predict.js", "judged.js", "outcomes.js", "shown.js", "offline.js"),
+    "page.js",
 }
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in fake.STATIC.glob("*.js")}
 

@@ -9,6 +9,7 @@ import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, tables
+from cprlab.explorer.edits import EDITS
 from cprlab.explorer.from_page import part, read_page
 from cprlab.explorer.state import PRESETS
 from tests.browser import open_page
@@ -36,6 +37,17 @@ ASK = """(said) => new Promise((resolve) => {
     kernel.on("msg:custom", hear);
     kernel.send(said);
 })"""
+SPY = """() => {
+    window.heard = [];
+    kernel.on("msg:custom", (message) => message.type === "cohort" && heard.push(structuredClone(message)));
+    kernel.send({type: "hello"});
+}"""
+TOGETHER = """() => new Promise((resolve) => {
+    kernel.send({type: "slow"});
+    const look = () => (heard.at(-1).pending ? setTimeout(look, 20) : resolve(structuredClone(heard.at(-1))));
+    look();
+})"""
+QUERY = {"preset": "all", "search": "", "items": [], "sort": "case", "descending": False, "page": 0}
 GIVEN = {"head": "", "temperature": 1, "toward": 0, "axes": [0, 0, 0], "scale": 1, "best": False}
 
 
@@ -104,8 +116,8 @@ class Twins:
         if "cases" in told:
             found, table = answers["cases"][0], told["cases"]
             keys = [column["key"] for column in table["columns"]]
-            own = [place for place, key in enumerate(keys) if key not in ("least", "copyable")]
-            for name in ("columns", "total", "shown", "found"):
+            own = [place for place, key in enumerate(keys) if key != "copyable" and "least" not in key]
+            for name in ("columns", "total", "start", "size", "found"):
                 assert found[name] == table[name], name
             same(
                 [[row[place] for place in own] for row in found["rows"]],
@@ -211,12 +223,87 @@ def test_the_cases_are_found_and_judged_as_in_python(opened, subject):
         assert "single state in reach" in answers["verdict"][0]["models"][0]["possible"]
     columns = twins.python.app.table("cases").columns
     for preset in PRESETS:
-        twins.set(query={"preset": preset, "search": "", "sort": "rank A", "descending": True})
-    for sort in set(columns) - {"least"}:
+        twins.set(query=QUERY | {"preset": preset, "sort": "rank A", "descending": True})
+    for sort in {column for column in columns if "least" not in column}:
         for descending in (False, True):
-            twins.set(query={"preset": "all", "search": "", "sort": sort, "descending": descending})
+            twins.set(query=QUERY | {"sort": sort, "descending": descending})
     for search in (" 1", "USER", "nothing of this"):
-        twins.set(query={"preset": "all", "search": search, "sort": "case", "descending": False})
+        twins.set(query=QUERY | {"search": search})
+    for items in ([3], [3, 17]):
+        assert twins.set(query=QUERY | {"items": items})["cases"][0]["found"] < 30
+    twins.set(query=QUERY | {"items": [3], "search": "1", "preset": "next item is new"})
+    assert twins.complaints == []
+
+
+@pytest.mark.slow
+def test_pages_are_turned_and_cases_reached_as_in_python(opened, subject, monkeypatch):
+    monkeypatch.setattr(offline, "SHOWN", 8)
+    monkeypatch.setattr(payload, "SHOWN", 8)
+    monkeypatch.setattr("cprlab.explorer.choices.SHOWN", 8)
+    twins = opened(SITUATIONS["two"](subject))
+    for number in (1, 3, 9, 0):
+        assert twins.set(query=QUERY | {"page": number})["cases"][0]["start"] == 8 * min(number, 3)
+    for text in ("20", "user u7", " u29 "):
+        assert twins.act(command="go", value=text)["view"][0]["state"]["query"]["page"] > 0 or text == "user u7"
+    refused = twins.ask(type="act", id=10**6, command="go", value="nobody")["view"][0]["error"]
+    assert "There is no case “nobody” in this page" in refused
+    assert twins.complaints == []
+
+
+@pytest.mark.slow
+def test_cases_together_and_their_edits_are_computed_as_in_python(opened, subject):
+    twins = opened([subject("Softmax"), subject("Softmax + CPR:5,10 + Mi (post)")])
+    others: list[dict] = [
+        {"query": QUERY | {"preset": "next item is new", "items": [3, 17, 5]}},
+        {"query": QUERY | {"search": "nothing of this"}},
+        {"query": QUERY, "settings": [GIVEN | {"toward": 0.3, "temperature": 2}, GIVEN | {"head": "Softmax + CP"}]},
+        {"query": QUERY | {"search": "u1"}, "settings": [GIVEN | {"best": True}, GIVEN]},
+    ]
+    twins.page.evaluate(SPY)
+    for changes in [{}, *({"edit": name} for name in EDITS), {"edit": ""}, *others]:
+        twins.set(**changes)
+        heard = twins.page.evaluate(TOGETHER)
+        expected = [one for one in twins.python.work() if one["type"] == "cohort"][-1]
+        for row, known in zip(heard.pop("cells"), expected.pop("cells"), strict=True):
+            for found, python in zip(row or [None, None], known, strict=True):
+                if python is None:
+                    assert found is None
+                    continue
+                width = (python["high"] or 0) - (python["low"] or 0)
+                for name in ("low", "high"):  # of other resamples
+                    bounds = found.pop(name), python.pop(name)
+                    assert bounds == (None, None) or bounds[0] == pytest.approx(bounds[1], abs=0.15 * width + 1e-6)
+                same(found, python)
+        assert heard == expected
+    twins.set(edit="reverse the order")
+    assert "cases' own histories only" in twins.page.evaluate(TOGETHER)["refused"]
+    assert twins.complaints == []
+
+
+@pytest.mark.slow
+def test_an_act_amid_the_cases_together_is_answered_and_ends_them(opened, subject):
+    twins = opened(SITUATIONS["two"](subject))
+    twins.page.evaluate(SPY)
+    twins.page.evaluate("performance.now = () => (window.ticks = (window.ticks ?? 0) + 6)")  # two predictions a step
+    twins.page.evaluate("kernel.send({type: 'slow'}), kernel.send({type: 'slow'})")
+    amid = """() => new Promise((resolve) => {
+        const look = () => {
+            if (!(heard.at(-1).done > 2)) return setTimeout(look);
+            kernel.send({type: "act", id: 5, live: false, set: {edit: "remove the last item"}});
+            return resolve();
+        };
+        look();
+    })"""
+    twins.page.evaluate(amid)
+    twins.page.evaluate(TOGETHER)
+    done = [one for one in twins.page.evaluate("heard") if not one.get("pending")]
+    assert [one["edit"] for one in done] in (["remove the last item"], ["", "remove the last item"])
+    steps = [one["done"] for one in twins.page.evaluate("heard") if one.get("pending")]
+    restart = steps.index(0, 2)
+    assert steps[:restart] == sorted(steps[:restart])
+    counted = [done for done in steps[restart:] if done < 60]
+    assert counted == sorted(set(counted))  # one at a time
+    assert max(steps[:restart]) < 30  # the first was ended
     assert twins.complaints == []
 
 

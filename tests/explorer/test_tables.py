@@ -113,7 +113,7 @@ def test_the_table_of_cases_is_the_querys(app):
     table = app.table("cases")
     assert not table["repeat"].any()
     assert table["off"].is_monotonic_decreasing
-    with pytest.raises(ConfigError, match="no view 'maps'; the views are cases, history"):
+    with pytest.raises(ConfigError, match="no view 'maps'; the views are cases, cohort, history"):
         app.table("maps")
 
 

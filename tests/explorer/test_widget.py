@@ -87,7 +87,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
     page = Page([subject(head) for head in HEADS])
     for _ in range(2):
         answers = page.say(type="hello")
-        assert sorted(types(answers)) == ["base", "cases", "marks", "points", "scores", "view"]
+        assert sorted(types(answers)) == ["base", "cases", "cohort", "marks", "points", "scores", "view"]
         assert answers[0]["type"] == "base"
         base = answers[0]
         assert base["titles"] == [str(title) for title in page.app.shown.titles]
@@ -108,7 +108,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
         )
         cases = only(answers, "cases")
         assert cases["columns"][0]["key"] == "case"
-        assert (cases["total"], cases["shown"], len(cases["rows"])) == (30, 30, 30)
+        assert (cases["total"], cases["start"], cases["size"], len(cases["rows"])) == (30, 0, 50, 30)
         (view,) = views(answers)
         assert view["history"] == list(page.app.shown.history)
         assert view["case"]["user"] == page.app.shown.choices.users[page.app.state.case]
@@ -259,6 +259,13 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
     assert only(page.act(command="undo"), "verdict")["id"] == page.id  # of a case that is known at once
 
 
+def test_the_cases_together_are_counted_again_when_the_last_certificate_is_known(page):
+    page.set(query={"preset": "cannot be copied by one hidden state"})
+    counted = [one["cases"] for one in page.work() if one["type"] == "cohort" and "cases" in one]
+    assert counted == [0, (page.app.table("cases")["copyable"] == "no").sum()]
+    assert counted[1] > 0
+
+
 def test_an_edit_amid_the_certificates_brings_no_other_table(page):
     page.set(case=5)
     while "certificates" not in page.say(type="slow")[-1]["doing"]:
@@ -406,8 +413,71 @@ def test_a_query_is_answered_with_its_cases(page):
     expected = page.app.table("cases")
     assert [row[0] for row in cases["rows"]] == expected["case"].tolist()
     assert cases["found"] == len(expected) < 30
-    assert "A is Softmax, seed 0; B is Softmax + CPR" in cases["note"]
+    meanings = {column["key"]: column["meaning"] for column in cases["columns"]}
+    assert meanings["copy A"] == "P(history), the probability that Softmax, seed 0 gives the history's items"
+    assert meanings["rank B"] == "rank of the next item by Softmax + CPR:10 + Mi, seed 0"
+    assert [model["letter"] for model in only(page.say(type="hello"), "base")["models"]] == ["A", "B"]
     assert "cases" not in types(page.act(set={"k": 5}))
+
+
+def test_the_table_is_sent_by_pages(page, monkeypatch):
+    monkeypatch.setattr("cprlab.explorer.payload.SHOWN", 8)
+    monkeypatch.setattr("cprlab.explorer.choices.SHOWN", 8)
+    order = page.app.table("cases")["case"].tolist()
+    query = page.app.state.query.model_dump()
+    for number, start, stop in ((1, 8, 16), (3, 24, 30), (9, 24, 30), (0, 0, 8)):
+        cases = only(page.act(set={"query": query | {"page": number}}), "cases")
+        assert [row[0] for row in cases["rows"]] == order[start:stop]
+        assert (cases["start"], cases["size"], cases["found"]) == (start, 8, 30)
+    answers = page.act(command="go", value=str(order[27]))
+    assert views(answers)[-1]["state"]["case"] == order[27]
+    assert order[27] in [row[0] for row in only(answers, "cases")["rows"]]
+    assert "There is no case 'me'" in views(page.act(command="go", value="me"))[-1]["error"]
+
+
+def test_the_cases_together_are_sent_when_idle_and_again_if_they_are_others(page, monkeypatch):
+    monkeypatch.setattr("cprlab.explorer.cohort.AT_ONCE", 8)
+    assert "cohort" not in types(page.act(set={"k": 3}))
+    first = page.work()
+    done = [one for one in first if one["type"] == "cohort"]
+    assert [one.get("pending") for one in done] == [None]  # of trained models all is known
+    found = page.app.cohort.set_index(["metric", "model"])
+    models = [model.name for model in page.app.shown.models]
+    cells = done[-1]["cells"]
+    for row, metric in zip(cells, ("NDCG@10", "copy probability", "observed repeats", "log-loss"), strict=True):
+        for cell, model in zip(row, models, strict=True):
+            expected = found.loc[(metric, model), ["value", "low", "high"]].astype(float).tolist()
+            assert [cell["value"], cell["low"], cell["high"]] == pytest.approx(expected)
+            assert cell["after"] is cell["change"] is None
+    pending = only(page.act(set={"edit": "remove the last item"}), "cohort")
+    assert (pending["pending"], pending["done"]) == (True, 0)
+    answers = [one for one in page.work() if one["type"] == "cohort"]
+    assert [one["done"] for one in answers[:-1]] == [8, 16, 24, 30, 38, 46, 54, 60]
+    assert {one["total"] for one in answers[:-1]} == {60}
+    edited = answers[-1]
+    assert (edited["edit"], edited["cases"], edited["users"], edited["changed"]) == ("remove the last item", 30, 30, 30)
+    after = page.app.cohort_after("remove the last item").set_index(["metric", "model"])
+    cell = edited["cells"][3][1]
+    expected = after.loc[("log-loss", models[1]), ["before", "after", "value", "low", "high"]].astype(float).tolist()
+    assert [cell[name] for name in ("value", "after", "change", "low", "high")] == pytest.approx(expected)
+    assert "cohort" not in types(page.work())
+    query = page.app.state.query.model_dump()
+    for changes, again in (
+        ({"query": query | {"sort": "case", "page": 2}}, False),
+        ({"query": query | {"search": "user", "items": [3]}}, True),
+        ({"query": query | {"search": "nothing of this"}}, True),
+        ({"edit": ""}, True),
+    ):
+        assert ("cohort" in types(page.act(set=changes))) == again
+    nothing = [one for one in page.work() if one["type"] == "cohort"][-1]
+    assert (nothing["cases"], nothing["cells"]) == (0, [[None, None]] * 4)
+    page.set(query=query, settings=[{"temperature": 2}, {}])
+    few = [one for one in page.work() if one["type"] == "cohort"][-1]
+    assert few["moved"]
+    page.set(query=query | {"preset": "next item is in the history", "items": [3]})
+    few = [one for one in page.work() if one["type"] == "cohort"][-1]
+    assert 0 < few["users"] < 20
+    assert few["cells"][0][0]["low"] is None
 
 
 def test_an_items_card_has_its_count_ranks_and_neighbours(page):
@@ -546,6 +616,7 @@ def test_the_messages_of_fake_py_are_shaped_like_the_kernels(page):
         "marks": fake.marks(),
         "scores": fake.scores()[0],
         "cases": fake.cases(),
+        "cohort": fake.cohort(),
         "verdict": fake.verdict(),
     }
     for kind, message in made.items():

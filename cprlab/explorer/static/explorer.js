@@ -1,8 +1,10 @@
 // The widget: layout, status line, and messages to the kernel (one act in flight, slow work when idle).
 
+import { stateAddress } from "./address.js";
 import { button, clip, el, percent, setAttribute, setText, setTitle } from "./base.js";
 import { itemCard } from "./card.js";
 import { casesView } from "./cases.js";
+import { cohortView } from "./cohort.js";
 import { download, exportMenu, stateDialog, viewHeader } from "./export.js";
 import { historyView } from "./history.js";
 import { mapView } from "./map.js";
@@ -18,10 +20,11 @@ const WAITING = "Waiting for the kernel; if nothing happens, run the notebook's 
 const SILENT =
   "The kernel does not answer. Interrupt it or run the notebook's cells again. Nothing is lost: your next change is " +
   "sent again.";
-const RESTORING = ["undo", "redo", "load"]; // commands after which only the kernel knows the history
+const RESTORING = ["undo", "redo", "load", "go"]; // commands after which only the kernel knows the history
 
 const VIEWS = {
   cases: ["Cases", "choose a case with Enter or a click", casesView],
+  cohort: ["These cases together", "means by model", cohortView],
   history: ["History", "edit what the user did; oldest first", historyView],
   predictions: ["Predictions", "all bars on one scale", predictionsView],
   scores: ["Scores", "every item on one axis: does one state set the history apart?", scoresView],
@@ -29,7 +32,7 @@ const VIEWS = {
   states: ["States and heads", "move the hidden state, switch partitions", statesView],
   verdict: ["Verdict", "what the models give the history, and what a single hidden state could", verdictView],
 };
-const COLUMNS = [["cases"], ["history", "predictions"], ["scores", "map", "states"]];
+const COLUMNS = [["cases", "cohort"], ["history", "predictions"], ["scores", "map", "states"]];
 
 export function render({ model, el: place }) {
   const root = el("div", { class: "cprlab-explorer", "data-lm-suppress-shortcuts": "true" });
@@ -43,6 +46,8 @@ export function render({ model, el: place }) {
   const dialog = stateDialog(app);
   const selection = selectionLine(app);
   const views = {};
+  const address = document.querySelector("meta[name='cprlab-address']") && stateAddress(); // of a page of its own
+  let restored = !address?.asked();
   const bar = el(
     "div",
     { class: "cx-top" },
@@ -74,6 +79,7 @@ export function render({ model, el: place }) {
 
   function say(text, { alert: failed = false } = {}) {
     setText(status, failed ? "" : clip(text, 600));
+    setAttribute(status, "title", status.textContent || null);
     setText(alert, failed ? `⚠ ${clip(text, 1000)}` : "");
     status.hidden = failed;
     alert.hidden = !failed;
@@ -115,6 +121,9 @@ export function render({ model, el: place }) {
       talk.answered(message);
       app.view = message;
       drawView();
+      if (!restored) talk.command("load", address.asked());
+      else address?.keep(message.state);
+      restored = true;
       if (message.error) say(message.error, { alert: true });
       else say(message.notice || "Ready.");
     },
@@ -125,6 +134,7 @@ export function render({ model, el: place }) {
     },
     scores: (message, buffers) => app.view && all("onScores", message, buffers),
     cases: (message) => all("onCases", message),
+    cohort: (message) => all("onCohort", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
     verdict(message) {
       if (message.note) app.unjudged = message;

@@ -1,10 +1,12 @@
 // The explorer's kernel in a page: it answers the widget's messages as session.py, payload.py and widget.py do.
 
 import { percent } from "./base.js";
+import { cohortOf } from "./outcomes.js";
 import { AS_TRAINED, historyOf, isOwn, shownBy } from "./shown.js";
 
 const UNDOABLE = ["case", "history", "settings", "pinned"];
 const OF_EDITED = "What a single state could do for an edited history is computed by cprlab explore, not in this page.";
+const STEP = 10; // ms of slow work, after which the page is free for a frame
 const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state.";
 
 /** Return whether two values are the same in JSON, in whatever order their keys are. */
@@ -73,9 +75,12 @@ export function kernel(data, models, first, told) {
       fits(value, {
         preset: (one) => base.presets.includes(one),
         search: isText,
+        items: isCodes,
         sort: (one) => keys.includes(one),
         descending: isFlag,
+        page: (one) => Number.isInteger(one) && one >= 0,
       }, "the query"),
+    edit: (value) => value === "" || base.edits.includes(value),
     projection: (value) => base.projections.some(([name]) => name === value),
     space: (value) => Number.isInteger(value) && value >= 0 && value < names.length,
     lines: isFlag,
@@ -120,7 +125,20 @@ export function kernel(data, models, first, told) {
       throw Error(`The explorer's state is not JSON (${error.message}); paste the whole text that was saved.`);
     }
     if (Object(found) !== found) throw Error("The explorer's state must be a JSON object; paste the whole text.");
-    change({ ...plain, ...found });
+    change({ ...plain, ...found, query: { ...plain.query, items: [], page: 0, ...found.query } });
+  }
+
+  function go(text) {
+    const name = text.trim();
+    const users = [name, name.replace(/^user/, "").trim()];
+    const number = /^[0-9]+$/.test(name) ? Number(name) : base.cases;
+    const ofUser = (_, row) => cases[row].user && users.includes(cases[row].user);
+    const found = number < base.cases ? number : table.rows.find(ofUser)?.[0];
+    if (found === undefined) {
+      throw Error(`There is no case “${name}” in this page: give a number, or a user's whole id.`);
+    }
+    const place = foundBy(state.query).findIndex(([one]) => one === found);
+    patch({ case: found, query: { ...state.query, page: Math.max(0, Math.floor(place / data.listed)) } });
   }
 
   const commands = {
@@ -128,6 +146,7 @@ export function kernel(data, models, first, told) {
     redo: () => step(future, past),
     pin: () => patch({ pinned: { history: historyOf(state, caseOf()), settings: state.settings } }),
     unpin: () => patch({ pinned: null }),
+    go,
     load,
     head: (value) => patch({ settings: shown.switched(state, value) }),
   };
@@ -154,18 +173,78 @@ export function kernel(data, models, first, told) {
     };
   }
 
-  function listed() {
-    const { preset, search, sort, descending } = state.query;
+  /** Return the rows of the table that a query finds, in its order; text is sorted as it is read, like choices.py's. */
+  function foundBy({ preset, search, items, sort, descending }) {
     const letters = search.trim().toLowerCase();
-    const found = table.rows.filter(letters ? searched(letters) : () => true).filter(presetOf(preset));
+    const having = (_, row) => [...cases[row].history, cases[row].target].some((item) => items.includes(item));
+    const every = () => true;
+    const found = table.rows.filter(letters ? searched(letters) : every).filter(presetOf(preset));
+    const rows = items.length ? new Set(table.rows.filter(having)) : null;
     const place = keys.indexOf(sort);
-    const order = (one, other) => (one < other ? -1 : Number(one > other)) * (descending ? -1 : 1);
-    found.sort(({ [place]: one }, { [place]: other }) => {
-      return one === null || other === null ? (one === null) - (other === null) : order(one, other);
+    const known = (value) => value !== null && value !== "";
+    const asRead = (value) => {
+      if (typeof value !== "string") return [0, value];
+      return /^[0-9]+$/.test(value) ? [0, Number(value)] : [1, value.toLowerCase()];
+    };
+    const sorted = (rows ? found.filter((row) => rows.has(row)) : found).map((row) => [row, asRead(row[place])]);
+    const compare = (one, other) => (one < other ? -1 : Number(one > other));
+    sorted.sort(([one, [group, first]], [other, [others, second]]) => {
+      const unknown = known(other[place]) - known(one[place]);
+      if (unknown || !known(one[place])) return unknown;
+      return (compare(group, others) || compare(first, second)) * (descending ? -1 : 1);
     });
-    const rows = found.slice(0, data.listed);
-    const counts = { total: table.rows.length, shown: rows.length, found: found.length };
+    return sorted.map(([row]) => row);
+  }
+
+  function listed() {
+    const found = foundBy(state.query);
+    const size = data.listed;
+    const start = size * Math.min(state.query.page, Math.floor(Math.max(0, found.length - 1) / size));
+    const rows = found.slice(start, start + size);
+    const counts = { total: table.rows.length, start, size, found: found.length };
     return { type: "cases", columns: table.columns, rows, ...counts, note: data.note };
+  }
+
+  // The cases together
+
+  let cohort = null; // what is being computed
+  let running = null;
+
+  function beginCohort() {
+    const { sort, descending, page, ...query } = state.query;
+    const key = [query, state.settings, state.edit];
+    if (same(key, sent.cohort)) return;
+    sent.cohort = key;
+    const found = foundBy(state.query).map(([name]) => ({ ...caseOf({ case: name }), case: name }));
+    cohort = cohortOf(shown.outcomes, state, found, base.few);
+    emit({ type: "cohort", pending: true, done: 0, total: 0 });
+  }
+
+  /** Compute some of the cohort, and the rest after a frame; another one ends it. */
+  function runCohort(mine) {
+    if (mine !== cohort) return;
+    running = mine;
+    const until = performance.now() + STEP;
+    try {
+      let step = { done: false };
+      while (!step.done && performance.now() < until) step = mine.next();
+      if (!step.done) {
+        if (step.value) emit({ type: "cohort", pending: true, ...step.value });
+        setTimeout(() => runCohort(mine));
+        return;
+      }
+      const moved = state.settings.some((setting) => !same(setting, AS_TRAINED));
+      emit({ ...step.value, moved });
+    } catch (error) {
+      emit({ type: "cohort", refused: error.message });
+    }
+    cohort = null;
+    emit({ type: "slow", more: false, doing: "" });
+  }
+
+  function slow() {
+    if (!cohort) emit({ type: "slow", more: false, doing: "" });
+    else if (running !== cohort) runCohort(cohort);
   }
 
   // Messages
@@ -206,6 +285,7 @@ export function kernel(data, models, first, told) {
     emit(shown.marks(state, own, interfering));
     if (!sent.query || !same(sent.query, state.query)) emit(listed());
     [sent.points, sent.query] = [key, state.query];
+    beginCohort();
     emit(verdict());
     told(state);
   }
@@ -232,7 +312,7 @@ export function kernel(data, models, first, told) {
       const id = done;
       emit({ type: "answer", kind, id, value: await shown.answers[kind](state, caseOf(), value) });
     },
-    slow: () => emit({ type: "slow", more: false, doing: "" }),
+    slow,
     export: () => show(NO_CSV),
   };
 

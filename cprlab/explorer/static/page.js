@@ -1,11 +1,10 @@
 // The explorer as one offline page: opens the models in it, and keeps the state in the address, after the #.
 
+import { stateAddress } from "./address.js";
 import { render } from "./explorer.js";
 import { readSafetensors } from "./model.js";
 import { kernel } from "./offline.js";
 import { predictor } from "./predict.js";
-
-const SETTLED = 300; // ms without a change, after which the address is changed, since browsers limit how often it is
 
 /** Draw the explorer in `place`; what cannot be opened is said there. */
 export async function open(place) {
@@ -14,28 +13,14 @@ export async function open(place) {
     const models = await Promise.all(
       data.models.map(async (model, index) => predictor(model, await weights(index), data.grammar)),
     );
-    let timer = null;
-    const keep = (state) => {
-      clearTimeout(timer);
-      const address = `#${encodeURIComponent(JSON.stringify(state))}`;
-      timer = setTimeout(() => history.replaceState(null, "", address), SETTLED);
-    };
-    const known = kernel(data, models, asked() || JSON.stringify(data.state), keep);
-    window.addEventListener("hashchange", () => known.load(asked() || JSON.stringify(data.state)));
+    const address = stateAddress();
+    const asked = () => address.asked() || JSON.stringify(data.state);
+    const known = kernel(data, models, asked(), address.keep);
+    window.addEventListener("hashchange", () => known.load(asked()));
     place.replaceChildren();
     render({ model: known, el: place });
   } catch (error) {
     place.textContent = `This page cannot be shown: ${error.message}`;
-  }
-}
-
-/** Return the state in the address as text; what is not written as one is left for the kernel to refuse. */
-function asked() {
-  const text = location.hash.slice(1);
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }
 

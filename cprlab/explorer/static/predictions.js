@@ -7,8 +7,11 @@ import { interferingOf } from "./verdict.js";
 
 const GLYPHS = { history: "●", new: "◆", target: "★" };
 const KIND_LABELS = { history: "in the history", new: "new", target: "true next" };
-// Okabe and Ito's colours, which can be distinguished with any colour vision.
-const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"];
+// Of each partition, always the same, and of no kind; they differ in lightness as well.
+const PARTITIONS = {
+  V: "#999999", R: "#882255", C: "#F0E442", P: "#CC79A7", B: "#7F3C0B", F: "#6A51A3", repeat: "#F0E442",
+  other: "#56B4E9",
+};
 const LENGTHS = [5, 10, 20];
 
 export function predictionsView(root, app) {
@@ -52,9 +55,7 @@ export function predictionsView(root, app) {
 
   function render(view) {
     const byPartition = view.state.colour === "partition";
-    const names = partitionsOf(view);
-    const colourOf = (key) =>
-      byPartition ? COLOURS[names.indexOf(key) % COLOURS.length] : app.base.kinds[key]?.[0] ?? COLOURS[0];
+    const colourOf = (key) => (byPartition ? partitionColour(key) : app.base.kinds[key][0]);
     const kindOf = ({ kind, item }, interfering) =>
       kind === "new" && interfering.get(item)?.late === false ? "interfering" : kind;
     const barColour = (bar, interfering) => colourOf(byPartition ? bar.partition : kindOf(bar, interfering));
@@ -84,6 +85,11 @@ export function predictionsView(root, app) {
 function scaleOf(view) {
   const shown = view.predictions.flatMap(({ top }) => top.flatMap(({ p, was }) => [p ?? 0, was ?? 0]));
   return Math.max(...shown, Number.MIN_VALUE);
+}
+
+/** Return a partition's colour; of R:10 and R:100, or V1 and V2 of a mixture, the same. */
+function partitionColour(name) {
+  return PARTITIONS[name.match(/^[A-Za-z]*/)[0]] ?? PARTITIONS.other;
 }
 
 function partitionsOf(view) {
@@ -144,6 +150,7 @@ function modelColumn(app, index) {
 
   function render(prediction, view, drawn) {
     setTitle(name, app.base.models[index].name);
+    setAttribute(name, "data-letter", app.base.models[index].letter);
     setTitle(head, view.heads[index].name);
     head.hidden = head.textContent === name.textContent;
     gauge.render(prediction, app.base.observed);

@@ -20,6 +20,7 @@ export const historyOf = (state, own) => state.history ?? own.history;
  */
 export function shownBy(base, models, grammar) {
   const known = new Map(); // predictions
+  const ofOwn = { settings: "", outcomes: new Map() }; // of the cases' own histories, with the last settings
 
   /** Return each model's prediction in a state; null for an empty history. */
   function predictions(state, own) {
@@ -40,6 +41,20 @@ export function shownBy(base, models, grammar) {
   /** Return each model's prediction as it was trained. */
   function trained(state, own) {
     return predictions({ ...state, settings: models.map(() => AS_TRAINED) }, own);
+  }
+
+  /** Return each model's outcome (`predictor`'s) after some items of a case, and whether the target is a repeat. */
+  function outcomes(state, own, items) {
+    const place = isOwn(items, own) ? own.place : -1;
+    const settings = JSON.stringify(state.settings);
+    if (settings !== ofOwn.settings) Object.assign(ofOwn, { settings, outcomes: new Map() });
+    if (ofOwn.outcomes.has(place)) return ofOwn.outcomes.get(place);
+    const found = models.map((model, index) => {
+      const one = model.predict(items, state.settings[index], place);
+      return { ...one.outcome(own.target), repeat: one.items.includes(own.target) };
+    });
+    if (place >= 0) ofOwn.outcomes.set(place, found);
+    return found;
   }
 
   function pinned(state, own) {
@@ -194,7 +209,9 @@ export function shownBy(base, models, grammar) {
     },
   };
 
-  return { predictions, trained, pinned, switched, view, mapKey, points, marks, scores, verdict, answers };
+  return {
+    predictions, trained, outcomes, pinned, switched, view, mapKey, points, marks, scores, verdict, answers,
+  };
 }
 
 /** Return what the view shows of a prediction, and of the pinned one. */
