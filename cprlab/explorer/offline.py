@@ -17,7 +17,7 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError, DataError, visible
-from cprlab.explorer import payload
+from cprlab.explorer import payload, stories
 from cprlab.explorer.choices import SHOWN, worst
 from cprlab.explorer.explorer import MERGES, Explorer, ExplorerConfig
 from cprlab.explorer.frontend import joined, style
@@ -62,7 +62,8 @@ def run_page(config: ExplorerConfig, path: Path, cases: int) -> None:
     Args:
         config: what to open.
         path: the page's file, which is replaced.
-        cases: maximum number of cases in the page: the first of the state's query, and the state's case.
+        cases: maximum number of cases in the page: the first of the state's query, and the state's case. Those of the
+            stories are added.
 
     Raises:
         CprlabError: as `opened`, the page can compute none of the models, or the file cannot be written.
@@ -96,12 +97,15 @@ def _computed(subjects: list[Subject]) -> list[Subject]:
 
 
 def page(shown: Explorer, cases: int) -> str:
-    """Return the page of at most `cases` cases, the first of the state's query, and the state's case."""
+    """Return the page of `cases` cases, the first of the state's query and the state's case, and of the stories'."""
     if shown.state.query.preset == UNCOPYABLE:
         finish(shown)
     found = shown.choices.find(shown.state.query)["case"].head(cases).tolist()
+    told = [story for story in stories.found(shown) if story]
     chosen = sorted({shown.state.case, *found[: cases - (shown.state.case not in found)]})
+    chosen = sorted({*chosen, *(story.set["case"] for story in told)})
     data, best = _data(shown, chosen)
+    data["stories"] = payload.stories(told)["stories"]
     weights = "\n".join(
         f'<script type="text/plain" id="cprlab-weights-{place}">{_packed(shown, place, states)}</script>'
         for place, states in enumerate(best)
@@ -148,7 +152,8 @@ def _possible(state: ExplorerState) -> ExplorerState:
         return tuple(one.but(head=str(parse_head(one.head))) if one.head else one for one in settings)
 
     pinned = state.pinned and state.pinned.but(settings=canonical(state.pinned.settings))
-    return state.but(projection="pca", settings=canonical(state.settings), pinned=pinned)
+    kept = tuple(one.but(settings=canonical(one.settings)) for one in state.kept)
+    return state.but(projection="pca", settings=canonical(state.settings), pinned=pinned, kept=kept)
 
 
 def _grammar() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import typing
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from cprlab.errors import CprlabError
 from cprlab.explorer import tables
 from cprlab.explorer.choices import SHOWN
 from cprlab.explorer.explorer import Explorer
+from cprlab.explorer.flips import flip
 from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import PRESETS, PROJECTIONS, UNCOPYABLE
+from cprlab.explorer.stories import Story
 from cprlab.explorer.verdict import COLUMNS
 from cprlab.models import PARTS, HeadConfig, SoftmaxConfig
 from cprlab.plots import KINDS
@@ -90,6 +93,7 @@ def view(shown: Explorer) -> dict[str, Any]:
         "predictions": [_prediction(shown, *one) for one in zip(shown.models, predicted, pinned, strict=True)],
         "heads": [_head(head) for head in shown.heads()],
         "selected": [_number(share) for share in selected],
+        "kept": [[one and outcome(one, shown.target) for one in predictions] for predictions in shown.kept()],
     }
 
 
@@ -259,8 +263,14 @@ def item(shown: Explorer, code: int) -> dict[str, Any]:
 
 
 ANSWERS: dict[str, Callable[[Explorer, Any], dict[str, Any]]] = {
-    "item": item
+    "item": item,
+    "flip": lambda shown, place: asdict(flip(shown, place)),
 }  # of the questions that a page asks about what it shows
+
+
+def stories(known: Sequence[Story]) -> dict[str, Any]:
+    """Return the stories found so far."""
+    return {"type": "stories", "stories": [asdict(story) for story in known]}
 
 
 def notice(shown: Explorer, before: Sequence[dict | None], now: Sequence[dict | None]) -> str:

@@ -17,6 +17,7 @@ from cprlab.explorer import payload, tables
 from cprlab.explorer.frontend import script, style
 from cprlab.explorer.session import Session
 from cprlab.explorer.state import ExplorerState
+from cprlab.explorer.stories import Story, found
 
 TABLE_EVERY = 2.0  # seconds, while certificates come in
 FAULT = "There was an unexpected error ({}: {}); nothing was changed. Please report it."
@@ -40,6 +41,8 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._outcomes: list[dict | None] = [None] * len(session.shown.models)  # of the last view
         self._notice = ""  # the effect of the last change
         self._verdict: Iterator[None] = iter(())
+        self._stories: list[Story] = []
+        self._search = found(session.shown)
         self._certificates = session.shown.choices.certify()
         self._certified: int | None = 0  # number of cases; None when all are done
         self._table_due = 0.0
@@ -63,6 +66,7 @@ class ExplorerWidget(anywidget.AnyWidget):
     def _hello(self, content: dict) -> None:
         self._sent.clear()
         self.send(payload.base(self._session.shown))
+        self.send(payload.stories(self._stories))
         self._show()
 
     def _act(self, content: dict) -> None:
@@ -147,6 +151,12 @@ class ExplorerWidget(anywidget.AnyWidget):
             if shown.plane() is not None:
                 self._show()
             return f"t-SNE of {len(shown.titles):,} items"
+        story = next(self._search, "done")
+        if story != "done":
+            if isinstance(story, Story):
+                self._stories.append(story)
+                self.send(payload.stories(self._stories))
+            return "stories"
         if self._certified is not None:
             self._certified = next(self._certificates, None)
             if self._certified is None or time.monotonic() > self._table_due:

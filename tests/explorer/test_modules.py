@@ -16,6 +16,7 @@ NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright 
 PAGE = {
     "model.js",
     "heads.js",
+    "flip.js",
     "predict.js",
     "shown.js",
     "offline.js",
@@ -58,7 +59,7 @@ def test_there_are_modules_and_they_import_each_other_in_no_circle():
 
 
 def test_each_import_names_an_export_that_exists_and_that_is_used():
-    imported = {"render", "open", "PARTITIONS"}  # by the widget, the page and a test
+    imported = {"render", "open", "PARTITIONS", "differences"}  # by the widget, the page and tests
     for name, text in TEXTS.items():
         for source, names in imports_of(text).items():
             assert set(names) <= exports_of(TEXTS[source]), name

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from cprlab.errors import ConfigError, DataError
-from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, tables
+from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, stories, tables
 from cprlab.explorer.state import PRESETS, Setting
 from tests.browser import open_page
 from tests.explorer import test_widget
@@ -161,7 +161,12 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
     twins.set(k=7, colour="partition")
     twins.set(history=[3, 3, 7, 1, 7], selection=[3, 9])
     assert twins.question("item", 7)["models"][0]["rank"] > 0
+    for place in range(models):
+        assert twins.question("flip", place)["model"] == place
     twins.act(command="pin")
+    kept = [{"name": "as it was", "history": [3, 1], "settings": [GIVEN] * models}]
+    kept += [{"name": "<b>", "history": [], "settings": [GIVEN | {"scale": 2}] * models}]
+    assert len(twins.set(kept=kept)["view"][0]["kept"]) == 2
     for place in range(models):
         twins.set(space=place)
         twins.setting(place, toward=0.4, axes=[0.5, -1, 0.2], scale=2)
@@ -225,6 +230,8 @@ def test_what_is_refused_is_said_and_changes_nothing(opened, subject):
         ({"set": {"settings": [GIVEN, GIVEN | {"head": "Softmax + RC:5"}]}}, "cannot make Softmax + RC:5"),
         ({"set": {"settings": [GIVEN, GIVEN | {"head": "Softmax + CPR:5"}]}}, "keeps all rerankers"),
         ({"set": {"projection": "tsne"}}, "value of projection"),
+        ({"set": {"kept": [{"history": [1], "settings": [GIVEN]}]}}, "value of name of a snapshot"),
+        ({"set": {"kept": 9 * [{"name": "", "history": [1], "settings": [GIVEN, GIVEN]}]}}, "value of kept"),
         ({"set": {"case": 30}}, "Case 30 is not in this page"),
         ({"command": "head", "value": {"model": 0, "C": True}}, "was trained without C"),
         ({"command": "head", "value": {"model": 1, "R": [5, 99]}}, "number of items, 40"),
@@ -238,6 +245,27 @@ def test_what_is_refused_is_said_and_changes_nothing(opened, subject):
         assert sentence in view["error"]
         same(view | {"id": before["id"], "error": "", "notice": ""}, before | {"notice": ""})
     assert "cprlab explore" in twins.ask(type="export", view="cases", format="csv")["view"][0]["error"]
+    assert twins.complaints == []
+
+
+@pytest.mark.slow
+def test_the_stories_set_what_they_tell(opened, subject):
+    twins = opened([subject("Softmax"), subject("Softmax + CPR:5,10 + F + Mi")])
+    shown = twins.python.app.shown
+    told = [story for story in stories.found(shown) if story]
+    buttons = twins.page.locator(".cx-stories .cx-buttons button")
+    assert buttons.all_inner_texts() == [story.label for story in told]
+    assert len(told) == 6
+    for place, story in enumerate(told):
+        twins.page.get_by_role("button", name="Take a snapshot").click()
+        buttons.nth(place).click()
+        twins.page.locator(".cx-story").get_by_text(story.text, exact=True).wait_for()
+        twins.python.act(set=story.set)
+        answers = twins.compare(twins.ask(type="hello"), twins.python.say(type="hello"))
+        for name, value in plain(story.set).items():
+            assert answers["view"][0]["state"][name] == value
+        assert answers["view"][0]["kept"] == []  # of another case
+        assert buttons.nth(place).get_attribute("aria-pressed") == "true"
     assert twins.complaints == []
 
 
@@ -282,11 +310,14 @@ def test_the_page_has_the_first_cases_of_the_query_and_the_one_shown(subject):
     shown = Explorer([subject("Softmax + CPR:5,10 + Mi")])
     query = shown.state.query
     first = shown.choices.find(query)["case"].tolist()
-    for case, cases, expected in ((first[0], 4, first[:4]), (first[9], 4, [*first[:3], first[9]]), (7, 1, [7])):
+    told = [story.set["case"] for story in stories.found(shown) if story]
+    assert len(told) == 1
+    for case, cases, own in ((first[0], 4, first[:4]), (first[9], 4, [*first[:3], first[9]]), (7, 1, [7])):
+        expected = {*own, *told}
         text = offline.page(shown.at(shown.state.but(case=case)), cases)
         data = json.loads(text.partition('id="cprlab-data">')[2].partition("</script>")[0])
         assert [row[0] for row in data["table"]["rows"]] == sorted(expected)
-        assert f"The page has {cases} of 30 cases." in data["note"]
+        assert f"The page has {len(expected)} of 30 cases." in data["note"]
     assert "Content-Security-Policy" in text
     assert text.count("<script") == text.count("</script>") == 3
 

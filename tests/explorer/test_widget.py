@@ -87,7 +87,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
     page = Page([subject(head) for head in HEADS])
     for _ in range(2):
         answers = page.say(type="hello")
-        assert sorted(types(answers)) == ["base", "cases", "marks", "points", "view"]
+        assert sorted(types(answers)) == ["base", "cases", "marks", "points", "stories", "view"]
         assert answers[0]["type"] == "base"
         base = answers[0]
         assert base["titles"] == [str(title) for title in page.app.shown.titles]
@@ -465,13 +465,15 @@ def merged(shapes):
 def test_the_messages_of_fake_py_are_shaped_like_the_kernels(page):
     page.set(case=3)
     page.act(command="pin")
-    page.act(set={"history": [7, 1, 2]})
+    pinned = page.app.state.pinned.model_dump()
+    page.act(set={"history": [7, 1, 2], "kept": [pinned | {"name": "before"}]})
     answers = {one["type"]: one for one in page.say(type="hello")}
     answers |= {one["type"]: one for one in page.work()}
     titles = fake.titles()
     made = {
         "base": fake.base(titles),
-        "view": fake.view(pinned=fake.pin()),
+        "view": fake.view(pinned=fake.pin(), kept=[fake.pin() | {"name": "before"}]),
+        "stories": fake.stories(),
         "marks": fake.marks(),
         "cases": fake.cases(),
         "verdict": fake.verdict(),

@@ -7,7 +7,10 @@ import { download, exportMenu, stateDialog, viewHeader } from "./export.js";
 import { historyView } from "./history.js";
 import { mapView } from "./map.js";
 import { predictionsView } from "./predictions.js";
+import { snapshotsView } from "./snapshots.js";
 import { statesView } from "./states.js";
+import { storiesView } from "./stories.js";
+import { tourView } from "./tour.js";
 import { verdictView } from "./verdict.js";
 
 const ANSWER_WITHIN = 10_000; // ms, after which the page reports that the kernel does not answer
@@ -39,7 +42,9 @@ export function render({ model, el: place }) {
   const app = makeApp(talk, root, say, () => views);
   const dialog = stateDialog(app);
   const selection = selectionLine(app);
-  const views = {};
+  const views = { tour: tourView(root, app) };
+  const stories = el("div");
+  const snapshots = el("div", { class: "cx-snapshots" });
   const bar = el(
     "div",
     { class: "cx-top" },
@@ -48,13 +53,17 @@ export function render({ model, el: place }) {
     el(
       "div",
       { class: "cx-buttons" },
+      views.tour.start,
       button("State…", dialog.open, { title: "copy, save or load the explorer's state" }),
     ),
   );
   for (const names of COLUMNS) {
     grid.append(el("div", { class: "cx-column" }, ...names.map(makeView)));
   }
-  root.append(bar, selection.node, grid, dialog.node);
+  views.stories = storiesView(stories, app);
+  views.snapshots = snapshotsView(snapshots, app);
+  grid.querySelector(".cx-predictions").append(snapshots);
+  root.append(bar, stories, selection.node, grid, dialog.node);
   root.addEventListener("keydown", onKey);
   place.append(root);
 
@@ -120,6 +129,7 @@ export function render({ model, el: place }) {
       drawMapSoon();
     },
     cases: (message) => all("onCases", message),
+    stories: (message) => all("onStories", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
     verdict: (message) => app.view && all("onVerdict", message),
     answer(message) {

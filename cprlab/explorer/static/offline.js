@@ -3,7 +3,8 @@
 import { percent } from "./base.js";
 import { historyOf, isOwn, shownBy } from "./shown.js";
 
-const UNDOABLE = ["case", "history", "settings", "pinned"];
+const UNDOABLE = ["case", "history", "settings", "pinned", "kept"];
+const MOST_KEPT = 8; // snapshots
 const AS_TRAINED = { head: "", temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
 const OF_EDITED =
   "The history was edited. This page has the verdicts on the cases' own histories only; cprlab explore has others.";
@@ -31,7 +32,7 @@ export function kernel(data, models, first, told) {
   const shown = shownBy(base, models, data.grammar);
   const cases = data.cases.map((one, place) => ({ ...one, place }));
   const caseOf = (one = state) => cases[rowOf.get(one.case)];
-  const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null };
+  const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null, kept: [] };
   const handlers = new Set();
   const sent = {};
   const [past, future] = [[], []];
@@ -71,6 +72,9 @@ export function kernel(data, models, first, told) {
     history: (value) => value === null || isCodes(value),
     settings: areSettings,
     pinned: (value) => value === null || fits(value, { history: isCodes, settings: areSettings }, "the pin"),
+    kept: (value) =>
+      Array.isArray(value) && value.length <= MOST_KEPT && value.every((one) =>
+        fits(one, { history: isCodes, settings: areSettings, name: isText }, "a snapshot")),
     selection: isCodes,
     query: (value) =>
       fits(value, {
@@ -90,6 +94,7 @@ export function kernel(data, models, first, told) {
     fits(next, shape, "a state");
     shown.predictions(next, caseOf(next)); // an Error if one is not possible
     shown.pinned(next, caseOf(next));
+    shown.kept(next, caseOf(next));
     const undoable = UNDOABLE.some((key) => !same(next[key], state[key]));
     if (undoable) {
       if (!dragging) past.push(state);
@@ -109,7 +114,7 @@ export function kernel(data, models, first, told) {
 
   function patch(changes, live) {
     const other = "case" in changes && changes.case !== state.case;
-    change({ ...state, ...(other ? { history: null, pinned: null } : {}), ...changes }, live);
+    change({ ...state, ...(other ? { history: null, pinned: null, kept: [] } : {}), ...changes }, live);
   }
 
   function load(text) {
@@ -216,6 +221,7 @@ export function kernel(data, models, first, told) {
     hello() {
       for (const key of Object.keys(sent)) delete sent[key];
       emit(base);
+      emit({ type: "stories", stories: data.stories });
       show(failed);
     },
     act({ id, set, live, command, value }) {

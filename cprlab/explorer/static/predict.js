@@ -57,8 +57,8 @@ export function predictor({ description, name, points }, tensors, grammar) {
     return predictionOf(scores, items, ownersOf(components, weights), statesOf(model.description.head, facets));
   }
 
-  /** Return the items with the largest cosine to one, rounded as in model.py, without it; ties in the order of the codes. */
-  function near(item) {
+  /** Return the k items with the largest cosine to one, rounded as in model.py, without it; ties in the order of the codes. */
+  function near(item, k = NEAR) {
     const row = (code) => embeddings.subarray(code * d, (code + 1) * d);
     const own = row(item);
     const dot = (one, other) => one.reduce((sum, value, i) => sum + value * other[i], 0);
@@ -69,7 +69,7 @@ export function predictor({ description, name, points }, tensors, grammar) {
     });
     const others = cosines.map((_, code) => code).filter((code) => code !== item);
     others.sort((one, other) => cosines[other] - cosines[one] || one - other);
-    return others.slice(0, NEAR).map((code) => ({ item: code, cosine: cosines[code] }));
+    return others.slice(0, k).map((code) => ({ item: code, cosine: cosines[code] }));
   }
 
   const placeOf = tensors.has("page.points") ? placing(rowsOf("plane"), tensors.get("page.mean").data) : null;
@@ -85,9 +85,15 @@ function predictionOf(scores, items, ownerOf, states) {
     const order = scores.map((_, item) => item).sort((one, other) => scores[other] - scores[one] || one - other);
     return Array.from(order.subarray(0, k));
   };
+  /** How far an item's score is above the k-th best of the others: above 0 if its rank is at most k. */
+  const margin = (item, k) => {
+    const others = scores.filter((_, code) => code !== item).sort();
+    if (scores[item] === -Infinity) return -Infinity;
+    return k > others.length ? Infinity : scores[item] - others.at(-k);
+  };
   const of = (item) => ({ rank: rank(item), p: probability(item) });
   const outcome = (target) => ({ copy: sum(items), rank: rank(target), target: probability(target) });
-  return { items, states, ownerOf, probability, sum, rank, top, of, outcome };
+  return { items, states, ownerOf, probability, sum, rank, top, margin, of, outcome };
 }
 
 /** Return a function of an item: the partition that scored it last, in the component that gives it most. */

@@ -1,6 +1,9 @@
 // What the views show of a state, computed in the page by the models in it, as explorer.py and payload.py do in Python.
 
+import { flip } from "./flip.js";
+
 const KEPT = 64; // predictions
+const NO_FLIP = "This needs a history, and the model's own state: reset the history or the state.";
 const CLIPPED = 200; // characters of a label
 
 /** Return whether a history is the case's own one. */
@@ -38,6 +41,10 @@ export function shownBy(base, models, grammar) {
     return state.pinned ? predictions({ ...state, ...state.pinned }, own) : models.map(() => null);
   }
 
+  function kept(state, own) {
+    return state.kept.map(({ history, settings }) => predictions({ ...state, history, settings }, own));
+  }
+
   /** Return the state's `settings` with another head of a model. */
   function switched(state, { model, ...switches }) {
     const { heads } = models[model];
@@ -66,6 +73,7 @@ export function shownBy(base, models, grammar) {
       predictions: now.map((one, index) => predicted(one, before[index], state, own, kindOf)),
       heads: models.map(({ heads }, index) => heads.shown(heads.parse(state.settings[index].head))),
       selected: now.map((one) => (one ? one.sum(state.selection) : 0)),
+      kept: kept(state, own).map((given) => given.map((one) => one && one.outcome(own.target))),
     };
   }
 
@@ -106,9 +114,17 @@ export function shownBy(base, models, grammar) {
       const of = predictions(state, own).map((one, index) => one && { ...one.of(code), near: models[index].near(code) });
       return { item: code, count: base.counts[code], cases: base.cases, models: of };
     },
+    flip(state, own, model) {
+      const items = historyOf(state, own);
+      const setting = state.settings[model];
+      if (setting.best || !items.length) throw Error(NO_FLIP);
+      const predict = (history) => models[model].predict(history, setting, -1);
+      const near = (item, k) => models[model].near(item, k).map(({ item: code }) => code);
+      return { model, ...flip(predict, near, items, own.target, state.k) };
+    },
   };
 
-  return { predictions, pinned, switched, view, marks, answers };
+  return { predictions, pinned, kept, switched, view, marks, answers };
 }
 
 /** Return what the view shows of a prediction, and of the pinned one. */
