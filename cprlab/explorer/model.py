@@ -32,6 +32,8 @@ class Prediction:
         states: (d,) hidden state of each partition, by name, V first; only those of the embeddings' dimension.
         history: distinct codes of the items read.
         ordered: whether the scores only order the items, so that probabilities are NaN.
+        constant: what a logit, divided by the temperature, is above the log-probability; NaN if several softmaxes are
+            mixed or no hidden state scores the items.
     """
 
     scores: np.ndarray
@@ -39,6 +41,7 @@ class Prediction:
     states: dict[str, np.ndarray]
     history: np.ndarray
     ordered: bool = False
+    constant: float = np.nan
 
     @property
     def copy(self) -> float:
@@ -196,6 +199,7 @@ class Model:
             {name: one for name, one in hidden.items() if len(one) == self.snapshot.item_embeddings.shape[1]},
             np.unique(self.read(history)),
             self.ordered,
+            _constant(parts, scores, setting.temperature),
         )
 
     def near(self, item: int, k: int) -> list[tuple[int, float]]:
@@ -229,6 +233,14 @@ class Model:
     def _find_copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
         wanted = self.predict(case, history, Setting()).wanted(copied=True)
         return copying_states(self.edited(case, history), self.radius, wanted[None])[0]
+
+
+def _constant(parts: Parts, scores: np.ndarray, temperature: float) -> float:
+    """Return `Prediction.constant` of one history."""
+    component, best = parts.components[0], int(scores.argmax())
+    if len(parts.components) > 1 or component.names[0] != "V" or not np.isfinite(scores[best]):
+        return np.nan
+    return float(component.logits[-1, 0, best] / temperature - scores[best])
 
 
 def _owners(parts: Parts) -> np.ndarray:

@@ -246,13 +246,15 @@ def verdict(shown: Explorer) -> dict[str, Any]:
 
 
 def item(shown: Explorer, code: int) -> dict[str, Any]:
-    """Return an item's card: how many cases' histories have it, and for each model rank, probability and neighbours."""
+    """Return an item's card: how many cases' histories have it, and for each model its rank there, and more."""
 
     def given(model: Model, now: Prediction) -> dict[str, Any]:
         near = (
             [{"item": other, "cosine": cosine} for other, cosine in model.near(code, NEAR)] if model.has_states else []
         )
-        return {"rank": int(now.ranks([code])[0]), "p": _number(float(now.probabilities([code])[0])), "near": near}
+        rank, p = int(now.ranks([code])[0]), float(now.probabilities([code])[0])
+        logit = float(now.scores[code] + now.constant)
+        return {"rank": rank, "p": _number(p), "logit": logit if np.isfinite(logit) else None, "near": near}
 
     return {
         "item": code,

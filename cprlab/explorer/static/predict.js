@@ -54,7 +54,8 @@ export function predictor({ description, name, points }, tensors, grammar) {
     const { logProbs, weights, components } = model.explain(facets, history);
     const warm = setting.temperature !== 1 && logProbs.some(Number.isFinite); // (post) may leave nothing
     const scores = warm ? logSoftmax(logProbs, setting.temperature) : logProbs;
-    return predictionOf(scores, items, ownersOf(components, weights), statesOf(model.description.head, facets));
+    const constant = constantOf(components, scores, setting.temperature);
+    return predictionOf(scores, items, ownersOf(components, weights), statesOf(model.description.head, facets), constant);
   }
 
   /** Return the k items with the largest cosine to one, rounded as in model.py, without it; ties in the order of the codes. */
@@ -77,7 +78,7 @@ export function predictor({ description, name, points }, tensors, grammar) {
 }
 
 /** Return a prediction: log-probabilities (n,), the distinct items read, and what is asked of them. */
-function predictionOf(scores, items, ownerOf, states) {
+function predictionOf(scores, items, ownerOf, states, constant) {
   const probability = (item) => Math.exp(scores[item]);
   const sum = (codes) => codes.reduce((before, item) => before + probability(item), 0);
   const rank = (item) => scores.reduce((before, score) => before + (score >= scores[item]), 0); // the worst, if tied
@@ -91,9 +92,18 @@ function predictionOf(scores, items, ownerOf, states) {
     if (scores[item] === -Infinity) return -Infinity;
     return k > others.length ? Infinity : scores[item] - others.at(-k);
   };
-  const of = (item) => ({ rank: rank(item), p: probability(item) });
+  const logit = (item) => (constant !== null && Number.isFinite(scores[item]) ? scores[item] + constant : null);
+  const of = (item) => ({ rank: rank(item), p: probability(item), logit: logit(item) });
   const outcome = (target) => ({ copy: sum(items), rank: rank(target), target: probability(target) });
   return { items, states, ownerOf, probability, sum, rank, top, margin, of, outcome };
+}
+
+/** Return what a logit, divided by the temperature, is above the log-probability; null for mixtures. */
+function constantOf(components, scores, temperature) {
+  const [{ names, logits }] = components;
+  const best = scores.reduce((most, score, item) => (score > scores[most] ? item : most), 0);
+  const single = components.length === 1 && names[0] === "V" && Number.isFinite(scores[best]);
+  return single ? logits.at(-1)[best] / temperature - scores[best] : null;
 }
 
 /** Return a function of an item: the partition that scored it last, in the component that gives it most. */

@@ -6,6 +6,7 @@ const CHANGED = " (What is shown has changed since.)";
 
 export function storiesView(root, app) {
   let stories = [];
+  let asked = false; // whether an edit was asked for here: the answer also comes to other displays of the widget
   let told = null; // the text shown, and what is set where it is true
 
   const buttons = el("div", { class: "cx-buttons" });
@@ -41,6 +42,7 @@ export function storiesView(root, app) {
 
   function search() {
     app.status("Looking for the smallest edit…");
+    asked = true;
     app.ask("flip", Number(model.value));
   }
 
@@ -68,7 +70,9 @@ export function storiesView(root, app) {
   }
 
   function onAnswer({ kind, value }) {
-    if (kind !== "flip") return;
+    if (kind !== "flip" || !asked) return;
+    asked = false;
+    app.status("Ready.");
     const { name } = app.base.models[value.model];
     const star = `★ ${app.title(app.view.case.target)}`;
     const titles = clip(value.items.map((item) => `“${app.title(item)}”`).join(" and "), 600);
