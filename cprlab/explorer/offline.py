@@ -118,7 +118,8 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
     """Return what `static/offline.js` reads, and for each model the states (cases, d) that best copy."""
     table = shown.choices.table.loc[chosen].copy()
     cases, best = [], []
-    plain, copying = ((Setting(best=best),) * len(shown.models) for best in (False, True))
+    plain = (Setting(),) * len(shown.models)
+    copying = tuple(Setting(best=model.has_states) for model in shown.models)
     for case in tqdm(chosen, desc="verdicts", unit=" cases"):
         own = shown.at(shown.state.but(case=case, history=None, settings=plain, pinned=None))
         for _ in own.verdict():
@@ -127,7 +128,7 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
             table.loc[case, "least"] = max(verdict.least_copying for verdict in known)
             table.loc[case, "copyable"] = worst([verdict.copying.outcome for verdict in known])
         moved = own.at(own.state.but(settings=copying)).predicted()
-        best.append([prediction.states["V"] for prediction in moved if prediction])
+        best.append([prediction.states.get("V", np.empty(0)) for prediction in moved if prediction])
         user = shown.choices.users[case][: payload.CLIPPED]
         cases.append({"history": own.history, "target": own.target, "user": user, "verdict": payload.verdict(own)})
     held = f"The page has {len(chosen):,} of {len(shown.choices.table):,} cases."
@@ -181,7 +182,7 @@ def _mapped(shown: Explorer, place: int) -> Explorer:
 def _packed(shown: Explorer, place: int, best: np.ndarray) -> str:
     """Return a model's tensors for `static/predict.js`: base64 of the gzip of a .safetensors file."""
     model = shown.models[place]
-    arrays = {"axes": model.axes, "best": best}
+    arrays = {"axes": model.axes, "best": best} if model.has_states else {}
     if payload.points(_mapped(shown, place))[1]:
         linear = model.plane.linear
         assert linear is not None

@@ -17,6 +17,7 @@ PAGE = {
     "model.js",
     "heads.js",
     "flip.js",
+    "counting.js",
     "predict.js",
     "shown.js",
     "offline.js",

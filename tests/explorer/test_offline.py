@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from cprlab.errors import ConfigError, DataError
-from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, stories, tables
+from cprlab.explorer import Explorer, ExplorerConfig, offline, page_model, payload, stories, tables
 from cprlab.explorer.state import PRESETS, Setting
 from tests.browser import open_page
 from tests.explorer import test_widget
@@ -21,6 +21,7 @@ SITUATIONS = {
         subject("MoS:3 + CR:3,7 + B (context_merge=half, rerank_merge=add, rerank_facets=2)"),
     ],
     "hostile titles": lambda subject: [hostile(subject("Softmax + C"))],
+    "rivals that count": lambda subject: [subject("Softmax + F")],
     "one dimension": lambda subject: [subject("Softmax + F (post)", d=1)],
 }
 ASK = """(said) => new Promise((resolve) => {
@@ -154,8 +155,9 @@ def opened(browser, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_the_page_answers_as_python_does(opened, subject, situation):
-    twins = opened(SITUATIONS[situation](subject))
+def test_the_page_answers_as_python_does(opened, subject, counting, situation):
+    rivals = map(counting, ("Counts", "Recent", "Frequent") if "count" in situation else ())
+    twins = opened([*SITUATIONS[situation](subject), *rivals])
     models = len(twins.python.app.shown.models)
     options = plain(payload.base(twins.python.app.shown))["models"]
     twins.set(k=7, colour="partition")
@@ -165,10 +167,15 @@ def test_the_page_answers_as_python_does(opened, subject, situation):
         assert twins.question("flip", place)["model"] == place
     twins.act(command="pin")
     kept = [{"name": "as it was", "history": [3, 1], "settings": [GIVEN] * models}]
-    kept += [{"name": "<b>", "history": [], "settings": [GIVEN | {"scale": 2}] * models}]
+    kept += [{"name": "<b>", "history": [], "settings": [GIVEN | {"scale": 2}, *[GIVEN] * (models - 1)]}]
     assert len(twins.set(kept=kept)["view"][0]["kept"]) == 2
-    for place in range(models):
+    for place, told in enumerate(options):
         twins.set(space=place)
+        if told["stateless"]:
+            moved = [GIVEN] * place + [GIVEN | {"toward": 1}] + [GIVEN] * (models - place - 1)
+            view = twins.ask(type="act", id=-place, set={"settings": moved})["view"][0]
+            assert "has no hidden state. So nothing can be moved." in view["error"]
+            continue
         twins.setting(place, toward=0.4, axes=[0.5, -1, 0.2], scale=2)
         twins.setting(place, temperature=0.5, scale=0.1)
     for scale in (0.1, 0.2):
@@ -324,12 +331,14 @@ def test_the_page_has_the_first_cases_of_the_query_and_the_one_shown(subject):
 def test_models_that_a_page_cannot_compute_are_left_out_with_a_sentence(
     subject, foreign, counting, monkeypatch, capsys, tmp_path
 ):
-    given = [counting("Recent"), subject(), foreign()]
+    monkeypatch.setattr(page_model, "MOST_COUNTS", 10)
+    given = [counting("Counts"), subject(), foreign()]
     monkeypatch.setattr(ExplorerConfig, "subjects", lambda self, facet: given)
     offline.run_page(ExplorerConfig(), tmp_path / "page.html", 2)
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     said = capsys.readouterr().err
-    assert "Recent is left out of the page. A page can compute cprlab's GRU4Rec and SASRec" in said
+    found = len(counting("Counts").recommender.head.values)
+    assert f"Counts is left out of the page. Counts has {found} counts, and a page takes at most 10." in said
     assert "foreign is left out of the page. A file of states has no encoder" in said
     assert '"name": "Softmax, seed 0"' in (tmp_path / "page.html").read_text(encoding="utf-8")
     del given[1]

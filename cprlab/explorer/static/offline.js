@@ -181,9 +181,9 @@ export function kernel(data, models, first, told) {
     const said = now.flatMap((one, index) => {
       const old = before[index];
       if (!old || !one || same(old, one)) return [];
-      const copied = `copy probability ${percent(old.copy, 1)} → ${percent(one.copy, 1)}`;
+      const copied = one.copy === null ? "" : `copy probability ${percent(old.copy, 1)} → ${percent(one.copy, 1)}, `;
       const ranks = [old, one].map(({ rank }) => rank.toLocaleString("en")).join(" → ");
-      return [`${names[index]}: ${copied}, the next item's rank ${ranks}`];
+      return [`${names[index]}: ${copied}the next item's rank ${ranks}`];
     });
     return said.join("; ");
   }
@@ -221,7 +221,7 @@ export function kernel(data, models, first, told) {
     hello() {
       for (const key of Object.keys(sent)) delete sent[key];
       emit(base);
-      emit({ type: "stories", stories: data.stories });
+      emit({ type: "stories", stories: data.stories ?? [] });
       show(failed);
     },
     act({ id, set, live, command, value }) {

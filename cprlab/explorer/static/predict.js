@@ -1,5 +1,6 @@
 // A model's predictions in a page, as explorer/model.py makes them: of a switched head, a moved f_V, a temperature.
 
+import { openCounting } from "./counting.js";
 import { headsOf } from "./heads.js";
 import { logSoftmax, openModel } from "./model.js";
 
@@ -14,11 +15,11 @@ const NEAR = 5; // items on an item's card
  * projection.
  */
 export function predictor({ description, name, points }, tensors, grammar) {
-  const trained = openModel(description, tensors);
+  const trained = (description.counts ? openCounting : openModel)(description, tensors);
   const heads = headsOf(description.head, name, grammar, description.n_items);
   const [d, embeddings] = [trained.outputs.weight.shape[1], trained.outputs.weight.data];
   const rowsOf = (tensor) => {
-    const { shape, data } = tensors.get(`page.${tensor}`);
+    const { shape, data } = tensors.get(`page.${tensor}`) ?? { shape: [0] };
     return Array.from({ length: shape[0] }, (_, row) => data.subarray(row * shape[1], (row + 1) * shape[1]));
   };
   const [axes, best] = [rowsOf("axes"), rowsOf("best")];
@@ -50,12 +51,15 @@ export function predictor({ description, name, points }, tensors, grammar) {
     const model = open(setting.head);
     const items = [...new Set(model.read(history))].sort((one, other) => one - other);
     const facets = model.facets(history);
-    facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
+    const moves = setting.temperature !== 1 || setting.toward || setting.axes.some(Boolean) || setting.scale !== 1;
+    if (!facets.V && (moves || setting.best)) throw Error(`${name} has no hidden state. So nothing can be moved.`);
+    if (facets.V) facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
     const { logProbs, weights, components } = model.explain(facets, history);
     const warm = setting.temperature !== 1 && logProbs.some(Number.isFinite); // (post) may leave nothing
     const scores = warm ? logSoftmax(logProbs, setting.temperature) : logProbs;
     const constant = constantOf(components, scores, setting.temperature);
-    return predictionOf(scores, items, ownersOf(components, weights), statesOf(model.description.head, facets), constant);
+    const states = statesOf(model.description.head, facets);
+    return predictionOf(scores, items, ownersOf(components, weights), states, constant, description.ordered);
   }
 
   /** Return the k items with the largest cosine to one, rounded as in model.py, without it; ties in the order of the codes. */
@@ -70,17 +74,17 @@ export function predictor({ description, name, points }, tensors, grammar) {
     });
     const others = cosines.map((_, code) => code).filter((code) => code !== item);
     others.sort((one, other) => cosines[other] - cosines[one] || one - other);
-    return others.slice(0, k).map((code) => ({ item: code, cosine: cosines[code] }));
+    return others.slice(0, d ? k : 0).map((code) => ({ item: code, cosine: cosines[code] }));
   }
 
   const placeOf = tensors.has("page.points") ? placing(rowsOf("plane"), tensors.get("page.mean").data) : null;
   return { predict, near, heads, maxLen: description.max_len, points, places: tensors.get("page.points")?.data, placeOf };
 }
 
-/** Return a prediction: log-probabilities (n,), the distinct items read, and what is asked of them. */
-function predictionOf(scores, items, ownerOf, states, constant) {
-  const probability = (item) => Math.exp(scores[item]);
-  const sum = (codes) => codes.reduce((before, item) => before + probability(item), 0);
+/** Return a prediction: log-probabilities (n,), or scores if `ordered`, the distinct items read, and what is asked. */
+function predictionOf(scores, items, ownerOf, states, constant, ordered) {
+  const probability = (item) => (ordered ? null : Math.exp(scores[item]));
+  const sum = (codes) => (ordered && codes.length ? null : codes.reduce((before, item) => before + probability(item), 0));
   const rank = (item) => scores.reduce((before, score) => before + (score >= scores[item]), 0); // the worst, if tied
   const top = (k) => {
     const order = scores.map((_, item) => item).sort((one, other) => scores[other] - scores[one] || one - other);
