@@ -20,7 +20,8 @@ TIMES = 50  # how often the one item was taken
 ITEMS = 100  # items that are tried for it
 PAIRS = 40  # pairs of items that are tried
 CERTIFIED = 64  # histories that are certified
-AT_ONCE = 25  # histories of one step
+AT_ONCE = 50  # histories of one step
+PAIRS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _between(shown: Explorer, among: np.ndarray) -> Search:
     pairs = _pairs(shown, among)
     cosines = (units[pairs[:, 0]] * units[pairs[:, 1]]).sum(1)
     best: tuple[float, Any] = (-np.inf, None)
-    for row in np.argsort(cosines, kind="stable")[:PAIRS]:
+    for count, row in enumerate(np.argsort(cosines, kind="stable")[:PAIRS]):
         one, other, case = pairs[row].tolist()
         settings = list(shown.state.settings)
         settings[place] = Setting(toward=1, scale=_scale(model, weights[[one, other]].mean(0)))
@@ -108,7 +109,8 @@ def _between(shown: Explorer, among: np.ndarray) -> Search:
             ]
             score = float(now.probabilities([rival])[0]) + max(copied, default=0) - now.copy
             best = max(best, (score, (one, other, case, rival, cosines[row], settings)), key=lambda found: found[0])
-        yield
+        if count % PAIRS_AT_ONCE == 0:
+            yield
     if best[1] is None:
         return None
     one, other, case, rival, cosine, settings = best[1]

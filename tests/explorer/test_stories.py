@@ -1,14 +1,16 @@
 """Stories: what each is found by, and that its numbers are those of the state that it sets."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 
-from cprlab.explorer import Explorer
+from cprlab.explorer import Explorer, payload
 from cprlab.explorer.state import Setting
 from cprlab.explorer.stories import TIMES, found
 from cprlab.probes import separable
+from tests.explorer.test_widget import Page, only
 
 CPR = "Softmax + CPR:5,10 + F + Mi"
 REPEATED, APART, COPIED, UNCOPYABLE = (
@@ -128,3 +130,14 @@ def test_stories_that_do_not_apply_are_left_out(subject, counting, foreign):
     assert REPEATED in stories(Explorer([counting("Counts"), subject("Softmax")]))
     assert set(stories(Explorer([foreign(), counting("Counts")]))) <= {COPIED}
     assert stories(Explorer([subject("Softmax + CPR:5 + F (post)")])) != {}
+
+
+def test_a_live_explorer_looks_for_them_when_idle_and_tells_them_again(subject):
+    subjects = [subject("Softmax", name="plain"), subject(CPR, name="parted")]
+    page = Page(subjects)
+    assert only(page.say(type="hello"), "stories")["stories"] == []
+    page.set(history=[3, 4])  # what is shown does not change what is found
+    answers = [one for one in page.work() if one["type"] == "stories"]
+    expected = json.loads(json.dumps(payload.stories(list(stories(Explorer(subjects)).values()))))
+    assert [len(one["stories"]) for one in answers] == [1, 2, 3, 4, 5, 6]
+    assert answers[-1] == expected == only(page.say(type="hello"), "stories")
