@@ -25,7 +25,7 @@ export function tourView(root, app) {
 
   function show(to, asked) {
     step = to < STEPS.length ? to : -1;
-    for (const section of root.querySelectorAll("section.cx-toured")) section.classList.remove("cx-toured");
+    for (const section of root.querySelectorAll("section[data-toured]")) delete section.dataset.toured;
     if (step < 0) {
       note.remove();
       remember();
@@ -35,7 +35,7 @@ export function tourView(root, app) {
     const [name, said] = STEPS[step];
     const section = root.querySelector(`section.cx-${name}`);
     section.before(note);
-    section.classList.add("cx-toured");
+    section.dataset.toured = "";
     setText(title, `${step + 1} of ${STEPS.length}`);
     setText(text, said);
     back.disabled = step === 0;
