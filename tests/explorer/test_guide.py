@@ -91,6 +91,9 @@ def test_snapshots_are_taken_named_compared_returned_to_and_dropped(page):
     assert row.locator(".cx-percent").all_inner_texts() == ["52.0%, rank 7"] * 2
     assert row.locator("li").all_text_contents() == ["1 the same", "removed: Film 1", "1 the same", "inserted: Film 9",
                                                      "2 the same"]  # fmt: skip
+    heads = page.locator(".cx-snapshots th")
+    assert heads.all_inner_texts() == ["its history → the one shown", "A", "B", ""]
+    assert heads.nth(2).get_attribute("title") == heads.nth(2).get_attribute("aria-label") == "GRU4Rec"
     decorated = [
         row.locator(f".cx-{kind} > :last-child").evaluate("(node) => getComputedStyle(node).textDecorationLine")
         for kind in ("removed", "inserted")

@@ -3,6 +3,7 @@
 import { button, clip, el, fillList, integer, percent, setAttribute, setText, setTitle } from "./base.js";
 
 const MOST = 8; // snapshots
+const LETTERS = "ABCD"; // of the models, as in the table of cases
 const LONGEST = 60; // characters of a name
 
 export function snapshotsView(root, app) {
@@ -72,8 +73,13 @@ export function snapshotsView(root, app) {
   function render(view) {
     take.disabled = kept().length >= MOST;
     table.hidden = !kept().length;
-    const columns = ["its history → the one shown", ...app.base.models.map(({ name }) => name), ""];
-    fillList(head, columns, () => el("th", { scope: "col" }), setTitle);
+    const columns = [["its history → the one shown"], ...app.base.models.map(({ name }, place) => [LETTERS[place], name]), [""]];
+    fillList(head, columns, () => el("th", { scope: "col" }), (cell, [label, name]) => {
+      setTitle(cell, label);
+      if (!name) return;
+      setAttribute(cell, "title", clip(name));
+      setAttribute(cell, "aria-label", clip(name));
+    });
     if (view.state.kept.length === kept().length) fillList(body, kept(), makeRow, fillRow);
   }
 
