@@ -1,4 +1,4 @@
-// A recommender that counts, in the page: what cprlab/models/counting.py computes for one history, at its last position.
+// A recommender that counts, in the page: what cprlab/models/counting.py computes for one history.
 
 import { logSoftmax } from "./model.js";
 
@@ -46,7 +46,7 @@ export function openCounting(description, tensors) {
       const sums = new Float64Array(n);
       divided(followed).forEach((weight, item) => {
         if (!weight) return;
-        for (let place = starts[item]; place < starts[item + 1]; place++) sums[columns[place]] += weight * values[place];
+        for (let at = starts[item]; at < starts[item + 1]; at++) sums[columns[at]] += weight * values[at];
       });
       return sums;
     },
@@ -54,7 +54,7 @@ export function openCounting(description, tensors) {
     uniform: () => new Float64Array(n).fill(1 / n),
   };
 
-  /** Return the prediction as `explain` of model.js does; scores of a head that only orders are no log-probabilities. */
+  /** Return the prediction as `explain` of model.js does; if the head only orders, its scores for `logProbs`. */
   function explain(facets, history) {
     const items = read(history);
     const given = description.counts.map((name) => components[name](items));

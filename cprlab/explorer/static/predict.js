@@ -62,7 +62,7 @@ export function predictor({ description, name, points }, tensors, grammar) {
     return predictionOf(scores, items, ownersOf(components, weights), states, constant, description.ordered);
   }
 
-  /** Return the k items with the largest cosine to one, rounded as in model.py, without it; ties in the order of the codes. */
+  /** Return the k items with the largest cosine to one, as `near` in model.py does; none without embeddings. */
   function near(item, k = NEAR) {
     const row = (code) => embeddings.subarray(code * d, (code + 1) * d);
     const own = row(item);
@@ -84,7 +84,8 @@ export function predictor({ description, name, points }, tensors, grammar) {
 /** Return a prediction: log-probabilities (n,), or scores if `ordered`, the distinct items read, and what is asked. */
 function predictionOf(scores, items, ownerOf, states, constant, ordered) {
   const probability = (item) => (ordered ? null : Math.exp(scores[item]));
-  const sum = (codes) => (ordered && codes.length ? null : codes.reduce((before, item) => before + probability(item), 0));
+  const total = (codes) => codes.reduce((before, item) => before + probability(item), 0);
+  const sum = (codes) => (ordered && codes.length ? null : total(codes));
   const rank = (item) => scores.reduce((before, score) => before + (score >= scores[item]), 0); // the worst, if tied
   const top = (k) => {
     const order = scores.map((_, item) => item).sort((one, other) => scores[other] - scores[one] || one - other);

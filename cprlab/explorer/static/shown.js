@@ -111,7 +111,8 @@ export function shownBy(base, models, grammar) {
 
   const answers = {
     item(state, own, code) {
-      const of = predictions(state, own).map((one, index) => one && { ...one.of(code), near: models[index].near(code) });
+      const given = (one, index) => one && { ...one.of(code), near: models[index].near(code) };
+      const of = predictions(state, own).map(given);
       return { item: code, count: base.counts[code], cases: base.cases, models: of };
     },
     flip(state, own, model) {

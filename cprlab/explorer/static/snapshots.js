@@ -1,4 +1,4 @@
-// Snapshots of a case's history and settings: what each gives, what its history has that the present one lacks, and back.
+// Snapshots of a case's history and settings: what each gives, how its history differs from the one shown, and back.
 
 import { button, clip, el, fillList, integer, percent, setAttribute, setText, setTitle } from "./base.js";
 
@@ -73,7 +73,8 @@ export function snapshotsView(root, app) {
   function render(view) {
     take.disabled = kept().length >= MOST;
     table.hidden = !kept().length;
-    const columns = [["its history → the one shown"], ...app.base.models.map(({ name }, place) => [LETTERS[place], name]), [""]];
+    const models = app.base.models.map(({ name }, place) => [LETTERS[place], name]);
+    const columns = [["its history → the one shown"], ...models, [""]];
     fillList(head, columns, () => el("th", { scope: "col" }), (cell, [label, name]) => {
       setTitle(cell, label);
       if (!name) return;

@@ -73,20 +73,19 @@ export function storiesView(root, app) {
     if (kind !== "flip" || !asked) return;
     asked = false;
     app.status("Ready.");
-    const { name } = app.base.models[value.model];
     const star = `★ ${app.title(app.view.case.target)}`;
+    const best = `the ${value.k} best items of ${app.base.models[value.model].name}`;
     const titles = clip(value.items.map((item) => `“${app.title(item)}”`).join(" and "), 600);
-    if (!value.edit) {
-      told = { said: `No removal or insertion of up to three items was found after which ${star} ${outcome(value.model)} the ` +
-        `${value.k} best items of ${name}, where it has rank ${integer(value.before)}.`, set: {}, edit: false };
-      draw();
-      return;
-    }
-    const how = value.edit === "removed" ? `Without ${titles}` : `With ${titles} inserted at the end`;
-    const enters = value.after <= value.k ? "enters" : "leaves";
-    told = { said: `${how}, ${star} ${enters} the ${value.k} best items of ${name}: rank ${integer(value.before)} → ` +
-      `${integer(value.after)}.`, set: { history: value.history }, edit: true };
-    app.set({ history: value.history });
+    const [before, after] = [value.before, value.after].map(integer);
+    const turns = value.before <= value.k ? "leaves" : "enters";
+    const edit = {
+      removed: `Without ${titles}, ${star} ${turns} ${best}: rank ${before} → ${after}.`,
+      inserted: `With ${titles} inserted at the end, ${star} ${turns} ${best}: rank ${before} → ${after}.`,
+    }[value.edit];
+    const none = `No removal or insertion of up to three items was found after which ${star} ${turns} ${best}, where ` +
+      `it has rank ${before}.`;
+    told = { said: edit ?? none, set: edit ? { history: value.history } : {}, edit: Boolean(edit) };
+    if (edit) app.set(told.set);
     draw();
   }
 

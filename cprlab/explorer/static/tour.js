@@ -4,12 +4,12 @@ import { button, el, setText } from "./base.js";
 
 const SEEN = "cprlab-tour"; // in localStorage, where there is one
 const STEPS = [
-  ["history", "These are the items that a user took, oldest first, and ★ is what came next. Remove a chip, or insert an " +
-    "item: all else follows."],
+  ["history", "These are the items that a user took, oldest first, and ★ is what came next. Remove a chip, or insert " +
+    "an item: all else follows."],
   ["predictions", "Each column has a model's best next items, all bars on one scale. The gauge above them is the " +
     "probability of all items of the history together: high is right only if ★ is one of them."],
-  ["verdict", "This says why: what each model loses here, and whether any hidden state could do better. The stories at " +
-    "the top show the typical cases."],
+  ["verdict", "This says why: what each model loses here, and whether any hidden state could do better. The stories " +
+    "at the top show the typical cases."],
 ];
 
 export function tourView(root, app) {
@@ -20,8 +20,9 @@ export function tourView(root, app) {
   const back = button("Back", () => show(step - 1, true));
   const next = button("Next", () => show(step + 1, true));
   const close = button("Close", () => show(-1, true));
-  const note = el("div", { class: "cx-tour", role: "region", "aria-label": "Tour", "aria-live": "polite", onkeydown: onKey },
-    title, text, el("div", { class: "cx-buttons" }, back, next, close));
+  const live = { "aria-live": "polite", onkeydown: onKey };
+  const note = el("div", { class: "cx-tour", role: "region", "aria-label": "Tour", ...live }, title, text,
+    el("div", { class: "cx-buttons" }, back, next, close));
 
   function show(to, asked) {
     step = to < STEPS.length ? to : -1;
