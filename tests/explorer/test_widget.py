@@ -345,6 +345,8 @@ def test_an_items_card_has_its_count_ranks_and_neighbours(page):
     assert card["count"] == sum(3 in history for history in shown.choices.histories)
     for model, prediction, found in zip(shown.models, shown.predicted(), card["models"], strict=True):
         assert found["rank"] == 1 + (prediction.scores > prediction.scores[3]).sum()
+        parts = model.recommender.parts([list(shown.history)])
+        assert found["logit"] == pytest.approx(parts.components[0].logits[-1, 0, 3])
         w = model.snapshot.item_embeddings
         cosines = {item: w[item] @ w[3] / np.linalg.norm(w[item]) / np.linalg.norm(w[3]) for item in range(len(w))}
         nearest = sorted(cosines.keys() - {3}, key=lambda item: -cosines[item])[:5]
