@@ -43,7 +43,7 @@ export function tourView(root, app) {
     setText(next, step === STEPS.length - 1 ? "Done" : "Next");
     if (!asked) return; // the first visit leaves the focus where it is
     next.focus({ preventScroll: true });
-    note.scrollIntoView({ block: "nearest" });
+    for (const node of [section, note]) node.scrollIntoView({ block: "nearest" });
   }
 
   function onKey(event) {
