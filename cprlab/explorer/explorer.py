@@ -1,5 +1,6 @@
 """Explorer: what models and probes give for one state."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import lru_cache
@@ -109,7 +110,7 @@ class Explorer:
         self._check(state)
         other = copy(self)
         other.state = state
-        other.predicted(), other.pinned()  # refuses heads that are not possible
+        other.predicted(), other.pinned(), other.kept()  # refuses heads that are not possible
         return other
 
     def with_pin(self) -> ExplorerState:
@@ -166,6 +167,10 @@ class Explorer:
         """Return each model's pinned prediction; None if nothing is pinned."""
         pin = self.state.pinned
         return self._predictions(pin.history if pin else (), pin.settings if pin else self.state.settings)
+
+    def kept(self) -> list[list[Prediction | None]]:
+        """Return each model's prediction in each snapshot."""
+        return [self._predictions(kept.history, kept.settings) for kept in self.state.kept]
 
     def kinds(self, items: np.ndarray) -> np.ndarray:
         """Return for each item "target", "history" or "new"."""
@@ -290,13 +295,13 @@ class Explorer:
             )
         if state.case >= len(self.choices.targets):
             raise ConfigError(f"There is no case {state.case}; cases go from 0 to {len(self.choices.targets) - 1}.")
-        for settings in (state.settings, state.pinned.settings if state.pinned else ()):
+        pins = [*filter(None, [state.pinned]), *state.kept]
+        for settings in (state.settings, *(pin.settings for pin in pins)):
             for model, setting in zip(self.models, settings, strict=False):
                 if not model.has_states and setting.but(head="") != Setting():
                     raise ConfigError(f"{NO_STATES.format(model.name)} So nothing can be moved.")
-        pinned = state.pinned.history if state.pinned else ()
-        named = (*(state.history or ()), *state.selection, *state.query.items, *pinned)
-        if wrong := [item for item in named if item >= n_items]:
+        chosen = (state.history or (), state.selection, state.query.items, *(pin.history for pin in pins))
+        if wrong := [item for item in itertools.chain(*chosen) if item >= n_items]:
             raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")
         if state.edit and state.edit not in EDITS:
             raise ConfigError(f"There is no edit {state.edit!r}: {suggestion(state.edit, EDITS)}")

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError, DataError, visible
-from cprlab.explorer import payload
+from cprlab.explorer import payload, stories
 from cprlab.explorer.choices import SHOWN, worst
 from cprlab.explorer.explorer import MERGES, Explorer, ExplorerConfig
 from cprlab.explorer.frontend import joined, style
@@ -66,7 +66,8 @@ def run_page(config: ExplorerConfig, path: Path, cases: int) -> None:
     Args:
         config: what to open.
         path: the page's file, which is replaced.
-        cases: maximum number of cases in the page: the first of the state's query, and the state's case.
+        cases: maximum number of cases in the page: the first of the state's query, and the state's case. Those of the
+            stories are added.
 
     Raises:
         CprlabError: as `opened`, the page can compute none of the models, or the file cannot be written.
@@ -100,7 +101,7 @@ def _computed(subjects: list[Subject]) -> list[Subject]:
 
 
 def page(shown: Explorer, cases: int) -> str:
-    """Return the page of at most `cases` cases, the first of the state's query, and the state's case."""
+    """Return the page of `cases` cases, the first of the state's query and the state's case, and of the stories'."""
     if shown.state.query.preset == UNCOPYABLE:
         finish(shown)
     found = shown.choices.find(shown.state.query)["case"].head(cases).tolist()
@@ -108,8 +109,13 @@ def page(shown: Explorer, cases: int) -> str:
 
 
 def page_of(shown: Explorer, cases: Collection[int], notice: str = "") -> str:
-    """Return the page of some cases, by their indices, among them the state's; `notice` is a line of text below it."""
-    data, best = _data(shown, sorted(set(cases)))
+    """Return the page of some cases, by their indices, among them the state's, and of the stories' cases.
+
+    `notice` is a line of text below it.
+    """
+    told = [story for story in stories.found(shown) if story]
+    data, best = _data(shown, sorted({*cases, *(story.set["case"] for story in told)}))
+    data["stories"] = payload.stories(told)["stories"]
     weights = [_weights(shown, place, states) for place, states in enumerate(best)]
     return assembled(_packed(json.dumps(data, allow_nan=False).encode()), weights, notice)
 
@@ -128,7 +134,8 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
     """Return what `static/offline.js` reads, and for each model the states (cases, d) that best copy."""
     table = shown.choices.table.loc[chosen].copy()
     cases, best = [], []
-    plain, copying = ((Setting(best=best),) * len(shown.models) for best in (False, True))
+    plain = (Setting(),) * len(shown.models)
+    copying = tuple(Setting(best=model.has_states) for model in shown.models)
     for case in tqdm(chosen, desc="verdicts", unit=" cases"):
         own = shown.at(shown.state.but(case=case, history=None, settings=plain, pinned=None))
         for _ in own.verdict():
@@ -140,7 +147,7 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
             table.loc[case, "least"] = max(verdict.least_copying for verdict in known)
             table.loc[case, "copyable"] = worst([verdict.copying.outcome for verdict in known])
         moved = own.at(own.state.but(settings=copying)).predicted()
-        best.append([prediction.states["V"] for prediction in moved if prediction])
+        best.append([prediction.states.get("V", np.empty(0)) for prediction in moved if prediction])
         user = shown.choices.users[case][: payload.CLIPPED]
         cases.append({"history": own.history, "target": own.target, "user": user, "verdict": payload.verdict(own)})
     held = f"The page has {len(chosen):,} of {len(shown.choices.table):,} cases."
@@ -165,8 +172,9 @@ def _possible(state: ExplorerState) -> ExplorerState:
         return tuple(one.but(head=str(parse_head(one.head))) if one.head else one for one in settings)
 
     pinned = state.pinned and state.pinned.but(settings=canonical(state.pinned.settings))
+    kept = tuple(one.but(settings=canonical(one.settings)) for one in state.kept)
     projection = state.projection if state.projection in MAPS else MAPS[0]
-    return state.but(projection=projection, settings=canonical(state.settings), pinned=pinned)
+    return state.but(projection=projection, settings=canonical(state.settings), pinned=pinned, kept=kept)
 
 
 def _grammar() -> dict[str, Any]:
@@ -198,7 +206,7 @@ def _weights(shown: Explorer, place: int, best: np.ndarray) -> str:
     are similar, so that the file is a tenth smaller.
     """
     model = shown.models[place]
-    arrays = {"axes": model.axes, "best": best}
+    arrays = {"axes": model.axes, "best": best} if model.has_states else {}
     if payload.points(_mapped(shown, place))[1]:
         linear = model.plane.linear
         assert linear is not None

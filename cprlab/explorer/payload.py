@@ -2,6 +2,7 @@
 
 import typing
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from cprlab.explorer.choices import SHOWN
 from cprlab.explorer.cohort import COUNTED, Cohort
 from cprlab.explorer.edits import EDITS
 from cprlab.explorer.explorer import Explorer
+from cprlab.explorer.flips import flip
 from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import PRESETS, UNCOPYABLE, Setting
+from cprlab.explorer.stories import Story
 from cprlab.explorer.verdict import REMEDIES, given, losses, possible
 from cprlab.models import PARTS, HeadConfig, SoftmaxConfig
 from cprlab.plots import KINDS
@@ -108,6 +111,7 @@ def view(shown: Explorer) -> dict[str, Any]:
         "predictions": [_prediction(shown, place) for place in models],
         "heads": [_head(head) for head in shown.heads()],
         "selected": [_number(share) for share in selected],
+        "kept": [[one and outcome(one, shown.target) for one in predictions] for predictions in shown.kept()],
     }
 
 
@@ -368,7 +372,7 @@ def verdict(shown: Explorer) -> dict[str, Any]:
 
 
 def item(shown: Explorer, code: int) -> dict[str, Any]:
-    """Return an item's card: how many cases' histories have it, and for each model rank, probability and neighbours."""
+    """Return an item's card: how many cases' histories have it, and for each model its rank there, and more."""
 
     def of(place: int, model: Model, now: Prediction) -> dict[str, Any]:
         near = (
@@ -379,7 +383,9 @@ def item(shown: Explorer, code: int) -> dict[str, Any]:
             softmax["weight"] = _number(softmax["weight"])
             softmax["steps"] = [{name: _number(value) for name, value in step.items()} for step in softmax["steps"]]
         rank, p = int(now.ranks([code])[0]), _number(float(now.probabilities([code])[0]))
-        return {"rank": rank, "p": p, "near": near, "softmaxes": softmaxes}
+        logit = float(now.scores[code] + now.constant)
+        known = {"rank": rank, "p": p, "logit": logit if np.isfinite(logit) else None}
+        return known | {"near": near, "softmaxes": softmaxes}
 
     return {
         "item": code,
@@ -411,7 +417,13 @@ def left_out(shown: Explorer, asked: dict[str, Any]) -> dict[str, Any]:
 ANSWERS: dict[str, Callable[[Explorer, Any], dict[str, Any]]] = {
     "item": item,
     "left_out": left_out,
+    "flip": lambda shown, place: asdict(flip(shown, place)),
 }  # of the questions that a page asks about what it shows
+
+
+def stories(known: Sequence[Story]) -> dict[str, Any]:
+    """Return the stories found so far."""
+    return {"type": "stories", "stories": [asdict(story) for story in known]}
 
 
 def notice(shown: Explorer, before: Sequence[dict | None], now: Sequence[dict | None]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.state import ExplorerState
 
-UNDOABLE = ("case", "history", "settings", "pinned")
+UNDOABLE = ("case", "history", "settings", "pinned", "kept")
 
 
 class Session:

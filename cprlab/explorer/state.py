@@ -25,6 +25,8 @@ PROJECTIONS: dict[Projection, str] = {
     "tsne": "all items: t-SNE",
 }
 
+MOST_KEPT = 8  # snapshots; each costs predictions in every view
+
 Code = Annotated[int, pydantic.Field(ge=0)]
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 
@@ -82,6 +84,16 @@ class Pin(Config):
     settings: tuple[Setting, ...]
 
 
+class Kept(Pin):
+    """A snapshot of the case shown, to return to.
+
+    Attributes:
+        name: what it is called.
+    """
+
+    name: str = pydantic.Field(max_length=60)
+
+
 class ExplorerState(Config):
     """What an explorer shows; every view draws it, and every control makes a new one.
 
@@ -92,6 +104,7 @@ class ExplorerState(Config):
         history: the edited history as item codes, oldest first; None for the case's own.
         settings: changes to each model.
         pinned: a prediction of the same case to compare with.
+        kept: snapshots of the same case, which can be returned to.
         selection: codes of the selected items.
         query: which cases are listed.
         edit: name of an edit of all these cases' histories, as in `cohort.EDITS`; "" for none.
@@ -110,6 +123,7 @@ class ExplorerState(Config):
     history: tuple[Code, ...] | None = None
     settings: tuple[Setting, ...]
     pinned: Pin | None = None
+    kept: tuple[Kept, ...] = pydantic.Field((), max_length=MOST_KEPT)
     selection: tuple[Code, ...] = ()
     query: Query = Query()
     edit: str = ""
@@ -127,13 +141,19 @@ class ExplorerState(Config):
             raise ValueError(f"there must be a setting for each of the {len(self.models)} models")
         if self.pinned and len(self.pinned.settings) != len(self.models):
             raise ValueError(f"the pin must have a setting for each of the {len(self.models)} models")
+        if any(len(kept.settings) != len(self.models) for kept in self.kept):
+            raise ValueError(f"each snapshot must have a setting for each of the {len(self.models)} models")
         if self.space >= len(self.models):
             raise ValueError(f"space must be the index of one of the {len(self.models)} models, from 0")
         return self
 
     def patched(self, patch: dict[str, Any]) -> Self:
-        """Return the state with some attributes changed; another case starts with its own history and no pin."""
-        changes = {"history": None, "pinned": None} | patch if patch.get("case", self.case) != self.case else patch
+        """Return the state with some attributes changed; another case starts as it is, without pin or snapshots."""
+        changes = (
+            {"history": None, "pinned": None, "kept": ()} | patch
+            if patch.get("case", self.case) != self.case
+            else patch
+        )
         return self.but(**changes)
 
     def to_json(self) -> str:

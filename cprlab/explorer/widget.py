@@ -19,6 +19,7 @@ from cprlab.explorer.edits import EDITS
 from cprlab.explorer.frontend import script, style
 from cprlab.explorer.session import Session
 from cprlab.explorer.state import UNCOPYABLE, ExplorerState
+from cprlab.explorer.stories import Story, found
 
 TABLE_EVERY = 2.0  # seconds, while certificates come in
 FAULT = "There was an unexpected error ({}: {}); nothing was changed. Please report it."
@@ -43,6 +44,8 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._notice = ""  # the effect of the last change
         self._verdict: Iterator[None] = iter(())
         self._cohort: Generator[tuple[int, int], None, Cohort] | None = None  # None if it is sent
+        self._stories: list[Story] = []
+        self._search = found(session.shown)
         self._certificates = session.shown.choices.certify()
         self._certified: int | None = 0  # number of cases; None when all are done
         self._table_due = 0.0
@@ -66,6 +69,7 @@ class ExplorerWidget(anywidget.AnyWidget):
     def _hello(self, content: dict) -> None:
         self._sent.clear()
         self.send(payload.base(self._session.shown))
+        self.send(payload.stories(self._stories))
         self._show()
 
     def _act(self, content: dict) -> None:
@@ -170,6 +174,12 @@ class ExplorerWidget(anywidget.AnyWidget):
             if shown.plane() is not None:
                 self._show()
             return f"t-SNE of {len(shown.titles):,} items"
+        story = next(self._search, "done")
+        if story != "done":
+            if isinstance(story, Story):
+                self._stories.append(story)
+                self.send(payload.stories(self._stories))
+            return "stories"
         if self._certified is not None:
             self._certified = next(self._certificates, None)
             if self._certified is None or time.monotonic() > self._table_due:

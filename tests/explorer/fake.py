@@ -76,8 +76,8 @@ def state(models: int = 2, **changes) -> dict:
     query = {"preset": "all", "search": "", "items": [], "sort": "case", "descending": False, "page": 0}
     plain = {
         "data": "ml-1m", "models": MODELS[:models], "case": 7, "history": None, "settings": [setting()] * models,
-        "pinned": None, "selection": [], "query": query, "edit": "", "projection": "pca", "space": 0, "lines": False,
-        "levels": True, "shaded": False, "colour": "kind", "k": 10,
+        "pinned": None, "kept": [], "selection": [], "query": query, "edit": "", "projection": "pca", "space": 0,
+        "lines": False, "levels": True, "shaded": False, "colour": "kind", "k": 10,
     }  # fmt: skip
     return {**plain, **changes}
 
@@ -123,8 +123,18 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
         "history": list(history), "predictions": [prediction] * models,
         "heads": [{**head, "context_merge": "replace", "rerank_merge": "replace"}] * models,
         "selected": [0.031, 0.052, 0.01, 0.2][:models],
+        "kept": [[{"rank": 7, "copy": 0.52, "target": 0.03}] * models for _ in present["kept"]],
         **changes,
     }  # fmt: skip
+
+
+def stories(models: int = 2) -> dict:
+    plain = {"history": None, "settings": [setting()] * models, "pinned": None}
+    told = [
+        {"label": f"Story {case}", "text": f"Look at case {case}. Here it is.", "set": {"case": case, **plain}}
+        for case in (3, 4)
+    ]
+    return {"type": "stories", "stories": told}
 
 
 def marks() -> dict:

@@ -15,6 +15,7 @@ from tests.test_imports import circles
 NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright brings
 PAGE = {  # of the offline page, not of the widget
     *("model.js", "heads.js", "neighbourhood.js", "predict.js", "judged.js", "outcomes.js", "shown.js", "offline.js"),
+    *("flip.js", "counting.js"),
     "page.js",
 }
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in fake.STATIC.glob("*.js")}
@@ -54,7 +55,7 @@ def test_there_are_modules_and_they_import_each_other_in_no_circle():
 
 
 def test_each_import_names_an_export_that_exists_and_that_is_used():
-    imported = {"render", "open", "PARTITIONS"}  # by the widget, the page and a test
+    imported = {"render", "open", "PARTITIONS", "differences"}  # by the widget, the page and tests
     for name, text in TEXTS.items():
         for source, names in imports_of(text).items():
             assert set(names) <= exports_of(TEXTS[source]), name

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cprlab.errors import ConfigError, DataError
-from cprlab.explorer import Explorer, ExplorerConfig, offline, payload, tables
+from cprlab.explorer import Explorer, ExplorerConfig, offline, page_model, payload, stories, tables
 from cprlab.explorer.edits import EDITS
 from cprlab.explorer.from_page import part, read_page
 from cprlab.explorer.state import PRESETS
@@ -24,6 +24,7 @@ SITUATIONS = {
         subject("MoS:3 + CR:3,7 + B (context_merge=half, rerank_merge=add, rerank_facets=2)"),
     ],
     "hostile titles": lambda subject: [hostile(subject("Softmax + C"))],
+    "rivals that count": lambda subject: [subject("Softmax + F")],
     "one dimension": lambda subject: [subject("Softmax + F (post)", d=1)],
 }
 ASK = """(said) => new Promise((resolve) => {
@@ -169,17 +170,29 @@ def opened(browser, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_the_page_answers_as_python_does(opened, subject, situation):
-    twins = opened(SITUATIONS[situation](subject))
+def test_the_page_answers_as_python_does(opened, subject, counting, situation):
+    rivals = map(counting, ("Counts", "Recent", "Frequent") if "count" in situation else ())
+    twins = opened([*SITUATIONS[situation](subject), *rivals])
     models = len(twins.python.app.shown.models)
     options = plain(payload.base(twins.python.app.shown))["models"]
     twins.set(k=7, colour="partition", lines=True, levels=False, shaded=True)
     twins.set(history=[3, 3, 7, 1, 7], selection=[3, 9])
     assert twins.question("item", 7)["models"][0]["rank"] > 0
-    assert len(twins.question("left_out", {"model": models - 1, "item": 9})["rows"]) == 5
-    twins.act(command="pin")
+    rows = [len(twins.question("left_out", {"model": place, "item": 9})["rows"]) for place in range(models)]
+    assert rows == [0 if one["ordered"] else 5 for one in options]
     for place in range(models):
+        assert twins.question("flip", place)["model"] == place
+    twins.act(command="pin")
+    kept = [{"name": "as it was", "history": [3, 1], "settings": [GIVEN] * models}]
+    kept += [{"name": "<b>", "history": [], "settings": [GIVEN | {"scale": 2}, *[GIVEN] * (models - 1)]}]
+    assert len(twins.set(kept=kept)["view"][0]["kept"]) == 2
+    for place, told in enumerate(options):
         twins.set(space=place)
+        if told["stateless"]:
+            moved = [GIVEN] * place + [GIVEN | {"toward": 1}] + [GIVEN] * (models - place - 1)
+            view = twins.ask(type="act", id=-place, set={"settings": moved})["view"][0]
+            assert "has no hidden state. So nothing can be moved." in view["error"]
+            continue
         twins.set(projection="pca")
         twins.set(projection="local")
         twins.setting(place, toward=0.4, axes=[0.5, -1, 0.2], scale=2)
@@ -323,6 +336,8 @@ def test_what_is_refused_is_said_and_changes_nothing(opened, subject):
         ({"set": {"settings": [GIVEN, GIVEN | {"head": "Softmax + RC:5"}]}}, "cannot make Softmax + RC:5"),
         ({"set": {"settings": [GIVEN, GIVEN | {"head": "Softmax + CPR:5"}]}}, "keeps all rerankers"),
         ({"set": {"projection": "tsne"}}, "value of projection"),
+        ({"set": {"kept": [{"history": [1], "settings": [GIVEN, GIVEN]}]}}, "value of name of a snapshot"),
+        ({"set": {"kept": 9 * [{"name": "", "history": [1], "settings": [GIVEN, GIVEN]}]}}, "value of kept"),
         ({"set": {"case": 30}}, "Case 30 is not in this page"),
         ({"command": "head", "value": {"model": 0, "C": True}}, "was trained without C"),
         ({"command": "head", "value": {"model": 1, "R": [5, 99]}}, "number of items, 40"),
@@ -336,6 +351,26 @@ def test_what_is_refused_is_said_and_changes_nothing(opened, subject):
         assert sentence in view["error"]
         same(view | {"id": before["id"], "error": "", "notice": ""}, before | {"notice": ""})
     assert "cprlab explore" in twins.ask(type="export", view="cases", format="csv")["view"][0]["error"]
+    assert twins.complaints == []
+
+
+@pytest.mark.slow
+def test_the_stories_set_what_they_tell(opened, subject):
+    twins = opened([subject("Softmax"), subject("Softmax + CPR:5,10 + F + Mi")])
+    shown = twins.python.app.shown
+    told = [story for story in stories.found(shown) if story]
+    buttons = twins.page.locator(".cx-stories .cx-buttons button")
+    assert buttons.all_inner_texts() == [story.label for story in told]
+    assert len(told) == 6
+    for place, story in enumerate(told):
+        twins.page.get_by_role("button", name="Take a snapshot").click()
+        buttons.nth(place).click()
+        twins.page.locator(".cx-story").get_by_text(story.text, exact=True).wait_for()
+        (view,) = test_widget.views(twins.python.act(set=story.set))
+        shown_there = twins.ask(type="hello")["view"][0]
+        same(shown_there["predictions"], view["predictions"])
+        same({name: shown_there["state"][name] for name in story.set}, plain(story.set))
+        assert buttons.nth(place).get_attribute("aria-pressed") == "true"
     assert twins.complaints == []
 
 
@@ -381,11 +416,14 @@ def test_the_page_has_the_first_cases_of_the_query_and_the_one_shown(subject):
     shown = Explorer([subject("Softmax + CPR:5,10 + Mi")])
     query = shown.state.query
     first = shown.choices.find(query)["case"].tolist()
-    for case, cases, expected in ((first[0], 4, first[:4]), (first[9], 4, [*first[:3], first[9]]), (7, 1, [7])):
+    told = [story.set["case"] for story in stories.found(shown) if story]
+    assert len(told) == 2
+    for case, cases, own in ((first[0], 4, first[:4]), (first[9], 4, [*first[:3], first[9]]), (7, 1, [7])):
+        expected = {*own, *told}
         text = offline.page(shown.at(shown.state.but(case=case)), cases)
         data = json.loads(part(text, "data"))
         assert [row[0] for row in data["table"]["rows"]] == sorted(expected)
-        assert f"The page has {cases} of 30 cases." in data["note"]
+        assert f"The page has {len(expected)} of 30 cases." in data["note"]
     assert "Content-Security-Policy" in text
     assert text.count("<script") == text.count("</script>") == 3
 
@@ -393,12 +431,14 @@ def test_the_page_has_the_first_cases_of_the_query_and_the_one_shown(subject):
 def test_models_that_a_page_cannot_compute_are_left_out_with_a_sentence(
     subject, foreign, counting, monkeypatch, capsys, tmp_path
 ):
-    given = [counting("Recent"), subject(), foreign()]
+    monkeypatch.setattr(page_model, "MOST_COUNTS", 10)
+    given = [counting("Counts"), subject(), foreign()]
     monkeypatch.setattr(ExplorerConfig, "subjects", lambda self, facet: given)
     offline.run_page(ExplorerConfig(), tmp_path / "page.html", 2)
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     said = capsys.readouterr().err
-    assert "Recent is left out of the page. A page can compute cprlab's GRU4Rec and SASRec" in said
+    found = len(counting("Counts").recommender.head.values)
+    assert f"Counts is left out of the page. Counts has {found} counts, and a page takes at most 10." in said
     assert "foreign is left out of the page. A file of states has no encoder" in said
     (read,) = read_page(tmp_path / "page.html")
     assert read.name == "Softmax, seed 0"

@@ -87,7 +87,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
     page = Page([subject(head) for head in HEADS])
     for _ in range(2):
         answers = page.say(type="hello")
-        assert sorted(types(answers)) == ["base", "cases", "cohort", "marks", "points", "scores", "view"]
+        assert sorted(types(answers)) == ["base", "cases", "cohort", "marks", "points", "scores", "stories", "view"]
         assert answers[0]["type"] == "base"
         base = answers[0]
         assert base["titles"] == [str(title) for title in page.app.shown.titles]
@@ -487,6 +487,8 @@ def test_an_items_card_has_its_count_ranks_and_neighbours(page):
     assert card["count"] == sum(3 in history for history in shown.choices.histories)
     for model, prediction, found in zip(shown.models, shown.predicted(), card["models"], strict=True):
         assert found["rank"] == 1 + (prediction.scores > prediction.scores[3]).sum()
+        parts = model.recommender.parts([list(shown.history)])
+        assert found["logit"] == pytest.approx(parts.components[0].logits[-1, 0, 3])
         w = model.snapshot.item_embeddings
         cosines = {item: w[item] @ w[3] / np.linalg.norm(w[item]) / np.linalg.norm(w[3]) for item in range(len(w))}
         nearest = sorted(cosines.keys() - {3}, key=lambda item: -cosines[item])[:5]
@@ -606,13 +608,15 @@ def merged(shapes):
 def test_the_messages_of_fake_py_are_shaped_like_the_kernels(page):
     page.set(case=3)
     page.act(command="pin")
-    page.act(set={"history": [7, 1, 2]})
+    pinned = page.app.state.pinned.model_dump()
+    page.act(set={"history": [7, 1, 2], "kept": [pinned | {"name": "before"}]})
     answers = {one["type"]: one for one in page.say(type="hello")}
     answers |= {one["type"]: one for one in page.work()}
     titles = fake.titles()
     made = {
         "base": fake.base(titles),
-        "view": fake.view(pinned=fake.pin()),
+        "view": fake.view(pinned=fake.pin(), kept=[fake.pin() | {"name": "before"}]),
+        "stories": fake.stories(),
         "marks": fake.marks(),
         "scores": fake.scores()[0],
         "cases": fake.cases(),

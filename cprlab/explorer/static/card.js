@@ -19,9 +19,11 @@ export function itemCard(app) {
     return item;
   }
 
-  function fillModel(part, { rank, p, near, softmaxes }, index) {
+  function fillModel(part, { rank, p, logit, near, softmaxes }, index) {
     const { name: model, ordered } = app.base.models[index];
-    setText(part.firstChild, `${clip(model, 60)}: rank ${integer(rank)}${ordered ? "" : `, ${percent(p)}`}. Nearest: `);
+    const scored = [...(ordered ? [] : [percent(p)]), ...(logit === null ? [] : [`logit ${logit.toFixed(2)}`])];
+    const nearest = near.length ? " Nearest: " : "";
+    setText(part.firstChild, `${[`${clip(model, 60)}: rank ${integer(rank)}`, ...scored].join(", ")}.${nearest}`);
     fillList(part.children[1], near, makeItem, (item, { item: code, cosine }) => {
       setTitle(item, `${app.title(code)} ${cosine.toFixed(2)}`);
       setAttribute(item, "data-code", code);

@@ -10,7 +10,10 @@ import { historyView } from "./history.js";
 import { mapView } from "./map.js";
 import { predictionsView } from "./predictions.js";
 import { scoresView } from "./scores.js";
+import { snapshotsView } from "./snapshots.js";
 import { statesView } from "./states.js";
+import { storiesView } from "./stories.js";
+import { tourView } from "./tour.js";
 import { verdictView } from "./verdict.js";
 
 const ANSWER_WITHIN = 10_000; // ms, after which the page reports that the kernel does not answer
@@ -45,7 +48,9 @@ export function render({ model, el: place }) {
   const app = makeApp(talk, root, say, () => views);
   const dialog = stateDialog(app);
   const selection = selectionLine(app);
-  const views = {};
+  const views = { tour: tourView(root, app) };
+  const stories = el("div");
+  const snapshots = el("div", { class: "cx-snapshots" });
   const address = document.querySelector("meta[name='cprlab-address']") && stateAddress(); // of a page of its own
   let restored = !address?.asked();
   const bar = el(
@@ -56,6 +61,7 @@ export function render({ model, el: place }) {
     el(
       "div",
       { class: "cx-buttons" },
+      views.tour.start,
       button("State…", dialog.open, { title: "copy, save or load the explorer's state" }),
     ),
   );
@@ -63,7 +69,10 @@ export function render({ model, el: place }) {
     grid.append(el("div", { class: "cx-column" }, ...names.map(makeView)));
   }
   first.append(makeView("verdict"));
-  root.append(bar, first, selection.node, grid, dialog.node);
+  views.stories = storiesView(stories, app);
+  views.snapshots = snapshotsView(snapshots, app);
+  grid.querySelector(".cx-predictions").append(snapshots);
+  root.append(bar, first, stories, selection.node, grid, dialog.node);
   root.addEventListener("keydown", onKey);
   place.append(root);
 
@@ -135,6 +144,7 @@ export function render({ model, el: place }) {
     scores: (message, buffers) => app.view && all("onScores", message, buffers),
     cases: (message) => all("onCases", message),
     cohort: (message) => all("onCohort", message),
+    stories: (message) => all("onStories", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
     verdict(message) {
       if (message.note) app.unjudged = message;

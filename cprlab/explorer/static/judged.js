@@ -4,7 +4,7 @@ import { integer } from "./base.js";
 import { logSoftmax } from "./model.js";
 
 /** Return what a model gives the history and the next item; `remedy` says what its head has for the history, or "". */
-export function given({ items, rank, sum }, post, remedy, target, k) {
+export function given({ items, rank, sum, ordered }, post, remedy, target, k) {
   const place = rank(target);
   const many = items.length > 1;
   const them = many ? `these ${items.length} different items` : "the one item of the history";
@@ -12,6 +12,7 @@ export function given({ items, rank, sum }, post, remedy, target, k) {
   const following = `the next item, ${items.includes(target) ? oneOf : "which is new"}`;
   const verb = place <= k ? "has" : "misses";
   const found = `${verb} ${following}${place <= k ? `, in its top ${k}` : ""}, at rank ${integer(place)}`;
+  if (ordered) return `gives no probabilities and ${found}.`;
   if (post) return `rules ${them} out and ${found}.`;
   return `gives ${them} ${(100 * sum(items)).toFixed(1)}% and ${found}.${remedy && ` Here ${remedy}.`}`;
 }

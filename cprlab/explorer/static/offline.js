@@ -4,7 +4,8 @@ import { percent } from "./base.js";
 import { cohortOf } from "./outcomes.js";
 import { AS_TRAINED, historyOf, isOwn, shownBy } from "./shown.js";
 
-const UNDOABLE = ["case", "history", "settings", "pinned"];
+const UNDOABLE = ["case", "history", "settings", "pinned", "kept"];
+const MOST_KEPT = 8; // snapshots
 const OF_EDITED = "What a single state could do for an edited history is computed by cprlab explore, not in this page.";
 const STEP = 10; // ms of slow work, after which the page is free for a frame
 const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state.";
@@ -30,7 +31,7 @@ export function kernel(data, models, first, told) {
   const shown = shownBy(base, models, data.grammar);
   const cases = data.cases.map((one, place) => ({ ...one, place }));
   const caseOf = (one = state) => cases[rowOf.get(one.case)];
-  const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null };
+  const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null, kept: [] };
   const handlers = new Set();
   const sent = {};
   const [past, future] = [[], []];
@@ -70,6 +71,9 @@ export function kernel(data, models, first, told) {
     history: (value) => value === null || isCodes(value),
     settings: areSettings,
     pinned: (value) => value === null || fits(value, { history: isCodes, settings: areSettings }, "the pin"),
+    kept: (value) =>
+      Array.isArray(value) && value.length <= MOST_KEPT && value.every((one) =>
+        fits(one, { history: isCodes, settings: areSettings, name: isText }, "a snapshot")),
     selection: isCodes,
     query: (value) =>
       fits(value, {
@@ -95,6 +99,7 @@ export function kernel(data, models, first, told) {
     fits(next, shape, "a state");
     shown.predictions(next, caseOf(next)); // an Error if one is not possible
     shown.pinned(next, caseOf(next));
+    shown.kept(next, caseOf(next));
     const undoable = UNDOABLE.some((key) => !same(next[key], state[key]));
     if (undoable) {
       if (!dragging) past.push(state);
@@ -114,7 +119,7 @@ export function kernel(data, models, first, told) {
 
   function patch(changes, live) {
     const other = "case" in changes && changes.case !== state.case;
-    change({ ...state, ...(other ? { history: null, pinned: null } : {}), ...changes }, live);
+    change({ ...state, ...(other ? { history: null, pinned: null, kept: [] } : {}), ...changes }, live);
   }
 
   function load(text) {
@@ -255,9 +260,9 @@ export function kernel(data, models, first, told) {
     const said = now.flatMap((one, index) => {
       const old = before[index];
       if (!old || !one || same(old, one)) return [];
-      const copied = `copy probability ${percent(old.copy, 1)} → ${percent(one.copy, 1)}`;
+      const copied = one.copy === null ? "" : `copy probability ${percent(old.copy, 1)} → ${percent(one.copy, 1)}, `;
       const ranks = [old, one].map(({ rank }) => rank.toLocaleString("en")).join(" → ");
-      return [`${names[index]}: ${copied}, the next item's rank ${ranks}`];
+      return [`${names[index]}: ${copied}the next item's rank ${ranks}`];
     });
     return said.join("; ");
   }
@@ -294,6 +299,7 @@ export function kernel(data, models, first, told) {
     hello() {
       for (const key of Object.keys(sent)) delete sent[key];
       emit(base);
+      emit({ type: "stories", stories: data.stories ?? [] });
       show(failed);
     },
     act({ id, set, live, command, value }) {

@@ -1,5 +1,6 @@
 // A model's predictions in a page, as explorer/model.py makes them: of a switched head, a moved f_V, a temperature.
 
+import { openCounting } from "./counting.js";
 import { headsOf } from "./heads.js";
 import { logSoftmax, openModel } from "./model.js";
 import { dot, neighbourhood } from "./neighbourhood.js";
@@ -15,12 +16,12 @@ const NEAR = 5; // items on an item's card
  * their projection.
  */
 export function predictor({ description, name, note }, tensors, grammar) {
-  const trained = openModel(description, tensors);
+  const trained = (description.counts ? openCounting : openModel)(description, tensors);
   const heads = headsOf(description.head, name, grammar, description.n_items);
   const d = trained.outputs.weight.shape[1];
   const embeddings = trained.outputs.weight.data.subarray(0, description.n_items * d); // without padding
   const rowsOf = (tensor) => {
-    const { shape, data } = tensors.get(`page.${tensor}`);
+    const { shape, data } = tensors.get(`page.${tensor}`) ?? { shape: [0] };
     return Array.from({ length: shape[0] }, (_, row) => data.subarray(row * shape[1], (row + 1) * shape[1]));
   };
   const [axes, best] = [rowsOf("axes"), rowsOf("best")];
@@ -46,7 +47,9 @@ export function predictor({ description, name, note }, tensors, grammar) {
     const model = open(setting.head);
     const items = [...new Set(model.read(history))].sort((one, other) => one - other);
     const facets = model.facets(history);
-    facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
+    const moves = setting.temperature !== 1 || setting.toward || setting.axes.some(Boolean) || setting.scale !== 1;
+    if (!facets.V && (moves || setting.best)) throw Error(`${name} has no hidden state. So nothing can be moved.`);
+    if (facets.V) facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
     return { model, items, facets, parts: model.explain(facets, history) };
   }
 
@@ -73,7 +76,7 @@ export function predictor({ description, name, note }, tensors, grammar) {
     const scores = warm ? logSoftmax(logProbs, setting.temperature) : logProbs;
     const states = statesOf(model.description.head, facets);
     const alone = aloneOf(components, scores, setting.temperature);
-    return predictionOf(scores, items, ownersOf(components, weights), states, alone);
+    return predictionOf(scores, items, ownersOf(components, weights), states, alone, description.ordered);
   }
 
   const all = tensors.has("page.points")
@@ -82,8 +85,8 @@ export function predictor({ description, name, note }, tensors, grammar) {
   const vectorOf = (item) => embeddings.subarray(item * d, (item + 1) * d);
   let [around, of] = [null, null]; // the last neighbourhood, and its history
 
-  /** Return the items with the largest cosine to one, rounded as in model.py, without it; ties in the order of the codes. */
-  function near(item) {
+  /** Return the k items with the largest cosine to one, as `near` in model.py does; none without embeddings. */
+  function near(item, k = NEAR) {
     const own = vectorOf(item);
     const cosines = Array.from({ length: description.n_items }, (_, code) => {
       const other = vectorOf(code);
@@ -92,7 +95,7 @@ export function predictor({ description, name, note }, tensors, grammar) {
     });
     const others = cosines.map((_, code) => code).filter((code) => code !== item);
     others.sort((one, other) => cosines[other] - cosines[one] || one - other);
-    return others.slice(0, NEAR).map((code) => ({ item: code, cosine: cosines[code] }));
+    return others.slice(0, d ? k : 0).map((code) => ({ item: code, cosine: cosines[code] }));
   }
 
   /** Return the map of all items, or of the neighbourhood of a history; `places` is null if there is none. */
@@ -121,28 +124,36 @@ export function predictor({ description, name, note }, tensors, grammar) {
   return { predict, given, near, heads, maxLen: description.max_len, mapOf, placeOf, vectorOf, slopeOf };
 }
 
-/** Return a prediction: log-probabilities (n,), the distinct items read, and what is asked of them. */
-function predictionOf(scores, items, ownerOf, states, alone) {
-  const probability = (item) => Math.exp(scores[item]);
-  const sum = (codes) => codes.reduce((before, item) => before + probability(item), 0);
-  let ordered = null;
+/** Return a prediction: log-probabilities (n,), or scores if `ordered`, the distinct items read, and what is asked. */
+function predictionOf(scores, items, ownerOf, states, { alone, constant }, ordered) {
+  const probability = (item) => (ordered ? null : Math.exp(scores[item]));
+  const total = (codes) => codes.reduce((before, item) => before + probability(item), 0);
+  const sum = (codes) => (ordered && codes.length ? null : total(codes));
+  let sorted = null;
   const rank = (item) => {
-    ordered ??= scores.slice().sort();
-    let [least, most] = [0, ordered.length]; // the number of items below this one; tied items have the worst rank
+    sorted ??= scores.slice().sort();
+    let [least, most] = [0, sorted.length]; // the number of items below this one; tied items have the worst rank
     while (least < most) {
       const middle = (least + most) >> 1;
-      if (ordered[middle] < scores[item]) least = middle + 1;
+      if (sorted[middle] < scores[item]) least = middle + 1;
       else most = middle;
     }
-    return ordered.length - least;
+    return sorted.length - least;
   };
   const top = (k) => {
     const order = scores.map((_, item) => item).sort((one, other) => scores[other] - scores[one] || one - other);
     return Array.from(order.subarray(0, k));
   };
-  const of = (item) => ({ rank: rank(item), p: probability(item) });
+  /** How far an item's score is above the k-th best of the others: above 0 if its rank is at most k. */
+  const margin = (item, k) => {
+    const others = scores.filter((_, code) => code !== item).sort();
+    if (scores[item] === -Infinity) return -Infinity;
+    return k > others.length ? Infinity : scores[item] - others.at(-k);
+  };
+  const logit = (item) => (constant !== null && Number.isFinite(scores[item]) ? scores[item] + constant : null);
+  const of = (item) => ({ rank: rank(item), p: probability(item), logit: logit(item) });
   const outcome = (target) => ({ copy: sum(items), rank: rank(target), target: probability(target) });
-  return { scores, items, states, ownerOf, probability, sum, rank, top, of, outcome, ...alone };
+  return { scores, items, states, ownerOf, probability, sum, rank, top, margin, of, outcome, alone, constant, ordered };
 }
 
 /**

@@ -1,9 +1,11 @@
 // What the views show of a state, computed in the page by the models in it, as explorer.py and payload.py do in Python.
 
+import { flip } from "./flip.js";
 import { given, losses } from "./judged.js";
 
 export const AS_TRAINED = { head: "", temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
 const KEPT = 64; // predictions
+const NO_FLIP = "This needs a history, and the model's own state: reset the history or the state.";
 const CLIPPED = 200; // characters of a label
 
 /** Return whether a history is the case's own one. */
@@ -61,6 +63,10 @@ export function shownBy(base, models, grammar) {
     return state.pinned ? predictions({ ...state, ...state.pinned }, own) : models.map(() => null);
   }
 
+  function kept(state, own) {
+    return state.kept.map(({ history, settings }) => predictions({ ...state, history, settings }, own));
+  }
+
   /** Return the state's `settings` with another head of a model. */
   function switched(state, { model, ...switches }) {
     const { heads } = models[model];
@@ -96,10 +102,11 @@ export function shownBy(base, models, grammar) {
         ...predicted(one, before[index], state, own, kindOf),
         given: one ? words(one, index) : "",
         repeat: one && one.items.includes(own.target),
-        lost: one ? losses(usual[index], one) : [null, null],
+        lost: one && !one.ordered ? losses(usual[index], one) : [null, null],
       })),
       heads,
       selected: now.map((one) => (one ? one.sum(state.selection) : 0)),
+      kept: kept(state, own).map((given) => given.map((one) => one && one.outcome(own.target))),
     };
   }
 
@@ -154,7 +161,7 @@ export function shownBy(base, models, grammar) {
   function scores(state, own, interfering) {
     const finite = (value) => (Number.isFinite(value) ? value : null);
     const found = predictions(state, own).map((one, index) => {
-      if (!one) return { marks: [], constant: null };
+      if (!one || one.ordered) return { marks: [], constant: null };
       const kinds = [...marked(state, own, index, interfering[index])].filter(([, kind]) => kind !== "new");
       const marks = kinds.map(([item, kind]) => {
         const alone = one.alone ? finite(one.alone(item)) : null;
@@ -162,7 +169,7 @@ export function shownBy(base, models, grammar) {
       });
       return { marks, constant: one.constant };
     });
-    const buffers = predictions(state, own).map((one) => Float32Array.from(one?.scores ?? []));
+    const buffers = predictions(state, own).map((one) => Float32Array.from(one && !one.ordered ? one.scores : []));
     return [{ type: "scores", models: found }, buffers];
   }
 
@@ -197,7 +204,7 @@ export function shownBy(base, models, grammar) {
       const { maxLen, predict } = models[model];
       const [read, first] = [items.slice(-maxLen), Math.max(0, items.length - maxLen)];
       const of = (history) => predict(history, { ...AS_TRAINED, head: state.settings[model].head }, -1);
-      const full = read.length > 1 ? of(read) : null;
+      const full = read.length > 1 && !base.models[model].ordered ? of(read) : null;
       for (let position = 0; full && position < read.length; position += 1) {
         await new Promise((resume) => setTimeout(resume));
         const less = of(read.toSpliced(position, 1));
@@ -207,10 +214,19 @@ export function shownBy(base, models, grammar) {
       }
       return { model, item, rows };
     },
+
+    flip(state, own, model) {
+      const items = historyOf(state, own);
+      const setting = state.settings[model];
+      if (setting.best || !items.length) throw Error(NO_FLIP);
+      const predict = (history) => models[model].predict(history, setting, -1);
+      const near = (item, k) => models[model].near(item, k).map(({ item: code }) => code);
+      return { model, ...flip(predict, near, items, own.target, state.k) };
+    },
   };
 
   return {
-    predictions, trained, outcomes, pinned, switched, view, mapKey, points, marks, scores, verdict, answers,
+    predictions, trained, outcomes, pinned, kept, switched, view, mapKey, points, marks, scores, verdict, answers,
   };
 }
 
