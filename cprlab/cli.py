@@ -181,7 +181,8 @@ def check(
         Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst; or an imported log.")
     ],
 ) -> None:
-    """Print how cprlab reads a log, its first rows, and all doubts about it."""
+    """Print how cprlab reads a log, its first rows, and all doubts about it, those that change results first."""
+    from cprlab.data.doubts import graded
     from cprlab.loading.check import check
 
     found = check(file, config.columns, ties=config.ties)
@@ -191,7 +192,8 @@ def check(
             print(f"{name}\n{_aligned(table)}\n")
     if found.refused:
         raise found.refused
-    print("Doubts", *(f"- {visible(doubt)}" for doubt in found.doubts or ["none"]), sep="\n")
+    for grade, doubts in graded(found.doubts).items():
+        print(f"Doubts: {grade.lower()}", *(f"- {visible(doubt)}" for doubt in doubts or ["none"]), sep="\n")
 
 
 @app.command()

@@ -127,7 +127,7 @@ def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("cprlab.pages.run.execute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, printed = run(monkeypatch, capsys, "report", "--data", "good.csv", "--heads", "Softmax; Softmax + C")
     assert code == 130
-    assert "No column looks like a time" in printed
+    assert "No column is named like a time" in printed
     assert printed.endswith("cprlab: stopped; run it again to continue from what is saved.\n")
 
 

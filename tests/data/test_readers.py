@@ -204,7 +204,7 @@ def test_times_in_several_units_are_told(tmp_path, monkeypatch):
     rows[25] += "000"
     path = write(tmp_path, "\n".join(["user_id,item_id,timestamp", *rows]))
     log = load_log(path)
-    assert "different units since 1970 (29 like seconds and 1 like milliseconds)" in log.notes[0]
+    assert "different units since 1970 (29 like seconds and 1 like milliseconds)" in " ".join(log.notes)
     assert prepare(path, tmp_path / "prepared").notes == log.notes
 
 
