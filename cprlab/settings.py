@@ -7,8 +7,9 @@ from typing import Any
 import pydantic
 
 from cprlab.config import Names
-from cprlab.data import Columns, Sequences
-from cprlab.data.protocol import Protocol
+from cprlab.data import Sequences
+from cprlab.data.protocol import Reading
+from cprlab.data.readers import called
 from cprlab.errors import ConfigError, visible
 from cprlab.loading import load_sequences
 from cprlab.models import CountingConfig, parse_head
@@ -18,10 +19,6 @@ from cprlab.training import Run, RunConfig, Start, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
 from cprlab.training.processes import is_first
 from cprlab.training.runs import Trained
-
-
-class Reading(Protocol, Columns):
-    """How the file of a log is read, and what is held out."""
 
 
 class LogConfig(Reading):
@@ -163,4 +160,4 @@ class ReportConfig(PageConfig):
     @property
     def folder(self) -> Path:
         """Default folder of the report: `reports/` and the name of the data."""
-        return Path("reports") / Path(self.data).stem
+        return Path("reports") / Path(called(Path(self.data))).stem

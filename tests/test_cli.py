@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from cprlab import cli
+from cprlab.data.protocol import Reading
 from cprlab.errors import ConfigError
 from cprlab.explorer import CaseConfig, ExplorerConfig
 from cprlab.pages import figures
 from cprlab.pages.html import PLOTLY
-from cprlab.settings import Reading, ReportConfig, TrainConfig
+from cprlab.settings import ReportConfig, TrainConfig
 from cprlab.studies.probe import ProbeConfig
 from cprlab.studies.retrofit import RetrofitConfig
 from cprlab.training import Run

@@ -13,6 +13,7 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data.log import check_ids
+from cprlab.data.readers import parts_of
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import FEWEST, SplitBy
 from cprlab.errors import DataError
@@ -114,6 +115,11 @@ def load_prepared(folder: Path | str) -> Sequences:
     except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{folder} is not a complete prepared log ({detail}); prepare it again.") from error
+
+
+def is_prepared(folder: Path) -> bool:
+    """Return whether a folder is to be read as a prepared log, even a damaged one, not as the parts of a log."""
+    return folder.is_dir() and (any((folder / name).exists() for name in FILES) or not parts_of(folder))
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def check(
     """Read a file into memory as `load_log` does, and describe it.
 
     Args:
-        path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
+        path: a file, a folder or glob of parts, or an imported log's name, as for `load_log`.
         columns: which column holds what.
         ties: order of ties, as for `load_log`.
 

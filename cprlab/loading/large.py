@@ -21,7 +21,7 @@ from cprlab.data.doubts import are_titles, doubt_copies, doubt_ids, doubt_times,
 from cprlab.data.log import check_ids, different_titles, find_columns, name_items, refuse_no_rows
 from cprlab.data.prepared import load_prepared, open_npy, refuse_all_but_prepared, save_prepared
 from cprlab.data.protocol import Protocol
-from cprlab.data.readers import CHUNK, first_line, item_titles, read_chunks, read_head
+from cprlab.data.readers import CHUNK, called, first_line, item_titles, read_chunks, read_head
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import (
     SplitBy,
@@ -121,7 +121,7 @@ def prepare(
     long ids.
 
     Args:
-        path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
+        path: a file, a folder or glob of parts, or an imported log's name, as for `load_log`.
         folder: output folder; an earlier prepared log there is replaced.
         columns: which column holds what.
         ties: order of ties, as for `InteractionLog.from_frame`.
@@ -139,7 +139,7 @@ def prepare(
     path = Path(located(path))
     check_file(path)
     about = read_about(path)
-    name = path.name if about is None else about.name
+    name = called(path) if about is None else about.name
     check_protocol(max_len, min_interactions)
     Protocol(ties=ties, split=split)  # refuses a way or a split that is none
     refuse_all_but_prepared(folder)
@@ -150,19 +150,19 @@ def prepare(
         return load_prepared(folder)
     names = read_head(path).columns
     head = next(read_chunks(path, list(names)), pd.DataFrame(columns=names))
-    refuse_times_not_named(head, path.name, columns, ties)
-    found = find_columns(names, path.name, columns)
+    refuse_times_not_named(head, called(path), columns, ties)
+    found = find_columns(names, called(path), columns)
     titles = None if columns.title else item_titles(path)
     if titles is not None:
         found["title"] = None
     with scratch(folder) as work:
-        with _database(work, memory, path.name) as db:
+        with _database(work, memory, called(path)) as db:
             rows = _fill(db, path, found)
-            refuse_no_rows(rows.n, path.name)
+            refuse_no_rows(rows.n, called(path))
             notes: tuple[str, ...] = ()
             found = rows.columns
             if split == "temporal" and found["time"] is None:
-                refuse_no_times(path.name)
+                refuse_no_times(called(path))
             if about is not None:
                 rows.n, left_out = _filter(db, rows.n, about)
                 notes += about.notes + left_out
@@ -187,7 +187,7 @@ def prepare(
                 titles, doubt = _titles(db, rows, bool(columns.title))
                 notes += doubt
             named = name_items(item_ids, titles)
-            doubts = tuple(doubt_times_not_named(head, path.name, columns)) + _doubts(
+            doubts = tuple(doubt_times_not_named(head, called(path), columns)) + _doubts(
                 db, rows, user_ids, item_ids, lengths
             )
             user_ids = user_ids[kept]
@@ -205,7 +205,7 @@ def prepare(
                 answers = [query(POINT, [min_interactions, place]).fetchall() for place in held_out_places(n_kept)]
                 points = [point for ((point,),) in answers]
                 before = np.stack(list(query(BEFORE, [*points, min_interactions]).fetchnumpy().values()))
-                cases = check_cases(lengths[kept], before, path.name)
+                cases = check_cases(lengths[kept], before, called(path))
                 notes += note_temporal(points, unit_of(rows.units), cases, before.shape[1])
         sequences = Sequences.pack(
             np.load(work / "items.npy", mmap_mode="r+"),
@@ -303,18 +303,18 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
             db.execute(f"DROP TABLE IF EXISTS {table}")
         return _fill(db, path, columns, as_numbers=as_numbers)
 
-    with tqdm(desc=f"reading {visible(path.name)}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
+    with tqdm(desc=f"reading {visible(called(path))}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
         for chunk in read_chunks(path, [column for column in columns.values() if column is not None]):
             line = first_line(path) + rows.n
             for column in keys.values():
-                check_ids(chunk[column], path.name, line)
+                check_ids(chunk[column], called(path), line)
             places = np.arange(rows.n, rows.n + len(chunk))
             times = places  # file order
             ranks = np.zeros(len(chunk)) if order is None else ranked(chunk[order])
             if ranks is None:
                 return again(columns | {"order": None, "time": None if time == order else time}, as_numbers=as_numbers)
             if time is not None:
-                times, kind = read_times(chunk[time], path.name, line, as_numbers=as_numbers)
+                times, kind = read_times(chunk[time], called(path), line, as_numbers=as_numbers)
                 rows.units += count_units(times, kind)
                 rows.finer += count_finer(chunk[time], kind)
                 times = times.astype(float) if kind == "number" else times

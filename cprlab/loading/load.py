@@ -14,8 +14,19 @@ from cprlab.catalogue.local import filtered, located, read_about
 from cprlab.data.columns import Columns
 from cprlab.data.doubts import changes, doubt_copies, doubt_ids, doubt_times
 from cprlab.data.log import InteractionLog, find_columns
-from cprlab.data.prepared import load_prepared
-from cprlab.data.readers import CHUNK, COMPRESSED, READERS, first_line, item_titles, kind_of, read_table
+from cprlab.data.prepared import is_prepared, load_prepared
+from cprlab.data.readers import (
+    CHUNK,
+    COMPRESSED,
+    PACKED,
+    READERS,
+    called,
+    first_line,
+    item_titles,
+    kind_of,
+    parts_of,
+    read_table,
+)
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import SplitBy
 from cprlab.data.ties import BACKWARDS, Ties, count_steps, one_way, ranked
@@ -31,7 +42,7 @@ def load_log(
     *,
     ties: Ties = "auto",
 ) -> InteractionLog:
-    """Read a built-in log or an imported data set by name, or a parquet, csv, tsv or RecBole `.inter` file.
+    """Read a built-in log or an imported data set by name, a file of `readers.READERS`, or a folder or glob of parts.
 
     Text files may be compressed, as `.gz` or `.zst`. Ids do not change: in text files they stay text, so `007` is not
     `7`. Next to `NAME.inter`, RecBole's `NAME.item` gives the titles if it exists.
@@ -53,7 +64,7 @@ def load_log(
     path = Path(located(name_or_path))
     check_file(path)
     frame = read_table(path)
-    refuse_times_not_named(frame, path.name, columns, ties)
+    refuse_times_not_named(frame, called(path), columns, ties)
     return as_log(frame, path, columns, ties)
 
 
@@ -66,12 +77,12 @@ def as_log(frame: pd.DataFrame, path: Path, columns: Columns, ties: Ties) -> Int
         DataError: a column or value is invalid.
     """
     titles = None if columns.title else item_titles(path)
-    line, name = first_line(path), path.name
+    line, name = first_line(path), called(path)
     notes: tuple[str, ...] = ()
     if (about := read_about(path)) is not None:
         frame, left_out = filtered(frame, about)
         name, notes = about.name, about.notes + left_out
-    hidden = doubt_times_not_named(frame, path.name, columns)
+    hidden = doubt_times_not_named(frame, called(path), columns)
     log = InteractionLog.from_frame(frame, name, columns, ties=ties, titles=titles, first_line=line, notes=notes)
     return replace(log, notes=(*hidden, *_doubts(log), *log.notes))
 
@@ -176,7 +187,7 @@ def load_sequences(
     Raises:
         DataError: the data are missing, invalid, or too short to split.
     """
-    if str(name_or_path) in BUILTIN or not os.path.isdir(located(name_or_path)):
+    if str(name_or_path) in BUILTIN or not is_prepared(Path(located(name_or_path))):
         return Sequences.from_log(load_log(name_or_path, columns, ties=ties), split=split, max_len=max_len or 50)
     if columns != Columns() or ties != "auto":
         raise DataError(
@@ -193,12 +204,22 @@ def load_sequences(
 
 def check_file(path: Path) -> None:
     """Raise a DataError unless `path` is a file of a type that cprlab reads."""
+    if path.suffix.lower() in (".xlsx", ".xls", ".xlsm", ".ods"):
+        raise DataError(
+            f"{path} is a workbook, which cprlab does not read. Save the sheet as csv (in Excel: Save As, CSV UTF-8), "
+            "with dates written like 2024-01-31 and long ids formatted as text."
+        )
+    if not os.path.isfile(path) and parts_of(path):
+        return
     if not path.suffix and not os.path.exists(path):
         raise DataError(f"Unknown data {str(path)!r}: {suggestion(str(path), _NAMES)} Or name a file.")
     if not os.path.isfile(path):
-        raise DataError(f"{path} is not a file. Check the name, or use one of {', '.join(BUILTIN)}.")
+        raise DataError(
+            f"{path} is not a file, nor a folder or glob that holds logs. Check the name, or use one of "
+            f"{', '.join(BUILTIN)}."
+        )
     kind, compression = kind_of(path)
-    if kind not in READERS or (compression and kind == ".parquet"):
+    if kind not in READERS or (compression and kind in PACKED):
         packed = " or ".join(COMPRESSED)
         raise DataError(
             f"{path} ends in {''.join(path.suffixes[-2:] if compression else path.suffixes[-1:])!r}; "

@@ -117,11 +117,11 @@ def test_packed_files_may_have_several_parts_and_are_refused_where_they_are_cut_
 
 
 def test_other_signs_and_other_packed_files_are_refused_in_a_sentence(tmp_path):
-    with pytest.raises(DataError, match="its fields are separated by ';'; a csv file needs ','"):
+    with pytest.raises(DataError, match=r"its fields are separated by ';'; in \.csv files it is ','"):
         load_log(write(tmp_path, "user;item;price\na;b;1,5\n"))
     for name in ("log.parquet.gz", "log.xls.gz", "log.gz"):
         with pytest.raises(
-            DataError, match=r"reads \.parquet, \.csv, \.tsv, \.inter, and text files compressed as \.gz or"
+            DataError, match=r"reads \.parquet, \.csv, .*, \.json, and text files compressed as \.gz or"
         ):
             load_log(write(tmp_path, "x", name))
 
