@@ -1,5 +1,6 @@
 """Settings of a training and of a report, filled by notebooks, the command line and papermill."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ class LogConfig(Reading):
     device: Device = pydantic.Field("auto", description="Where to train")
     precision: Precision = pydantic.Field("float32", description="Number format (bfloat16 is for GPUs)")
     runs: str = pydantic.Field("runs", description="Folder of trained models, which are not trained again.")
+    validation: str = pydantic.Field("", description="A file of its own with the validation rows, with --test.")
+    test: str = pydantic.Field(
+        "", description="A file of its own with the test rows; --data then has those to train on."
+    )
+
+    @pydantic.field_validator("validation", "test")
+    @classmethod
+    def _absolute(cls, path: str) -> str:  # notebooks may run in other folders
+        return os.path.abspath(path) if path else ""
 
     def sequences(self) -> Sequences:
         """Return the log as Sequences, with a sample of its users if `users` is set.
@@ -44,7 +54,7 @@ class LogConfig(Reading):
         Raises:
             DataError: the log cannot be read, or is too short to be split.
         """
-        sequences = load_sequences(self.data, self.columns, **self.protocol)
+        sequences = load_sequences(self.data, self.columns, validation=self.validation, test=self.test, **self.protocol)
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:

@@ -14,6 +14,7 @@ from cprlab.catalogue.local import filtered, located, read_about
 from cprlab.data.columns import Columns
 from cprlab.data.doubts import changes, doubt_copies, doubt_ids, doubt_times
 from cprlab.data.log import InteractionLog, find_columns
+from cprlab.data.own_files import from_files
 from cprlab.data.prepared import is_prepared, load_prepared
 from cprlab.data.readers import (
     CHUNK,
@@ -28,7 +29,7 @@ from cprlab.data.readers import (
     read_table,
 )
 from cprlab.data.sequences import Sequences
-from cprlab.data.splits import SplitBy
+from cprlab.data.splits import OWN, SplitBy
 from cprlab.data.ties import BACKWARDS, Ties, count_steps, one_way, ranked
 from cprlab.data.times import DIGITS, as_number, count_units, read_times, show_time, unit_of
 from cprlab.errors import DataError, suggestion
@@ -174,6 +175,8 @@ def load_sequences(
     ties: Ties = "auto",
     split: SplitBy = "leave-one-out",
     max_len: int = 0,
+    validation: str | Path = "",
+    test: str | Path = "",
 ) -> Sequences:
     """Open a prepared folder (`prepare`, `save_prepared`), or read anything that `load_log` reads as sequences.
 
@@ -183,10 +186,20 @@ def load_sequences(
         ties: order of rows whose order is unknown; must be "auto" for a folder, whose order is fixed.
         split: how to hold interactions out; for a folder, the split that it was prepared with.
         max_len: maximum number of items that a model reads; 0 means 50, or the value of a prepared folder.
+        validation: with `test`, a log with the validation rows.
+        test: a log with the test rows; `name_or_path` then has the training rows only (see `own_files.from_files`).
 
     Raises:
         DataError: the data are missing, invalid, or too short to split.
     """
+    if validation and not test:
+        raise DataError("A validation file needs a test file; name it with --test.")
+    if test:
+        if split != "leave-one-out":
+            raise DataError(f"With a test file, the files are the split; leave out --split {split}.")
+        training, tested = (load_log(path, columns, ties=ties) for path in (name_or_path, test))
+        chosen = load_log(validation, columns, ties=ties) if validation else None
+        return from_files(training, chosen, tested, max_len=max_len or 50)
     if str(name_or_path) in BUILTIN or not is_prepared(Path(located(name_or_path))):
         return Sequences.from_log(load_log(name_or_path, columns, ties=ties), split=split, max_len=max_len or 50)
     if columns != Columns() or ties != "auto":
@@ -194,7 +207,7 @@ def load_sequences(
             f"{name_or_path} is a prepared log, whose columns and order are fixed; remove the column names and ties."
         )
     sequences = load_prepared(name_or_path)
-    if sequences.split != split:
+    if sequences.split not in (split, OWN):
         raise DataError(
             f"{name_or_path} was prepared with the {sequences.split} split, not the {split} split. "
             f"Use --split {sequences.split}, or prepare the log again."

@@ -181,7 +181,7 @@ def test_bad_logs_are_refused_as_in_memory(tmp_path, text, said):
         ("a,,1", r"line 42: the column 'item_id' is empty"),
         ("a,1,soon", r"line 42, column 'timestamp': 'soon' is not a time"),
         (f"a,1,{2**63}", r"line 42, column .*: the time '9223372036854775808' does not fit in 64 bits"),
-        ('a,"1\n2",3', r"a quotation mark on line 42 is not closed"),
+        ('a,"1,3\na,"2,3', r"a quotation mark on line 42 is not closed"),
         ("a,1,2,3", r"line 42"),
     ],
 )
@@ -264,7 +264,7 @@ def test_data_are_a_name_a_file_or_a_prepared_folder(tmp_path):
     assert_same_sequences(load_sequences(tmp_path / "prepared"), prepared)
     with pytest.raises(DataError, match="prepared is a prepared log, whose columns and order are fixed"):
         load_sequences(tmp_path / "prepared", Columns(user="who"))
-    with pytest.raises(DataError, match="is not a complete prepared log"):
+    with pytest.raises(DataError, match="holds files of several types"):
         load_sequences(tmp_path)
     with pytest.raises(DataError, match="is not a file"):
         load_sequences(tmp_path / "nowhere.csv")
