@@ -59,7 +59,7 @@ def from_files(
     own = n[TRAINING] if validation is not None else np.maximum(0, n[TRAINING] - 1)
     before = np.stack([own, n[TRAINING] + n[VALIDATION]])[:, kept]
     cases = check_cases(lengths[kept], before, training.name, own=True)
-    order = np.lexsort((np.arange(len(users)), part, users))
+    order = np.argsort(users, kind="stable")  # rows are in the order of the files
     order = order[kept[users[order]]]
     held_out = f"each user's last row of it for validation, {test.name} for test"
     if validation is not None:

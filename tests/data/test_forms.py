@@ -29,7 +29,7 @@ FRAME = pd.DataFrame(
     {
         "user_id": [f"u{n % 4}" for n in range(N)],
         "item_id": [f"i{n * 7 % 11}" for n in range(N)],
-        "timestamp": [1_500_000_000 - 60 * (n % 31) for n in range(N)],
+        "timestamp": [1_500_000_000 - 60 * (n % 28) for n in range(N)],
     }
 )
 
