@@ -17,8 +17,9 @@ from cprlab.errors import CprlabError, visible
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cprlab.data.protocol import Reading
     from cprlab.explorer import CaseConfig, ExplorerConfig
-    from cprlab.settings import Reading, ReportConfig, TrainConfig
+    from cprlab.settings import ReportConfig, TrainConfig
     from cprlab.studies.probe import ProbeConfig
     from cprlab.studies.retrofit import RetrofitConfig
 
@@ -70,7 +71,7 @@ def command(settings: str, *arguments: str, without: tuple[str, ...] = (), group
 
 def _filled(function: Function, kind: type[Config], arguments: tuple[str, ...], without: tuple[str, ...]) -> Function:
     """Return a function whose parameters are the settings' fields; it makes the settings and calls `function`."""
-    from cprlab.settings import Reading
+    from cprlab.data.protocol import Reading
 
     _, *own = inspect.signature(function).parameters.values()
     names = [parameter.name for parameter in own]
@@ -178,10 +179,10 @@ def demo(
     print(visible(run_demo(page)))
 
 
-@command("cprlab.settings:Reading")
+@command("cprlab.data.protocol:Reading")
 def prepare(
     config: "Reading",
-    file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file, of any size.")],
+    file: Annotated[Path, typer.Argument(help="A file of any size, or a folder or glob of parts, as for --data.")],
     folder: Annotated[Path, typer.Argument(help="Folder for the sequences.")],
     max_len: Annotated[int, typer.Option(help="Maximum number of items a model reads.")] = 50,
     min_interactions: Annotated[int, typer.Option(help="Users with fewer interactions are left out.")] = 5,
@@ -196,14 +197,13 @@ def prepare(
     print(*map(visible, sequences.notes), sep="\n")
 
 
-@command("cprlab.settings:Reading", without=("split", "max_len"), group=data_app)
+@command("cprlab.data.protocol:Reading", without=("split", "max_len"), group=data_app)
 def check(
     config: "Reading",
-    file: Annotated[
-        Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst; or an imported log.")
-    ],
+    file: Annotated[Path, typer.Argument(help="A file, a folder or glob of parts, or an imported log, as for --data.")],
 ) -> None:
-    """Print how cprlab reads a log, its first rows, and all doubts about it."""
+    """Print how cprlab reads a log, its first rows, and all doubts about it, those that change results first."""
+    from cprlab.data.doubts import graded
     from cprlab.loading.check import check
 
     found = check(file, config.columns, ties=config.ties)
@@ -213,7 +213,8 @@ def check(
             print(f"{name}\n{_aligned(table)}\n")
     if found.refused:
         raise found.refused
-    print("Doubts", *(f"- {visible(doubt)}" for doubt in found.doubts or ["none"]), sep="\n")
+    for grade, doubts in graded(found.doubts).items():
+        print(f"Doubts: {grade.lower()}", *(f"- {visible(doubt)}" for doubt in doubts or ["none"]), sep="\n")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from cprlab.adapters import recbole
 from cprlab.catalogue import BUILTIN
 from cprlab.config import Names
 from cprlab.data import Sequences
+from cprlab.data.readers import called
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
 from cprlab.probes import NO_STATES, HeldOut, Snapshot, copy_probability, from_recbole
@@ -39,7 +40,7 @@ class ModelsConfig(RunsConfig):
     def stem(self) -> str:
         """Name of a page on the models: that of the first model, or of the data."""
         first = next(iter(self.models), self.data)
-        return first if first in BUILTIN else Path(first).stem
+        return first if first in BUILTIN else Path(called(Path(first))).stem
 
     def subjects(self, facet: str = "") -> "list[Subject]":
         """Open or train the models; if several have the same name, each gets its number in the list as a suffix.

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from cprlab import cli
+from cprlab.data.protocol import Reading
 from cprlab.errors import ConfigError
 from cprlab.explorer import CaseConfig, ExplorerConfig
 from cprlab.pages import figures
 from cprlab.pages.html import PLOTLY
-from cprlab.settings import Reading, ReportConfig, TrainConfig
+from cprlab.settings import ReportConfig, TrainConfig
 from cprlab.studies.probe import ProbeConfig
 from cprlab.studies.retrofit import RetrofitConfig
 from cprlab.training import Run
@@ -127,7 +128,7 @@ def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("cprlab.pages.run.execute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, printed = run(monkeypatch, capsys, "report", "--data", "good.csv", "--heads", "Softmax; Softmax + C")
     assert code == 130
-    assert "No column looks like a time" in printed
+    assert "No column is named like a time" in printed
     assert printed.endswith("cprlab: stopped; run it again to continue from what is saved.\n")
 
 

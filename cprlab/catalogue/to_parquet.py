@@ -17,7 +17,7 @@ from cprlab.catalogue.local import About, file_of, read_about
 from cprlab.catalogue.unpack import Member, members
 from cprlab.data.columns import Columns
 from cprlab.data.log import check_ids, find_columns
-from cprlab.data.times import read_times
+from cprlab.data.times import count_finer, note_finer, read_times
 from cprlab.errors import DataError
 from cprlab.files import whole
 
@@ -191,6 +191,7 @@ def _tidied(
             counts["late"] += int(empty.sum())
             times = times.where(~empty, chunk[data_set.time_else])
         moments, kind = read_times(times, name, line, as_numbers=as_numbers)
+        counts["finer"] += count_finer(times, kind)
         frame["timestamp"] = pd.to_datetime(moments, unit="us", utc=True) if kind == "date" else moments
     if "title" in chunk:
         frame["title"] = chunk["title"]
@@ -210,4 +211,4 @@ def _notes(data_set: DataSet, layout: Layout, counts: Counter) -> tuple[str, ...
         notes += (f"{rows} do not belong to {data_set.name} (their {column} is not {value}) and are left out.",)
     if counts["late"]:
         notes += (f"{counts['late']:,} rows have no {data_set.time}; their {data_set.time_else} is used instead.",)
-    return notes
+    return notes + note_finer(counts["finer"])

@@ -49,7 +49,7 @@ def run_sweep(
     _notebooks(config)
     with open_cluster(workers, scheduler, slurm, config.device) as client:
         trials = [(trial, data) for data in config.data for trial in config.grid.but(data=(data,)).trials()]
-        log = config.sized | config.protocol
+        log = config.sized | config.reading
         asked = [(train_trial, (trial, data, log, config.runs, config.device)) for trial, data in trials]
         trained = run_all(client, asked, "runs")
         usable = {data for (_, data), of_run in zip(trials, trained, strict=True) if not of_run.error}
@@ -114,7 +114,7 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
             raise ConfigError(f"{notebook} does not take a size, as a sweep's notebooks do; choose a numbered one.")
         for encoder in config.encoder:
             parameters = (
-                config.protocol
+                config.reading
                 | config.sized
                 | {
                     "data": "; ".join(config.data),

@@ -106,6 +106,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
             "split": "leave-one-out",
             "ties": "auto",
             "max_len": 0,
+            **dict.fromkeys(("user", "item", "time", "title", "basket"), ""),
             "notebooks": [],
             "device": "auto",
             "runs": "runs",
