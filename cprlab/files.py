@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -29,20 +30,29 @@ MOST, FOLD = 2**28, 100  # an archive may unpack to this number of bytes, or to 
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """Yield a temporary name next to `path`; when the block succeeds, what it wrote there replaces `path`.
 
     Until then `path` does not change, and not at all if the block raises. Other writers of `path` wait for the end of
-    the block (see `locked`).
+    the block (see `locked`). What is written has the permissions of any new file.
+
+    Args:
+        path: the file or folder.
+        check: raises an error if what is at `path` may not be replaced. It is called at once, again when no other
+            writer holds `path`, and a last time directly before the exchange.
 
     Raises:
         DataError: the place is read-only, full, or not a folder.
     """
+    check()
     with locked(path), _in_a_sentence(path):
+        check()
         place = Path(path).resolve()
         temporary = _beside(place, _PARTIAL)
         try:
             yield temporary
+            _open_to_others(temporary)
+            check()
             if temporary.is_dir() and place.is_dir():
                 _exchange(temporary, place)
             else:
@@ -235,6 +245,17 @@ def _exchange(temporary: Path, path: Path) -> None:
     os.rename(path, outgoing)
     os.rename(temporary, path)
     _remove(outgoing)
+
+
+def _open_to_others(path: Path) -> None:
+    """Give files the mode that the umask gives a new one; safetensors writes files that only their owner can read."""
+    new = _beside(path, _PARTIAL)
+    new.touch()
+    mode = stat.S_IMODE(new.stat().st_mode)
+    new.unlink()
+    for file in (path, *path.rglob("*")):
+        if file.is_file() and stat.S_IMODE(file.stat().st_mode) != mode:
+            file.chmod(mode)
 
 
 def _remove(path: Path) -> None:

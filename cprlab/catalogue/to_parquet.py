@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -42,16 +43,20 @@ def import_data(name: str, *paths: str | Path) -> Path:
     if data_set.layout is None:
         raise DataError(f"{data_set.name} comes with cprlab; use --data {data_set.name} without importing it.")
     target = file_of(data_set)
-    if target.exists() and read_about(target) is None:
-        raise DataError(f"{target} was not made by an import; move it elsewhere, so that it is not overwritten.")
+    _refuse_other_file(target)
     log, titles, layout = _choose(data_set, data_set.layout, [Path(path) for path in paths])
     files = dict.fromkeys(member.path for member in (log, titles) if member)
     sources = tuple((path.name, _sha256(path)) for path in files)
     known = _read_titles(titles, layout.titles) if titles and layout.titles else None
-    with whole(target) as temporary:
+    with whole(target, partial(_refuse_other_file, target)) as temporary:
         if not _write(temporary, data_set, log, layout, known, sources):
             _write(temporary, data_set, log, layout, known, sources, as_numbers=True)
     return target
+
+
+def _refuse_other_file(target: Path) -> None:
+    if target.exists() and read_about(target) is None:
+        raise DataError(f"{target} was not made by an import; move it elsewhere, so that it is not overwritten.")
 
 
 def _choose(data_set: DataSet, own: Layout, paths: list[Path]) -> tuple[Member, Member | None, Layout]:

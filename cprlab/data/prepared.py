@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,7 +45,6 @@ def save_prepared(sequences: Sequences, folder: Path | str) -> None:
         DataError: the folder cannot be written or contains other files, or ids have mixed types.
     """
     folder = Path(folder)
-    refuse_all_but_prepared(folder)
     facts = {
         "format": FORMATS[sequences.split],
         "name": sequences.name,
@@ -52,7 +52,7 @@ def save_prepared(sequences: Sequences, folder: Path | str) -> None:
         "fingerprint": sequences.fingerprint,
         "notes": sequences.notes,
     }
-    with whole(folder) as new:
+    with whole(folder, partial(refuse_all_but_prepared, folder)) as new:
         new.mkdir()
         arrays = {"items.npy": sequences.items, "offsets.npy": sequences.offsets}
         if sequences.basket_start is not None:

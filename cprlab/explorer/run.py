@@ -2,6 +2,7 @@
 
 import secrets
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -55,8 +56,8 @@ def run_case(config: CaseConfig, out: Path | str = "") -> Path:
     """
     case = ExplorerState.from_json(config.state).case
     out = Path(out or Path("reports") / f"case-{config.stem}-{case}")
-    refuse_to_overwrite(out, config, "case.json", "state")
-    return publish("case.ipynb", config, out, f"cprlab: a case of {'; '.join(config.models) or config.data}")
+    title = f"cprlab: a case of {'; '.join(config.models) or config.data}"
+    return publish("case.ipynb", config, out, title, partial(refuse_to_overwrite, out, config, "case.json"))
 
 
 def read_state(text: str) -> str:

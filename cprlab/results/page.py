@@ -37,12 +37,19 @@ def write_page(runs: Sequence[Kept], page: Path | str) -> list[Path]:
         raise DataError(
             f"{page} is not a text file; use a Markdown file with blocks such as {START} logs -->."
         ) from error
+
+    def refuse_changed() -> None:
+        if page.read_text(encoding="utf-8") != text:
+            raise DataError(f"{page} was changed while its tables were made; run this again.")
+
     new, files = filled(text, runs)
     drawn = pictures([json.loads(_forest(runs).to_json())], f"of {page}") if files else []
     written = {page.parent / file: picture for file in files for picture in drawn}
-    for path, content in (written | {page: new.encode()}).items():
+    for path, picture in written.items():
         with whole(path) as temporary:
-            temporary.write_bytes(content)
+            temporary.write_bytes(picture)
+    with whole(page, refuse_changed) as temporary:
+        temporary.write_bytes(new.encode())
     return [*written, page]
 
 

@@ -342,12 +342,17 @@ def _write(
 ) -> None:
     cases = evaluate(recommender, sequences, "test")
     record = record | {"test": _scores(cases)}
-    with whole(folder) as new:
+    with whole(folder, partial(_refuse_other_run, folder)) as new:
         new.mkdir()
         save_file(recommender.cpu().state_dict(), new / "model.safetensors")
         history.to_parquet(new / "history.parquet")
         cases.to_parquet(new / "cases.parquet")
         (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_other_run(folder: Path) -> None:
+    if folder.exists():
+        raise DataError(f"{folder} was put there while its run was trained; start again to load it, or move it away.")
 
 
 def _scores(cases: pd.DataFrame) -> dict[str, float | None]:
