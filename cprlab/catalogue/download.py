@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from cprlab.catalogue.data_sets import File, find
 from cprlab.catalogue.local import FOLDER, file_of, how_to_get, read_about
-from cprlab.catalogue.to_parquet import import_data
+from cprlab.catalogue.to_parquet import import_data, refuse_other_file
 from cprlab.catalogue.unpack import LARGEST
-from cprlab.errors import DataError
+from cprlab.errors import DataError, PlaceError
 from cprlab.files import locked, whole
 
 TRIES = 5  # tries in a row without progress
@@ -47,6 +47,7 @@ def fetch_data(name: str) -> Path:
     if read_about(file_of(data_set)) is not None:
         print(f"{data_set.name} is already imported; remove {file_of(data_set)} to fetch it again.", file=sys.stderr)
         return file_of(data_set)
+    refuse_other_file(file_of(data_set))
     print(f"{data_set.name} is from {data_set.publisher}: {data_set.page}", file=sys.stderr)
     print(f"Licence: {data_set.terms.name}. {data_set.terms.means}", file=sys.stderr)
     paths = [FOLDER / data_set.name / Path(urlsplit(file.address).path).name for file in data_set.files]
@@ -56,6 +57,8 @@ def fetch_data(name: str) -> Path:
             print(f"{path} is unverified: its publisher states no checksum. Its SHA-256 is {digest}.", file=sys.stderr)
     try:
         return import_data(data_set.name, *paths)
+    except PlaceError:
+        raise
     except DataError as error:
         for path in paths:
             path.unlink(missing_ok=True)

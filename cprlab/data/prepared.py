@@ -17,7 +17,7 @@ from cprlab.data.log import check_ids
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import FEWEST, SplitBy
 from cprlab.errors import DataError
-from cprlab.files import read_parquet, refuse_other_files, whole
+from cprlab.files import read_parquet, refuse_other_files, refuse_unreadable, whole
 
 FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2, "next-basket": 3}  # older versions read fewer
 BASKETS = "basket_start.npy"  # of the next-basket split
@@ -112,6 +112,7 @@ def load_prepared(folder: Path | str) -> Sequences:
             basket_start,
         )
     except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
+        refuse_unreadable(folder, error)
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{folder} is not a complete prepared log ({detail}); prepare it again.") from error
 

@@ -13,6 +13,7 @@ from cprlab.errors import DataError
 from cprlab.explorer.explorer import CaseConfig, ExplorerConfig, opened
 from cprlab.explorer.serve import address, check_port, serve
 from cprlab.explorer.state import ExplorerState
+from cprlab.files import refuse_unreadable
 from cprlab.pages.run import parameterised, publish, refuse_to_overwrite
 
 NOTEBOOK = "explorer.ipynb"
@@ -70,6 +71,7 @@ def read_state(text: str) -> str:
         try:
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
+            refuse_unreadable(Path(text), error)
             raise DataError(f"The state {text} cannot be read ({error}); name the file that was saved.") from None
     return ExplorerState.from_json(text).to_json() if text else ""
 

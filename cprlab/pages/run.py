@@ -20,7 +20,7 @@ from traitlets.config import Config
 import cprlab
 from cprlab import errors
 from cprlab.errors import ConfigError, CprlabError, DataError, suggestion, visible
-from cprlab.files import make_folder, refuse_other_files, whole
+from cprlab.files import make_folder, refuse_other_files, refuse_unreadable, whole
 from cprlab.pages.html import to_page
 from cprlab.settings import PageConfig, ReportConfig
 from cprlab.studies.probe import ProbeConfig
@@ -115,7 +115,8 @@ def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str) -> None:
         try:
             notebook = json.loads((out / NOTEBOOK).read_text(encoding="utf-8"))
             about = _subject(notebook["metadata"]["papermill"]["parameters"])
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            refuse_unreadable(out, error)
             about = ["something that cannot be read"]
         if about != _subject(config.model_dump()):
             words = ", ".join(filter(None, about))
@@ -132,7 +133,8 @@ def _subject(parameters: Mapping[str, object]) -> list[str]:
 def _listed(numbers: Path) -> set[str]:
     try:
         return {str(name) for name in json.loads(numbers.read_text(encoding="utf-8"))["files"]}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        refuse_unreadable(numbers, error)
         return set()
 
 

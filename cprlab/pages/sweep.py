@@ -15,7 +15,7 @@ import papermill
 
 import cprlab
 from cprlab.errors import ConfigError, CprlabError, DataError
-from cprlab.files import refuse_other_files, whole
+from cprlab.files import refuse_other_files, refuse_unreadable, whole
 from cprlab.pages.html import to_page
 from cprlab.pages.index import index_page
 from cprlab.pages.run import PAGE, execute, find_notebook, refuse_nesting
@@ -90,7 +90,8 @@ def refuse_to_replace(out: Path, config: SweepConfig) -> None:
     try:
         stamp = json.loads((out / STAMP).read_text(encoding="utf-8"))
         name, files = stamp["sweep"]["name"], {*stamp["files"]}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        refuse_unreadable(out / STAMP, error)
         name, files = None, set()
     held = refuse_other_files(out, files.issuperset, "a sweep's report", "choose another folder with `out`")
     if held and name != config.name:

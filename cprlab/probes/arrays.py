@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from cprlab.errors import DataError
-from cprlab.files import read_parquet, refuse_bomb
+from cprlab.files import read_parquet, refuse_bomb, refuse_unreadable
 from cprlab.models.recommender import not_finite
 
 PAD = -1  # padding after shorter histories in a file's table of histories
@@ -41,6 +41,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
             header = file.metadata() or {}
         return arrays | {name: _plain(json.loads(header[name])) for name in ("item_ids", "titles") if name in header}
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
+        refuse_unreadable(path, error)
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as arrays ({detail}).") from error
 
@@ -50,6 +51,7 @@ def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
     try:
         table = read_parquet(path)
     except (OSError, ValueError) as error:
+        refuse_unreadable(path, error)
         raise DataError(f"{path} cannot be read as Parquet ({error}).") from error
     if missing := {"history", "target"} - set(table.columns):
         raise DataError(f"{path} has no column {' and no '.join(sorted(missing))}; it needs history and target.")

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from cprlab import plots
 from cprlab.errors import ConfigError, DataError, suggestion
-from cprlab.files import whole
+from cprlab.files import refuse_unreadable, whole
 from cprlab.pages.figures import pictures
 from cprlab.results.store import Kept, rows
 from cprlab.results.tables import NONE, compared, forest, headline, logs, targets
@@ -34,6 +34,7 @@ def write_page(runs: Sequence[Kept], page: Path | str) -> list[Path]:
     try:
         text = page.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
+        refuse_unreadable(page, error)
         raise DataError(
             f"{page} is not a text file; use a Markdown file with blocks such as {START} logs -->."
         ) from error

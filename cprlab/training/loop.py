@@ -20,7 +20,7 @@ from cprlab.config import Config
 from cprlab.data import Batch, Sequences, Windows
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import MAIN, evaluate, mean
-from cprlab.files import whole
+from cprlab.files import refuse_unreadable, whole
 from cprlab.models import Context, Recommender
 from cprlab.training.kernel import chunked
 from cprlab.training.loss import Loss, LossName, build_loss
@@ -311,7 +311,8 @@ def _resume(checkpoint: Path, going_on: dict[str, nn.Module | torch.optim.Optimi
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         for name, part in going_on.items():
             part.load_state_dict(state.pop(name))
-    except Exception as error:  # torch raises many kinds of errors; with any of them the file is useless
+    except Exception as error:  # torch raises many kinds of errors for a damaged file
+        refuse_unreadable(checkpoint, error)
         raise DataError(
             f"{checkpoint} cannot be read as a checkpoint of this run; remove it to train again from the start."
         ) from error

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from cprlab.config import Config
 from cprlab.data import Sequences
-from cprlab.errors import ConfigError, CprlabError, DataError
+from cprlab.errors import ConfigError, CprlabError, DataError, PlaceError
 from cprlab.evaluation import METRICS, evaluate, mean
-from cprlab.files import discard, missing, name_of, read_parquet, whole
+from cprlab.files import discard, missing, name_of, read_parquet, refuse_unreadable, whole
 from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.models.recommender import not_finite
 from cprlab.training.counting import fit_counting
@@ -160,6 +160,7 @@ class Run:
             if not isinstance(data["fingerprint"], str) or not recorded or other:
                 raise ValueError("its record has no fingerprint of the data, or metrics that do not match its cases")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
+            refuse_unreadable(folder, error)
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(
                 f"{folder} is not a whole run ({detail}); if it was one, remove it to train again."
@@ -352,7 +353,7 @@ def _write(
 
 def _refuse_other_run(folder: Path) -> None:
     if folder.exists():
-        raise DataError(f"{folder} was put there while its run was trained; start again to load it, or move it away.")
+        raise PlaceError(f"{folder} was put there while its run was trained; start again to load it, or move it away.")
 
 
 def _scores(cases: pd.DataFrame) -> dict[str, float | None]:
