@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from cprlab.errors import CprlabError, PlaceError
+from cprlab.system import refuse_name
 
 _NO_ROOM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG")}
 _NO_ROOM |= {getattr(errno, name) for name in ("ENOTDIR", "EISDIR", "EEXIST", "EBUSY", "ELOOP")}
@@ -113,6 +114,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         PlaceError: the place is read-only, full, or not a folder.
     """
+    refuse_name(os.path.abspath(path))
     make_folder(Path(path).parent)
     place = Path(path).resolve()
     lock = FileLock(_lock_of(place), is_singleton=True)
@@ -215,6 +217,7 @@ def refuse_unreadable(path: Path, error: BaseException) -> None:
         path: the file, or a folder; then its files.
         error: what was raised when it was read. Some libraries call a file missing that they are not allowed to open.
     """
+    refuse_name(os.path.abspath(path))
     number, unread = _number(error), str(path)
     try:
         for file in path.iterdir() if path.is_dir() else [path]:
