@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from cprlab.errors import CprlabError, DataError
+from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.sweeps.cluster import open_cluster
 from cprlab.sweeps.work import run_all
 from tests.jupyter import free_port, wait_for
