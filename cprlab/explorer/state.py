@@ -143,7 +143,10 @@ class ExplorerState(Config):
             ) from None
         if not isinstance(values, dict):
             raise ConfigError("The explorer's state must be a JSON object; paste the whole text that was saved.")
-        state = cls(**values)
+        try:
+            state = cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"The explorer's state: {error}") from None
         try:
             state.to_json()
         except ValueError:

@@ -395,5 +395,10 @@ def _check_tables(history: pd.DataFrame, cases: pd.DataFrame, n_users: int) -> N
 def _drawn(
     config: RunConfig, n_items: int, n_users: int, max_len: int, make: Callable[..., Recommender] = Recommender
 ) -> Recommender:
-    recommender = make(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)
+    callers = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        recommender = make(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)
+    finally:
+        torch.set_default_dtype(callers)
     return recommender.double() if config.training.precision == "float64" else recommender

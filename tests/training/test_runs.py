@@ -239,6 +239,20 @@ def test_a_run_with_weights_that_are_not_finite_is_called_that(sequences, tmp_pa
         Run.load(folder)
 
 
+def test_a_callers_default_type_changes_neither_weights_nor_what_is_read(sequences, tmp_path):
+    run = train(sequences, CONFIG, tmp_path / "one", "cpu")
+    torch.set_default_dtype(torch.float64)
+    try:
+        read = Run.load(run.folder)
+        again = train(sequences, CONFIG, tmp_path / "two", "cpu")
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name, weight in run.recommender.state_dict().items():
+        for other in (read, again):
+            assert torch.equal(weight, other.recommender.state_dict()[name])
+
+
 def test_a_run_of_an_earlier_version_keeps_its_form_of_sasrec(sequences, tmp_path):
     encoder = SASRecConfig(d=8, inner=8, norm_first=False)
     config = RunConfig(encoder=encoder, training=TrainingConfig(epochs=1, batch_size=8, averaging=0))
