@@ -161,7 +161,13 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
     try:
         with _sockets() as sockets:
             executed = papermill.execute_notebook(
-                notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=sockets
+                notebook,
+                None,
+                parameters,
+                progress_bar=False,
+                stderr_file=sys.stderr,
+                config=sockets,
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it calls its own end an error
             )
     except papermill.PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)

@@ -70,8 +70,8 @@ def guessing(name: str, cases: pd.DataFrame, n_items: int) -> str:
     if not said:
         return ""
     return (
-        f"{name} is no better than a uniform guess among the items in this: {'; '.join(said)}. Train it again, such as with a "
-        "smaller learning rate, before anything said about it here is used."
+        f"{name} is no better than a uniform guess among the items in this: {'; '.join(said)}. Train it again, such as "
+        "with a smaller learning rate, before anything said about it here is used."
     )
 
 
