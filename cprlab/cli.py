@@ -1,6 +1,7 @@
 """The command line: reads options, calls the library and prints the result."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -13,6 +14,7 @@ from typer.core import TyperCommand
 
 from cprlab.config import Config
 from cprlab.errors import CprlabError, visible
+from cprlab.system import refuse_name, writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -325,7 +327,14 @@ def _aligned(table: "pd.DataFrame", longest: int = 70) -> str:
 
 def main() -> None:
     """Run the command line; an error that a user can correct is one sentence and exit code 2."""
+    with writable():
+        _main()
+
+
+def _main() -> None:
     try:
+        for name in (os.getcwd(), *sys.argv[1:]):
+            refuse_name(name)
         app()
     except CprlabError as error:
         sys.stderr.write(f"cprlab: {visible(str(error))}\n")  # in one write: torchrun's processes may all print it

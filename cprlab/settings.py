@@ -32,7 +32,10 @@ class LogConfig(Reading):
     users: int = pydantic.Field(0, ge=0, description="Sample this many users (0: all).")
     encoder: EncoderName = pydantic.Field("GRU4Rec", description="Encoder")
     epochs: int = pydantic.Field(
-        100, ge=1, description="Maximum epochs; stops early when validation NDCG@10 no longer rises."
+        100,
+        ge=1,
+        description="Maximum epochs; stops early when validation NDCG@10 no longer rises. Another maximum trains "
+        "again from the start.",
     )
     seed: int = pydantic.Field(0, ge=0, lt=2**31, description="Seed of weights, batches, sampled users and intervals.")
     device: Device = pydantic.Field("auto", description="Where to train")

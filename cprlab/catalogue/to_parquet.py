@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -18,7 +19,7 @@ from cprlab.catalogue.unpack import Member, members
 from cprlab.data.columns import Columns
 from cprlab.data.log import check_ids, find_columns
 from cprlab.data.times import count_finer, note_finer, read_times
-from cprlab.errors import DataError
+from cprlab.errors import DataError, PlaceError
 from cprlab.files import whole
 
 MOMENTS = {"whole": pa.int64(), "date": pa.timestamp("us", "UTC"), "number": pa.float64()}
@@ -42,16 +43,21 @@ def import_data(name: str, *paths: str | Path) -> Path:
     if data_set.layout is None:
         raise DataError(f"{data_set.name} comes with cprlab; use --data {data_set.name} without importing it.")
     target = file_of(data_set)
-    if target.exists() and read_about(target) is None:
-        raise DataError(f"{target} was not made by an import; move it elsewhere, so that it is not overwritten.")
+    refuse_other_file(target)
     log, titles, layout = _choose(data_set, data_set.layout, [Path(path) for path in paths])
     files = dict.fromkeys(member.path for member in (log, titles) if member)
     sources = tuple((path.name, _sha256(path)) for path in files)
     known = _read_titles(titles, layout.titles) if titles and layout.titles else None
-    with whole(target) as temporary:
+    with whole(target, partial(refuse_other_file, target)) as temporary:
         if not _write(temporary, data_set, log, layout, known, sources):
             _write(temporary, data_set, log, layout, known, sources, as_numbers=True)
     return target
+
+
+def refuse_other_file(target: Path) -> None:
+    """Raise a PlaceError if there is a file that no import made."""
+    if target.exists() and read_about(target) is None:
+        raise PlaceError(f"{target} was not made by an import; move it elsewhere, so that it is not overwritten.")
 
 
 def _choose(data_set: DataSet, own: Layout, paths: list[Path]) -> tuple[Member, Member | None, Layout]:

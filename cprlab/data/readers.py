@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from cprlab.data.doubts import NUMBER
 from cprlab.data.log import GUESSES, plain
 from cprlab.errors import DataError
-from cprlab.files import as_frame, read_parquet
+from cprlab.files import as_frame, read_parquet, refuse_unreadable
 
 JSON = (".jsonl", ".ndjson", ".json")
 TYPED = (".parquet", ".feather", *JSON)  # their columns have types; values of other files are text
@@ -219,6 +219,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         MemoryError,
         OverflowError,
     ) as error:  # of pandas' and Arrow's parsers
+        refuse_unreadable(path, error)
         detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{path} cannot be read as a {kind_of(path)[0][1:]} table: {detail}") from error
 

@@ -3,6 +3,7 @@
 import json
 import secrets
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -13,6 +14,7 @@ from cprlab.errors import DataError
 from cprlab.explorer.explorer import CaseConfig, ExplorerConfig, opened
 from cprlab.explorer.serve import address, check_port, serve
 from cprlab.explorer.state import ExplorerState, Setting, attributes
+from cprlab.files import refuse_unreadable
 from cprlab.pages.run import parameterised, publish, refuse_to_overwrite
 
 NOTEBOOK = "explorer.ipynb"
@@ -57,8 +59,8 @@ def run_case(config: CaseConfig, out: Path | str = "") -> Path:
     """
     case = attributes(config.state).get("case", "") if config.state else ""
     out = Path(out or Path("reports") / f"case-{config.stem}-{case}".removesuffix("-"))
-    refuse_to_overwrite(out, config, "case.json", "state")
-    return publish("case.ipynb", config, out, f"cprlab: a case of {'; '.join(config.models) or config.data}")
+    title = f"cprlab: a case of {'; '.join(config.models) or config.data}"
+    return publish("case.ipynb", config, out, title, partial(refuse_to_overwrite, out, config, "case.json"))
 
 
 def at_case(config: CaseConfig, case: int | None) -> CaseConfig:
@@ -91,6 +93,7 @@ def read_state(text: str) -> str:
         try:
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
+            refuse_unreadable(Path(text), error)
             raise DataError(f"The state {text} cannot be read ({error}); name the file that was saved.") from None
     if not text:
         return ""

@@ -173,7 +173,10 @@ class ExplorerState(Config):
         """
         values = attributes(text)
         known = default.model_dump() if default and "models" not in values else {}
-        state = cls(**known | values)
+        try:
+            state = cls(**known | values)
+        except ConfigError as error:
+            raise ConfigError(f"The explorer's state: {error}") from None
         try:
             state.to_json()
         except ValueError:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cprlab.errors import ConfigError, DataError, suggestion
-from cprlab.files import whole
+from cprlab.files import refuse_unreadable, whole
 from cprlab.pages.html import PLOTLY
 
 
@@ -38,6 +38,7 @@ def write_figures(report: Path | str, folder: Path | str, only: Collection[str] 
             again = sum(other.partition("-")[0] == name for other in found)
             found[f"{name}-{again + 1}" if again else name] = figure
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        refuse_unreadable(notebook, error)
         raise DataError(f"{notebook} is not an executed report; make one with: cprlab report") from error
     if unknown := [name for name in only if name not in found]:
         raise ConfigError(f"{notebook} has no figure {unknown[0]!r}: {suggestion(unknown[0], found)}")

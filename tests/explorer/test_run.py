@@ -74,6 +74,7 @@ def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, t
         (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", "{"], "is not JSON"),
         (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", json.dumps(STATE | {"case": 12})],
          "There is no case 12"),
+        (["case", '{"models": ["my_model.npz"]}'], "The explorer's state: The setting 'settings' is missing"),
         (["explore", "--port", "0"], "--port"),
         (["explore", "--data", "missing.csv"], "missing.csv is not a file"),
         (["case", "missing.json"], "missing.json"),
