@@ -12,7 +12,7 @@ from cprlab import cli
 from cprlab.errors import ConfigError
 from cprlab.explorer import CaseConfig, ExplorerConfig
 from cprlab.pages import figures
-from cprlab.pages.html import PLOTLY
+from cprlab.pages.figures import PLOTLY
 from cprlab.settings import Reading, ReportConfig, TrainConfig
 from cprlab.studies.probe import ProbeConfig
 from cprlab.studies.retrofit import RetrofitConfig

@@ -38,7 +38,7 @@ def write_page(runs: Sequence[Kept], page: Path | str) -> list[Path]:
             f"{page} is not a text file; use a Markdown file with blocks such as {START} logs -->."
         ) from error
     new, files = filled(text, runs)
-    drawn = pictures([json.loads(_forest(runs).to_json())], f"of {page}") if files else []
+    drawn = pictures([json.loads(forest_figure(runs).to_json())], f"of {page}") if files else []
     written = {page.parent / file: picture for file in files for picture in drawn}
     for path, content in (written | {page: new.encode()}).items():
         with whole(path) as temporary:
@@ -72,7 +72,8 @@ def filled(text: str, runs: Sequence[Kept]) -> tuple[str, list[str]]:
     return BLOCK.sub(fill, text), files
 
 
-def _forest(runs: Sequence[Kept]) -> go.Figure:
+def forest_figure(runs: Sequence[Kept]) -> go.Figure:
+    """Draw `tables.forest`: gains of CPR:100 + Mi on each log, in the geometric mean, and in the paper."""
     title = "Gain in NDCG@10 on each log, in the geometric mean, and in the paper"
     figure = plots.gains(forest(runs), "log", "encoder", title, "gain as a share", "comparison")
     return figure.update_xaxes(tickformat="+.0%")

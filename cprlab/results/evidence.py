@@ -1,0 +1,94 @@
+"""EvidenceConfig: runs for a notebook, from those that are kept, or trained now at the size that is asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pydantic
+
+from cprlab.config import Names
+from cprlab.errors import ConfigError
+from cprlab.models.names import COUNTING
+from cprlab.results.store import Kept, keep, read_results
+from cprlab.studies import StudyConfig
+from cprlab.sweeps import Grid, run_trials
+from cprlab.training import Run
+from cprlab.training.runs import slug
+
+KEPT = Path(__file__).parents[2] / "results"
+TRAINED = ("complete-journey-types", "complete-journey-first")  # the built-in logs
+
+
+class EvidenceConfig(StudyConfig):
+    """Parameters of a notebook on results: kept runs, or, with `users` or `epochs`, runs that are trained now."""
+
+    data: Names = pydantic.Field((), description="Logs; if empty, all that are kept, or the built-in ones to train on.")
+    encoder: Names = pydantic.Field(("GRU4Rec", "SASRec"), description="Encoders")  # type: ignore[assignment]
+    results: str = pydantic.Field("", description="Folder of kept runs; if empty, the one that comes with cprlab.")
+
+    def grid(self, **changes: object) -> Grid:
+        """Return the grid to train; as `StudyConfig.grid`."""
+        return super().grid(**({"data": self.data or TRAINED, "encoder": self.encoder} | changes))
+
+    def plan(self) -> str:
+        """Return in words which runs `runs` gives, and what they cost."""
+        if self.own:
+            trials = self.grid().trials(self.grid().data)
+            asked = " and ".join(f"{value} {name}" for name, value in self.own.items())
+            return (
+                f"{len(trials)} runs, with at most {asked}, are trained now or read from {self.runs}."
+            )
+        found = self.kept()
+        trained = [run for run in found if run.labels["encoder"]]
+        logs, hours = {run.labels["data"] for run in found}, sum(run.minutes for run in trained) / 60
+        return (
+            f"{len(found)} kept runs on {len(logs)} logs. {len(trained)} of them were trained, until validation "
+            f"stopped rising, in {hours:.1f} hours in all; the others count."
+        )
+
+    def kept(self) -> list[Kept]:
+        """Return the runs of these heads, logs, encoders and split; counting heads have no encoder.
+
+        Raises:
+            CprlabError: none is kept, or a training fails.
+        """
+        folder = self._trained() if self.own else Path(self.results or KEPT)
+        found = [
+            run
+            for run in read_results(folder)
+            if run.labels["split"] == self.split
+            and run.labels["head"] in self.heads
+            and (run.labels["data"] in self.data or not self.data)
+            and run.labels["encoder"] in (*self.encoder, "")
+        ]
+        if not found:
+            raise ConfigError(
+                f"No run of {', '.join(self.heads)} on {', '.join(self.data) or 'any log'} is kept in {folder}; train "
+                "some with users or epochs, as in: -p epochs 5"
+            )
+        return found
+
+    def _trained(self) -> Path:
+        """Train the grid, and return a folder in which its runs are kept."""
+        logs, grid = self.logs(), self.grid()
+        asked = grid.trials(tuple(logs))
+        once = [one for one in asked if one.labels["head"] not in COUNTING or one.labels["encoder"] == self.encoder[0]]
+        table = run_trials(once, logs, self.runs, self.device).table
+        folder = Path(self.runs) / "kept" / slug(f"{self.split} {self.sized} {self.max_len} {self.ties}")
+        for path in table["folder"]:
+            keep(Run.load(path), folder)
+        return folder
+
+
+def curves(runs: Sequence[Kept]) -> pd.DataFrame:
+    """Return the learning curves of trained runs: rows `data, encoder, head, seed, epoch, loss, ndcg`.
+
+    The loss is of training, in nats; NDCG@10 is of validation.
+    """
+    tables = []
+    for run in runs:
+        if run.labels["encoder"]:
+            curve = {name: run.record["curve"][name] for name in ("loss", "ndcg")}
+            labels = {name: value for name, value in run.labels.items() if name != "split"}
+            tables.append(pd.DataFrame(labels | {"epoch": range(1, run.epochs + 1)} | curve))
+    return pd.concat(tables, ignore_index=True)
