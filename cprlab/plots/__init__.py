@@ -1,7 +1,7 @@
 """Figures: each function turns a tidy table into a plotly Figure, whose name is in `layout.meta`."""
 
 from cprlab.plots.cases import GLYPHS, example, leave_one_out, predictions
-from cprlab.plots.evidence import ladder, learning, waterfall
+from cprlab.plots.evidence import ladder, learning, reliability, waterfall
 from cprlab.plots.logs import repeat_curve, repeat_gaps
 from cprlab.plots.maps import KINDS, item_map, neighbourhood
 from cprlab.plots.planes import plane
@@ -33,6 +33,7 @@ __all__ = [
     "plane",
     "planted",
     "predictions",
+    "reliability",
     "repeat_curve",
     "repeat_gaps",
     "retrofit",

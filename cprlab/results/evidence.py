@@ -35,9 +35,7 @@ class EvidenceConfig(StudyConfig):
         if self.own:
             trials = self.grid().trials(self.grid().data)
             asked = " and ".join(f"{value} {name}" for name, value in self.own.items())
-            return (
-                f"{len(trials)} runs, with at most {asked}, are trained now or read from {self.runs}."
-            )
+            return f"{len(trials)} runs, with at most {asked}, are trained now or read from {self.runs}."
         found = self.kept()
         trained = [run for run in found if run.labels["encoder"]]
         logs, hours = {run.labels["data"] for run in found}, sum(run.minutes for run in trained) / 60
