@@ -26,7 +26,7 @@ SWITCHED = (*(part.field for part in PARTS), "post", *MERGES)  # fields of a hea
 
 
 class ExplorerConfig(ModelsConfig):
-    """The parameters of `notebooks/explorer.ipynb`."""
+    """The parameters of `notebooks/pages/explorer.ipynb`."""
 
     state: str = pydantic.Field(
         "", description="What to show first: a state's line of JSON, or a .json file that holds it."
@@ -34,7 +34,7 @@ class ExplorerConfig(ModelsConfig):
 
 
 class CaseConfig(ExplorerConfig, PageConfig):
-    """The parameters of `notebooks/case.ipynb`."""
+    """The parameters of `notebooks/pages/case.ipynb`."""
 
     state: str = pydantic.Field(description="The explorer's state: a line of JSON, or a .json file that holds it.")
 

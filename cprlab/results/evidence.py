@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 import pydantic
@@ -24,7 +25,21 @@ class EvidenceConfig(StudyConfig):
 
     data: Names = pydantic.Field((), description="Logs; if empty, all that are kept, or the built-in ones to train on.")
     encoder: Names = pydantic.Field(("GRU4Rec", "SASRec"), description="Encoders")  # type: ignore[assignment]
+    size: Literal["kept", "smoke", "small", "full"] = pydantic.Field(  # type: ignore[assignment]
+        "kept",
+        description="Which runs: those that are kept, or runs trained now on as much of the logs as a size says.",
+    )
     results: str = pydantic.Field("", description="Folder of kept runs; if empty, the one that comes with cprlab.")
+
+    @property
+    def trains(self) -> bool:
+        """Whether runs are trained now, because a size, users or epochs are asked for."""
+        return self.size != "kept" or bool(self.own)
+
+    @property
+    def sized(self) -> dict[str, Any]:
+        """See `Sized`; without another size, "small"."""
+        return super().sized | ({"size": "small"} if self.size == "kept" else {})
 
     def grid(self, **changes: object) -> Grid:
         """Return the grid to train; as `StudyConfig.grid`."""
@@ -32,10 +47,10 @@ class EvidenceConfig(StudyConfig):
 
     def plan(self) -> str:
         """Return in words which runs `runs` gives, and what they cost."""
-        if self.own:
+        if self.trains:
             trials = self.grid().trials(self.grid().data)
-            asked = " and ".join(f"{value} {name}" for name, value in self.own.items())
-            return f"{len(trials)} runs, with at most {asked}, are trained now or read from {self.runs}."
+            own = "".join(f", {value} {name}" for name, value in self.own.items())
+            return f"{len(trials)} runs (size {self.sized['size']}{own}) are trained now, or read from {self.runs}."
         found = self.kept()
         trained = [run for run in found if run.labels["encoder"]]
         logs, hours = {run.labels["data"] for run in found}, sum(run.minutes for run in trained) / 60
@@ -50,7 +65,7 @@ class EvidenceConfig(StudyConfig):
         Raises:
             CprlabError: none is kept, or a training fails.
         """
-        folder = self._trained() if self.own else Path(self.results or KEPT)
+        folder = self._trained() if self.trains else Path(self.results or KEPT)
         found = [
             run
             for run in read_results(folder)
