@@ -10,9 +10,10 @@ import pydantic
 from cprlab.config import Names
 from cprlab.errors import ConfigError
 from cprlab.models.names import COUNTING
-from cprlab.results.store import Kept, keep, read_results
+from cprlab.results.store import ENDINGS, Kept, keep, read_results
 from cprlab.studies import StudyConfig
 from cprlab.sweeps import Grid, run_trials
+from cprlab.sweeps.grid import Trial
 from cprlab.training import Run
 from cprlab.training.runs import slug
 
@@ -48,7 +49,7 @@ class EvidenceConfig(StudyConfig):
     def plan(self) -> str:
         """Return in words which runs `runs` gives, and what they cost."""
         if self.trains:
-            trials = self.grid().trials(self.grid().data)
+            trials = self._trials(self.grid().data)
             own = "".join(f", {value} {name}" for name, value in self.own.items())
             return f"{len(trials)} runs (size {self.sized['size']}{own}) are trained now, or read from {self.runs}."
         found = self.kept()
@@ -66,12 +67,13 @@ class EvidenceConfig(StudyConfig):
             CprlabError: none is kept, or a training fails.
         """
         folder = self._trained() if self.trains else Path(self.results or KEPT)
+        names = [ENDINGS.sub("", Path(name).name) for name in self.data]
         found = [
             run
             for run in read_results(folder)
             if run.labels["split"] == self.split
             and run.labels["head"] in self.heads
-            and (run.labels["data"] in self.data or not self.data)
+            and (run.labels["data"] in names or not names)
             and run.labels["encoder"] in (*self.encoder, "")
         ]
         if not found:
@@ -81,12 +83,16 @@ class EvidenceConfig(StudyConfig):
             )
         return found
 
+    def _trials(self, logs: tuple[str, ...]) -> list[Trial]:
+        """Return the runs to train; counting heads once, since they have no encoder."""
+        first = self.encoder[0]
+        asked = self.grid().trials(logs)
+        return [one for one in asked if one.labels["head"] not in COUNTING or one.labels["encoder"] == first]
+
     def _trained(self) -> Path:
         """Train the grid, and return a folder in which its runs are kept."""
-        logs, grid = self.logs(), self.grid()
-        asked = grid.trials(tuple(logs))
-        once = [one for one in asked if one.labels["head"] not in COUNTING or one.labels["encoder"] == self.encoder[0]]
-        table = run_trials(once, logs, self.runs, self.device).table
+        logs = self.logs()
+        table = run_trials(self._trials(tuple(logs)), logs, self.runs, self.device).table
         folder = Path(self.runs) / "kept" / slug(f"{self.split} {self.sized} {self.max_len} {self.ties}")
         for path in table["folder"]:
             keep(Run.load(path), folder)
