@@ -37,7 +37,8 @@ def test_a_waterfall_ends_at_the_sum_of_its_steps():
     assert list(dots.y) == pytest.approx([0.65, 0.66])
     assert figure.layout.shapes[0].y0 == 0.65
     low, high = figure.layout.yaxis.range
-    assert low < 0.65 and high > 0.7
+    assert low < 0.65
+    assert high > 0.7
     assert not plots.waterfall(table, "nats", "nats", {}).layout.shapes
 
 
