@@ -65,11 +65,12 @@ demo: setup
 	$(BIN)/python -m cprlab.explorer.demo docs/demo.html
 
 # Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget.
-NOTEBOOKS ?= $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
+NOTEBOOKS ?= $(filter-out notebooks/pages/explorer.ipynb,$(wildcard notebooks/*.ipynb notebooks/*/*.ipynb))
 notebooks: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-	  --NotebookExporter.preprocessors=cprlab.pages.html.WithoutProgress $(NOTEBOOKS)
-	rm -rf notebooks/runs
+	  --NotebookExporter.preprocessors=cprlab.pages.html.WithoutProgress \
+	  --NotebookExporter.preprocessors=cprlab.pages.html.WithPictures $(NOTEBOOKS)
+	rm -rf notebooks/runs notebooks/*/runs
 
 setup: $(READY)
 

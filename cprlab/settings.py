@@ -140,7 +140,7 @@ class PageConfig(RunsConfig):
 
 
 class ReportConfig(PageConfig):
-    """The parameters of `notebooks/report.ipynb`."""
+    """The parameters of `notebooks/pages/report.ipynb`."""
 
     @pydantic.field_validator("heads")
     @classmethod

@@ -13,7 +13,7 @@ from cprlab.data.protocol import Reading
 from cprlab.errors import ConfigError
 from cprlab.explorer import CaseConfig, ExplorerConfig
 from cprlab.pages import figures
-from cprlab.pages.html import PLOTLY
+from cprlab.pages.figures import PLOTLY
 from cprlab.settings import ReportConfig, TrainConfig
 from cprlab.studies.probe import ProbeConfig
 from cprlab.studies.retrofit import RetrofitConfig

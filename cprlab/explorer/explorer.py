@@ -29,7 +29,7 @@ SWITCHED = (*(part.field for part in PARTS), "post", *MERGES)  # fields of a hea
 
 
 class ExplorerConfig(ModelsConfig):
-    """The parameters of `notebooks/explorer.ipynb`."""
+    """The parameters of `notebooks/pages/explorer.ipynb`."""
 
     state: str = pydantic.Field(
         "",
@@ -39,7 +39,7 @@ class ExplorerConfig(ModelsConfig):
 
 
 class CaseConfig(ExplorerConfig, PageConfig):
-    """The parameters of `notebooks/case.ipynb`."""
+    """The parameters of `notebooks/pages/case.ipynb`."""
 
     state: str = pydantic.Field("", description="What to show, as for cprlab explore --state; the models may follow.")
 

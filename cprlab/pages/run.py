@@ -217,6 +217,6 @@ def find_notebook(name: str) -> Path:
     """Return the path of a notebook of the project, in the installed package or beside it in a checkout."""
     package = Path(cprlab.__file__).parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
-        if (folder / name).is_file():
-            return folder / name
+        for path in folder.rglob(name):
+            return path
     raise ConfigError(f"The notebook {name} is not installed with cprlab; reinstall cprlab.")

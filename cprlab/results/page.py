@@ -44,7 +44,7 @@ def write_page(runs: Sequence[Kept], page: Path | str) -> list[Path]:
             raise DataError(f"{page} was changed while its tables were made; run this again.")
 
     new, files = filled(text, runs)
-    drawn = pictures([json.loads(_forest(runs).to_json())], f"of {page}") if files else []
+    drawn = pictures([json.loads(forest_figure(runs).to_json())], f"of {page}") if files else []
     written = {page.parent / file: picture for file in files for picture in drawn}
     for path, picture in written.items():
         with whole(path) as temporary:
@@ -80,7 +80,8 @@ def filled(text: str, runs: Sequence[Kept]) -> tuple[str, list[str]]:
     return BLOCK.sub(fill, text), files
 
 
-def _forest(runs: Sequence[Kept]) -> go.Figure:
+def forest_figure(runs: Sequence[Kept]) -> go.Figure:
+    """Draw `tables.forest`: gains of CPR:100 + Mi on each log, in the geometric mean, and in the paper."""
     title = "Gain in NDCG@10 on each log, in the geometric mean, and in the paper"
     figure = plots.gains(forest(runs), "log", "encoder", title, "gain as a share", "comparison")
     return figure.update_xaxes(tickformat="+.0%")

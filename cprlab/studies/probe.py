@@ -42,7 +42,7 @@ SUBJECT = "This model"
 
 
 class ProbeConfig(ModelsConfig, PageConfig):
-    """The parameters of `notebooks/probe.ipynb`."""
+    """The parameters of `notebooks/pages/probe.ipynb`."""
 
     cases: int = pydantic.Field(300, ge=2, description="Number of cases for the slower probes.")
 

@@ -8,8 +8,7 @@ import pytest
 
 from cprlab import plots
 from cprlab.errors import DataError
-from cprlab.pages.figures import write_figures
-from cprlab.pages.html import PLOTLY
+from cprlab.pages.figures import PLOTLY, write_figures
 from tests.browser import drawn, open_page
 from tests.pages.conftest import HOSTILE
 
