@@ -5,7 +5,7 @@
 # make fuzz     give all readers thousands of damaged files, and compare with plain readers
 # make endure   kill commands at random moments, and run all notebooks twice, for hours: do they end the same?
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice
-# make demo     write docs/demo.html, the page of cprlab demo, from the models of make report
+# make demo     train the two models of cprlab demo, for half an hour, and write its page, docs/demo.html
 # make lab      open the notebooks in JupyterLab
 # ARGS="…"      is added to what any of these runs, as in: make report ARGS="--seed 1"
 PYTHON ?= python3

@@ -147,7 +147,7 @@ def test_figures_of_no_report_are_refused_in_a_sentence(tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", "", 3, "n" * 300, "metrics"])
 def test_a_figure_of_a_strangers_report_is_written_into_the_folder(tmp_path, monkeypatch, name):
-    async def pictures(found, _):
+    async def pictures(found, *_):
         return [b"a picture"] * len(found)
 
     monkeypatch.setattr(figures, "_pictures", pictures)

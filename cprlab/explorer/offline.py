@@ -26,6 +26,7 @@ from cprlab.explorer.frontend import joined, style
 from cprlab.explorer.page import finish
 from cprlab.explorer.page_model import describe
 from cprlab.explorer.state import PROJECTIONS, UNCOPYABLE, ExplorerState, Projection, Setting
+from cprlab.explorer.stories import Story
 from cprlab.files import whole
 from cprlab.models import PARTS, SoftmaxConfig, parse_head
 from cprlab.models.parts import OPTIONS
@@ -105,15 +106,23 @@ def page(shown: Explorer, cases: int) -> str:
     if shown.state.query.preset == UNCOPYABLE:
         finish(shown)
     found = shown.choices.find(shown.state.query)["case"].head(cases).tolist()
-    return page_of(shown, [shown.state.case, *found[: cases - (shown.state.case not in found)]])
+    return page_of(shown, [shown.state.case, *found[: cases - (shown.state.case not in found)]], told(shown))
 
 
-def page_of(shown: Explorer, cases: Collection[int], notice: str = "") -> str:
-    """Return the page of some cases, by their indices, among them the state's, and of the stories' cases.
+def told(shown: Explorer) -> list[Story]:
+    """Return the stories of the models shown."""
+    return [story for story in stories.found(shown) if story]
 
-    `notice` is a line of text below it.
+
+def page_of(shown: Explorer, cases: Collection[int], told: Sequence[Story] = (), notice: str = "") -> str:
+    """Return the page of some cases, by their indices, among them the state's.
+
+    Args:
+        shown: what is shown first.
+        cases: the cases.
+        told: stories, whose cases are added.
+        notice: a line of text below the page.
     """
-    told = [story for story in stories.found(shown) if story]
     data, best = _data(shown, sorted({*cases, *(story.set["case"] for story in told)}))
     data["stories"] = payload.stories(told)["stories"]
     weights = [_weights(shown, place, states) for place, states in enumerate(best)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cprlab.explorer import Explorer, ExplorerConfig, demo, offline, read_page
+from cprlab.explorer import Explorer, demo, offline, read_page
 from cprlab.explorer.from_page import part
 from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
 from cprlab.subjects import Subject
@@ -63,7 +63,8 @@ def test_single_precision_sasrec_and_titles_with_markup_come_back(subject, seque
 
 def test_the_demo_has_a_case_of_each_of_some_users_and_opens_on_a_repeat(subject, monkeypatch, tmp_path):
     given = [subject(), subject("Softmax + CPR:5,10 + Mi")]
-    monkeypatch.setattr(ExplorerConfig, "subjects", lambda self, facet: given)
+    monkeypatch.setattr(demo, "models", lambda runs: given)
+    monkeypatch.setattr(demo, "told", lambda shown: [])  # their cases come on top
     monkeypatch.setattr(demo, "HOUSEHOLDS", 9)
     demo.main(str(tmp_path / "demo.html"))
     read = read_page(tmp_path / "demo.html")

@@ -174,7 +174,7 @@ def test_a_case_is_of_the_state_or_the_number_and_the_models_given(folder, monke
     assert states[:5] == [own, *[first.but(case=7)] * 3, own]
     assert states[5:] == [own.but(case=7, history=None), first]
     assert [config.models for _, config, *_ in written] == [("my_model.npz",)] * 7
-    names = [str(out) for _, _, out, _ in written]
+    names = [str(out) for _, _, out, *_ in written]
     numbers = ["-3", "-7", "-7", "-7", "-3", "-7", ""]
     assert names == [f"reports/case-my_model{number}" for number in numbers]
 

@@ -125,7 +125,7 @@ def test_a_cluster_that_is_not_there_and_options_that_contradict_are_refused(fol
         (["--scheduler", "nonsense://"], "There is no Dask scheduler at nonsense://"),
         (["--scheduler", "tcp://127.0.0.1:9", "--workers", "2"], "remove --workers"),
         (["--slurm", "slurm.yaml"], "slurm.yaml: SLURMCluster has no argument 'queu': did you mean 'queue'"),
-        (["--slurm", "short.yaml"], "short.yaml: You must specify how much cores and memory"),
+        (["--slurm", "short.yaml"], "short.yaml does not say how much a job gets; add a line such as `cores: 1`."),
         (["--slurm", "none.yaml"], "none.yaml cannot be read"),
     ):
         code, printed = run(monkeypatch, capsys, "sweep", "grid.yaml", *arguments)
