@@ -43,7 +43,8 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>cprlab: explorer</title>
 <style>
-body {{ margin: 0 }}
+html {{ color-scheme: light dark }}
+body {{ margin: 0; background: Canvas }}
 {style}
 </style>
 </head>

@@ -117,13 +117,15 @@ function strip(app, index) {
     }
     for (const mark of marks) mark.above = mark.score > best;
     const above = own.filter((mark) => mark.above).length;
-    const count = own.length === 1 ? "the history's only item" : `the history's ${own.length} different items`;
+    const lies = (number) => (number === 1 ? "lies" : "lie");
+    const many = `${above} of the history's ${own.length} different items ${lies(above)} above all others`;
+    const one = `The history's only item ${above ? "lies" : "does not lie"} above all others`;
     setText(
       said,
       model.ordered || !scores.length
         ? clip(model.ordered)
-        : `${above} of ${count} ${above === 1 ? "lies" : "lie"} above all others; ${integer(higher)} others ` +
-            `${higher === 1 ? "lies" : "lie"} above the lowest of them.`,
+        : `${own.length > 1 ? many : one}; ${integer(higher)} others ${lies(higher)} above ` +
+            `${own.length > 1 ? "the lowest of them" : "it"}.`,
     );
     stage.hidden = !scores.length;
     if (cursor >= scores.length) cursor = null;
