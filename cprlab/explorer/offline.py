@@ -12,21 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import save
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError, DataError, visible
 from cprlab.explorer import payload
 from cprlab.explorer.choices import SHOWN, worst
-from cprlab.explorer.explorer import MERGES, Explorer, ExplorerConfig
+from cprlab.explorer.explorer import Explorer, ExplorerConfig
 from cprlab.explorer.frontend import joined, style
+from cprlab.explorer.model import Model
 from cprlab.explorer.page import finish
-from cprlab.explorer.page_model import describe
+from cprlab.explorer.page_model import describe, described, grammar, packed
 from cprlab.explorer.state import PROJECTIONS, UNCOPYABLE, ExplorerState, Setting
 from cprlab.files import whole
-from cprlab.models import PARTS, SoftmaxConfig, parse_head
-from cprlab.models.parts import OPTIONS
+from cprlab.models import parse_head
 from cprlab.subjects import Subject
 
 ENTRY = "page.js"
@@ -103,8 +101,8 @@ def page(shown: Explorer, cases: int) -> str:
     chosen = sorted({shown.state.case, *found[: cases - (shown.state.case not in found)]})
     data, best = _data(shown, chosen)
     weights = "\n".join(
-        f'<script type="text/plain" id="cprlab-weights-{place}">{_packed(shown, place, states)}</script>'
-        for place, states in enumerate(best)
+        f'<script type="text/plain" id="cprlab-weights-{place}">{_embedded(model, states)}</script>'
+        for place, (model, states) in enumerate(zip(shown.models, best, strict=True))
     )
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # titles may contain tags
     return PAGE.format(policy=POLICY, style=style(), data=text, weights=weights, script=joined(ENTRY), entry=ENTRY)
@@ -130,8 +128,8 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
     data = {
         "base": payload.base(shown) | {"projections": [("pca", PROJECTIONS["pca"])]},
         "state": _possible(shown.state).model_dump(),
-        "models": [_model(shown, place) for place in range(len(shown.models))],
-        "grammar": _grammar(),
+        "models": [described(shown, place) for place in range(len(shown.models))],
+        "grammar": grammar(),
         "table": payload.rows(table),
         "listed": SHOWN,
         "note": f"{held} {payload.legend(shown)} {payload.IN_NATS}",
@@ -151,36 +149,6 @@ def _possible(state: ExplorerState) -> ExplorerState:
     return state.but(projection="pca", settings=canonical(state.settings), pinned=pinned)
 
 
-def _grammar() -> dict[str, Any]:
-    """Return how heads are named and switched, for `static/heads.js`."""
-    fields = SoftmaxConfig.model_fields
-    parts = [
-        {"letter": part.letter, "field": part.field, "joined": part.joined, "options": part.options}
-        | {"off": fields[part.field].default}
-        for part in PARTS
-    ]
-    return {"parts": parts, "defaults": {option: fields[option].default for option in OPTIONS}, "merges": MERGES}
-
-
-def _model(shown: Explorer, place: int) -> dict[str, Any]:
-    """Return what `static/predict.js` needs of a model besides its tensors."""
-    message, _ = payload.points(_mapped(shown, place))
-    recommender = shown.models[place].recommender
-    return {"description": describe(recommender), "name": str(recommender.head.config), "points": message}
-
-
-def _mapped(shown: Explorer, place: int) -> Explorer:
-    return shown.at(shown.state.but(space=place, projection="pca"))
-
-
-def _packed(shown: Explorer, place: int, best: np.ndarray) -> str:
-    """Return a model's tensors for `static/predict.js`: base64 of the gzip of a .safetensors file."""
-    model = shown.models[place]
-    arrays = {"axes": model.axes, "best": best}
-    if payload.points(_mapped(shown, place))[1]:
-        linear = model.plane.linear
-        assert linear is not None
-        arrays |= {"points": model.plane.points, "mean": linear.mean_, "plane": linear.components_}
-    own = {f"page.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    weights = {name: weight.cpu().contiguous() for name, weight in model.recommender.state_dict().items()}
-    return b64encode(gzip.compress(save(weights | own), mtime=0)).decode()
+def _embedded(model: Model, best: np.ndarray) -> str:
+    """Return base64 of the gzip of a model's tensors, with the states (cases, d) that best copy."""
+    return b64encode(gzip.compress(packed(model, {"best": best}), mtime=0)).decode()

@@ -214,8 +214,8 @@ class Snapshot(HeldOut):
         if not recommender.head.states:
             raise ConfigError(NO_STATES.format(recommender.head.config))
         items, at, codes = recommender.collate(histories, users)
-        read = torch.cat([items, at, *([] if codes is None else [codes[:, None]])], dim=1).cpu().numpy()
-        _, first, same = np.unique(read, axis=0, return_index=True, return_inverse=True)  # cases may share a history
+        given = torch.cat([items, at, *([] if codes is None else [codes[:, None]])], dim=1).cpu().numpy()
+        _, first, same = np.unique(given, axis=0, return_index=True, return_inverse=True)  # cases may share a history
         states = []
         with inference(recommender):
             for start in range(0, len(first), HISTORIES_AT_ONCE):

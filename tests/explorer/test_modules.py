@@ -13,14 +13,8 @@ from tests.explorer import fake
 from tests.test_imports import circles
 
 NODE = Path(playwright.__file__).parent / "driver" / "node"  # which Playwright brings
-PAGE = {
-    "model.js",
-    "heads.js",
-    "predict.js",
-    "shown.js",
-    "offline.js",
-    "page.js",
-}  # of the offline page, not of the widget
+PAGE = {"offline.js", "page.js"}  # of the offline page, not of the widget
+COMPUTING = {"model.js", "heads.js", "predict.js", "session.js", "shown.js"}  # behind live.js and offline.js
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in fake.STATIC.glob("*.js")}
 
 
@@ -50,8 +44,8 @@ def folder(tmp_path_factory):
 
 def test_there_are_modules_and_they_import_each_other_in_no_circle():
     graph = {name: set(imports_of(text)) for name, text in TEXTS.items()}
-    assert graph["explorer.js"] == set(TEXTS) - {"explorer.js", *PAGE}
-    assert graph["model.js"] == graph["heads.js"] == set()
+    assert graph["explorer.js"] == set(TEXTS) - {"explorer.js", *PAGE, *COMPUTING}
+    assert graph["model.js"] == graph["heads.js"] == graph["session.js"] == set()
     assert not any(f'modules["{name}"]' in frontend.script() for name in PAGE)
     assert all(f'modules["{name}"] = ' in frontend.joined("page.js") for name in TEXTS)
     assert circles(graph) == []

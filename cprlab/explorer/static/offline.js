@@ -1,21 +1,14 @@
 // The explorer's kernel in a page: it answers the widget's messages as session.py, payload.py and widget.py do.
 
 import { percent } from "./base.js";
+import { acted, begun, same } from "./session.js";
 import { historyOf, isOwn, shownBy } from "./shown.js";
 
-const UNDOABLE = ["case", "history", "settings", "pinned"];
 const AS_TRAINED = { head: "", temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
 const OF_EDITED =
   "The history was edited. This page has the verdicts on the cases' own histories only; cprlab explore has others.";
 const OF_TRAINED = "The heads were changed; this is the verdict on them as they were trained.";
 const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state.";
-
-/** Return whether two values are the same in JSON, in whatever order their keys are. */
-function same(one, other) {
-  const isPlain = (value) => Object(value) === value && !Array.isArray(value);
-  const sorted = (_, value) => (isPlain(value) ? Object.fromEntries(Object.entries(value).sort()) : value);
-  return JSON.stringify(one, sorted) === JSON.stringify(other, sorted);
-}
 
 /**
  * Return what the widget takes for its kernel.
@@ -34,9 +27,8 @@ export function kernel(data, models, first, told) {
   const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null };
   const handlers = new Set();
   const sent = {};
-  const [past, future] = [[], []];
-  let state = plain;
-  let dragging = false;
+  let session = begun(plain);
+  let { state } = session;
   let done = null; // the last act
   let notice = "";
 
@@ -85,34 +77,19 @@ export function kernel(data, models, first, told) {
     k: (value) => Number.isInteger(value) && value >= 1 && value <= 50,
   };
 
-  function change(next, live = false) {
+  function check(next) {
     if (!rowOf.has(next.case)) throw Error(`Case ${next.case} is not in this page; use cprlab explore.`);
     fits(next, shape, "a state");
     shown.predictions(next, caseOf(next)); // an Error if one is not possible
     shown.pinned(next, caseOf(next));
-    const undoable = UNDOABLE.some((key) => !same(next[key], state[key]));
-    if (undoable) {
-      if (!dragging) past.push(state);
-      future.length = 0;
-    }
-    dragging = live && (undoable || dragging);
-    state = next;
   }
 
-  function step(source, other) {
-    if (!source.length) return;
-    const before = source.pop();
-    other.push(state);
-    dragging = false;
-    state = { ...state, ...Object.fromEntries(UNDOABLE.map((key) => [key, before[key]])) };
+  function keep(next) {
+    session = next;
+    ({ state } = session);
   }
 
-  function patch(changes, live) {
-    const other = "case" in changes && changes.case !== state.case;
-    change({ ...state, ...(other ? { history: null, pinned: null } : {}), ...changes }, live);
-  }
-
-  function load(text) {
+  function loaded(text) {
     let found = null;
     try {
       found = JSON.parse(text);
@@ -120,17 +97,10 @@ export function kernel(data, models, first, told) {
       throw Error(`The explorer's state is not JSON (${error.message}); paste the whole text that was saved.`);
     }
     if (Object(found) !== found) throw Error("The explorer's state must be a JSON object; paste the whole text.");
-    change({ ...plain, ...found });
+    return { ...plain, ...found };
   }
 
-  const commands = {
-    undo: () => step(past, future),
-    redo: () => step(future, past),
-    pin: () => patch({ pinned: { history: historyOf(state, caseOf()), settings: state.settings } }),
-    unpin: () => patch({ pinned: null }),
-    load,
-    head: (value) => patch({ settings: shown.switched(state, value) }),
-  };
+  const rules = { historyOf: (one) => historyOf(one, caseOf(one)), switched: shown.switched, loaded, check };
 
   // Cases
 
@@ -198,7 +168,8 @@ export function kernel(data, models, first, told) {
     const ofCase = sent.case === state.case;
     if (!ofCase || !same(now, sent.outcomes)) notice = ofCase ? noticeOf(sent.outcomes, now) : "";
     [sent.case, sent.outcomes] = [state.case, now];
-    emit({ ...shown.view(state, own), id: done, undo: past.length > 0, redo: future.length > 0, notice, error });
+    const steps = { undo: session.past.length > 0, redo: session.future.length > 0 };
+    emit({ ...shown.view(state, own), ...steps, id: done, notice, error });
     if (sent.space !== state.space) {
       const { points, places } = models[state.space];
       emit(points, places ? [places] : []);
@@ -218,16 +189,15 @@ export function kernel(data, models, first, told) {
       emit(base);
       show(failed);
     },
-    act({ id, set, live, command, value }) {
+    act({ id, ...act }) {
       if (id !== done) {
         done = id;
-        if (set) patch(set, live);
-        else commands[command](value);
+        keep(acted(session, act, rules));
       }
       show();
     },
     load({ text }) {
-      load(text);
+      keep(acted(session, { command: "load", value: text }, rules));
       show();
     },
     ask({ kind, value }) {
@@ -247,11 +217,10 @@ export function kernel(data, models, first, told) {
 
   let failed = ""; // why the first state cannot be shown
   try {
-    load(first);
+    keep(begun(acted(session, { command: "load", value: first }, rules).state));
   } catch (error) {
     failed = error.message;
   }
-  past.length = 0;
 
   return {
     on: (name, handler) => handlers.add(handler),

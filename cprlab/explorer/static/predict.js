@@ -9,8 +9,8 @@ const NEAR = 5; // items on an item's card
  * Return a model of the page: its heads, its map, and `predict`.
  *
  * `description` is page_model.py's, `name` the trained head's, `points` the message of the map's points. Of the
- * tensors, those named "page." are not weights: the first principal `axes` of the item embeddings; the `best` state of
- * each case, which copies its own history best; and, if there is a map, its `points`, and the `mean` and `plane` of its
+ * tensors, those named "page." are not weights: the first principal `axes` of the item embeddings; if they are known, the
+ * `best` state of each case, which copies its own history best; and, if there is a map, its `points`, and the `mean` and `plane` of its
  * projection.
  */
 export function predictor({ description, name, points }, tensors, grammar) {
@@ -21,7 +21,7 @@ export function predictor({ description, name, points }, tensors, grammar) {
     const { shape, data } = tensors.get(`page.${tensor}`);
     return Array.from({ length: shape[0] }, (_, row) => data.subarray(row * shape[1], (row + 1) * shape[1]));
   };
-  const [axes, best] = [rowsOf("axes"), rowsOf("best")];
+  const [axes, best] = [rowsOf("axes"), tensors.has("page.best") ? rowsOf("best") : []];
   const opened = new Map([["", trained]]);
 
   function open(head) {

@@ -1,0 +1,108 @@
+// What the page computes of acts that the kernel has yet to answer: the same view and marks, from the same models.
+
+import { readSafetensors } from "./model.js";
+import { predictor } from "./predict.js";
+import { acted, begun, same } from "./session.js";
+import { historyOf, shownBy } from "./shown.js";
+
+const NEAR = 1e-5; // difference of two numbers that look the same
+
+/** Return whether two messages show the same: numbers may differ by rounding, and other values not at all. */
+export function alike(one, other) {
+  if (typeof one === "number" && typeof other === "number") return Math.abs(one - other) <= NEAR;
+  if (Object(one) !== one || Object(other) !== other) return one === other;
+  const keys = Object.keys(one);
+  return keys.length === Object.keys(other).length && keys.every((key) => alike(one[key], other[key]));
+}
+
+/**
+ * Return the page's own models: empty until the kernel sends them. The kernel's answers remain the truth, so whatever
+ * cannot be computed here, or is not known here, is null and waits for the kernel.
+ */
+export function liveModels() {
+  let base = null;
+  let shown = null; // shown.js's functions
+  let session = null; // as the kernel has answered
+  let judged = null; // the last verdict, and what it is of
+  const cases = new Map(); // user, own history and target, by case
+
+  const caseOf = (state) => {
+    if (!cases.has(state.case)) throw Error("Only the kernel knows this case.");
+    return cases.get(state.case);
+  };
+  const rules = {
+    historyOf: (state) => historyOf(state, caseOf(state)),
+    switched: (...given) => shown.switched(...given),
+    loaded() {
+      throw Error("The kernel reads states.");
+    },
+    check() {},
+  };
+
+  function attempt(compute) {
+    try {
+      return shown && compute();
+    } catch {
+      return null; // the kernel answers, and says what is wrong
+    }
+  }
+
+  function isJudged(state) {
+    return judged?.state.case === state.case && same(judged.history, rules.historyOf(state));
+  }
+
+  function verdictOf(state) {
+    return isJudged(state) && same(judged.state.settings, state.settings) ? judged.message : null;
+  }
+
+  function marksOf(state, own) {
+    if (state.projection !== "pca") return null;
+    const named = isJudged(state) ? judged.message.interfering : [];
+    const items = named.find(({ model }) => model === state.models[state.space])?.items ?? [];
+    return shown.marks(state, own, items.map(({ item }) => item));
+  }
+
+  return {
+    onBase(message) {
+      [base, shown, session, judged] = [message, null, null, null];
+      cases.clear();
+    },
+    /** Open the models; return the message of each one's points on the map, and the points. */
+    onModels({ models, grammar }, buffers) {
+      if (!models.length) return [];
+      const opened = models.map((model, index) => {
+        const { buffer, byteOffset, byteLength } = buffers[index];
+        return predictor(model, readSafetensors(buffer.slice(byteOffset, byteOffset + byteLength)), grammar);
+      });
+      shown = shownBy(base, opened, grammar);
+      return opened.map(({ points, places }) => [points, places]);
+    },
+    onCases(found) {
+      for (const one of found) cases.set(one.case, { ...one, place: -1 });
+    },
+    onVerdict(message, { state, history }) {
+      judged = { message, state, history };
+    },
+    /** The kernel has answered an act, or undefined, with a view. */
+    onView(view, act) {
+      const expected = session && act ? attempt(() => acted(session, act, rules)) : session;
+      const steps = [expected?.past.length > 0, expected?.future.length > 0];
+      const known = expected && same([expected.state, ...steps], [view.state, view.undo, view.redo]);
+      session = known ? expected : begun(view.state, view);
+    },
+    /** Return {view, marks, verdict} after acts, or null; marks and verdict are null if they are not known. */
+    after: (acts) =>
+      attempt(() => {
+        const { state, past, future } = acts.reduce((before, act) => acted(before, act, rules), session);
+        const own = caseOf(state);
+        const steps = { undo: past.length > 0, redo: future.length > 0 };
+        return {
+          view: { ...shown.view(state, own), ...steps, id: acts.at(-1).id },
+          marks: marksOf(state, own),
+          verdict: verdictOf(state),
+        };
+      }),
+    /** Return the answer to a question about a state, or null. */
+    answer: (kind, state, value) => attempt(() => shown.answers[kind](state, caseOf(state), value)),
+  };
+}
