@@ -1,7 +1,7 @@
 // A model's predictions in a page, as explorer/model.py makes them: of a switched head, a moved f_V, a temperature.
 
 import { headsOf } from "./heads.js";
-import { logSoftmax, openModel } from "./model.js";
+import { dot, largest, logSoftmax, openModel } from "./model.js";
 
 const NEAR = 5; // items on an item's card
 
@@ -21,7 +21,7 @@ export function predictor({ description, name, points }, tensors, grammar) {
     const { shape, data } = tensors.get(`page.${tensor}`);
     return Array.from({ length: shape[0] }, (_, row) => data.subarray(row * shape[1], (row + 1) * shape[1]));
   };
-  const [axes, best] = [rowsOf("axes"), tensors.has("page.best") ? rowsOf("best") : []];
+  const [axes, copying] = [rowsOf("axes"), tensors.has("page.best") ? rowsOf("best") : []];
   const opened = new Map([["", trained]]);
 
   function open(head) {
@@ -50,7 +50,7 @@ export function predictor({ description, name, points }, tensors, grammar) {
     const model = open(setting.head);
     const items = [...new Set(model.read(history))].sort((one, other) => one - other);
     const facets = model.facets(history);
-    facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
+    facets.V = moved(setting.best ? copying[place] : facets.V, items, setting);
     const { logProbs, weights, components } = model.explain(facets, history);
     const warm = setting.temperature !== 1 && logProbs.some(Number.isFinite); // (post) may leave nothing
     const scores = warm ? logSoftmax(logProbs, setting.temperature) : logProbs;
@@ -61,30 +61,34 @@ export function predictor({ description, name, points }, tensors, grammar) {
   function near(item) {
     const row = (code) => embeddings.subarray(code * d, (code + 1) * d);
     const own = row(item);
-    const dot = (one, other) => one.reduce((sum, value, i) => sum + value * other[i], 0);
-    const cosines = Array.from({ length: description.n_items }, (_, code) => {
-      const other = row(code);
-      const norms = Math.sqrt(dot(own, own) * dot(other, other));
-      return Math.round((1e6 * dot(own, other)) / Math.max(norms, Number.MIN_VALUE)) / 1e6;
+    const cosines = new Float64Array(description.n_items).map((_, code) => {
+      const norms = Math.sqrt(dot(own, own, 0) * dot(row(code), row(code), 0));
+      return Math.round((1e6 * dot(own, embeddings, code * d)) / Math.max(norms, Number.MIN_VALUE)) / 1e6;
     });
-    const others = cosines.map((_, code) => code).filter((code) => code !== item);
-    others.sort((one, other) => cosines[other] - cosines[one] || one - other);
-    return others.slice(0, NEAR).map((code) => ({ item: code, cosine: cosines[code] }));
+    cosines[item] = -Infinity;
+    return best(cosines, Math.min(NEAR, cosines.length - 1)).map((code) => ({ item: code, cosine: cosines[code] }));
   }
 
   const placeOf = tensors.has("page.points") ? placing(rowsOf("plane"), tensors.get("page.mean").data) : null;
   return { predict, near, heads, maxLen: description.max_len, points, places: tensors.get("page.points")?.data, placeOf };
 }
 
+/** Return the codes of the k largest values, largest first; of equal ones, the smallest codes first. */
+function best(values, k) {
+  return largest(values, k).sort((one, other) => values[other] - values[one] || one - other);
+}
+
 /** Return a prediction: log-probabilities (n,), the distinct items read, and what is asked of them. */
 function predictionOf(scores, items, ownerOf, states) {
   const probability = (item) => Math.exp(scores[item]);
   const sum = (codes) => codes.reduce((before, item) => before + probability(item), 0);
-  const rank = (item) => scores.reduce((before, score) => before + (score >= scores[item]), 0); // the worst, if tied
-  const top = (k) => {
-    const order = scores.map((_, item) => item).sort((one, other) => scores[other] - scores[one] || one - other);
-    return Array.from(order.subarray(0, k));
-  };
+  const top = (k) => best(scores, Math.min(k, scores.length));
+  function rank(item) {
+    let worst = 0; // of tied items
+    for (let other = 0; other < scores.length; other++) if (scores[other] >= scores[item]) worst += 1;
+    return worst;
+  }
+
   const of = (item) => ({ rank: rank(item), p: probability(item) });
   const outcome = (target) => ({ copy: sum(items), rank: rank(target), target: probability(target) });
   return { items, states, ownerOf, probability, sum, rank, top, of, outcome };
@@ -94,7 +98,7 @@ function predictionOf(scores, items, ownerOf, states) {
 function ownersOf(components, weights) {
   const given = components.map(({ logits }, k) => {
     const last = logits.at(-1);
-    return weights ? logSoftmax(last).map((z) => z + Math.log(weights[k])) : last;
+    return components.length > 1 && weights ? logSoftmax(last).map((z) => z + Math.log(weights[k])) : last;
   });
   return (item) => {
     const most = given.reduce((before, scores, k) => (scores[item] > given[before][item] ? k : before), 0);
