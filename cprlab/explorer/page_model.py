@@ -17,20 +17,27 @@ from cprlab.models.partitions import Partition
 from cprlab.models.parts import OPTIONS
 
 LARGEST = 16_000_000  # numbers in all models together, which are sent as 64 MB
-WAITING = "Edits are shown when the kernel has answered."
 
 
 def models(shown: Explorer) -> tuple[dict[str, Any], list[bytes]]:
-    """Return the message with the models, and their tensors; no models but a note if a page cannot compute them all."""
+    """Return the message with the models, and the tensors of those that a page can compute; a note names the others.
+
+    Of those it has `maxLen` alone. If there are too many weights, there are no models.
+    """
     numbers = sum(weight.numel() for model in shown.models for weight in model.recommender.state_dict().values())
-    message: dict[str, Any] = {"type": "models", "models": [], "grammar": grammar(), "note": ""}
+    found, names, tensors = [], [], []
+    for place, model in enumerate(shown.models):
+        try:
+            found.append(described(shown, place))
+            tensors.append(packed(model, {}))
+        except ConfigError:
+            found.append({"maxLen": model.max_len})
+            names.append(model.name)
+    message: dict[str, Any] = {"type": "models", "models": found, "grammar": grammar(), "note": ""}
     if numbers > LARGEST:
-        return message | {"note": f"{WAITING} The models have {numbers:,} weights; a page takes {LARGEST:,}."}, []
-    try:
-        found = [described(shown, place) for place in range(len(shown.models))]
-    except ConfigError as error:
-        return message | {"note": f"{WAITING} {error}"}, []
-    return message | {"models": found}, [packed(model, {}) for model in shown.models]
+        note = f"Edits are shown when the kernel has answered: {numbers:,} weights are more than {LARGEST:,}."
+        return message | {"models": [], "note": note}, []
+    return message | {"note": f"After an edit the kernel computes {', '.join(names)}." if names else ""}, tensors
 
 
 def describe(recommender: Recommender) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Both:
     def bars(self):
         """Return the codes and probabilities of each model's bars."""
         return [
-            [(int(bar.get_attribute("data-item")), float(bar.get_attribute("data-p"))) for bar in bars]
+            [(int(bar.get_attribute("data-item")), float(bar.get_attribute("data-p") or "nan")) for bar in bars]
             for bars in (article.locator(".cx-bar").all() for article in self.page.locator(".cx-models article").all())
         ]
 
@@ -224,15 +224,32 @@ def test_a_refused_act_is_taken_back(two, monkeypatch):
     assert "It is not possible." in two.page.get_by_role("alert").inner_text()
 
 
-def test_models_that_a_page_cannot_compute_wait_for_the_kernel(both, subject, counting):
-    one = both([counting("Recent"), subject()])
-    own, bars = one.history(), one.page.locator(".cx-bars").all_inner_texts()
-    one.page.locator(CHIPS).first.press("Delete")
-    assert one.page.locator(".cx-bars").all_inner_texts() == bars
-    assert one.page.locator(".cx-doing").inner_text().startswith("Edits are shown when the kernel has answered.")
+def test_a_model_that_only_the_kernel_computes_is_late(both, subject, counting, foreign):
+    one = both([counting("Recent"), subject("Softmax + C"), foreign()])
+    page, own = one.page, one.history()
+    columns = page.locator(".cx-models article")
+    before = columns.all_inner_texts()
+    assert page.locator(".cx-doing").inner_text() == "After an edit the kernel computes Recent, foreign."
+    for edit in (1, 2):
+        page.locator(CHIPS).first.press("Delete")
+        assert one.history() == own[edit:]
+        after = columns.all_inner_texts()
+        assert [after[place] == before[place] for place in range(3)] == [True, False, True]
+        assert [column.get_attribute("aria-busy") for column in columns.all()] == ["true", None, "true"]
+        (bars,) = [bars for place, bars in enumerate(one.bars()) if place == 1]
+        p = np.exp(subject("Softmax + C").recommender.log_probs([own[edit:]])[0])
+        np.testing.assert_allclose([given for _, given in bars], np.sort(p)[::-1][:10], rtol=1e-5)
+    page.get_by_label("Embeddings of").select_option("2")
     one.answer()
-    assert one.history() == own[1:]
-    assert one.page.locator(".cx-bars").all_inner_texts() != bars
+    assert [column.get_attribute("aria-busy") for column in columns.all()] == [None] * 3
+    assert columns.all_inner_texts()[0] != before[0]
+    page.get_by_role("tab").nth(0).click()
+    page.get_by_role("checkbox", name="post: ").locator("visible=true").click()  # only the kernel switches it
+    page.locator(CHIPS).first.press("Delete")
+    one.answer()
+    assert one.history() == own[3:]
+    expected = [prediction.top(10).tolist() for prediction in one.python.app.shown.predicted()]
+    assert [[item for item, _ in bars] for bars in one.bars()[1:]] == expected[1:]
 
 
 def test_models_with_too_many_weights_are_not_sent(subject, monkeypatch):

@@ -143,7 +143,7 @@ export function render({ model, el: place }) {
       try {
         live.onModels(message, buffers).forEach((points) => all("onPoints", ...points));
       } catch (error) {
-        unaided = `Edits are shown when the kernel has answered. ${error.message}`;
+        unaided = `Edits are shown when the kernel has answered: ${error.message}`;
       }
       setText(doing, clip(unaided, 600));
     },

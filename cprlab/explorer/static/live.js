@@ -7,6 +7,11 @@ import { historyOf, shownBy } from "./shown.js";
 
 const NEAR = 1e-5; // difference of two numbers that look the same
 
+/** A model whose predictions are null, since only the kernel computes them. */
+function unknown(model) {
+  return { ...model, heads: { parse() {}, shown() {} }, predict: () => null };
+}
+
 /** Return whether two messages show the same: numbers may differ by rounding, and other values not at all. */
 export function alike(one, other) {
   if (typeof one === "number" && typeof other === "number") return Math.abs(one - other) <= NEAR;
@@ -23,6 +28,8 @@ export function liveModels() {
   let base = null;
   let shown = null; // shown.js's functions
   let session = null; // as the kernel has answered
+  let told = null; // the kernel's last view
+  let waiting = []; // for each model, whether only the kernel computes it
   let judged = null; // the last verdict, and what it is of
   const cases = new Map(); // user, own history and target, by case
 
@@ -56,10 +63,22 @@ export function liveModels() {
   }
 
   function marksOf(state, own) {
-    if (state.projection !== "pca") return null;
+    if (state.projection !== "pca" || waiting[state.space]) return null;
     const named = isJudged(state) ? judged.message.interfering : [];
     const items = named.find(({ model }) => model === state.models[state.space])?.items ?? [];
     return shown.marks(state, own, items.map(({ item }) => item));
+  }
+
+  /** Return a view with what the kernel said last, marked as late, of the models that only it computes. */
+  function completed(view) {
+    const { predictions, heads, selected } = told;
+    const late = (index) => (view.history.length ? { ...predictions[index], late: true } : view.predictions[index]);
+    return {
+      ...view,
+      predictions: view.predictions.map((one, index) => (waiting[index] ? late(index) : one)),
+      heads: view.heads.map((one, index) => (waiting[index] ? heads[index] : one)),
+      selected: view.selected.map((one, index) => (waiting[index] ? selected[index] : one)),
+    };
   }
 
   return {
@@ -69,13 +88,16 @@ export function liveModels() {
     },
     /** Open the models; return the message of each one's points on the map, and the points. */
     onModels({ models, grammar }, buffers) {
-      if (!models.length) return [];
+      if (!buffers.length) return [];
+      const given = [...buffers];
+      waiting = models.map(({ description }) => !description);
       const opened = models.map((model, index) => {
-        const { buffer, byteOffset, byteLength } = buffers[index];
+        if (waiting[index]) return unknown(model);
+        const { buffer, byteOffset, byteLength } = given.shift();
         return predictor(model, readSafetensors(buffer.slice(byteOffset, byteOffset + byteLength)), grammar);
       });
       shown = shownBy(base, opened, grammar);
-      return opened.map(({ points, places }) => [points, places]);
+      return opened.filter(({ places }) => places).map(({ points, places }) => [points, places]);
     },
     onCases(found) {
       for (const one of found) cases.set(one.case, { ...one, place: -1 });
@@ -85,6 +107,7 @@ export function liveModels() {
     },
     /** The kernel has answered an act, or undefined, with a view. */
     onView(view, act) {
+      told = view;
       const expected = session && act ? attempt(() => acted(session, act, rules)) : session;
       const steps = [expected?.past.length > 0, expected?.future.length > 0];
       const known = expected && same([expected.state, ...steps], [view.state, view.undo, view.redo]);
@@ -97,12 +120,12 @@ export function liveModels() {
         const own = caseOf(state);
         const steps = { undo: past.length > 0, redo: future.length > 0 };
         return {
-          view: { ...shown.view(state, own), ...steps, id: acts.at(-1).id },
+          view: { ...completed(shown.view(state, own)), ...steps, id: acts.at(-1).id },
           marks: marksOf(state, own),
           verdict: verdictOf(state),
         };
       }),
     /** Return the answer to a question about a state, or null. */
-    answer: (kind, state, value) => attempt(() => shown.answers[kind](state, caseOf(state), value)),
+    answer: (kind, state, value) => attempt(() => !waiting.includes(true) && shown.answers[kind](state, caseOf(state), value)),
   };
 }

@@ -134,6 +134,7 @@ function modelColumn(app, index) {
   }
 
   function render(prediction, view, drawn) {
+    setAttribute(node, "aria-busy", prediction.late ? "true" : null);
     setTitle(name, app.base.models[index].name);
     setTitle(head, view.heads[index].name);
     head.hidden = head.textContent === name.textContent;
