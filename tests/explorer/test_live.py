@@ -118,6 +118,30 @@ def test_an_edit_is_shown_while_the_kernel_is_silent(two):
     assert two.python.app.shown.history == tuple(own)
 
 
+def test_what_is_asked_about_an_edit_is_answered_in_the_page(two):
+    """Acts that wait become one, and yet the card, and the verdict, are of the last."""
+    two.tell({"type": "slow"})
+    while not two.python.app.shown.sentence():
+        two.tell({"type": "slow"})
+    sentence = two.page.locator(".cx-sentence").inner_text()
+    assert "the head loses" in sentence
+    card = two.page.locator(".cx-card li")
+    two.page.locator(CHIPS).first.press("Enter")
+    code, own = two.history()[0], two.history()
+    two.page.get_by_label("Top").select_option("20")
+    assert two.page.locator(".cx-sentence").inner_text() == sentence
+    seen = []
+    for edit in (1, 2):
+        two.page.locator(CHIPS).last.press("Delete")
+        assert two.page.locator(".cx-sentence").inner_text() == "…"
+        scores = [model.recommender.log_probs([own[:-edit]])[0] for model in two.python.app.shown.models]
+        ranks = [int((one >= one[code]).sum()) for one in scores]
+        assert [f"rank {rank}," in said for rank, said in zip(ranks, card.all_inner_texts(), strict=True)] == [True] * 2
+        seen.append(ranks)
+    assert seen[0] != seen[1]
+    assert len(fake.acts(two.page)) == 1
+
+
 def test_another_case_is_shown_while_the_kernel_is_silent(two):
     row = two.page.locator(".cx-cases tbody tr").nth(7)
     case = int(row.locator("td").first.inner_text())

@@ -254,11 +254,12 @@ function conversation(model, say, busy) {
 
   function add(act) {
     const last = acts.at(-1);
+    nextId += 1;
     if (act.set && last?.set && !last.sent) {
+      last.id = nextId; // what is shown has another id after each act
       last.set = { ...last.set, ...act.set };
       last.live = last.live && act.live;
     } else {
-      nextId += 1;
       acts.push({ id: nextId, ...act });
     }
     asks = []; // they are of what was shown before
