@@ -1,15 +1,17 @@
-"""Measure the time from a click in the explorer to the repainted bars, in the browser with a real kernel.
+"""Measure the time from a click in the explorer to the repainted bars, in the browser.
 
-    PYTHONPATH=. python benchmarks/explorer_latency.py --table docs/latency.md
+    PYTHONPATH=. python benchmarks/explorer_latency.py --page docs/latency.md
 
-Two GRU4Rec models with CPR heads over all items of complete-journey (13,343), in JupyterLab and in Voilà, in the
+Two GRU4Rec models with CPR heads over 2,242 and 13,343 items, in an offline page, in JupyterLab and in Voilà, in the
 machine's Chromium, without a GPU. The time is from the event to the end of the frame in which the changed bars are laid
 out and painted. The weights are random: only the verdict, which comes later, depends on them.
 """
 
-import json
+import os
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -19,38 +21,27 @@ import pandas as pd
 import torch
 import typer
 
-from cprlab.files import whole
+from benchmarks.tables import fill
+from cprlab.explorer import App, Explorer, offline
+from cprlab.loading import load_sequences
+from cprlab.models import GRU4RecConfig, Recommender, parse_head
+from cprlab.probes import HeldOut, Snapshot, copy_probability
+from cprlab.subjects import Subject
 from tests.browser import open_page
 from tests.jupyter import jupyterlab, run_all, voila
 
-KERNEL = """
-import torch
+LOGS = "complete-journey-types", "complete-journey"
+CASES = 2_000
+SHIPPED = 50  # cases in the offline page
+ROOT = Path(__file__).parents[1]
+CODE = f"""import sys
 
-from cprlab.loading import load_sequences
-from cprlab.evaluation import evaluate
-from cprlab.explorer import App, Explorer
-from cprlab.models import GRU4RecConfig, Recommender, parse_head
-from cprlab.probes import Snapshot
-from cprlab.subjects import Subject
+sys.path.insert(0, {str(ROOT)!r})
+from benchmarks.explorer_latency import untrained
 
-torch.manual_seed(0)
-sequences = load_sequences("complete-journey")
-users = sequences.windows("test").user
-subjects = []
-for head in ("Softmax + CPR:100 + Mi", "Softmax + CPR:20,100,500 + Mi"):
-    model = Recommender(GRU4RecConfig(), parse_head(head), sequences.n_items, max_len=sequences.max_len)
-    snapshot = Snapshot.from_sequences(model, sequences)
-    cases = evaluate(model, sequences)
-    subjects.append(Subject(head, snapshot, cases, True, model, users, sequences.user_ids[users]))
-App(Explorer(subjects, data="complete-journey"))
-"""
-HEADING = """# Latency of the explorer: from a click to the painted bars
-
-Made by `PYTHONPATH=. python benchmarks/explorer_latency.py --table docs/latency.md`: two GRU4Rec models with CPR heads,
-all 13,343 items of complete-journey, Chromium without a GPU. Actions are 0.2 to 2 seconds apart; in between, the kernel
-works on verdicts and certificates.
-"""
+untrained({{log!r}})"""
 PAUSE = 0.2, 2.0  # seconds between two actions, while slow work continues
+PATIENCE = 600_000  # ms
 # From an event on the page to the frame in which the bars it changes are on the screen.
 MEASURE = """async (act) => {
     const bars = document.querySelector('.cx-models');
@@ -79,64 +70,98 @@ BOX = """[...document.querySelectorAll('.cx-states [role=tabpanel]:not([hidden])
 BUTTON = "[...document.querySelectorAll('.cprlab-explorer button')].find((one) => one.textContent === '{}').click()"
 
 
-def actions(times: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Return the actions as (kind, JavaScript), all kinds in turns."""
-    done = []
+def untrained(log: str) -> App:
+    """Return an explorer of two models of a log, with random weights."""
+    torch.manual_seed(0)
+    sequences = load_sequences(log)
+    held_out = HeldOut.of_log(sequences)
+    histories, targets = held_out.histories[:CASES], held_out.targets[:CASES]
+    subjects = []
+    for head in ("Softmax + CPR:100 + Mi", "Softmax + CPR:20,100,500 + Mi"):
+        model = Recommender(GRU4RecConfig(), parse_head(head), sequences.n_items, max_len=sequences.max_len).eval()
+        snapshot = Snapshot.from_recommender(
+            model, histories, targets, item_ids=held_out.item_ids, titles=held_out.titles
+        )
+        subjects.append(Subject(head, snapshot, copy_probability(snapshot), True, model))
+    return App(Explorer(subjects, data=log))
+
+
+def actions(times: int, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """Yield the actions as (kind, JavaScript), all kinds in turns."""
     for turn in range(times):
-        done += [
-            ("choose a case", f"document.querySelectorAll('.cx-cases tbody tr')[{rng.integers(1, 45)}].click()"),
-            ("remove an item", CHIP.format(1 + turn % 5)),
-            ("undo", BUTTON.format("Undo")),
-            ("drag a slider", SLIDER.format("toward", round(rng.uniform(-1, 2), 3), "input")),
-            ("let a slider go", SLIDER.format("norm", round(rng.uniform(0.5, 2), 3), "change")),
-            ("switch C off", BOX.format("C")),
-            ("switch C on", BOX.format("C")),
-            ("switch R off", BOX.format("R")),
-            ("switch R on", BOX.format("R")),
-        ]
-    return done
+        row = 1 + 7 * turn % 44
+        yield "choose a case", f"document.querySelectorAll('.cx-cases tbody tr')[{row}].click()"
+        yield "remove an item", CHIP.format(1 + turn % 3)
+        yield "undo", BUTTON.format("Undo")
+        yield "drag a slider", SLIDER.format("toward", round(rng.uniform(-1, 2), 3), "input")
+        yield "let a slider go", SLIDER.format("norm", round(rng.uniform(0.5, 2), 3), "change")
+        for part in ("C", "R"):
+            yield f"switch {part} off", BOX.format(part)
+            yield f"switch {part} on", BOX.format(part)
 
 
 def main(
-    table: Annotated[Path | None, typer.Option(help="File for the table, Markdown.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Markdown page whose tables are replaced.")] = None,
     times: Annotated[int, typer.Option(help="Number of times that each action is done.")] = 20,
 ) -> None:
-    """Run the explorer in JupyterLab and in Voilà, and print a table."""
+    """Use the explorer in an offline page, in JupyterLab and in Voilà, and print tables."""
+    measured = []
     with tempfile.TemporaryDirectory() as folder:
-        notebook = Path(folder) / "notebooks" / "latency.ipynb"
-        notebook.parent.mkdir()
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        cells = [nbformat.v4.new_code_cell(KERNEL)]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), notebook)
-        measured = [row for lab in (True, False) for row in drive(notebook, lab, times)]
-    frame = pd.DataFrame(measured, columns=["in", "action", "ms"])
-    rows = pd.concat([frame, frame.assign(action="all")]).groupby(["in", "action"])["ms"]
-    summary = rows.quantile([0.5, 0.95]).unstack().set_axis(["median", "95th percentile"], axis=1)
-    summary = summary.assign(n=rows.size()).round(0).astype(int).reset_index()
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in [summary.columns, ["---"] * 5, *summary.to_numpy()]]
-    about = f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}"
-    text = "\n".join([HEADING, *lines, "", f"Milliseconds; {about}, torch {torch.__version__}.", ""])
-    print(text)
-    if table:
-        with whole(table) as file:
-            file.write_text(text, encoding="utf-8")
+        for log in LOGS:
+            shown = untrained(log).shown
+            items = f"{len(shown.titles):,}"
+            html = Path(folder) / f"{log}.html"
+            html.write_text(offline.page(shown, SHIPPED), encoding="utf-8")
+            notebook = Path(folder) / log / "notebooks" / "latency.ipynb"
+            notebook.parent.mkdir(parents=True)
+            kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+            cells = [nbformat.v4.new_code_cell(CODE.format(log=log))]
+            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), notebook)
+            for place in ("offline page", "JupyterLab", "Voilà"):
+                measured += [(place, items, *row) for row in drive(place, html, notebook, times)]
+    frame = pd.DataFrame(measured, columns=["in", "items", "action", "ms"])
+    load = f"load {os.getloadavg()[1]:.1f} on {os.cpu_count()} processors"
+    about = (
+        f"Milliseconds; {platform.machine()}, {load}, Python {platform.python_version()}, torch {torch.__version__}."
+    )
+    tables = {
+        "latency": f"{summary(frame, ['in', 'items'])}\n\n{about}",
+        "by action": summary(frame, ["in", "items", "action"]),
+    }
+    for name, text in tables.items():
+        print(text, end="\n\n")
+        if page:
+            fill(page, name, text)
 
 
-def drive(notebook: Path, lab: bool, times: int) -> list[tuple[str, str, float]]:
-    """Return the times of all actions, as (place, kind, milliseconds)."""
+def summary(frame: pd.DataFrame, by: list[str]) -> str:
+    """Return the median and the 95th percentile of each group, as a Markdown table."""
+    groups = frame.groupby(by, sort=False)["ms"]
+    table = groups.quantile([0.5, 0.95]).unstack().round(1).set_axis(["median", "95th percentile"], axis=1)
+    rows = table.assign(n=groups.size()).reset_index()
+    lines = [rows.columns, ["---"] * len(rows.columns), *rows.to_numpy()]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def drive(place: str, html: Path, notebook: Path, times: int) -> list[tuple[str, float]]:
+    """Return the times of all actions in a place, as (kind, milliseconds)."""
     rows = []
-    with jupyterlab(notebook.parent.parent) if lab else voila(notebook) as address, open_page() as (page, complaints):
-        page.goto(address.format(notebook.name))
-        if lab:
+    with ExitStack() as stack:
+        address = html.as_uri()
+        if place != "offline page":
+            served = jupyterlab(notebook.parent.parent) if place == "JupyterLab" else voila(notebook)
+            address = stack.enter_context(served).format(notebook.name)
+        page, _ = stack.enter_context(open_page())
+        page.goto(address, timeout=PATIENCE)
+        if place == "JupyterLab":
             run_all(page)
-        page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=300_000)
-        page.wait_for_timeout(3_000)
+        page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=PATIENCE)
+        page.wait_for_timeout(5_000)
         rng = np.random.default_rng(0)
         for name, act in actions(times, rng):
-            rows.append(("JupyterLab" if lab else "Voilà", name, page.evaluate(MEASURE, act)))
+            rows.append((name, page.evaluate(MEASURE, act)))
             page.wait_for_timeout(1000 * rng.uniform(*PAUSE))
             assert page.locator(".cx-alert").is_hidden(), (name, page.locator(".cx-alert").inner_text())
-        assert complaints == [], json.dumps(complaints)
     return rows
 
 

@@ -28,7 +28,7 @@ from cprlab.models import (
 )
 from cprlab.models.heads import RepeatNet
 from cprlab.models.partitions import Facets, Outputs, Reranker
-from cprlab.models.recommender import Codes, Histories, not_finite, whole_numbers
+from cprlab.models.recommender import Codes, Histories, not_finite, unallocated, whole_numbers
 
 CLASSES = ("GRU4Rec", "SASRec", "GRU4RecCPR", "SASRecCPR", "RepeatNet")
 PADDING = 0
@@ -122,7 +122,7 @@ def from_state_dict(
         if n_items < 1 or not 1 <= max_len <= LONGEST:
             raise ValueError(f"there are {n_items:,} items, and histories of {max_len:,} (allowed: 1 to {LONGEST:,})")
         recommender: FromRecBole
-        with torch.device("meta"):  # allocates nothing until the weights fit, whatever sizes are configured
+        with unallocated():  # allocates nothing until the weights fit, whatever sizes are configured
             if faithful:
                 recommender = Reference(encoder, head, n_items, max_len=max_len, at_end=cpr, rerank=_sizes(config))
             else:

@@ -14,22 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import save
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError, DataError, visible
 from cprlab.explorer import payload, stories
 from cprlab.explorer.choices import SHOWN, worst
-from cprlab.explorer.explorer import MERGES, Explorer, ExplorerConfig
+from cprlab.explorer.explorer import Explorer, ExplorerConfig
 from cprlab.explorer.frontend import joined, style
+from cprlab.explorer.model import Model
 from cprlab.explorer.page import finish
-from cprlab.explorer.page_model import describe
+from cprlab.explorer.page_model import describe, described, grammar, packed
 from cprlab.explorer.state import PROJECTIONS, UNCOPYABLE, ExplorerState, Projection, Setting
 from cprlab.explorer.stories import Story
 from cprlab.files import whole
-from cprlab.models import PARTS, SoftmaxConfig, parse_head
-from cprlab.models.parts import OPTIONS
+from cprlab.models import parse_head
 from cprlab.subjects import Subject
 
 ENTRY = "page.js"
@@ -126,7 +124,7 @@ def page_of(shown: Explorer, cases: Collection[int], told: Sequence[Story] = (),
     """
     data, best = _data(shown, sorted({*cases, *(story.set["case"] for story in told)}))
     data["stories"] = payload.stories(told)["stories"]
-    weights = [_weights(shown, place, states) for place, states in enumerate(best)]
+    weights = [_weights(model, states) for model, states in zip(shown.models, best, strict=True)]
     return assembled(_packed(json.dumps(data, allow_nan=False).encode()), weights, notice)
 
 
@@ -164,8 +162,8 @@ def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.n
     data = {
         "base": payload.base(shown) | {"projections": [(name, PROJECTIONS[name]) for name in MAPS]},
         "state": _possible(shown.state).model_dump(),
-        "models": [_model(shown, place) for place in range(len(shown.models))],
-        "grammar": _grammar(),
+        "models": [described(shown, place) for place in range(len(shown.models))],
+        "grammar": grammar(),
         "table": payload.rows(shown, table),
         "listed": SHOWN,
         "note": f"{held} {payload.legend(shown)} {payload.IN_NATS}",
@@ -187,43 +185,13 @@ def _possible(state: ExplorerState) -> ExplorerState:
     return state.but(projection=projection, settings=canonical(state.settings), pinned=pinned, kept=kept)
 
 
-def _grammar() -> dict[str, Any]:
-    """Return how heads are named and switched, for `static/heads.js`."""
-    fields = SoftmaxConfig.model_fields
-    parts = [
-        {"letter": part.letter, "field": part.field, "joined": part.joined, "options": part.options}
-        | {"off": fields[part.field].default}
-        for part in PARTS
-    ]
-    return {"parts": parts, "defaults": {option: fields[option].default for option in OPTIONS}, "merges": MERGES}
-
-
-def _model(shown: Explorer, place: int) -> dict[str, Any]:
-    """Return what `static/predict.js` needs of a model besides its tensors."""
-    message, _ = payload.points(_mapped(shown, place))
-    recommender = shown.models[place].recommender
-    return {"description": describe(recommender), "name": str(recommender.head.config), "note": message["note"]}
-
-
-def _mapped(shown: Explorer, place: int) -> Explorer:
-    return shown.at(shown.state.but(space=place, projection="pca"))
-
-
-def _weights(shown: Explorer, place: int, best: np.ndarray) -> str:
-    """Return a model's tensors for `static/predict.js`: a .safetensors file, packed.
+def _weights(model: Model, best: np.ndarray) -> str:
+    """Return a model's tensors, with the states (cases, d) that best copy: a .safetensors file, packed.
 
     First come the first bytes of all groups of four, then the second ones, and so on. Of single-precision numbers these
     are similar, so that the file is a tenth smaller.
     """
-    model = shown.models[place]
-    arrays = {"axes": model.axes, "best": best} if model.has_states else {}
-    if payload.points(_mapped(shown, place))[1]:
-        linear = model.plane.linear
-        assert linear is not None
-        arrays |= {"points": model.plane.points, "mean": linear.mean_, "plane": linear.components_}
-    own = {f"page.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    weights = {name: weight.cpu().contiguous() for name, weight in model.recommender.state_dict().items()}
-    file = np.frombuffer(save(weights | own), dtype=np.uint8)
+    file = np.frombuffer(packed(model, {"best": best} if model.has_states else {}), dtype=np.uint8)
     quads = file[: len(file) // 4 * 4].reshape(-1, 4)
     return _packed(quads.T.tobytes() + file[quads.size :].tobytes())
 

@@ -1,7 +1,7 @@
 """Messages to the page: the tables of an Explorer as plain values for JSON, with text from data clipped."""
 
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -275,6 +275,21 @@ def cases(shown: Explorer) -> dict[str, Any]:
         "found": len(found),
         "note": note,
     }
+
+
+def own(shown: Explorer, codes: Iterable[int]) -> dict[str, Any]:
+    """Return what a page needs to compute predictions of cases: their own histories, and their targets and users."""
+    choices = shown.choices
+    found = [
+        {
+            "case": case,
+            "user": choices.users[case][:CLIPPED],
+            "history": choices.histories[case].tolist(),
+            "target": int(choices.targets[case]),
+        }
+        for case in codes
+    ]
+    return {"type": "own", "cases": found}
 
 
 def legend(shown: Explorer) -> str:

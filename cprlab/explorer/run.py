@@ -1,29 +1,46 @@
 """run_explorer and run_case: the explorer as a live page, and one of its cases as a page on disk."""
 
 import json
+import pickle
 import secrets
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import nbformat
-
-from cprlab.catalogue import BUILTIN
-from cprlab.catalogue.local import located
 from cprlab.errors import DataError
-from cprlab.explorer.explorer import CaseConfig, ExplorerConfig, opened
-from cprlab.explorer.serve import address, check_port, serve
+from cprlab.explorer.app import App
+from cprlab.explorer.explorer import CaseConfig, Explorer, ExplorerConfig
+from cprlab.explorer.serve import check_port, serve
 from cprlab.explorer.state import ExplorerState, Setting, attributes
 from cprlab.files import refuse_unreadable
-from cprlab.pages.run import parameterised, publish, refuse_to_overwrite
 
-NOTEBOOK = "explorer.ipynb"
+NOTEBOOK = {  # which Voilà runs
+    "cells": [
+        {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "explorer",
+            "metadata": {},
+            "outputs": [],
+            "source": "from cprlab.explorer.run import received\n\nreceived()",
+        }
+    ],
+    "metadata": {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "title": "cprlab",
+    },
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+OPENED = "opened.pickle"  # written here for kernels of our own, in a folder that only this user can open
 
 
 def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
-    """Serve `explorer.ipynb` to this user only, at the printed address, until Ctrl-C.
+    """Serve the explorer to this user only, at the printed address, until Ctrl-C.
 
-    The models are opened or trained first, so that errors are reported here and not on the page.
+    The models are opened or trained here, while the server starts, so that errors are reported here and not on the
+    page; the kernel of each visitor gets them as they were opened.
 
     Args:
         config: what to open.
@@ -34,13 +51,24 @@ def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
         CprlabError: a parameter, a model, the data, the state or the port is not usable.
     """
     check_port(port)
-    opened(config)
     with tempfile.TemporaryDirectory(prefix="cprlab-explorer-") as folder:
-        notebook = Path(folder) / NOTEBOOK
-        nbformat.write(parameterised(NOTEBOOK, _anywhere(config).model_dump()), notebook)
-        token = secrets.token_hex(16)
-        print(f"{address(port, token)} (Ctrl-C ends it)", flush=True)
-        serve(notebook, port, open_browser, token)
+        notebook = Path(folder) / "explorer.ipynb"
+        notebook.write_text(json.dumps(NOTEBOOK), encoding="utf-8")
+        serve(notebook, port, open_browser, secrets.token_hex(16), partial(_open, config, Path(folder) / OPENED))
+
+
+def _open(config: ExplorerConfig, path: Path) -> None:
+    """Open a configuration's models, check that its state can be shown, and write both for `received`."""
+    subjects = config.subjects(facet="V")
+    given = [replace(subject, validation=None, run=None, sequences=None) for subject in subjects], config.state
+    data = Path(config.data).name
+    Explorer(*given, data)
+    path.write_bytes(pickle.dumps((*given, data)))
+
+
+def received() -> App:
+    """Return the explorer of the models that `run_explorer` opened; Voilà runs the notebook in its own folder."""
+    return App(Explorer(*pickle.loads(Path(OPENED).read_bytes())))  # noqa: S301  # of this process's parent
 
 
 def run_case(config: CaseConfig, out: Path | str = "") -> Path:
@@ -57,6 +85,8 @@ def run_case(config: CaseConfig, out: Path | str = "") -> Path:
     Raises:
         CprlabError: a parameter, a model, the data, the state or the place is not usable.
     """
+    from cprlab.pages.run import publish, refuse_to_overwrite  # takes a second
+
     case = attributes(config.state).get("case", "") if config.state else ""
     out = Path(out or Path("reports") / f"case-{config.stem}-{case}".removesuffix("-"))
     title = f"cprlab: a case of {'; '.join(config.models) or config.data}"
@@ -102,14 +132,3 @@ def read_state(text: str) -> str:
         return ExplorerState.from_json(text).to_json()
     ExplorerState(models=("",), settings=(Setting(),), case=values.get("case", 0))
     return json.dumps(values)
-
-
-def _anywhere(config: ExplorerConfig) -> ExplorerConfig:
-    """Return the configuration with absolute paths, which do not depend on the working directory."""
-
-    def absolute(path: str) -> str:
-        return str(Path(path).absolute()) if path else ""
-
-    data = config.data if config.data in BUILTIN else absolute(located(config.data))
-    paths = {"data": data, "histories": absolute(config.histories), "runs": absolute(config.runs)}
-    return config.but(models=tuple(map(absolute, config.models)), **paths)

@@ -13,7 +13,7 @@ import anywidget
 import torch
 
 from cprlab.errors import CprlabError
-from cprlab.explorer import payload, tables
+from cprlab.explorer import page_model, payload, tables
 from cprlab.explorer.cohort import Cohort, cohort
 from cprlab.explorer.edits import EDITS
 from cprlab.explorer.frontend import script, style
@@ -41,6 +41,7 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._act_done: int | None = None
         self._sent: dict[str, Any] = {}  # by kind of message, a key of what was sent last
         self._outcomes: list[dict | None] = [None] * len(session.shown.models)  # of the last view
+        self._listed: list[int] = []  # the cases in the table
         self._notice = ""  # the effect of the last change
         self._verdict: Iterator[None] = iter(())
         self._cohort: Generator[tuple[int, int], None, Cohort] | None = None  # None if it is sent
@@ -71,6 +72,11 @@ class ExplorerWidget(anywidget.AnyWidget):
         self.send(payload.base(self._session.shown))
         self.send(payload.stories(self._stories))
         self._show()
+        message, buffers = page_model.models(self._session.shown)
+        self.send(message, buffers)
+        if buffers:
+            self._sent["own"] = set()
+            self._send_own([self._session.state.case, *self._listed])
 
     def _act(self, content: dict) -> None:
         if content["id"] != self._act_done:
@@ -116,6 +122,7 @@ class ExplorerWidget(anywidget.AnyWidget):
         if not known or outcomes != self._outcomes:
             self._notice = payload.notice(shown, self._outcomes, outcomes) if known else ""
         self._sent["case"], self._outcomes = shown.state.case, outcomes
+        self._send_own([shown.state.case])
         undo, redo = self._session.undoable
         said = {"id": self._act_done, "undo": undo, "redo": redo, "notice": self._notice, "error": error}
         self.send(payload.view(shown) | said)
@@ -146,7 +153,17 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _send_cases(self) -> None:
         self._sent["cases"] = self._session.state.query
-        self.send(payload.cases(self._session.shown))
+        message = payload.cases(self._session.shown)
+        self._listed = [case for case, *_ in message["rows"]]
+        self._send_own(self._listed)
+        self.send(message)
+
+    def _send_own(self, cases: list[int]) -> None:
+        """Send the own histories of cases that a page with models does not have yet."""
+        known = self._sent.get("own")
+        if known is not None and (new := [case for case in cases if case not in known]):
+            known.update(new)
+            self.send(payload.own(self._session.shown, new))
 
     def _slow(self, content: dict) -> None:
         doing = self._work()

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from cprlab.errors import ConfigError
@@ -12,7 +11,7 @@ from cprlab.models.heads import Head, PartitionedSoftmax
 from cprlab.models.names import HeadConfig
 from cprlab.models.partitions import Partition, Reranker
 from cprlab.models.parts import SoftmaxConfig
-from cprlab.models.recommender import Recommender
+from cprlab.models.recommender import Recommender, unallocated
 
 # Options that decide which weights exist, or how they score.
 FIXED = ("kind", "facets", "mixture", "tied", "similarity")
@@ -68,7 +67,7 @@ def _head(trained: Head, config: HeadConfig, more: Mapping[str, nn.Linear | nn.P
         head.config = config
         return head
     own = trained.config
-    with torch.device("meta"):  # its weights are never used
+    with unallocated():  # its weights are never used
         head = PartitionedSoftmax(config, trained.width, trained.depth)
     pairs = _pairs(config.rerank, own.rerank)
     sources = {name: name for name in (*head.maps, *head.learned)}
@@ -135,7 +134,7 @@ def _with_bias(layer: nn.Linear) -> nn.Linear:
 
 def _first_columns(layer: nn.Linear, d: int) -> nn.Linear:
     """Return a linear map that reads only the first d inputs and shares the memory of the weights."""
-    with torch.device("meta"):
+    with unallocated():
         narrow = nn.Linear(d, layer.out_features, bias=False)
     narrow.weight = nn.Parameter(layer.weight.detach()[:, :d], requires_grad=layer.weight.requires_grad)
     narrow.bias = layer.bias

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from cprlab.errors import ConfigError
 from cprlab.models.counting import Counting, Unread, empty_items
@@ -411,6 +412,22 @@ def inference(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal numbers; on the meta device these would import all of PyTorch's compiler, for a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (nn.init.normal_, torch.Tensor.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs or {})
+
+
+@contextmanager
+def unallocated() -> Iterator[None]:
+    """Make modules without memory for their weights, and draw none, in a `with` block."""
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 def _embedding(n_items: int, width: int) -> nn.Embedding:

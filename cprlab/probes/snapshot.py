@@ -214,10 +214,12 @@ class Snapshot(HeldOut):
         if not recommender.head.states:
             raise ConfigError(NO_STATES.format(recommender.head.config))
         items, at, codes = recommender.collate(histories, users)
+        given = torch.cat([items, at, *([] if codes is None else [codes[:, None]])], dim=1).cpu().numpy()
+        _, first, same = np.unique(given, axis=0, return_index=True, return_inverse=True)  # cases may share a history
         states = []
         with inference(recommender):
-            for start in range(0, len(items), HISTORIES_AT_ONCE):
-                rows = slice(start, start + HISTORIES_AT_ONCE)
+            for start in range(0, len(first), HISTORIES_AT_ONCE):
+                rows = torch.from_numpy(first[start : start + HISTORIES_AT_ONCE]).to(items.device)
                 facets = recommender(items[rows], at[rows], None if codes is None else codes[rows])
                 own = recommender.head.states
                 if not facet and len(recommender.head.vocabulary) > 1:
@@ -235,7 +237,7 @@ class Snapshot(HeldOut):
             raise DataError("There is no history, so there is nothing to probe.")
         valid = recommender.valid(items).cpu().numpy()
         read = [row[where] for row, where in zip(items.cpu().numpy(), valid, strict=True)]
-        return cls(weight, np.concatenate(states), read, targets, bias, item_ids, titles)
+        return cls(weight, np.concatenate(states)[same], read, targets, bias, item_ids, titles)
 
     @classmethod
     def from_sequences(

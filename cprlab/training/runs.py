@@ -25,7 +25,7 @@ from cprlab.errors import ConfigError, CprlabError, DataError, PlaceError
 from cprlab.evaluation import METRICS, evaluate, mean
 from cprlab.files import discard, missing, name_of, read_parquet, refuse_unreadable, whole
 from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
-from cprlab.models.recommender import not_finite
+from cprlab.models.recommender import not_finite, unallocated
 from cprlab.training.counting import fit_counting
 from cprlab.training.loop import Device, TrainingConfig, fit, open_device
 from cprlab.training.processes import by_first, count, open_fabric, several
@@ -147,7 +147,7 @@ class Run:
             data = record["data"]
             if not all(type(data[name]) is int and data[name] > 0 for name in ("items", "users", "max_len")):
                 raise ValueError("its data have no items, no users or no histories")
-            with torch.device("meta"):  # allocates nothing until the weights fit, whatever sizes the file claims
+            with unallocated():  # allocates nothing until the weights fit, whatever sizes the file claims
                 recommender = _drawn(config, data["items"], data["users"], data["max_len"])
             weights = load_file(folder / "model.safetensors")
             if wrong := [name for name, one in recommender.state_dict().items() if weights[name].dtype != one.dtype]:

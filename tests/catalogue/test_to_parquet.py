@@ -10,8 +10,6 @@ import pytest
 from cprlab.catalogue import CATALOGUE, describe, describe_sizes, import_data, list_catalogue
 from cprlab.catalogue.local import located, measure, read_about
 from cprlab.errors import CprlabError, DataError
-from cprlab.explorer import ExplorerConfig
-from cprlab.explorer.run import _anywhere
 from cprlab.loading import load_log, load_sequences, prepare
 from cprlab.sweeps.config import SweepConfig
 from tests.catalogue import publishers
@@ -255,4 +253,3 @@ def test_a_name_means_the_same_file_for_workers_that_stand_elsewhere(tmp_path):
     file = import_data("ml-1m", zip_of("ml-1m", tmp_path)).absolute()
     sweep = SweepConfig(name="mine", data=["ml-1m", "complete-journey"], head=["Softmax"])
     assert sweep.data == (str(file), "complete-journey")
-    assert _anywhere(ExplorerConfig(data="ml-1m")).data == str(file)

@@ -231,8 +231,8 @@ def test_pages_are_turned_and_a_case_is_reached(page):
     before.click()
     assert acts(page)[-1]["set"]["query"]["page"] == 0
     answer(page)
-    page.get_by_label("Go to").fill("user 7")
-    page.get_by_label("Go to").press("Enter")
+    page.get_by_role("textbox", name="Go to").fill("user 7")
+    page.get_by_role("textbox", name="Go to").press("Enter")
     assert (acts(page)[-1]["command"], acts(page)[-1]["value"]) == ("go", "user 7")
 
 
@@ -470,7 +470,7 @@ def test_the_card_of_an_item_says_what_each_partition_gave_it(page):
     names = ("name", "change", "logit", "rank")
     softmax = {"weight": 1, "steps": [dict(zip(names, step, strict=True)) for step in steps]}
     mixed = [softmax | {"weight": 0.25}, softmax | {"weight": None}]
-    models = [{"rank": 3, "p": 0.1, "near": [], "softmaxes": one} for one in ([softmax], mixed)]
+    models = [{"rank": 3, "p": 0.1, "logit": 1.5, "near": [], "softmaxes": one} for one in ([softmax], mixed)]
     value = {"item": 9, "count": 1, "cases": 40, "models": models}
     emit(page, {"type": "answer", "kind": "item", "id": 1, "value": value})
     told = "V 1.50, rank 12; C (context partition) −2.25 to −0.75, rank 40; Exclusion −∞ to −∞, rank 1,000."

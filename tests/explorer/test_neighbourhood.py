@@ -43,7 +43,7 @@ SITUATIONS = {
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("modules")
     (folder / "package.json").write_text('{"type": "module"}')
-    for name in ("base.js", "neighbourhood.js"):
+    for name in ("base.js", "model.js", "neighbourhood.js"):
         (folder / name).write_text((fake.STATIC / name).read_text(encoding="utf-8"), encoding="utf-8")
     return folder
 

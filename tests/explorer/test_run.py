@@ -11,7 +11,7 @@ import pytest
 
 from cprlab import cli
 from cprlab.errors import ConfigError
-from cprlab.explorer import ExplorerConfig, ExplorerState, explore, opened, page, run, tables
+from cprlab.explorer import ExplorerConfig, ExplorerState, opened, page, run, tables
 from cprlab.plots import item_map
 
 STATE = {"models": ["my_model.npz"], "settings": [{"temperature": 2}], "case": 3, "history": [2, 5]}
@@ -40,30 +40,30 @@ def shown(state=""):
     return opened(ExplorerConfig(models="my_model.npz", histories="my_cases.parquet", state=state))
 
 
-def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, tmp_path_factory, monkeypatch, capsys):
+def test_explore_opens_the_models_once_and_serves_what_was_opened(folder, monkeypatch, capsys):
     served = []
 
-    def fake(notebook, port, open_browser, token):
-        served.append((nbformat.read(notebook, as_version=4), notebook, port, open_browser, token))
+    def fake(notebook, port, open_browser, token, prepare):
+        prepare()
+        monkeypatch.setattr(ExplorerConfig, "subjects", lambda *_, **__: pytest.fail("opened again"))
+        monkeypatch.chdir(notebook.parent)  # as a kernel
+        (cell,) = nbformat.read(notebook, as_version=4).cells
+        given = {}
+        exec(cell.source.replace("received()", "app = received()"), given)
+        served.append((given["app"], notebook, port, open_browser, token))
+        monkeypatch.chdir(folder)
 
     monkeypatch.setattr(run, "serve", fake)
     options = ["my_model.npz", "--histories", "my_cases.parquet", "--state", "my_state.json", "--no-browser"]
-    code, printed = command(monkeypatch, capsys, "explore", *options, "--port", "18899")
+    code, _ = command(monkeypatch, capsys, "explore", *options, "--port", "18899")
     assert code == 0
-    ((notebook, path, port, browser, token),) = served
+    ((app, path, port, browser, token),) = served
     assert re.fullmatch("[0-9a-f]{32}", token)
-    assert printed.out == f"http://localhost:18899/?token={token} (Ctrl-C ends it)\n"
     assert (port, browser) == (18899, False)
     assert not path.exists()  # gone with its folder
-    parameters = {}
-    for cell in notebook.cells:
-        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
-            exec(cell.source, parameters)
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    app = explore(ExplorerConfig.of(parameters))
     assert app.state == ExplorerState(**STATE)
-    assert parameters["runs"] == str(folder / "runs")
-    assert parameters["data"] == "complete-journey-types"  # a name, not a file
+    scores = np.load("my_model.npz")["item_embeddings"] @ np.load("my_model.npz")["states"][3] / 2
+    assert app.predictions()["item"].tolist() == np.argsort(-scores).tolist()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,11 @@ def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, t
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_the_terminal_and_nothing_is_served(folder, monkeypatch, capsys, arguments, said):
-    monkeypatch.setattr(run, "serve", lambda *_: pytest.fail("served"))
+    def fake(notebook, port, open_browser, token, prepare):
+        prepare()
+        pytest.fail("served")
+
+    monkeypatch.setattr(run, "serve", fake)
     code, printed = command(monkeypatch, capsys, *arguments)
     assert code == 2
     assert said in printed.err
@@ -155,7 +159,7 @@ def test_a_case_is_of_the_state_or_the_number_and_the_models_given(folder, monke
         written.append(given)
         return "index.html"
 
-    monkeypatch.setattr(run, "publish", publish)
+    monkeypatch.setattr("cprlab.pages.run.publish", publish)
     histories = ["--histories", "my_cases.parquet"]
     for arguments in (
         ["my_state.json", "my_model.npz"],

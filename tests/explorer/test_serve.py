@@ -12,7 +12,7 @@ import pytest
 from cprlab.errors import ConfigError
 from cprlab.explorer.serve import serve
 from tests.browser import open_page
-from tests.jupyter import SERVE, free_port, listening, wait_for
+from tests.jupyter import SERVE, free_port, listening
 
 WIDGET = """
 import anywidget
@@ -38,10 +38,16 @@ def port():
 
 def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port, chromium):
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(notebook), str(port)], stderr=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-c", SERVE, str(notebook), str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
     )
     try:
-        wait_for(process, port)
+        said = process.stdout.readline()
+        assert said == f"http://localhost:{port}/?token=for-the-test (Ctrl-C ends it)\n"
+        assert listening(port)
         with open_page() as (page, complaints):
             for path in ("/", "/?token=wrong", "/voila/render/hello.ipynb", "/api/kernels"):
                 refused = page.goto(f"http://localhost:{port}{path}")
@@ -66,6 +72,17 @@ def test_a_widget_is_shown_with_no_request_to_another_host(notebook, port, chrom
         _, said = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "Traceback" not in said
+    assert not listening(port)
+
+
+@pytest.mark.slow
+def test_what_fails_while_the_server_starts_ends_it(notebook, port, capsys):
+    def prepare():
+        raise ConfigError("There is no model.")
+
+    with pytest.raises(ConfigError, match="There is no model"):
+        serve(notebook, port, False, "x", prepare)
+    assert capsys.readouterr().out == ""
     assert not listening(port)
 
 

@@ -87,7 +87,8 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
     page = Page([subject(head) for head in HEADS])
     for _ in range(2):
         answers = page.say(type="hello")
-        assert sorted(types(answers)) == ["base", "cases", "cohort", "marks", "points", "scores", "stories", "view"]
+        kinds = ["base", "cases", "cohort", "marks", "models", "own", "points", "scores", "stories", "view"]
+        assert sorted(types(answers)) == kinds
         assert answers[0]["type"] == "base"
         base = answers[0]
         assert base["titles"] == [str(title) for title in page.app.shown.titles]

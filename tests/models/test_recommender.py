@@ -1,5 +1,8 @@
 """The heads on all encoders, batched and padded, against the equations in loops (brute.py), in float64."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -346,3 +349,21 @@ def test_unusable_recommenders_are_refused_in_a_sentence():
         MFConfig(layers=2)
     with pytest.raises(ConfigError, match="SASRec has 12 positions and cannot read 13"):
         build("Softmax", "SASRec").score(torch.zeros(1, 13, dtype=torch.int64), torch.tensor([[12]]))
+
+
+@pytest.mark.slow
+def test_a_model_without_memory_has_its_shapes_and_needs_no_compiler():
+    code = """
+import sys
+from cprlab.models import GRU4RecConfig, Recommender, SASRecConfig, parse_head
+from cprlab.models.recommender import unallocated
+
+for encoder in (GRU4RecConfig(), SASRecConfig()):
+    with unallocated():
+        model = Recommender(encoder, parse_head("Softmax + CPR:20 + F + Mi (tied=False)"), 10**9)
+    weights = model.state_dict()
+    assert all(weight.is_meta for weight in weights.values())
+    assert weights["output_embedding.weight"].shape == (10**9 + 1, encoder.d)
+assert "torch._dynamo" not in sys.modules
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr == ""

@@ -77,6 +77,19 @@ def test_a_recommenders_own_probabilities_come_back(sequences, encoder, head):
     np.testing.assert_allclose(torch.cat([rows for _, rows in snapshot.log_probs()]), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("encoder", [GRU4RecConfig(d=6, hidden=5, dropout=0), MFConfig(d=6)])
+def test_each_history_is_read_once_for_each_user(encoder):
+    torch.manual_seed(0)
+    model = Recommender(encoder, parse_head("Softmax"), 9, n_users=3, max_len=4).double()
+    histories, users = [[1, 2], [8, 3, 5, 1, 2], [1, 2], [2, 1], [3, 5, 1, 2], [1, 2]], [0, 1, 0, 0, 1, 2]
+    read = []
+    model.register_forward_pre_hook(lambda _, given: read.append(len(given[0])))
+    snapshot = Snapshot.from_recommender(model, histories, [0] * 6, users=users)
+    assert read == [4]
+    one_by_one = [model.log_probs([one], users=[user])[0] for one, user in zip(histories, users, strict=True)]
+    np.testing.assert_allclose(torch.cat([rows for _, rows in snapshot.log_probs()]), one_by_one, rtol=0, atol=1e-12)
+
+
 def test_the_items_biases_are_taken_and_must_be_finite(sequences):
     torch.manual_seed(0)
     model = Recommender(GRU4RecConfig(d=6, hidden=5, dropout=0), parse_head("Softmax"), sequences.n_items).double()

@@ -1,12 +1,13 @@
 // The widget: layout, status line, and messages to the kernel (one act in flight, slow work when idle).
 
 import { stateAddress } from "./address.js";
-import { button, clip, el, percent, setAttribute, setText, setTitle } from "./base.js";
+import { button, clip, el, floatsOf, percent, setAttribute, setText, setTitle } from "./base.js";
 import { itemCard } from "./card.js";
 import { casesView } from "./cases.js";
 import { cohortView } from "./cohort.js";
 import { download, exportMenu, stateDialog, viewHeader } from "./export.js";
 import { historyView } from "./history.js";
+import { alike, liveModels } from "./live.js";
 import { mapView } from "./map.js";
 import { predictionsView } from "./predictions.js";
 import { scoresView } from "./scores.js";
@@ -45,7 +46,10 @@ export function render({ model, el: place }) {
   const grid = el("div", { class: "cx-grid", hidden: true });
   const first = el("div", { class: "cx-first", hidden: true });
   const talk = conversation(model, say, (busy) => setAttribute(grid, "aria-busy", String(busy)));
-  const app = makeApp(talk, root, say, () => views);
+  const live = liveModels();
+  // The kernel's last view; the scores drawn; whether the page's own view, and its own marks, are of later acts.
+  const shown = { told: null, scores: null, ahead: false, marked: false };
+  const app = makeApp(talk, root, say, { live, shown, repaint, answer: (message) => on.answer(message) }, () => views);
   const dialog = stateDialog(app);
   const selection = selectionLine(app);
   const views = { tour: tourView(root, app) };
@@ -102,14 +106,38 @@ export function render({ model, el: place }) {
     if (app.view?.[event.shiftKey ? "redo" : "undo"] || talk.busy()) app.command(event.shiftKey ? "redo" : "undo");
   }
 
+  /** Show what the page computes of all acts so far; without that, the kernel's answer is awaited. */
+  function repaint() {
+    const found = app.view && live.after(talk.unanswered());
+    Object.assign(shown, { ahead: Boolean(found), marked: Boolean(found?.marks) });
+    if (!found) return;
+    const { map } = app.view;
+    app.view = { ...shown.told, ...found.view, map: found.marks ?? map };
+    app.judged = found.verdict ?? app.judged;
+    drawView({ map: found.marks && !alike(found.marks, map) });
+    drawScores(...found.scores);
+    drawPoints(found.points);
+  }
+
+  function drawScores(message, buffers) {
+    if (alike(shown.scores, [message, buffers])) return;
+    shown.scores = [message, buffers];
+    all("onScores", message, buffers);
+  }
+
+  function drawPoints(points) {
+    if (points) all("onPoints", points[0], points[1][0]);
+  }
+
   const all = (method, ...values) => Object.values(views).forEach((view) => view[method]?.(...values));
-  const drawView = () => {
+  const drawView = ({ map = app.view?.map } = {}) => {
     grid.hidden = first.hidden = !app.base || !app.view;
     if (grid.hidden) return;
     selection.render();
     for (const [name, view] of Object.entries(views)) if (name !== "map") view.render(app.view);
-    if (app.view.map) drawMapSoon();
+    if (map) drawMapSoon();
   };
+  let unaided = ""; // why the page computes nothing itself
   let mapWaits = false;
   const drawMapSoon = () => {
     if (mapWaits) return;
@@ -122,31 +150,57 @@ export function render({ model, el: place }) {
   const on = {
     base(message) {
       app.base = message;
+      live.onBase(message);
+      Object.assign(shown, { scores: null, ahead: false, marked: false });
       if (app.view?.predictions.length !== message.models.length) app.view = null; // of other models: a new one follows
       all("onBase", message);
       drawView();
     },
     view(message) {
-      talk.answered(message);
-      app.view = message;
-      drawView();
+      live.onView(message, talk.answered(message));
+      shown.told = message;
+      const { view: before } = app;
+      if (shown.ahead && talk.unanswered().length) repaint();
+      else {
+        const { map, ...own } = shown.ahead ? before : {};
+        app.view = { ...message, map };
+        if (!alike({ ...own, notice: message.notice, error: message.error }, message)) drawView();
+        Object.assign(shown, { ahead: false, marked: false });
+        drawPoints(live.settled());
+      }
       if (!restored) talk.command("load", address.asked());
       else address?.keep(message.state);
       restored = true;
       if (message.error) say(message.error, { alert: true });
       else say(message.notice || "Ready.");
     },
+    models(message, buffers) {
+      unaided = message.note;
+      try {
+        live.onModels(message, buffers);
+      } catch (error) {
+        unaided = `Edits are shown when the kernel has answered: ${error.message}`;
+      }
+      setText(doing, clip(unaided, 600));
+    },
+    own: (message) => live.onCases(message.cases),
     marks(message) {
-      if (!app.view) return;
+      if (!app.view || shown.marked || alike(message, app.view.map)) return;
       app.view.map = message;
       drawMapSoon();
     },
-    scores: (message, buffers) => app.view && all("onScores", message, buffers),
+    scores(message, buffers) {
+      const floats = buffers.map(floatsOf);
+      live.onScores(message, floats);
+      if (app.view && !shown.ahead) drawScores(message, floats);
+    },
     cases: (message) => all("onCases", message),
     cohort: (message) => all("onCohort", message),
     stories: (message) => all("onStories", message),
-    points: (message, buffers) => all("onPoints", message, buffers?.[0]),
+    points: (message, buffers) => live.maps(message.projection, message.model) || drawPoints([message, buffers ?? []]),
     verdict(message) {
+      live.onVerdict(message);
+      if (shown.ahead) return; // it is of an earlier state
       if (message.note) app.unjudged = message;
       else app.judged = message;
       if (app.view) all("onVerdict", message);
@@ -158,7 +212,7 @@ export function render({ model, el: place }) {
     },
     export: (message) => download(message.name, new Blob([message.text], { type: message.mime })),
     slow(message) {
-      setText(doing, clip(message.more ? message.doing : ""));
+      setText(doing, clip(message.more ? message.doing : unaided, 600));
       talk.slowAnswered(message.more);
     },
   };
@@ -175,26 +229,36 @@ export function render({ model, el: place }) {
 }
 
 /** What the views can read and do. */
-function makeApp(talk, root, say, views) {
+function makeApp(talk, root, say, { live, shown, repaint, answer }, views) {
   const app = {
     base: null,
     view: null,
     judged: null, // the last verdict, perhaps of an earlier history
     unjudged: null, // the last message that there is none, and why
-    draft: () => talk.draft(app.view.state),
-    set: (patch, { live = false } = {}) => {
-      talk.set(patch, live);
+    draft: () => (shown.ahead ? app.view.state : talk.draft(shown.told.state)),
+    set: (patch, { live: moving = false } = {}) => {
+      talk.set(patch, moving);
+      repaint();
       if ("selection" in patch) for (const view of Object.values(views())) view.onSelect?.(patch.selection);
     },
-    command: (name, value) => talk.command(name, value),
+    command(name, value) {
+      talk.command(name, value);
+      repaint();
+    },
     send: (content) => talk.send(content),
     /** Ask a question about the state shown; the answer comes to the views' `onAnswer`. */
-    ask: (kind, value) => talk.send({ type: "ask", kind, value }),
+    async ask(kind, value) {
+      const { id, state } = app.view;
+      const found = await live.answer(kind, state, value);
+      if (app.view?.id !== id) return;
+      if (found) answer({ type: "answer", kind, id, value: found });
+      else talk.ask({ type: "ask", kind, value });
+    },
     title: (code) => app.base.titles[code] ?? `item ${code}`,
     status: say,
     focused: () => root.getRootNode().activeElement,
     /** Whether the history is unknown until the kernel answers. */
-    unsettled: () => talk.unanswered().some((act) => RESTORING.includes(act.command) || act.set?.history === null),
+    unsettled: () => !shown.ahead && talk.unanswered().some(restores),
     select(codes, { add = false } = {}) {
       const before = app.draft().selection;
       const only = before.length === codes.length && codes.every((code) => before.includes(code));
@@ -209,12 +273,18 @@ function makeApp(talk, root, say, views) {
   return app;
 }
 
+/** Whether only the kernel knows the history after an act. */
+function restores({ command, set }) {
+  return RESTORING.includes(command) || set?.history === null;
+}
+
 /**
  * Acts to be sent to the kernel. At most one is in flight; patches made meanwhile are merged into one act, commands
  * wait in order. An act without an answer stays first in line and is sent again at the user's next action.
  */
 function conversation(model, say, busy) {
   let acts = [];
+  let asks = []; // questions about what is shown after all acts
   let inFlight = false;
   let slowAsked = false;
   let slowWanted = true;
@@ -232,13 +302,15 @@ function conversation(model, say, busy) {
 
   function add(act) {
     const last = acts.at(-1);
+    nextId += 1;
     if (act.set && last?.set && !last.sent) {
+      last.id = nextId; // what is shown has another id after each act
       last.set = { ...last.set, ...act.set };
       last.live = last.live && act.live;
     } else {
-      nextId += 1;
       acts.push({ id: nextId, ...act });
     }
+    asks = []; // they are of what was shown before
     pump();
   }
 
@@ -259,7 +331,8 @@ function conversation(model, say, busy) {
 
   function answered({ id }) {
     const known = acts.findIndex((act) => act.sent && act.id === id);
-    if (known >= 0) {
+    const act = acts[known];
+    if (act) {
       acts = acts.toSpliced(known, 1);
       clearTimeout(silence);
       inFlight = false;
@@ -267,8 +340,10 @@ function conversation(model, say, busy) {
     slowAsked = false;
     slowWanted = true;
     pump();
+    if (!acts.length) asks.splice(0).forEach(send);
     busy(inFlight);
     askIn(IDLE);
+    return act;
   }
 
   function slowAnswered(more) {
@@ -289,6 +364,7 @@ function conversation(model, say, busy) {
   return {
     send,
     set: (set, live) => add({ live, set }),
+    ask: (content) => (acts.length ? asks.push(content) : send(content)),
     command: (command, value) => add(value === undefined ? { command } : { command, value }),
     draft: (state) => acts.reduce((draft, act) => ({ ...draft, ...act.set }), state),
     unanswered: () => acts,

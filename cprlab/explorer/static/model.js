@@ -5,6 +5,7 @@
 // PARTITIONS, named like its class. A matrix is flat, row after row; weights are {shape, data}, as in the file, and all
 // else is in double precision. L items are read of n, hidden states have d values.
 
+const KEPT = 64; // histories whose states are known
 const TYPES = {
   F64: [8, (bytes) => new Float64Array(bytes)],
   I64: [8, (bytes) => Float64Array.from(new BigInt64Array(bytes), Number)],
@@ -45,9 +46,9 @@ export function readSafetensors(buffer) {
 
 /**
  * Return a recommender: its description, output embeddings, and the functions below. An Error says which weights are
- * wrong, or what cannot be computed.
+ * wrong, or what cannot be computed. Recommenders of the same weights share the states of the last histories.
  */
-export function openModel(description, tensors) {
+export function openModel(description, tensors, encoded = new Map()) {
   const { n_items: n, max_len: maxLen, encoder, head } = description;
   for (const [name, shape] of Object.entries(description.weights)) {
     const found = tensors.get(name)?.shape ?? "missing";
@@ -92,9 +93,14 @@ export function openModel(description, tensors) {
   /** Return the encoder's states at a history's last positions: (rows, d) for each layer, the top one last. */
   function states(history, rows = read(history).length) {
     const items = read(history);
-    const embedded = new Float64Array(items.length * encoder.d);
-    items.forEach((item, t) => embedded.set(row(embedding, item, encoder.d), t * encoder.d));
-    return encode(encoder, layer, embedded, items.length, rows);
+    const key = `${rows}: ${items}`;
+    if (!encoded.has(key)) {
+      const embedded = new Float64Array(items.length * encoder.d);
+      items.forEach((item, t) => embedded.set(row(embedding, item, encoder.d), t * encoder.d));
+      encoded.set(key, encode(encoder, layer, embedded, items.length, rows));
+      if (encoded.size > KEPT) encoded.delete(encoded.keys().next().value);
+    }
+    return encoded.get(key);
   }
 
   /** Return the head's facets of a history by name, as `Head.facets` does; they may be moved before `explain`. */
@@ -146,7 +152,7 @@ export function openModel(description, tensors) {
       ...component,
       partitions: component.partitions.map(changed).filter(Boolean),
     }));
-    return openModel({ ...description, head: { ...head, ...options, components } }, tensors);
+    return openModel({ ...description, head: { ...head, ...options, components } }, tensors, encoded);
   }
 
   const predict = (history) => explain(facets(history), history);
@@ -207,9 +213,10 @@ const MERGES = { replace: (z, s) => s, add: (z, s) => z + s, half: (z, s) => z /
 
 /** Return z (n,) with p = softmax(z), and the weights π (K,) or null, of K logits (n,) and log π up to a constant. */
 function mixture(scores, given) {
+  if (scores.length === 1 && !given) return { z: scores[0].slice(), weights: [1] };
   if (!given) {
     const z = scores[0].map((_, item) => Math.max(...scores.map((one) => one[item])));
-    return { z, weights: scores.length === 1 ? [1] : null };
+    return { z, weights: null };
   }
   const norms = scores.map(logSumExp);
   const logWeights = logSoftmax(given.map((weight, k) => (norms[k] === -Infinity ? -Infinity : weight)));
@@ -389,15 +396,24 @@ function linear({ weight: { shape, data: w }, bias }, x, rows = 1) {
   const width = x.length / rows;
   const y = new Float64Array(rows * out);
   for (let a = 0; a < out; a += 4) {
-    const [b, c, d] = [Math.min(a + 1, out - 1), Math.min(a + 2, out - 1), Math.min(a + 3, out - 1)];
-    const [wa, wb, wc, wd] = [a * columns, b * columns, c * columns, d * columns];
+    const b = Math.min(a + 1, out - 1);
+    const c = Math.min(a + 2, out - 1);
+    const d = Math.min(a + 3, out - 1);
+    const wb = (b - a) * columns;
+    const wc = (c - a) * columns;
+    const wd = (d - a) * columns;
     for (let t = 0; t < rows; t++) {
-      let [ya, yb, yc, yd] = [0, 0, 0, 0];
-      for (let i = 0, j = t * width; i < width; i++, j++) {
-        ya += x[j] * w[wa + i];
-        yb += x[j] * w[wb + i];
-        yc += x[j] * w[wc + i];
-        yd += x[j] * w[wd + i];
+      let ya = 0;
+      let yb = 0;
+      let yc = 0;
+      let yd = 0;
+      const end = (t + 1) * width;
+      for (let j = t * width, i = a * columns; j < end; j++, i++) {
+        const one = x[j];
+        ya += one * w[i];
+        yb += one * w[i + wb];
+        yc += one * w[i + wc];
+        yd += one * w[i + wd];
       }
       y[t * out + a] = ya;
       y[t * out + b] = yb;
@@ -405,7 +421,7 @@ function linear({ weight: { shape, data: w }, bias }, x, rows = 1) {
       y[t * out + d] = yd;
     }
   }
-  if (bias) for (let i = 0; i < y.length; i++) y[i] += bias[i % out];
+  for (let t = 0; bias && t < rows; t++) for (let i = 0; i < out; i++) y[t * out + i] += bias[i];
   return y;
 }
 
@@ -415,7 +431,7 @@ function score({ weight, bias }, f, items) {
 }
 
 /** Return x · y, with y from a place on. */
-function dot(x, y, start) {
+export function dot(x, y, start = 0) {
   let sum = 0;
   for (let i = 0; i < x.length; i++) sum += x[i] * y[start + i];
   return sum;
@@ -436,19 +452,37 @@ const row = (matrix, t, width) => matrix.subarray(t * width, (t + 1) * width);
 function normalised(x, width, scale = 1) {
   for (let start = 0; start < x.length; start += width) {
     const one = x.subarray(start, start + width);
-    const norm = Math.max(Math.sqrt(dot(one, one, 0)), 1e-12);
+    const norm = Math.max(Math.sqrt(dot(one, one)), 1e-12);
     for (let i = 0; i < width; i++) one[i] *= scale / norm;
   }
   return x;
 }
 
 /** Return the codes of the k largest values, in their order; of equal ones, the smallest codes. */
-function largest(z, k) {
-  const least = Float64Array.from(z).sort()[z.length - k];
+export function largest(z, k) {
+  const least = kth(z, k);
   const above = [];
   const equal = [];
-  z.forEach((value, item) => value >= least && (value > least ? above : equal).push(item));
+  for (let item = 0; item < z.length; item++) if (z[item] >= least) (z[item] > least ? above : equal).push(item);
   return [...above, ...equal.slice(0, k - above.length)];
+}
+
+/** Return the k-th largest value: the root of a heap of the k largest ones so far, no value above those below it. */
+function kth(z, k) {
+  const heap = z.slice(0, k).sort();
+  for (let item = k; item < z.length; item++) {
+    const value = z[item];
+    if (value <= heap[0]) continue;
+    let place = 0;
+    for (let child = 1; child < k; child = 2 * place + 1) {
+      if (child + 1 < k && heap[child + 1] < heap[child]) child++;
+      if (heap[child] >= value) break;
+      heap[place] = heap[child];
+      place = child;
+    }
+    heap[place] = value;
+  }
+  return heap[0];
 }
 
 /** Return log Σ exp(z); −∞ if all are. */
@@ -462,9 +496,11 @@ function logSumExp(z) {
 
 /** Return log softmax(z / T), (n,); −∞ if all of z is. */
 export function logSoftmax(z, temperature = 1) {
-  const scaled = z.map((value) => value / temperature);
+  const scaled = z.slice();
+  for (let i = 0; temperature !== 1 && i < z.length; i++) scaled[i] /= temperature;
   const norm = Math.max(logSumExp(scaled), -Number.MAX_VALUE);
-  return scaled.map((value) => value - norm);
+  for (let i = 0; i < z.length; i++) scaled[i] -= norm;
+  return scaled;
 }
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));

@@ -1,6 +1,7 @@
 // The map of a history's neighbourhood, computed in a page as maps.py does it.
 
 import { percent } from "./base.js";
+import { dot } from "./model.js";
 
 const AROUND = 60; // items besides those of the history
 const SQUARED = 5; // times that a matrix is squared before it is iterated
@@ -52,12 +53,6 @@ function around(weights, d, history) {
 
 function meanOf(rows, d) {
   return Float64Array.from({ length: d }, (_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
-}
-
-export function dot(one, other) {
-  let sum = 0;
-  for (let i = 0; i < one.length; i++) sum += one[i] * other[i];
-  return sum;
 }
 
 function traceOf(matrix, d) {

@@ -2,20 +2,13 @@
 
 import { percent } from "./base.js";
 import { cohortOf } from "./outcomes.js";
+import { acted, begun, same } from "./session.js";
 import { AS_TRAINED, historyOf, isOwn, shownBy } from "./shown.js";
 
-const UNDOABLE = ["case", "history", "settings", "pinned", "kept"];
 const MOST_KEPT = 8; // snapshots
 const OF_EDITED = "What a single state could do for an edited history is computed by cprlab explore, not in this page.";
 const STEP = 10; // ms of slow work, after which the page is free for a frame
 const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state.";
-
-/** Return whether two values are the same in JSON, in whatever order their keys are. */
-function same(one, other) {
-  const isPlain = (value) => Object(value) === value && !Array.isArray(value);
-  const sorted = (_, value) => (isPlain(value) ? Object.fromEntries(Object.entries(value).sort()) : value);
-  return JSON.stringify(one, sorted) === JSON.stringify(other, sorted);
-}
 
 /**
  * Return what the widget takes for its kernel.
@@ -34,9 +27,8 @@ export function kernel(data, models, first, told) {
   const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null, kept: [] };
   const handlers = new Set();
   const sent = {};
-  const [past, future] = [[], []];
-  let state = plain;
-  let dragging = false;
+  let session = begun(plain);
+  let { state } = session;
   let done = null; // the last act
   let notice = "";
 
@@ -94,35 +86,20 @@ export function kernel(data, models, first, told) {
     k: (value) => Number.isInteger(value) && value >= 1 && value <= 50,
   };
 
-  function change(next, live = false) {
+  function check(next) {
     if (!rowOf.has(next.case)) throw Error(`Case ${next.case} is not in this page; use cprlab explore.`);
     fits(next, shape, "a state");
     shown.predictions(next, caseOf(next)); // an Error if one is not possible
     shown.pinned(next, caseOf(next));
     shown.kept(next, caseOf(next));
-    const undoable = UNDOABLE.some((key) => !same(next[key], state[key]));
-    if (undoable) {
-      if (!dragging) past.push(state);
-      future.length = 0;
-    }
-    dragging = live && (undoable || dragging);
-    state = next;
   }
 
-  function step(source, other) {
-    if (!source.length) return;
-    const before = source.pop();
-    other.push(state);
-    dragging = false;
-    state = { ...state, ...Object.fromEntries(UNDOABLE.map((key) => [key, before[key]])) };
+  function keep(next) {
+    session = next;
+    ({ state } = session);
   }
 
-  function patch(changes, live) {
-    const other = "case" in changes && changes.case !== state.case;
-    change({ ...state, ...(other ? { history: null, pinned: null, kept: [] } : {}), ...changes }, live);
-  }
-
-  function load(text) {
+  function loaded(text) {
     let found = null;
     try {
       found = JSON.parse(text);
@@ -130,10 +107,10 @@ export function kernel(data, models, first, told) {
       throw Error(`The explorer's state is not JSON (${error.message}); paste the whole text that was saved.`);
     }
     if (Object(found) !== found) throw Error("The explorer's state must be a JSON object; paste the whole text.");
-    change({ ...plain, ...found, query: { ...plain.query, items: [], page: 0, ...found.query } });
+    return { ...plain, ...found, query: { ...plain.query, items: [], page: 0, ...found.query } };
   }
 
-  function go(text) {
+  function named({ query }, text) {
     const name = text.trim();
     const users = [name, name.replace(/^user/, "").trim()];
     const number = /^[0-9]+$/.test(name) ? Number(name) : base.cases;
@@ -142,19 +119,11 @@ export function kernel(data, models, first, told) {
     if (found === undefined) {
       throw Error(`There is no case “${name}” in this page: give a number, or a user's whole id.`);
     }
-    const place = foundBy(state.query).findIndex(([one]) => one === found);
-    patch({ case: found, query: { ...state.query, page: Math.max(0, Math.floor(place / data.listed)) } });
+    const place = foundBy(query).findIndex(([one]) => one === found);
+    return { case: found, query: { ...query, page: Math.max(0, Math.floor(place / data.listed)) } };
   }
 
-  const commands = {
-    undo: () => step(past, future),
-    redo: () => step(future, past),
-    pin: () => patch({ pinned: { history: historyOf(state, caseOf()), settings: state.settings } }),
-    unpin: () => patch({ pinned: null }),
-    go,
-    load,
-    head: (value) => patch({ settings: shown.switched(state, value) }),
-  };
+  const rules = { historyOf: (one) => historyOf(one, caseOf(one)), switched: shown.switched, named, loaded, check };
 
   // Cases
 
@@ -279,11 +248,9 @@ export function kernel(data, models, first, told) {
     const ofCase = sent.case === state.case;
     if (!ofCase || !same(now, sent.outcomes)) notice = ofCase ? noticeOf(sent.outcomes, now) : "";
     [sent.case, sent.outcomes] = [state.case, now];
-    emit({ ...shown.view(state, own), id: done, undo: past.length > 0, redo: future.length > 0, notice, error });
-    const judged = isOwn(historyOf(state, own), own) ? own.verdict.interfering : [];
-    const interfering = names.map((name) => {
-      return (judged.find(({ model }) => model === name)?.items ?? []).map(({ item }) => item);
-    });
+    const steps = { undo: session.past.length > 0, redo: session.future.length > 0 };
+    emit({ ...shown.view(state, own), ...steps, id: done, notice, error });
+    const interfering = isOwn(historyOf(state, own), own) ? own.verdict.interfering : [];
     emit(...shown.scores(state, own, interfering));
     const key = shown.mapKey(state, own);
     if (sent.points !== key) emit(...shown.points(state, own));
@@ -302,16 +269,15 @@ export function kernel(data, models, first, told) {
       emit({ type: "stories", stories: data.stories ?? [] });
       show(failed);
     },
-    act({ id, set, live, command, value }) {
+    act({ id, ...act }) {
       if (id !== done) {
         done = id;
-        if (set) patch(set, live);
-        else commands[command](value);
+        keep(acted(session, act, rules));
       }
       show();
     },
     load({ text }) {
-      load(text);
+      keep(acted(session, { command: "load", value: text }, rules));
       show();
     },
     async ask({ kind, value }) {
@@ -332,11 +298,10 @@ export function kernel(data, models, first, told) {
 
   let failed = ""; // why the first state cannot be shown
   try {
-    load(first);
+    keep(begun(acted(session, { command: "load", value: first }, rules).state));
   } catch (error) {
     failed = error.message;
   }
-  past.length = 0;
 
   return {
     on: (name, handler) => handlers.add(handler),

@@ -2,8 +2,8 @@
 
 import { openCounting } from "./counting.js";
 import { headsOf } from "./heads.js";
-import { logSoftmax, openModel } from "./model.js";
-import { dot, neighbourhood } from "./neighbourhood.js";
+import { dot, largest, logSoftmax, openModel } from "./model.js";
+import { neighbourhood } from "./neighbourhood.js";
 
 const NEAR = 5; // items on an item's card
 
@@ -11,9 +11,9 @@ const NEAR = 5; // items on an item's card
  * Return a model of the page: its heads, its maps, and `predict`.
  *
  * `description` is page_model.py's, `name` the trained head's, `note` that of the map of all items. Of the tensors,
- * those named "page." are not weights: the first principal `axes` of the item embeddings; the `best` state of each
- * case, which copies its own history best; and, if there is a map, the `points` of all items, and the `mean` and `plane` of
- * their projection.
+ * those named "page." are not weights: the first principal `axes` of the item embeddings; if they are known, the `best`
+ * state of each case, which copies its own history best; and, if there is a map, the `points` of all items, and the
+ * `mean` and `plane` of their projection.
  */
 export function predictor({ description, name, note }, tensors, grammar) {
   const trained = (description.counts ? openCounting : openModel)(description, tensors);
@@ -24,7 +24,7 @@ export function predictor({ description, name, note }, tensors, grammar) {
     const { shape, data } = tensors.get(`page.${tensor}`) ?? { shape: [0] };
     return Array.from({ length: shape[0] }, (_, row) => data.subarray(row * shape[1], (row + 1) * shape[1]));
   };
-  const [axes, best] = [rowsOf("axes"), rowsOf("best")];
+  const [axes, copying] = [rowsOf("axes"), rowsOf("best")];
   const opened = new Map([["", trained]]);
 
   function open(head) {
@@ -49,7 +49,7 @@ export function predictor({ description, name, note }, tensors, grammar) {
     const facets = model.facets(history);
     const moves = setting.temperature !== 1 || setting.toward || setting.axes.some(Boolean) || setting.scale !== 1;
     if (!facets.V && (moves || setting.best)) throw Error(`${name} has no hidden state. So nothing can be moved.`);
-    if (facets.V) facets.V = moved(setting.best ? best[place] : facets.V, items, setting);
+    if (facets.V) facets.V = moved(setting.best ? copying[place] : facets.V, items, setting);
     return { model, items, facets, parts: model.explain(facets, history) };
   }
 
@@ -88,14 +88,14 @@ export function predictor({ description, name, note }, tensors, grammar) {
   /** Return the k items with the largest cosine to one, as `near` in model.py does; none without embeddings. */
   function near(item, k = NEAR) {
     const own = vectorOf(item);
-    const cosines = Array.from({ length: description.n_items }, (_, code) => {
+    const cosines = new Float64Array(description.n_items).map((_, code) => {
       const other = vectorOf(code);
       const norms = Math.sqrt(dot(own, own) * dot(other, other));
       return Math.round((1e6 * dot(own, other)) / Math.max(norms, Number.MIN_VALUE)) / 1e6;
     });
-    const others = cosines.map((_, code) => code).filter((code) => code !== item);
-    others.sort((one, other) => cosines[other] - cosines[one] || one - other);
-    return others.slice(0, d ? k : 0).map((code) => ({ item: code, cosine: cosines[code] }));
+    cosines[item] = -Infinity;
+    const nearest = d ? bestOf(cosines, Math.min(k, cosines.length - 1)) : [];
+    return nearest.map((code) => ({ item: code, cosine: cosines[code] }));
   }
 
   /** Return the map of all items, or of the neighbourhood of a history; `places` is null if there is none. */
@@ -124,6 +124,11 @@ export function predictor({ description, name, note }, tensors, grammar) {
   return { predict, given, near, heads, maxLen: description.max_len, mapOf, placeOf, vectorOf, slopeOf };
 }
 
+/** Return the codes of the k largest values, largest first; of equal ones, the smallest codes first. */
+function bestOf(values, k) {
+  return largest(values, k).sort((one, other) => values[other] - values[one] || one - other);
+}
+
 /** Return a prediction: log-probabilities (n,), or scores if `ordered`, the distinct items read, and what is asked. */
 function predictionOf(scores, items, ownerOf, states, { alone, constant }, ordered) {
   const probability = (item) => (ordered ? null : Math.exp(scores[item]));
@@ -140,10 +145,7 @@ function predictionOf(scores, items, ownerOf, states, { alone, constant }, order
     }
     return sorted.length - least;
   };
-  const top = (k) => {
-    const order = scores.map((_, item) => item).sort((one, other) => scores[other] - scores[one] || one - other);
-    return Array.from(order.subarray(0, k));
-  };
+  const top = (k) => bestOf(scores, Math.min(k, scores.length));
   /** How far an item's score is above the k-th best of the others: above 0 if its rank is at most k. */
   const margin = (item, k) => {
     const others = scores.filter((_, code) => code !== item).sort();
@@ -181,7 +183,7 @@ function stepOf(before, after, item) {
 function ownersOf(components, weights) {
   const given = components.map(({ logits }, k) => {
     const last = logits.at(-1);
-    return weights ? logSoftmax(last).map((z) => z + Math.log(weights[k])) : last;
+    return components.length > 1 && weights ? logSoftmax(last).map((z) => z + Math.log(weights[k])) : last;
   });
   return (item) => {
     const most = given.reduce((before, scores, k) => (scores[item] > given[before][item] ? k : before), 0);

@@ -149,6 +149,7 @@ function modelColumn(app, index) {
   }
 
   function render(prediction, view, drawn) {
+    setAttribute(node, "aria-busy", prediction.late ? "true" : null);
     setTitle(name, app.base.models[index].name);
     setAttribute(name, "data-letter", app.base.models[index].letter);
     setTitle(head, view.heads[index].name);

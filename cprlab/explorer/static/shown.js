@@ -113,10 +113,11 @@ export function shownBy(base, models, grammar) {
   /** Return the items that views of a model mark, each with its kind; the last kind of an item counts. */
   function marked(state, own, index, interfering) {
     const items = historyOf(state, own);
+    const named = interfering.find(({ model }) => model === base.models[index].name)?.items ?? [];
     const fresh = (predictions(state, own)[index]?.top(state.k) ?? []).filter((item) => !items.includes(item));
     const kinds = {
       new: fresh.sort((one, other) => one - other),
-      interfering,
+      interfering: named.map(({ item }) => item),
       history: items,
       target: [own.target],
     };
@@ -134,12 +135,12 @@ export function shownBy(base, models, grammar) {
     return [{ type: "points", projection: state.projection, model: state.space, note }, places ? [places] : []];
   }
 
-  /** Return the map's marks, lines and levels; `interfering` has by model the codes that the verdict names. */
+  /** Return the map's marks, lines and levels; `interfering` is the verdict's. */
   function marks(state, own, interfering) {
     const { mapOf, placeOf, vectorOf, slopeOf } = models[state.space];
     const map = mapOf(state.projection, historyOf(state, own));
     if (!map.places) return { type: "marks", marks: [], lines: [], levels: null, note: map.note };
-    const found = [...marked(state, own, state.space, interfering[state.space])].map(([item, kind]) => {
+    const found = [...marked(state, own, state.space, interfering)].map(([item, kind]) => {
       const [x, y] = placeOf(map, vectorOf(item));
       return { item, kind, label: base.titles[item], x, y };
     });
@@ -162,7 +163,7 @@ export function shownBy(base, models, grammar) {
     const finite = (value) => (Number.isFinite(value) ? value : null);
     const found = predictions(state, own).map((one, index) => {
       if (!one || one.ordered) return { marks: [], constant: null };
-      const kinds = [...marked(state, own, index, interfering[index])].filter(([, kind]) => kind !== "new");
+      const kinds = [...marked(state, own, index, interfering)].filter(([, kind]) => kind !== "new");
       const marks = kinds.map(([item, kind]) => {
         const alone = one.alone ? finite(one.alone(item)) : null;
         return { item, kind, score: finite(one.scores[item]), alone, rank: one.rank(item) };
@@ -173,12 +174,12 @@ export function shownBy(base, models, grammar) {
     return [{ type: "scores", models: found }, buffers];
   }
 
-  /** Return the verdict of offline.py on a history with the ranks shown, or with a note why there is none. */
+  /** Return the case's `verdict`, on the history shown, with the ranks shown, or with a note why there is none. */
   function verdict(state, own, note) {
     const now = predictions(state, own);
     const of = ({ model, items }) => {
-      const { rank } = now[base.models.findIndex(({ name }) => name === model)];
-      return { model, items: items.map((one) => ({ ...one, rank: rank(one.item) })) };
+      const shown = now[base.models.findIndex(({ name }) => name === model)];
+      return { model, items: items.map((one) => ({ ...one, rank: shown?.rank(one.item) ?? one.rank })) };
     };
     const { case: place } = state;
     const found = { type: "verdict", case: place, history: historyOf(state, own), note };
