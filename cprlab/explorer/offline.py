@@ -47,8 +47,11 @@ body {{ margin: 0; background: Canvas }}
 </style>
 </head>
 <body>
+<main>
+<header style="position: absolute; clip-path: inset(50%)"><h1>cprlab</h1><h2>Explorer</h2></header>
 <div id="cprlab-place">Opening the models; a browser of 2023 or later is needed.</div>
-<div class="cprlab-explorer"><p class="cx-note">{notice}</p></div>
+</main>
+<footer class="cprlab-explorer"><p class="cx-note">{notice}</p></footer>
 <script type="text/plain" id="cprlab-data">{data}</script>
 {weights}
 <script type="module">

@@ -80,7 +80,7 @@ export function cohortView(root, app) {
   return {
     onBase(base) {
       edit.replaceChildren(option("", "none"), ...base.edits.map((name) => option(name)));
-      fillList(head, [{ letter: "", name: "" }, ...base.models], () => el("th", { scope: "col" }),
+      fillList(head, [{ letter: "mean", name: "means over the cases" }, ...base.models], () => el("th", { scope: "col" }),
         (cell, { letter, name }) => {
           setText(cell, letter);
           setAttribute(cell, "title", clip(name));
