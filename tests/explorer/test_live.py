@@ -16,6 +16,8 @@ from tests.explorer.test_widget import Page
 
 pytestmark = pytest.mark.slow
 CHIPS = ".cx-chips .cx-chip"
+DRAWN = "history", "predictions", "states", "scores", "map-marks", "verdict"
+FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 5))))"
 TELL = """([message, buffers]) => emit(message, buffers.map((text) => {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     return new DataView(bytes.buffer);
@@ -71,11 +73,9 @@ class Both:
             np.testing.assert_allclose([given for _, given in bars], p[best], rtol=1e-5)
 
     def shown(self):
-        """Return what is on the page, as text and widths of bars."""
-        return self.page.evaluate(
-            """() => [...document.querySelectorAll('.cx-history, .cx-predictions, .cx-states')].map(
-                (view) => view.outerHTML)"""
-        )
+        """Return what is on the page once it is drawn, as text and widths of bars."""
+        self.page.evaluate(FRAME)
+        return {view: self.page.locator(f".cx-{view}").first.evaluate("(node) => node.outerHTML") for view in DRAWN}
 
 
 @pytest.fixture
@@ -173,7 +173,6 @@ def test_the_kernels_answers_are_those_of_the_page(both, subject, situation):
 
     def settled():
         before = one.shown()
-        page.evaluate("() => new Promise(requestAnimationFrame)")
         page.evaluate("changes = 0")
         answers = one.answer()
         view = [message for message in answers if message["type"] == "view"][-1]

@@ -65,8 +65,8 @@ def test_the_bars_of_a_rival_follow_the_edits(browser, config, tmp_path):
         assert history() == before[:-1]
         second = check(page, subjects, before[:-1])
         assert [first[model] != second[model] for model in (0, 1)] == [True, True]
-        page.wait_for_function("document.querySelector('.cx-sentence').textContent.includes('the head loses')")
-        said = page.locator(".cx-sentence").inner_text()
+        page.wait_for_function("document.querySelector('.cx-sentences').textContent.includes('single state')")
+        said = page.locator(".cx-sentences").inner_text()
         assert "Recent has no hidden state" in said
         assert "Counts has no hidden state" in said
         assert page.locator(".cx-alert").is_hidden()

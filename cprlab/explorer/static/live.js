@@ -5,6 +5,7 @@ import { predictor } from "./predict.js";
 import { acted, begun, same } from "./session.js";
 import { historyOf, shownBy } from "./shown.js";
 
+const OF_KERNEL = ["flip"]; // questions that would keep the page busy for up to a second
 const NEAR = 1e-5; // difference of two numbers up to 1, or of larger ones in relation to them, that look the same
 
 /** A model whose predictions are null, since only the kernel computes them. */
@@ -154,7 +155,7 @@ export function liveModels() {
     /** Return the answer to a question about a state, or null. */
     async answer(kind, state, value) {
       try {
-        return waiting.includes(true) ? null : await shown.answers[kind](state, caseOf(state), value);
+        return waiting.includes(true) || OF_KERNEL.includes(kind) ? null : await shown.answers[kind](state, caseOf(state), value);
       } catch {
         return null; // the kernel answers, and says what is wrong
       }
