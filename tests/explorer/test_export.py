@@ -42,7 +42,7 @@ def demo(browser, request):
     with open_page(browser, offline=True) as (page, complaints):
         page.set_viewport_size({"width": request.param, "height": 1000})
         page.goto(find_demo().as_uri())
-        page.locator(".cx-verdict td").first.wait_for()
+        page.locator(".cx-verdict td").first.wait_for(state="attached")  # in its fold
         page.locator(".cx-map-marks g[data-kind]").first.wait_for(state="attached")
         yield page
         assert complaints == []

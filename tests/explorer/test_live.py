@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import page_model
+from cprlab.explorer import page_model, payload
 from cprlab.models import ablated, parse_head
 from tests.browser import open_page
 from tests.explorer import fake
@@ -143,6 +143,26 @@ def test_what_is_asked_about_an_edit_is_answered_in_the_page(two):
     two.page.get_by_role("button", name="Undo", exact=True).click()
     assert possible.all_inner_texts() == known  # of the history that was judged
     assert len({act["id"] for act in fake.acts(two.page)}) == 1
+
+
+def test_the_page_says_what_each_item_did_and_the_kernel_looks_for_a_small_edit(two):
+    two.page.locator(CHIPS).nth(1).press("Delete")
+    history = two.history()
+    two.page.wait_for_selector(f"{CHIPS}[data-effect]")
+    shown = two.python.app.shown
+    edited = shown.at(shown.state.but(history=tuple(history)))
+    rows = payload.left_out(edited, {"model": 0, "item": edited.target})["rows"]
+    effects = [row["copied"] for row in rows]
+    tints = [chip.get_attribute("data-effect") for chip in two.page.locator(CHIPS).all()][-len(rows) :]
+    assert tints[np.argmax(np.abs(effects))]  # small effects have none
+    told = [(tint, effect > 0) for tint, effect in zip(tints, effects, strict=True) if tint]
+    assert set(told) <= {("raised", True), ("lowered", False)}
+    two.page.get_by_role("button", name="Smallest edit").click()
+    assert [one["type"] for one in two.page.evaluate("sent")].count("ask") == 0  # it is asked after the edit
+    two.answer()
+    said = two.page.locator(".cx-story").inner_text()
+    assert two.page.locator(".cx-target .cx-chip").get_attribute("title") in said
+    assert two.python.app.shown.history == tuple(two.history())
 
 
 def test_another_case_is_shown_while_the_kernel_is_silent(two):

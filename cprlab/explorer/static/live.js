@@ -154,8 +154,9 @@ export function liveModels() {
       }),
     /** Return the answer to a question about a state, or null. */
     async answer(kind, state, value) {
+      if (waiting.includes(true) || OF_KERNEL.includes(kind)) return null;
       try {
-        return waiting.includes(true) || OF_KERNEL.includes(kind) ? null : await shown.answers[kind](state, caseOf(state), value);
+        return await shown.answers[kind](state, caseOf(state), value);
       } catch {
         return null; // the kernel answers, and says what is wrong
       }

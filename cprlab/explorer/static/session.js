@@ -9,12 +9,12 @@ export function same(one, other) {
   return JSON.stringify(one, sorted) === JSON.stringify(other, sorted);
 }
 
-/** Return a session that shows a state; `undo` and `redo` say whether there are other states, which are unknown here. */
+/** Return a session that shows a state; `undo` and `redo` say whether there are other, unknown states. */
 export function begun(state, { undo = false, redo = false } = {}) {
   return { state, past: undo ? [null] : [], future: redo ? [null] : [], dragging: false };
 }
 
-/** Return the session with another state shown, which can be undone; all states of one live move are undone together. */
+/** Return the session with another state shown, which can be undone; those of one live move are undone together. */
 function changed({ state: before, past, future, dragging }, state, live = false) {
   const undoable = UNDOABLE.some((key) => !same(state[key], before[key]));
   return {
