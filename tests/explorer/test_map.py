@@ -210,7 +210,7 @@ def test_all_points_are_drawn_and_zoom_and_keys_move_them(page, spread):
     page.mouse.move(*(shown.box()[0] + first[1]))
     page.mouse.wheel(0, -400)
     shown.settle()
-    np.testing.assert_allclose(shown.marks()[1], first[1], atol=0.5)  # the wheel zooms at the pointer
+    np.testing.assert_allclose(shown.marks()[1], first[1], atol=1)  # the wheel zooms at the pointer
     assert np.ptp(shown.marks(), axis=0)[0] > 1.5 * np.ptp(first, axis=0)[0]
     corner = shown.box()[0] + [300, 200]
     before = shown.marks()
