@@ -26,7 +26,7 @@ def test_a_pages_models_are_the_same_bit_by_bit_on_its_cases(subject, tmp_path, 
     shown = Explorer([given])
     cases = [shown.state.case, *(case for case in (3, 11, 20) if case != shown.state.case)]
     (read,) = written([given], tmp_path / "page.html", cases)
-    cases = {*cases, *(story.set["case"] for story in stories.found(shown) if story)}
+    cases = [*{*cases, *(story.set["case"] for story in stories.found(shown) if story)}]
     weights = read.recommender.state_dict()
     assert weights.keys() == given.recommender.state_dict().keys()
     for name, weight in given.recommender.state_dict().items():
