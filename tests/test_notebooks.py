@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from cprlab.explorer import ExplorerConfig
+from cprlab.pages.figures import PLOTLY
 from cprlab.pages.html import to_page
 from tests.browser import drawn, open_page
 from tests.jupyter import jupyterlab
@@ -113,7 +114,7 @@ def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make
     assert f"\ncprlab explore {shared} $(ARGS)\n" in makefile
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if PLOTLY in path.read_text()], ids=lambda path: path.name)
 def test_the_page_of_a_notebook_has_its_figures_drawn(browser, path, tmp_path):
     (tmp_path / "index.html").write_text(to_page(nbformat.read(path, as_version=4), path.stem), encoding="utf-8")
     with open_page(browser, offline=True) as (page, complaints):
