@@ -1,4 +1,4 @@
-"""Figures of kept runs: a ladder of heads, a waterfall of losses, learning curves."""
+"""Figures of kept runs: a ladder of heads, a waterfall of losses, reliability, learning curves."""
 
 from itertools import cycle
 
@@ -67,11 +67,11 @@ def waterfall(table: pd.DataFrame, title: str, axis: str, base: dict[str, float]
         )  # fmt: skip
         ticks = [*(short(head, 30) for head in rows["head"]), "the last"]
         figure.update_xaxes(tickvals=places, ticktext=ticks, zeroline=False, **where)
-        floor = [base[panel] for panel in rows["panel"].iloc[:1] if panel in base]
-        for value in floor:
+        if (floor := base.get(rows["panel"].iloc[0])) is not None:
             line = {"color": TRUTH, "dash": "dash"}
-            figure.add_hline(y=value, line=line, name="base rate", showlegend=place == 0, **where)
-        low, high = min([*steps, *floor]), max([*steps, *floor])
+            figure.add_hline(y=floor, line=line, name="base rate", showlegend=place == 0, **where)
+            steps.append(floor)
+        low, high = min(steps), max(steps)
         room = (high - low) or abs(high) or 1
         figure.update_yaxes(range=[low - 0.6 * room, high + 0.25 * room], **where)
     figure.update_xaxes(tickangle=-30).update_yaxes(title=axis, col=1)

@@ -22,7 +22,7 @@ TRAINED = ("complete-journey-types", "complete-journey-first")  # the built-in l
 
 
 class EvidenceConfig(StudyConfig):
-    """Parameters of a notebook on results: kept runs, or, with `users` or `epochs`, runs that are trained now."""
+    """Parameters of a notebook on results: kept runs, or, with a size, users or epochs, runs that are trained now."""
 
     data: Names = pydantic.Field((), description="Logs; if empty, all that are kept, or the built-in ones to train on.")
     encoder: Names = pydantic.Field(("GRU4Rec", "SASRec"), description="Encoders")  # type: ignore[assignment]
@@ -47,7 +47,7 @@ class EvidenceConfig(StudyConfig):
         return super().grid(**({"data": self.data or TRAINED, "encoder": self.encoder} | changes))
 
     def plan(self) -> str:
-        """Return in words which runs `runs` gives, and what they cost."""
+        """Return in words which runs `kept` returns, and the hours that they took."""
         if self.trains:
             trials = self._trials(self.grid().data)
             own = "".join(f", {value} {name}" for name, value in self.own.items())
@@ -61,7 +61,7 @@ class EvidenceConfig(StudyConfig):
         )
 
     def kept(self) -> list[Kept]:
-        """Return the runs of these heads, logs, encoders and split; counting heads have no encoder.
+        """Return the runs of these heads, logs, encoders and split, with all seeds; counting heads have no encoder.
 
         Raises:
             CprlabError: none is kept, or a training fails.
