@@ -3,6 +3,7 @@
 All run the same program. Each scores other rows of a batch, and only the first decides, shows and writes.
 """
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -66,8 +67,17 @@ def open_fabric(accelerator: str, precision: Literal["bf16-mixed"] | None = None
     strategy = DDPStrategy(timeout=PATIENCE, static_graph=True)
     machines = count() // here
     fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=machines, strategy=strategy, precision=precision)
+    first = not torch.distributed.is_initialized()
     fabric.launch()
+    if first:
+        atexit.register(_close)
     return fabric
+
+
+def _close() -> None:
+    """End the threads of the process group: one that still runs when Python ends may abort the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def by_first(act: Callable[[], Result]) -> Result:
