@@ -54,7 +54,7 @@ mutate: setup
 	cat mutants/mutmut-cicd-stats.json
 
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 	@echo site/index.html
 
 lab: setup

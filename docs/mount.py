@@ -4,6 +4,7 @@ So the links between them hold. Notebooks are shown as they were executed, with 
 package lists what it exports. MkDocs calls the functions; `mkdocs.yml` has the settings.
 """
 
+import posixpath
 import re
 from pathlib import Path
 
@@ -70,8 +71,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return a page's text with links to notebooks as links to their pages."""
-    return re.sub(r"(\]\([^)\s]+)\.ipynb\b", r"\1.md", markdown)
+    """Return a page's text with links to notebooks as links to their pages, and none to what is not on the site."""
+
+    def link(found: re.Match) -> str:
+        words, target = found.groups()
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), target))
+        if (ROOT / path).exists() and not path.endswith(".ipynb") and path not in files.src_uris:
+            return words
+        return found[0].replace(".ipynb", ".md")
+
+    return re.sub(r"\[([^\]]*)\]\(([^)#\s]+)[^)\s]*\)", link, markdown)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
