@@ -6,6 +6,7 @@
 # make endure   kill commands at random moments, and run all notebooks twice, for hours: do they end the same?
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice
 # make docs     build the documentation site, site/index.html, with each warning as an error
+# make demo     train the two models of cprlab demo, for half an hour, and write its page, docs/demo.html
 # make lab      open the notebooks in JupyterLab
 # ARGS="…"      is added to what any of these runs, as in: make report ARGS="--seed 1"
 PYTHON ?= python3
@@ -16,7 +17,7 @@ READY := .venv/.ready
 # Python keeps what it compiles of the modules it imports, also where the environment asks it not to: set-up compiles none.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report explore style check test fuzz endure mutate docs lab setup figures notebooks lock clean
+.PHONY: report explore style check test fuzz endure mutate docs lab setup figures demo notebooks lock clean
 
 report: setup
 	$(BIN)/cprlab report --heads "$(HEADS)" --split next-basket --epochs 2 --out reports/quickstart $(ARGS)
@@ -65,12 +66,16 @@ figures: report
 	$(BIN)/cprlab figures reports/quickstart figures example calibration
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png
 
+demo: setup
+	$(BIN)/python -m cprlab.explorer.demo docs/demo.html
+
 # Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget.
-NOTEBOOKS ?= $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
+NOTEBOOKS ?= $(filter-out notebooks/pages/explorer.ipynb,$(wildcard notebooks/*.ipynb notebooks/*/*.ipynb))
 notebooks: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-	  --NotebookExporter.preprocessors=cprlab.pages.html.WithoutProgress $(NOTEBOOKS)
-	rm -rf notebooks/runs
+	  --NotebookExporter.preprocessors=cprlab.pages.html.WithoutProgress \
+	  --NotebookExporter.preprocessors=cprlab.pages.html.WithPictures $(NOTEBOOKS)
+	rm -rf notebooks/runs notebooks/*/runs
 
 setup: $(READY)
 

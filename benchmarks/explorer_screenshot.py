@@ -24,7 +24,6 @@ def main(picture: Annotated[Path, typer.Argument(help="Where the PNG file goes."
             page.set_viewport_size({"width": 1800, "height": 2000})
             page.goto(address)
             page.wait_for_selector(".cprlab-explorer .cx-grid:not([hidden])", timeout=600_000)
-            page.locator(".cx-map select").first.select_option("local")
             page.get_by_role("tab").nth(2).click()  # the two before it count and have no state to move
             page.get_by_role("button", name="Pin", exact=True).click()
             page.locator(".cx-chips .cx-chip").last.focus()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import typer
 
 from cprlab.adapters.recbole import Fidelity, from_state_dict
 from cprlab.errors import ConfigError
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,7 @@
 """The command line: reads options, calls the library and prints the result."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module, metadata
@@ -11,14 +12,16 @@ import typer
 from typer.core import TyperCommand
 
 from cprlab.errors import CprlabError, visible
+from cprlab.system import refuse_name, writable
 
 if TYPE_CHECKING:
     import pandas as pd
     from pydantic.fields import FieldInfo
 
     from cprlab.config import Config
+    from cprlab.data.protocol import Reading
     from cprlab.explorer import CaseConfig, ExplorerConfig
-    from cprlab.settings import Reading, ReportConfig, TrainConfig
+    from cprlab.settings import ReportConfig, TrainConfig
     from cprlab.studies.probe import ProbeConfig
     from cprlab.studies.retrofit import RetrofitConfig
 
@@ -87,7 +90,7 @@ def command(settings: str, *arguments: str, without: tuple[str, ...] = (), group
 
 def _filled(function: Function, kind: "type[Config]", arguments: tuple[str, ...], without: tuple[str, ...]) -> Function:
     """Return a function whose parameters are the settings' fields; it makes the settings and calls `function`."""
-    from cprlab.settings import Reading
+    from cprlab.data.protocol import Reading
 
     _, *own = inspect.signature(function).parameters.values()
     names = [parameter.name for parameter in own]
@@ -175,17 +178,30 @@ def explore(
 
 
 @command("cprlab.explorer:CaseConfig", "state", "models")
-def case(config: "CaseConfig") -> None:
+def case(
+    config: "CaseConfig",
+    case: Annotated[int | None, typer.Option(min=0, help="Number of the case, if not the state's.")] = None,
+) -> None:
     """Write a page of what the explorer shows in a state."""
-    from cprlab.explorer.run import read_state, run_case
+    from cprlab.explorer.run import at_case, run_case
 
-    print(visible(run_case(config.but(state=read_state(config.state)), config.out)))
+    print(visible(run_case(at_case(config, case), config.out)))
 
 
-@command("cprlab.settings:Reading")
+@app.command()
+def demo(
+    page: Annotated[str, typer.Option(help="Write the page to this .html file, and open nothing.")] = "",
+) -> None:
+    """Open the explorer of two trained models, shipped as one offline page, in the browser."""
+    from cprlab.demo import run_demo
+
+    print(visible(run_demo(page)))
+
+
+@command("cprlab.data.protocol:Reading")
 def prepare(
     config: "Reading",
-    file: Annotated[Path, typer.Argument(help="A parquet, csv, tsv or .inter file, of any size.")],
+    file: Annotated[Path, typer.Argument(help="A file of any size, or a folder or glob of parts, as for --data.")],
     folder: Annotated[Path, typer.Argument(help="Folder for the sequences.")],
     max_len: Annotated[int, typer.Option(help="Maximum number of items a model reads.")] = 50,
     min_interactions: Annotated[int, typer.Option(help="Users with fewer interactions are left out.")] = 5,
@@ -200,14 +216,13 @@ def prepare(
     print(*map(visible, sequences.notes), sep="\n")
 
 
-@command("cprlab.settings:Reading", without=("split", "max_len"), group=data_app)
+@command("cprlab.data.protocol:Reading", without=("split", "max_len"), group=data_app)
 def check(
     config: "Reading",
-    file: Annotated[
-        Path, typer.Argument(help="A parquet, csv, tsv or .inter file; text also as .gz or .zst; or an imported log.")
-    ],
+    file: Annotated[Path, typer.Argument(help="A file, a folder or glob of parts, or an imported log, as for --data.")],
 ) -> None:
-    """Print how cprlab reads a log, its first rows, and all doubts about it."""
+    """Print how cprlab reads a log, its first rows, and all doubts about it, those that change results first."""
+    from cprlab.data.doubts import graded
     from cprlab.loading.check import check
 
     found = check(file, config.columns, ties=config.ties)
@@ -217,7 +232,8 @@ def check(
             print(f"{name}\n{_aligned(table)}\n")
     if found.refused:
         raise found.refused
-    print("Doubts", *(f"- {visible(doubt)}" for doubt in found.doubts or ["none"]), sep="\n")
+    for grade, doubts in graded(found.doubts).items():
+        print(f"Doubts: {grade.lower()}", *(f"- {visible(doubt)}" for doubt in doubts or ["none"]), sep="\n")
 
 
 @app.command()
@@ -336,7 +352,14 @@ def _aligned(table: "pd.DataFrame", longest: int = 70) -> str:
 
 def main() -> None:
     """Run the command line; an error that a user can correct is one sentence and exit code 2."""
+    with writable():
+        _main()
+
+
+def _main() -> None:
     try:
+        for name in (os.getcwd(), *sys.argv[1:]):
+            refuse_name(name)
         app()
     except CprlabError as error:
         sys.stderr.write(f"cprlab: {visible(str(error))}\n")  # in one write: torchrun's processes may all print it

@@ -18,6 +18,10 @@ class DataError(CprlabError):
     """A log or another file is invalid, or cannot be read or written."""
 
 
+class PlaceError(DataError):
+    """A file or folder cannot be read, written or replaced; nothing is known to be wrong with its content."""
+
+
 class ConfigError(CprlabError):
     """A name, setting or parameter is invalid."""
 

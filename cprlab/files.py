@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,10 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from cprlab.errors import CprlabError, DataError
+from cprlab.errors import CprlabError, PlaceError
+from cprlab.system import refuse_name
 
 _NO_ROOM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG")}
 _NO_ROOM |= {getattr(errno, name) for name in ("ENOTDIR", "EISDIR", "EEXIST", "EBUSY", "ELOOP")}
+_UNREAD = {getattr(errno, name) for name in ("EACCES", "EPERM", "EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE")}
 _PARTIAL, _REPLACED = "partial", "replaced"  # endings of what is being written, and of what it replaces
 _HERE, _EXCHANGE = -100, 2  # Linux's AT_FDCWD and RENAME_EXCHANGE
 
@@ -29,20 +32,29 @@ MOST, FOLD = 2**28, 100  # an archive may unpack to this number of bytes, or to 
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """Yield a temporary name next to `path`; when the block succeeds, what it wrote there replaces `path`.
 
     Until then `path` does not change, and not at all if the block raises. Other writers of `path` wait for the end of
-    the block (see `locked`).
+    the block (see `locked`). What is written has the permissions of any new file.
+
+    Args:
+        path: the file or folder.
+        check: raises an error if what is at `path` may not be replaced. It is called at once, again when no other
+            writer holds `path`, and a last time directly before the exchange.
 
     Raises:
-        DataError: the place is read-only, full, or not a folder.
+        PlaceError: the place is read-only, full, or not a folder.
     """
+    check()
     with locked(path), _in_a_sentence(path):
+        check()
         place = Path(path).resolve()
         temporary = _beside(place, _PARTIAL)
         try:
             yield temporary
+            _open_to_others(temporary)
+            check()
             if temporary.is_dir() and place.is_dir():
                 _exchange(temporary, place)
             else:
@@ -58,7 +70,7 @@ def scratch(path: Path) -> Iterator[Path]:
     Other writers of `path` wait for the end of the block (see `locked`).
 
     Raises:
-        DataError: the place is read-only, full, or not a folder.
+        PlaceError: the place is read-only, full, or not a folder.
     """
     with locked(path), _in_a_sentence(path):
         folder = _beside(path.resolve(), _PARTIAL)
@@ -83,7 +95,7 @@ def missing(path: Path, *others: Path) -> Iterator[bool]:
         others: files left behind when the making is killed; they are removed once `path` exists.
 
     Raises:
-        DataError: the place is read-only, full, or not a folder.
+        PlaceError: the place is read-only, full, or not a folder.
     """
     if path.exists():
         tidy(path, *others)
@@ -100,8 +112,9 @@ def locked(path: Path) -> Iterator[None]:
     The lock is reentrant. When its process dies, the next one gets it and removes what was left half written.
 
     Raises:
-        DataError: the place is read-only, full, or not a folder.
+        PlaceError: the place is read-only, full, or not a folder.
     """
+    refuse_name(os.path.abspath(path))
     make_folder(Path(path).parent)
     place = Path(path).resolve()
     lock = FileLock(_lock_of(place), is_singleton=True)
@@ -127,7 +140,7 @@ def discard(path: Path) -> None:
     """Remove a file, if it exists, and what killed writers of it left.
 
     Raises:
-        DataError: the place is read-only.
+        PlaceError: the place is read-only.
     """
     with locked(path):
         path.unlink(missing_ok=True)
@@ -138,7 +151,7 @@ def tidy(path: Path, *others: Path) -> None:
 
     Does nothing if there are no such files, or if the folder is read-only.
     """
-    with suppress(DataError, OSError):
+    with suppress(PlaceError, OSError):
         if any(left.exists() for left in (*others, *map(_lock_of, (path, *others)))):
             with locked(path):
                 for other in others:
@@ -187,21 +200,43 @@ def refuse_other_files(folder: Path, ours: Callable[[set[str]], bool], what: str
         how: what to do otherwise, for the error message.
 
     Raises:
-        DataError: the folder is a file, or contains other files.
+        PlaceError: the folder is a file, or contains other files.
     """
     if folder.is_file():
-        raise DataError(f"{folder} is a file; {how}.")
+        raise PlaceError(f"{folder} is a file; {how}.")
     held = {path.name for path in folder.iterdir()} - {".ipynb_checkpoints"} if folder.is_dir() else set()
     if held and not ours(held):
-        raise DataError(f"{folder} holds other files, not only {what}; {how}.")
+        raise PlaceError(f"{folder} holds other files, not only {what}; {how}.")
     return bool(held)
+
+
+def refuse_unreadable(path: Path, error: BaseException) -> None:
+    """Raise a PlaceError if the system does not let a file be read, so that nobody takes it for damaged.
+
+    Args:
+        path: the file, or a folder; then its files.
+        error: what was raised when it was read. Some libraries call a file missing that they are not allowed to open.
+    """
+    refuse_name(os.path.abspath(path))
+    number, unread = _number(error), str(path)
+    try:
+        for file in path.iterdir() if path.is_dir() else [path]:
+            if file.is_file():
+                file.open("rb").close()
+    except OSError as refused:
+        number, unread = refused.errno, refused.filename
+    if number is not None and number in _UNREAD:
+        remedy = "ask its owner for the permission" if number in (errno.EACCES, errno.EPERM) else "try again"
+        raise PlaceError(
+            f"{unread} cannot be read: {os.strerror(number).lower()}. It may be whole: keep it, and {remedy}."
+        ) from error
 
 
 def make_folder(path: Path) -> None:
     """Create a folder and its parents, if missing.
 
     Raises:
-        DataError: the place is read-only, full, or not a folder.
+        PlaceError: the place is read-only, full, or not a folder.
     """
     with _in_a_sentence(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -237,6 +272,17 @@ def _exchange(temporary: Path, path: Path) -> None:
     _remove(outgoing)
 
 
+def _open_to_others(path: Path) -> None:
+    """Give files the mode that the umask gives a new one; safetensors writes files that only their owner can read."""
+    new = _beside(path, _PARTIAL)
+    new.touch()
+    mode = stat.S_IMODE(new.stat().st_mode)
+    new.unlink()
+    for file in (path, *path.rglob("*")):
+        if file.is_file() and stat.S_IMODE(file.stat().st_mode) != mode:
+            file.chmod(mode)
+
+
 def _remove(path: Path) -> None:
     with suppress(OSError):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -252,7 +298,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         number = _number(error)
         if number is None or number not in _NO_ROOM:
             raise
-        raise DataError(
+        raise PlaceError(
             f"{path} cannot be written ({os.strerror(number)}); choose another folder or free some space."
         ) from error
 

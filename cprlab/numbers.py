@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cprlab.data import Sequences
+from cprlab.data.doubts import graded
 from cprlab.files import whole
 from cprlab.settings import PageConfig
 
@@ -48,6 +49,13 @@ def about_data(sequences: Sequences) -> str:
     changes = "which changes when users, items or their order do"
     about = f"{sequences.name} has the fingerprint {sequences.fingerprint}, {changes}."
     return "\n".join(f"- {as_text(line)}" for line in (about, *sequences.notes))
+
+
+def doubts_first(*logs: Sequences | None) -> str:
+    """Return the doubts about logs that change results, as Markdown for the top of a page; empty if there are none."""
+    notes = dict.fromkeys(note for log in logs if log is not None for note in log.notes)
+    found = graded(tuple(notes))["Changes results"]
+    return "\n".join(["**In doubt, and changes results:**\n", *(f"- {as_text(one)}" for one in found)]) if found else ""
 
 
 def as_text(words: str) -> str:

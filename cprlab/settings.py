@@ -1,5 +1,6 @@
 """Settings of a training and of a report, filled by notebooks, the command line and papermill."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pydantic
 
 from cprlab.config import Names
-from cprlab.data import Columns, Sequences
-from cprlab.data.protocol import Protocol
+from cprlab.data import Sequences
+from cprlab.data.protocol import Reading
+from cprlab.data.readers import called
 from cprlab.errors import ConfigError, visible
 from cprlab.loading import load_sequences
 from cprlab.models import CountingConfig, parse_head
@@ -18,10 +20,6 @@ from cprlab.training import Run, RunConfig, Start, TrainingConfig, train
 from cprlab.training.loop import Device, Precision, open_device
 from cprlab.training.processes import is_first
 from cprlab.training.runs import Trained
-
-
-class Reading(Protocol, Columns):
-    """How the file of a log is read, and what is held out."""
 
 
 class LogConfig(Reading):
@@ -34,12 +32,24 @@ class LogConfig(Reading):
     users: int = pydantic.Field(0, ge=0, description="Sample this many users (0: all).")
     encoder: EncoderName = pydantic.Field("GRU4Rec", description="Encoder")
     epochs: int = pydantic.Field(
-        100, ge=1, description="Maximum epochs; stops early when validation NDCG@10 no longer rises."
+        100,
+        ge=1,
+        description="Maximum epochs; stops early when validation NDCG@10 no longer rises. Another maximum trains "
+        "again from the start.",
     )
     seed: int = pydantic.Field(0, ge=0, lt=2**31, description="Seed of weights, batches, sampled users and intervals.")
     device: Device = pydantic.Field("auto", description="Where to train")
     precision: Precision = pydantic.Field("float32", description="Number format (bfloat16 is for GPUs)")
     runs: str = pydantic.Field("runs", description="Folder of trained models, which are not trained again.")
+    validation: str = pydantic.Field("", description="A file of its own with the validation rows, with --test.")
+    test: str = pydantic.Field(
+        "", description="A file of its own with the test rows; --data then has those to train on."
+    )
+
+    @pydantic.field_validator("validation", "test")
+    @classmethod
+    def _absolute(cls, path: str) -> str:  # notebooks may run in other folders
+        return os.path.abspath(path) if path else ""
 
     def sequences(self) -> Sequences:
         """Return the log as Sequences, with a sample of its users if `users` is set.
@@ -47,7 +57,7 @@ class LogConfig(Reading):
         Raises:
             DataError: the log cannot be read, or is too short to be split.
         """
-        sequences = load_sequences(self.data, self.columns, **self.protocol)
+        sequences = load_sequences(self.data, self.columns, validation=self.validation, test=self.test, **self.protocol)
         return sequences.sample(self.users, self.seed) if self.users else sequences
 
     def run_config(self, head: str, **training: Any) -> RunConfig:
@@ -130,7 +140,7 @@ class PageConfig(RunsConfig):
 
 
 class ReportConfig(PageConfig):
-    """The parameters of `notebooks/report.ipynb`."""
+    """The parameters of `notebooks/pages/report.ipynb`."""
 
     @pydantic.field_validator("heads")
     @classmethod
@@ -163,4 +173,4 @@ class ReportConfig(PageConfig):
     @property
     def folder(self) -> Path:
         """Default folder of the report: `reports/` and the name of the data."""
-        return Path("reports") / Path(self.data).stem
+        return Path("reports") / Path(called(Path(self.data))).stem

@@ -15,6 +15,7 @@ from cprlab.adapters import recbole
 from cprlab.catalogue import BUILTIN
 from cprlab.config import Names
 from cprlab.data import Sequences
+from cprlab.data.readers import called
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
 from cprlab.probes import NO_STATES, HeldOut, Snapshot, copy_probability, from_recbole
@@ -39,7 +40,7 @@ class ModelsConfig(RunsConfig):
     def stem(self) -> str:
         """Name of a page on the models: that of the first model, or of the data."""
         first = next(iter(self.models), self.data)
-        return first if first in BUILTIN else Path(first).stem
+        return first if first in BUILTIN else Path(called(Path(first))).stem
 
     def subjects(self, facet: str = "") -> "list[Subject]":
         """Open or train the models; if several have the same name, each gets its number in the list as a suffix.
@@ -158,15 +159,21 @@ def open_subject(
         if not data or data in BUILTIN:
             raise ConfigError(f"{path} contains no histories; give the log that RecBole read as --data.")
         recommender = recbole.load(path)
-        snapshot = from_recbole(recommender, data, facet=facet)
-        plain = recommender.head.plain
-        cases = copy_probability(snapshot, None if plain else _whole(recommender, snapshot))
-        validation = partial(_validation_of_recbole, recommender, data)
-        return Subject(path.name, snapshot, cases, not plain, recommender, None, None, snapshot.fingerprint, validation)
+        subject = of_recommender(path.name, recommender, from_recbole(recommender, data, facet=facet))
+        return replace(subject, validation=partial(_validation_of_recbole, recommender, data))
     if path.suffix in SUFFIXES:
         snapshot = Snapshot.load(path, histories or None)
         return Subject(path.name, snapshot, copy_probability(snapshot), False, fingerprint=snapshot.fingerprint)
     raise DataError(f"{path} is not a run's folder, a .pth checkpoint or a Snapshot ({' or '.join(SUFFIXES)}).")
+
+
+def of_recommender(
+    name: str, recommender: Recommender, snapshot: Snapshot, user_ids: np.ndarray | None = None
+) -> Subject:
+    """Return a recommender that was opened without its log, on the cases of its Snapshot."""
+    plain = recommender.head.plain
+    cases = copy_probability(snapshot, None if plain else _whole(recommender, snapshot))
+    return Subject(name, snapshot, cases, not plain, recommender, None, user_ids, snapshot.fingerprint)
 
 
 def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from cprlab.pages.html import PLOTLY
+from cprlab.pages.figures import PLOTLY
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [

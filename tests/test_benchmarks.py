@@ -1,6 +1,7 @@
 """Benchmarks and tests of endurance can be imported, and both sides of that with RecBole train when asked to."""
 
 import importlib
+import runpy
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.conftest import random_log
 
 FILES = [path for folder in ("benchmarks", "tests/endurance") for path in (ROOT / folder).rglob("*.py")]
 MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES)
+STARTED = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "__main__" in path.read_text()]
 RECBOLE = ROOT / ".venv-recbole" / "bin" / "python"
 
 
@@ -25,6 +27,18 @@ def test_a_benchmark_is_imported_without_running(module, monkeypatch, capfd):
     monkeypatch.setattr(sys, "argv", ["benchmark"])
     importlib.import_module(module)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("path", STARTED, ids=lambda path: path.stem)
+def test_the_help_of_a_benchmark_starts_nothing(path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    monkeypatch.setattr(sys, "path", [str(path.parent), *sys.path])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(path), run_name="__main__")
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.lstrip().startswith("Usage:")
+    assert "--help" in printed
 
 
 (_, THEIR_SIZES), (_, OUR_SIZES, _) = PAIRS[0]

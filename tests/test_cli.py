@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from cprlab import cli
+from cprlab.data.protocol import Reading
 from cprlab.errors import ConfigError
 from cprlab.explorer import CaseConfig, ExplorerConfig
 from cprlab.pages import figures
-from cprlab.pages.html import PLOTLY
-from cprlab.settings import Reading, ReportConfig, TrainConfig
+from cprlab.pages.figures import PLOTLY
+from cprlab.settings import ReportConfig, TrainConfig
 from cprlab.studies.probe import ProbeConfig
 from cprlab.studies.retrofit import RetrofitConfig
 from cprlab.training import Run
@@ -129,7 +130,7 @@ def test_an_interruption_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("cprlab.pages.run.execute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, printed = run(monkeypatch, capsys, "report", "--data", "good.csv", "--heads", "Softmax; Softmax + C")
     assert code == 130
-    assert "No column looks like a time" in printed
+    assert "No column is named like a time" in printed
     assert printed.endswith("cprlab: stopped; run it again to continue from what is saved.\n")
 
 
@@ -148,7 +149,7 @@ def test_figures_of_no_report_are_refused_in_a_sentence(tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", "", 3, "n" * 300, "metrics"])
 def test_a_figure_of_a_strangers_report_is_written_into_the_folder(tmp_path, monkeypatch, name):
-    async def pictures(found, _):
+    async def pictures(found, *_):
         return [b"a picture"] * len(found)
 
     monkeypatch.setattr(figures, "_pictures", pictures)
@@ -246,7 +247,7 @@ def test_the_optional_packages_are_those_of_the_extras():
         ("probe", ProbeConfig, {"help"}),
         ("retrofit", RetrofitConfig, {"help"}),
         ("explore", ExplorerConfig, {"help", "port", "browser", "no-browser", "page", "cases"}),
-        ("case", CaseConfig, {"help"}),
+        ("case", CaseConfig, {"help", "case"}),
     ],
 )
 def test_each_setting_is_an_option_or_an_argument_with_its_default(monkeypatch, capsys, command, kind, others):

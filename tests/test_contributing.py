@@ -131,8 +131,8 @@ def test_a_probe_is_exported(told):
 
 def test_a_notebook_is_found_by_its_place():
     """All notebooks are tested and listed in the README."""
-    names = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert names == set(re.findall(r"\(notebooks/([\w.]+\.ipynb)\)", (ROOT / "README.md").read_text()))
+    names = {path.name for path in (ROOT / "notebooks").rglob("*.ipynb")}
+    assert names == set(re.findall(r"\(notebooks/(?:\w+/)?([\w.]+\.ipynb)\)", (ROOT / "README.md").read_text()))
 
 
 def test_the_table_names_each_addition_and_files_that_exist():

@@ -1,10 +1,14 @@
 import errno
 import multiprocessing
+import os
+import stat
 import sys
 import threading
 import time
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cprlab.errors import DataError
 from cprlab.files import locked, missing, name_of, scratch, whole
@@ -20,6 +24,23 @@ def test_a_file_or_folder_appears_whole_and_replaces_the_old_one(tmp_path):
     assert (tmp_path / "file").read_text() == "two"
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["two"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_what_is_written_follows_from_the_umask(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with whole(tmp_path / "folder") as folder:
+            folder.mkdir()
+            (folder / "plain").touch()
+            save_file({"zeros": np.zeros(3)}, folder / "model.safetensors")
+        with whole(tmp_path / "arrays.safetensors") as file:
+            save_file({"zeros": np.zeros(3)}, file)
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [mode] * 3
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o777 & ~umask
 
 
 def stop_halfway(path, make):

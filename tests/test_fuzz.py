@@ -90,7 +90,6 @@ def test_an_id_that_ends_in_nul_keeps_its_name_and_a_wide_one_takes_no_more_room
     [
         ({"user_id": ["a"], "item_id": ["x"]}, {"pandas": '{"columns": []}'}, None),
         ({"user_id": ["a"], "item_id": ["x"]}, {"pandas": "[1]"}, None),
-        ({"user_id": ["a"], "item_id": ["x"], "time": pa.array([1_001], pa.timestamp("ns"))}, {}, "microsecond"),
         ({"user_id": ["a"], "item_id": pa.array([b"\xff"]).view(pa.string())}, {}, "UTF8"),
         ({"user_id": [["a"]], "item_id": ["x"]}, {}, "a list"),
     ],

@@ -14,7 +14,7 @@ import cprlab
 
 ROOT = Path(__file__).parent.parent
 STAIR = re.findall(r"^ +→ cprlab\.(\w+)", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
-SERVANTS = ["errors", "config", "files"]  # they serve all rooms
+SERVANTS = ["errors", "config", "system", "files"]  # they serve all rooms
 
 
 def imports_of(root):

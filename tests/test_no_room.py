@@ -42,7 +42,7 @@ def prepared(sequences, folder, which):
 
 def report(sequences, folder, which):
     out = folder / "report"
-    publish("report.ipynb", ReportConfig(seed=which), out, f"report {which}")
+    publish("report.ipynb", ReportConfig(seed=which), out, f"report {which}", lambda: None)
 
 
 def sweep(sequences, folder, which):

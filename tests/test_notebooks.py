@@ -16,8 +16,8 @@ from tests.browser import drawn, open_page
 from tests.jupyter import jupyterlab
 
 ROOT = Path(__file__).parent.parent
-EXPLORER = ROOT / "notebooks" / "explorer.ipynb"  # not executed: its widget would be kept
-NOTEBOOKS = sorted(set((ROOT / "notebooks").glob("*.ipynb")) - {EXPLORER})
+EXPLORER = ROOT / "notebooks" / "pages" / "explorer.ipynb"  # not executed: its widget would be kept
+NOTEBOOKS = sorted(set((ROOT / "notebooks").rglob("*.ipynb")) - {EXPLORER})
 IGNORED = "nbval-ignore-output"
 
 
@@ -106,7 +106,7 @@ def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make
     recipe = re.search(r"\ncprlab report (.*)", makefile).group(1)
     trained = re.search(r"\nHEADS := (.*)", makefile).group(1)
     epochs = int(re.search(r"--epochs (\d+)", recipe).group(1))
-    assert config == ExplorerConfig(epochs=epochs, split="next-basket", runs="../runs")  # all else as in any report
+    assert config == ExplorerConfig(epochs=epochs, split="next-basket", runs="../../runs")  # all else as in any report
     assert set(config.heads) < set(trained.split("; "))
     shared = f"--split next-basket --epochs {epochs}"
     assert recipe == f'--heads "$(HEADS)" {shared} --out reports/quickstart $(ARGS)'
@@ -125,7 +125,7 @@ def test_the_page_of_a_notebook_has_its_figures_drawn(browser, path, tmp_path):
 def test_a_notebook_opens_in_jupyterlab_with_its_figures_drawn(browser, tmp_path):
     """One for all, as the plotly.js that draws there is the pages' own."""
     (tmp_path / "notebooks").mkdir()
-    path = Path(shutil.copy(ROOT / "notebooks" / "report.ipynb", tmp_path / "notebooks"))
+    path = Path(shutil.copy(ROOT / "notebooks" / "pages" / "report.ipynb", tmp_path / "notebooks"))
     with jupyterlab(tmp_path) as address, open_page(browser) as (page, complaints):
         page.goto(address.format(path.name))
         assert drawn(page, path)

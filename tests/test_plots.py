@@ -40,6 +40,12 @@ def test_a_map_draws_all_kinds_and_takes_no_title_for_markup(snapshot):
     assert f"{(share[:2] ** 2).sum() / (share**2).sum():.0%}" in figure.layout.xaxis.title.text
 
 
+def test_a_map_of_items_that_are_all_the_same_says_so():
+    snapshot = Snapshot(np.ones((5, 2)), np.ones((2, 2)), [[1], [2, 3]], [2, 3])
+    figure = plots.neighbourhood(neighbourhood(snapshot, 0, [3], n=5), "a title")
+    assert figure.layout.xaxis.title.text == "these items have the same embedding"
+
+
 def test_of_points_at_one_place_the_most_telling_get_the_labels():
     kinds = ["history"] * 12 + ["interfering", "target", "hidden state", "other", "other"]
     table = pd.DataFrame({"item": range(17), "title": "a title", "kind": kinds, "x": 0.0, "y": 0.0, "off_plane": 0.0})

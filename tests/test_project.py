@@ -125,6 +125,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
         explored(arguments, folder, environment)
         return
     if Path(arguments[0]).name == "cprlab":
+        monkeypatch.setattr("webbrowser.open", lambda url: None)
         code, printed, said = called(arguments[1:], folder, monkeypatch, capfd)
     else:
         done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, env=environment)

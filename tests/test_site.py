@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 import cprlab
-from cprlab.pages.html import PLOTLY
+from cprlab.pages.figures import PLOTLY
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow

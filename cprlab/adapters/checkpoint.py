@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from cprlab.errors import DataError
-from cprlab.files import refuse_bomb
+from cprlab.files import refuse_bomb, refuse_unreadable
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
@@ -40,6 +40,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
                 raise ValueError("it was written on a big-endian machine")
             content = _Reader(archive, root).load()
     except Exception as error:  # a damaged or hostile pickle may raise any error; none of its code is run
+        refuse_unreadable(Path(path), error)
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as a checkpoint written by torch.save ({detail}).") from error
     if not isinstance(content, dict):

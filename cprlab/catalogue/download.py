@@ -9,15 +9,16 @@ import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from tqdm import tqdm
 
 from cprlab.catalogue.data_sets import File, find
 from cprlab.catalogue.local import FOLDER, file_of, how_to_get, read_about
-from cprlab.catalogue.to_parquet import import_data
+from cprlab.catalogue.to_parquet import import_data, refuse_other_file
 from cprlab.catalogue.unpack import LARGEST
-from cprlab.errors import DataError
+from cprlab.errors import DataError, PlaceError
 from cprlab.files import locked, whole
 
 TRIES = 5  # tries in a row without progress
@@ -47,6 +48,7 @@ def fetch_data(name: str) -> Path:
     if read_about(file_of(data_set)) is not None:
         print(f"{data_set.name} is already imported; remove {file_of(data_set)} to fetch it again.", file=sys.stderr)
         return file_of(data_set)
+    refuse_other_file(file_of(data_set))
     print(f"{data_set.name} is from {data_set.publisher}: {data_set.page}", file=sys.stderr)
     print(f"Licence: {data_set.terms.name}. {data_set.terms.means}", file=sys.stderr)
     paths = [FOLDER / data_set.name / Path(urlsplit(file.address).path).name for file in data_set.files]
@@ -56,6 +58,8 @@ def fetch_data(name: str) -> Path:
             print(f"{path} is unverified: its publisher states no checksum. Its SHA-256 is {digest}.", file=sys.stderr)
     try:
         return import_data(data_set.name, *paths)
+    except PlaceError:
+        raise
     except DataError as error:
         for path in paths:
             path.unlink(missing_ok=True)
@@ -94,7 +98,7 @@ def download(file: File, path: Path) -> str:
 def _persist(address: str, partial: Path) -> None:
     """Try until the file is complete, or `TRIES` tries in a row made no progress."""
     most = failures = 0
-    with httpx.Client(timeout=STALLED, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
+    with _client() as client:
         while True:
             try:
                 return _go_on(client, address, partial)
@@ -104,7 +108,7 @@ def _persist(address: str, partial: Path) -> None:
                 reached = partial.stat().st_size if partial.exists() else 0
                 failures = 0 if reached > most else failures + 1
                 most = max(most, reached)
-                said = str(error) or type(error).__name__
+                said = (str(error) or type(error).__name__) + _through_proxy(address, error)
                 if failures == TRIES:
                     raise DataError(
                         f"{address} cannot be downloaded now ({said}). {reached:,} bytes are here; fetch again "
@@ -112,6 +116,26 @@ def _persist(address: str, partial: Path) -> None:
                     ) from error
                 print(f"The download was interrupted ({said}); trying again.", file=sys.stderr)
             time.sleep(PAUSE * 2 ** (failures - 1))
+
+
+def _client() -> httpx.Client:
+    try:
+        return httpx.Client(timeout=STALLED, follow_redirects=True, headers={"Accept-Encoding": "identity"})
+    except (OSError, ValueError, ImportError) as error:
+        raise PlaceError(
+            "Nothing can be downloaded with the environment's proxy or certificates "
+            f"({getattr(error, 'strerror', None) or error}); correct or unset https_proxy, all_proxy, SSL_CERT_FILE "
+            "and SSL_CERT_DIR."
+        ) from error
+
+
+def _through_proxy(address: str, error: Exception) -> str:
+    """Return that a connection failed through a proxy, which may be named wrongly, or ""."""
+    url = urlsplit(address)
+    named = [name for name in (url.scheme, "all") if getproxies().get(name)]
+    if not named or not isinstance(error, httpx.TransportError) or proxy_bypass(url.hostname or ""):
+        return ""
+    return f", through the proxy of {named[0]}_proxy"
 
 
 def _go_on(client: httpx.Client, address: str, partial: Path) -> None:

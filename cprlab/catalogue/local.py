@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from cprlab.catalogue.data_sets import SHORTEST, DataSet, find
 from cprlab.errors import ConfigError, DataError
+from cprlab.files import refuse_unreadable
 
 FOLDER = Path("data")  # in the current folder
 KEY = b"cprlab"  # Parquet metadata key of `About`
@@ -93,7 +94,8 @@ def read_about(path: Path) -> About | None:
     try:
         about = About(**json.loads((pq.read_metadata(path).metadata or {})[KEY]))
         find(about.name)
-    except (KeyError, TypeError, ValueError, OSError, ConfigError):
+    except (KeyError, TypeError, ValueError, OSError, ConfigError) as error:
+        refuse_unreadable(path, error)
         return None
     return about._replace(sources=tuple((name, sha) for name, sha in about.sources), notes=tuple(about.notes))
 
@@ -147,5 +149,6 @@ def measure(path: Path) -> Sizes:
             db.execute("SET enable_progress_bar = false")
             ((users, items, distinct, interactions),) = db.execute(MEASURE, [str(path)]).fetchall()
     except duckdb.Error as error:
+        refuse_unreadable(path, error)
         raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); import it again.") from error
     return Sizes(users, items, interactions, interactions - distinct)

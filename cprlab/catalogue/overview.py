@@ -10,6 +10,7 @@ from cprlab.catalogue.local import Sizes, file_of, how_to_get, measure, read_abo
 from cprlab.data.log import InteractionLog
 from cprlab.data.repeats import count_repeats
 from cprlab.data.sequences import Sequences
+from cprlab.errors import PlaceError
 
 
 def list_catalogue() -> pd.DataFrame:
@@ -84,8 +85,11 @@ def _here(data_set: DataSet) -> str:
     """Return what is available locally: "built in", the imported size, or nothing."""
     if data_set.name in BUILTIN:
         return "built in"
-    if read_about(file_of(data_set)) is None:
-        return ""
+    try:
+        if read_about(file_of(data_set)) is None:
+            return ""
+    except PlaceError:
+        return "cannot be read"
     return f"{pq.read_metadata(file_of(data_set)).num_rows:,} interactions"
 
 

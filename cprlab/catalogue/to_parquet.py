@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -17,8 +18,8 @@ from cprlab.catalogue.local import About, file_of, read_about
 from cprlab.catalogue.unpack import Member, members
 from cprlab.data.columns import Columns
 from cprlab.data.log import check_ids, find_columns
-from cprlab.data.times import read_times
-from cprlab.errors import DataError
+from cprlab.data.times import count_finer, note_finer, read_times
+from cprlab.errors import DataError, PlaceError
 from cprlab.files import whole
 
 MOMENTS = {"whole": pa.int64(), "date": pa.timestamp("us", "UTC"), "number": pa.float64()}
@@ -42,16 +43,21 @@ def import_data(name: str, *paths: str | Path) -> Path:
     if data_set.layout is None:
         raise DataError(f"{data_set.name} comes with cprlab; use --data {data_set.name} without importing it.")
     target = file_of(data_set)
-    if target.exists() and read_about(target) is None:
-        raise DataError(f"{target} was not made by an import; move it elsewhere, so that it is not overwritten.")
+    refuse_other_file(target)
     log, titles, layout = _choose(data_set, data_set.layout, [Path(path) for path in paths])
     files = dict.fromkeys(member.path for member in (log, titles) if member)
     sources = tuple((path.name, _sha256(path)) for path in files)
     known = _read_titles(titles, layout.titles) if titles and layout.titles else None
-    with whole(target) as temporary:
+    with whole(target, partial(refuse_other_file, target)) as temporary:
         if not _write(temporary, data_set, log, layout, known, sources):
             _write(temporary, data_set, log, layout, known, sources, as_numbers=True)
     return target
+
+
+def refuse_other_file(target: Path) -> None:
+    """Raise a PlaceError if there is a file that no import made."""
+    if target.exists() and read_about(target) is None:
+        raise PlaceError(f"{target} was not made by an import; move it elsewhere, so that it is not overwritten.")
 
 
 def _choose(data_set: DataSet, own: Layout, paths: list[Path]) -> tuple[Member, Member | None, Layout]:
@@ -191,6 +197,7 @@ def _tidied(
             counts["late"] += int(empty.sum())
             times = times.where(~empty, chunk[data_set.time_else])
         moments, kind = read_times(times, name, line, as_numbers=as_numbers)
+        counts["finer"] += count_finer(times, kind)
         frame["timestamp"] = pd.to_datetime(moments, unit="us", utc=True) if kind == "date" else moments
     if "title" in chunk:
         frame["title"] = chunk["title"]
@@ -210,4 +217,4 @@ def _notes(data_set: DataSet, layout: Layout, counts: Counter) -> tuple[str, ...
         notes += (f"{rows} do not belong to {data_set.name} (their {column} is not {value}) and are left out.",)
     if counts["late"]:
         notes += (f"{counts['late']:,} rows have no {data_set.time}; their {data_set.time_else} is used instead.",)
-    return notes
+    return notes + note_finer(counts["finer"])

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from cprlab.errors import DataError
+from cprlab.files import refuse_unreadable
 
 LARGEST = 64 * 2**30  # bytes of an unpacked file
 SWELLING = 100  # largest compression ratio of files that unpack to more than SMALL bytes
@@ -172,6 +173,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        refuse_unreadable(path, error)
         raise DataError(f"{path} cannot be read or unpacked ({_first_line(error)}); download it again.") from error
     except (RuntimeError, NotImplementedError) as error:  # raised by zipfile for passwords and unknown methods
         raise DataError(f"{path} cannot be unpacked here ({_first_line(error)}); unpack it yourself.") from error

@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 
 from cprlab.data.columns import Columns
+from cprlab.data.doubts import are_titles, doubt_titles
 from cprlab.data.protocol import Protocol
-from cprlab.data.ties import TieCounts, Ties, keys, ranked
+from cprlab.data.ties import TieCounts, Ties, count_steps, keys, ranked
 from cprlab.data.times import (
+    count_finer,
     count_units,
     note_baskets,
     note_file_order,
+    note_finer,
     note_order,
     note_units,
     read_times,
@@ -84,8 +87,8 @@ class InteractionLog:
         item_ids: (n_items,) the log's own item ids.
         titles: (n_items,) str, each item's title, or its id if it has none.
         notes: what a reader of results should know: rows dropped, ties, missing times.
-        unit: unit of times since 1970 (UTC), "seconds" to "nanoseconds", guessed from their magnitude; empty for
-            plain numbers and for no times.
+        unit: what the times look like, one of `times.LOOKS`: "seconds" to "nanoseconds" since 1970 (UTC), the digits of
+            a date, or Excel's days; empty for plain numbers and for no times.
         baskets: (m,) int64, basket number of each row, non-decreasing; None if the log has no baskets.
     """
 
@@ -170,15 +173,22 @@ class InteractionLog:
                 times = pd.Series(written).groupby(starts).transform("min").to_numpy()
             units = count_units(written, kind)
             unit, moments = unit_of(units), times
-            notes += note_units(units)
+            notes += note_units(units) + note_finer(count_finer(frame[time_column], kind))
         if titles is None and found["title"] is not None:
-            titles = first_titles(frame, found["item"], found["title"])
+            different = different_titles(item_codes, frame[found["title"]])
+            first = different.drop_duplicates("item")
+            several = np.unique(different["item"].drop(first.index))
+            repeated = int(np.count_nonzero(np.bincount(item_codes) > 1))
+            shown = bool(columns.title) or are_titles(len(several), repeated)
+            two = different["title"][different["item"].isin(several[:1])][:2]
+            notes += tuple(doubt_titles(found["title"], len(several), repeated, shown, item_ids[several[:1]], two))
+            titles = first["title"].set_axis(item_ids[first["item"]]) if shown else None
         named = name_items(item_ids, titles)
         ranks = np.zeros(len(frame)) if ranks is None else ranks
         order = np.lexsort((places, ranks, starts, moments, user_codes))
         counts = TieCounts(pd.Series(item_ids), named)
         counts.add(*(values[order] for values in (user_codes, moments, starts, ranks, item_codes)))
-        how, said = counts.settle(ties, len(frame), lambda: _steps(written, user_codes))
+        how, said = counts.settle(ties, len(frame), lambda: count_steps(written, user_codes))
         if how != "file":
             order = np.lexsort((keys(places, how), ranks, keys(starts, how), moments, user_codes))
         return cls(
@@ -195,14 +205,6 @@ class InteractionLog:
             if found["basket"] is None
             else np.cumsum(np.diff(starts[order], prepend=starts[order[0]]) != 0),
         )
-
-
-def _steps(times: np.ndarray, users: np.ndarray) -> tuple[int, int]:
-    """Return how often the time rises, and falls, from a user's row in the file to the next."""
-    order = np.argsort(users, kind="stable")
-    before, after = times[order][:-1], times[order][1:]
-    one = np.diff(users[order]) == 0
-    return int(np.count_nonzero(one & (after > before))), int(np.count_nonzero(one & (after < before)))
 
 
 def find_columns(names: pd.Index, log: str, given: Columns) -> dict[str, Any]:
@@ -299,11 +301,12 @@ def _as_text(value: object) -> str:
     return text if text.isprintable() and "\ufffd" not in text else value.hex()
 
 
-def first_titles(frame: pd.DataFrame, item: str, title: str) -> pd.Series:
-    """Return each item's first non-empty title, by item id."""
-    titled = frame[frame[title].notna() & (as_text(frame[title]).str.strip() != "")]
-    first = titled.drop_duplicates(item)
-    return as_text(first[title]).set_axis(pd.factorize(first[item])[1])
+def different_titles(items: np.ndarray | pd.Series, titles: pd.Series) -> pd.DataFrame:
+    """Return each item's different titles that are not empty, as rows `item, title` by their place in the file."""
+    text = as_text(titles)
+    named = (titles.notna() & (text.str.strip() != "")).to_numpy()
+    rows = pd.DataFrame({"item": np.asarray(items)[named], "title": text[named].array}, np.flatnonzero(named))
+    return rows.drop_duplicates()
 
 
 def name_items(item_ids: pd.Index, titles: pd.Series | None) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,12 +14,13 @@ import pydantic
 
 from cprlab.config import Config
 from cprlab.data.log import check_ids
+from cprlab.data.readers import parts_of
 from cprlab.data.sequences import Sequences
-from cprlab.data.splits import FEWEST, SplitBy
+from cprlab.data.splits import FEWEST, OWN
 from cprlab.errors import DataError
-from cprlab.files import read_parquet, refuse_other_files, whole
+from cprlab.files import read_parquet, refuse_other_files, refuse_unreadable, whole
 
-FORMATS: dict[SplitBy, int] = {"leave-one-out": 1, "temporal": 2, "next-basket": 3}  # older versions read fewer
+FORMATS = {"leave-one-out": 1, "temporal": 2, "next-basket": 3, OWN: 4}  # of each split; older versions read fewer
 BASKETS = "basket_start.npy"  # of the next-basket split
 FILES = ("items.npy", "offsets.npy", BASKETS, "users.parquet", "items.parquet", "sequences.json")
 POINTS = ("before_validation", "before_test")  # columns of users.parquet
@@ -44,7 +46,6 @@ def save_prepared(sequences: Sequences, folder: Path | str) -> None:
         DataError: the folder cannot be written or contains other files, or ids have mixed types.
     """
     folder = Path(folder)
-    refuse_all_but_prepared(folder)
     facts = {
         "format": FORMATS[sequences.split],
         "name": sequences.name,
@@ -52,7 +53,7 @@ def save_prepared(sequences: Sequences, folder: Path | str) -> None:
         "fingerprint": sequences.fingerprint,
         "notes": sequences.notes,
     }
-    with whole(folder) as new:
+    with whole(folder, partial(refuse_all_but_prepared, folder)) as new:
         new.mkdir()
         arrays = {"items.npy": sequences.items, "offsets.npy": sequences.offsets}
         if sequences.basket_start is not None:
@@ -110,10 +111,17 @@ def load_prepared(folder: Path | str) -> Sequences:
             tuple(facts.notes),
             before,
             basket_start,
+            facts.format == FORMATS[OWN],
         )
     except Exception as error:  # NumPy's and Arrow's readers raise many kinds for damaged files
+        refuse_unreadable(folder, error)
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{folder} is not a complete prepared log ({detail}); prepare it again.") from error
+
+
+def is_prepared(folder: Path) -> bool:
+    """Return whether a folder is to be read as a prepared log, even a damaged one, not as the parts of a log."""
+    return folder.is_dir() and (any((folder / name).exists() for name in FILES) or not parts_of(folder))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 import pydantic
 
 from cprlab.config import Config
+from cprlab.data.columns import Columns
 from cprlab.data.splits import SplitBy
 from cprlab.data.ties import Ties
 
@@ -22,3 +23,12 @@ class Protocol(Config):
     def protocol(self) -> dict[str, Any]:
         """These fields only, as arguments of `load_sequences`."""
         return self.model_dump(include=set(Protocol.model_fields))
+
+
+class Reading(Protocol, Columns):
+    """How the file of a log is read, and what is held out."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """These fields alone."""
+        return self.model_dump(include=set(Reading.model_fields))

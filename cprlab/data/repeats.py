@@ -173,6 +173,7 @@ def thin_repeats(
         notes=(*sequences.notes, note),
         only_consumed=False,
         before=before,
+        own=sequences.own,
     )
 
 

@@ -16,6 +16,7 @@ from cprlab.data.baskets import (
 )
 from cprlab.data.log import InteractionLog
 from cprlab.data.splits import (
+    OWN,
     SplitBy,
     check_cases,
     check_protocol,
@@ -40,6 +41,7 @@ class Sequences:
     - Temporal: training targets come before a first point in time. A user's validation target is the first item after
       it, if that comes before a second point; the test target is the first item after the second point. A user without
       such an item, or with nothing before it, has no such case.
+    - Files: training, validation and test rows come from files of their own; targets are as in the temporal split.
     - Next-basket: each item of a user's last basket is a test target, each item of the basket before it a validation
       target. Items of the same basket do not see each other, in training either.
 
@@ -60,6 +62,7 @@ class Sequences:
             temporal split, or before the validation and before the test basket; None for leave-one-out.
         basket_start: (m,) int64, packed position where each item's basket begins; None except for the next-basket
             split.
+        own: whether training, validation and test are files of their own.
     """
 
     items: np.ndarray
@@ -73,6 +76,7 @@ class Sequences:
     notes: tuple[str, ...]
     before: np.ndarray | None = None
     basket_start: np.ndarray | None = None
+    own: bool = False
 
     @classmethod
     def from_log(
@@ -149,6 +153,7 @@ class Sequences:
         only_consumed: bool = True,
         before: np.ndarray | None = None,
         basket_start: np.ndarray | None = None,
+        own: bool = False,
     ) -> Self:
         """Build sequences from packed item codes, with the consumed items or the whole catalogue.
 
@@ -164,13 +169,15 @@ class Sequences:
             only_consumed: leave out items that nobody consumed; otherwise codes do not change.
             before: of the temporal and the next-basket split.
             basket_start: of the next-basket split.
+            own: see the class.
 
         Raises:
             DataError: the split leaves nothing for training, validation or test.
         """
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         if before is not None:
-            check_cases(lengths, before, name, None if basket_start is None else first_baskets(offsets, basket_start))
+            first = None if basket_start is None else first_baskets(offsets, basket_start)
+            check_cases(lengths, before, name, first, own=own)
         parts = [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
         present = np.full(len(item_ids), not only_consumed)
         for part in parts:
@@ -189,8 +196,12 @@ class Sequences:
             digest.update(before.tobytes())
         if basket_start is not None:
             digest.update(basket_start.tobytes())
+        if own:
+            digest.update(OWN.encode())
         fingerprint, titles = digest.hexdigest()[:16], titles[present]
-        return cls(items, offsets, user_ids, item_ids, titles, max_len, name, fingerprint, notes, before, basket_start)
+        return cls(
+            items, offsets, user_ids, item_ids, titles, max_len, name, fingerprint, notes, before, basket_start, own
+        )
 
     def sample(self, n_users: int, seed: int = 0) -> Self:
         """Return a random sample of `n_users` users (all if there are no more), with the items that they consumed."""
@@ -238,6 +249,7 @@ class Sequences:
             notes=(*self.notes, note),
             before=before,
             basket_start=starts,
+            own=self.own,
         )
 
     @property
@@ -251,8 +263,10 @@ class Sequences:
         return len(self.offsets) - 1
 
     @property
-    def split(self) -> SplitBy:
+    def split(self) -> SplitBy | Literal["files"]:
         """How interactions are held out."""
+        if self.own:
+            return OWN
         if self.basket_start is not None:
             return "next-basket"
         return "leave-one-out" if self.before is None else "temporal"

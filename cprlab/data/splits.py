@@ -9,6 +9,7 @@ from cprlab.data.times import show_time
 from cprlab.errors import DataError
 
 SplitBy = Literal["leave-one-out", "temporal", "next-basket"]
+OWN: Literal["files"] = "files"  # the split of a log with a file for each part
 FEWEST = 4  # interactions per user: one that is only read, and one target each for training, validation and test
 PERCENT = (80, 90)  # of the interactions are before the temporal split's validation, and before its test
 
@@ -60,7 +61,9 @@ def held_out_places(n: int) -> list[int]:
     return [n * percent // 100 for percent in PERCENT]
 
 
-def check_cases(lengths: np.ndarray, before: np.ndarray, log: str, first: np.ndarray | None = None) -> tuple[int, int]:
+def check_cases(
+    lengths: np.ndarray, before: np.ndarray, log: str, first: np.ndarray | None = None, *, own: bool = False
+) -> tuple[int, int]:
     """Return the number of users with a validation case, and with a test case.
 
     Args:
@@ -69,6 +72,7 @@ def check_cases(lengths: np.ndarray, before: np.ndarray, log: str, first: np.nda
         log: name of the log in error messages.
         first: (n_users,) number of items before the first target: the first basket in the next-basket split; 1 if
             None.
+        own: whether the parts are files of their own.
 
     Raises:
         DataError: nothing is left for training, validation or test.
@@ -81,6 +85,8 @@ def check_cases(lengths: np.ndarray, before: np.ndarray, log: str, first: np.nda
     }
     for name, users in cases.items():
         if not users.any():
+            if own:
+                raise DataError(f"{log}: the files leave no {name}; the files need rows of the same users.")
             why = (
                 "the temporal split leaves no {}, since no user comes back after its points in time"
                 if first is None

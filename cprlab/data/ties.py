@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from cprlab.data.doubts import changes
+
 Ties = Literal["file", "shuffle", "auto"]
 Order = Literal["file", "reversed", "shuffled"]
 SEED = 0
@@ -98,23 +100,38 @@ class TieCounts:
         """
         if not self.tied:
             return "file", ()
-        order, said = self._settle(ties, times)
         tied = f"{self.tied:,} of {n_rows:,} interactions have the time or basket of the same user's previous one"
-        return order, (f"{tied}: {said}.",)
+        if ties == "shuffle":
+            return "shuffled", (f"{tied}: {SHUFFLED}.",)
+        rising = self._sorted()
+        backwards = not rising and one_way((steps := times())[1], sum(steps), BACKWARDS)
+        kept = f"{tied}: such ties keep the order of the file"
+        if ties == "file":
+            why = f"although their {rising}" if rising else "although it runs newest first" if backwards else ""
+            return "file", (changes(f"{kept}, {why}.") if why else f"{kept}.",)
+        if rising:
+            return "shuffled", (f"{tied}: their {rising}, so {SHUFFLED}.",)
+        if backwards:
+            return "reversed", (f"{tied}: such ties are reversed, since the file runs newest first.",)
+        return "file", (f"{kept}, which sorts them by neither item ids nor titles.",)
 
-    def _settle(self, ties: Ties, times: Callable[[], tuple[int, int]]) -> tuple[Order, str]:
-        if ties != "auto":
-            return ("file", "such ties keep the order of the file") if ties == "file" else ("shuffled", SHUFFLED)
+    def _sorted(self) -> str:
+        """Return what rises or falls within ties, and in how many steps; empty if ties are not sorted."""
         for name in self._names:
             for way, steps in (("rise", self.rises[name]), ("fall", self.falls[name])):
                 if one_way(steps, of := self.rises[name] + self.falls[name], SORTED):
-                    return "shuffled", f"their {name} {way} in {steps / of:.1%} of steps, so {SHUFFLED}"
-        rises, falls = times()
-        if one_way(falls, rises + falls, BACKWARDS):
-            return "reversed", "such ties are reversed, since the file runs newest first"
-        return "file", "such ties keep the order of the file, which sorts them by neither item ids nor titles"
+                    return f"{name} {way} in {steps / of:.1%} of steps"
+        return ""
 
 
 def one_way(steps: int, of: int, chance: float) -> bool:
     """Return whether significantly more than half of the steps, and more than `SHARE`, go one way."""
     return bool(steps > SHARE * of and stats.binom.sf(steps - 1, of, 0.5) < chance)
+
+
+def count_steps(times: np.ndarray, users: np.ndarray) -> tuple[int, int]:
+    """Return how often the time rises, and falls, from a user's row in the file to the next."""
+    order = np.argsort(users, kind="stable")
+    before, after = times[order][:-1], times[order][1:]
+    one = np.diff(users[order]) == 0
+    return int(np.count_nonzero(one & (after > before))), int(np.count_nonzero(one & (after < before)))

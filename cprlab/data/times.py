@@ -1,21 +1,32 @@
 """Times: parse a time column, guess its unit, and write the notes on it."""
 
+import re
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from cprlab.data.doubts import changes
 from cprlab.errors import DataError
 
 TimeKind = Literal["whole", "number", "date"]
 UNITS = {"": 0, "seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}  # per second
 EDGES = np.array([1e8, 1e11, 1e14, 1e17])  # from each edge on, a number is 1973 or later in the next unit
+DIGITS = {
+    "YYYYMMDD": "%Y%m%d",
+    "YYYYMMDDhhmm": "%Y%m%d%H%M",
+    "YYYYMMDDhhmmss": "%Y%m%d%H%M%S",
+}  # of a date, and strftime
+EXCEL, EPOCH, EXCEL_DAYS = "Excel's days", pd.Timestamp("1899-12-30"), (29221, 54789)  # 1980 to 2050
+LOOKS = (*UNITS, *DIGITS, EXCEL)  # what a column of numbers can look like
 
 
 def read_times(
     values: pd.Series, log: str, first_line: int, *, as_numbers: bool = False
 ) -> tuple[np.ndarray, TimeKind]:
     """Return times as exact 64-bit integers if all are whole, else as float64, and what they were read as.
+
+    Dates become microseconds; what is finer is cut (`count_finer`).
 
     Args:
         values: numbers, dates, or either as text.
@@ -24,7 +35,7 @@ def read_times(
         as_numbers: read as floating-point numbers, because other parts of the column contain other kinds of numbers.
 
     Raises:
-        DataError: a value is not a time, or loses precision.
+        DataError: a value is not a time, or a number loses precision.
     """
     column = values.name
     if values.dtype.kind == "M":
@@ -72,55 +83,98 @@ def read_times(
         raise DataError(
             f"{log}, column {column!r}: a time is too far from 1970 for microseconds in 64 bits; use numbers."
         ) from error
-    if (moments != parsed).any():
-        row = int((moments != parsed).to_numpy().argmax())
-        raise DataError(
-            f"{log}, line {first_line + row}, column {column!r}: the time {str(values.iloc[row])[:60]!r} is finer than "
-            "a microsecond and would be rounded; use whole numbers."
-        )
     return moments.astype("int64").to_numpy(), "date"
 
 
+def count_finer(values: pd.Series, kind: TimeKind) -> int:
+    """Return how many of the values that `read_times` read as `kind` are cut, being finer than a microsecond."""
+    if kind != "date":
+        return 0
+    if values.dtype.kind == "M":
+        return int(np.count_nonzero(pd.to_datetime(values).dt.nanosecond))
+    return int(values.astype("string").str.contains(r"[.,][0-9]{6}[0-9]*[1-9]").sum())
+
+
+def note_finer(n: int) -> tuple[str, ...]:
+    """Return the note on times that are cut, if there are any."""
+    return (f"{n:,} times are finer than a microsecond and are cut to whole ones.",) if n else ()
+
+
 def count_units(times: np.ndarray, kind: TimeKind) -> np.ndarray:
-    """Return (5,) how many times look like each of `UNITS` since 1970; from 1973 to 5138 the magnitude decides.
+    """Return (9,) how many times look like each of `LOOKS`.
+
+    Each looks like one of `UNITS` since 1970; from 1973 to 5138 the magnitude decides. A number can also be a date
+    written in digits, such as 20240131, or one of Excel's days from 1980 to 2050.
 
     Args:
         times: as returned by `read_times`; dates are microseconds.
         kind: as returned by `read_times`.
     """
     if kind == "date":
-        return len(times) * (np.array(list(UNITS)) == "microseconds")
-    return np.bincount(np.searchsorted(EDGES, np.abs(times.astype(np.float64)), side="right"), minlength=len(UNITS))
+        return len(times) * (np.array(LOOKS) == "microseconds")
+    numbers = times.astype(np.float64)
+    units = np.bincount(np.searchsorted(EDGES, np.abs(numbers), side="right"), minlength=len(UNITS))
+    digits = [np.count_nonzero(_are_digits(numbers, form)) for form in DIGITS]
+    first, last = EXCEL_DAYS
+    return np.array([*units, *digits, np.count_nonzero((first <= numbers) & (numbers < last))])
+
+
+def _are_digits(numbers: np.ndarray, form: str) -> np.ndarray:
+    """Return (m,) which numbers are a date and time of 1900 to 2099 written in the digits of a form of `DIGITS`."""
+    date, clock = np.divmod(numbers, 10.0 ** (len(form) - 8))
+    year, month, day = date // 10_000, date // 100 % 100, date % 100
+    fits = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    fits &= numbers == np.floor(numbers)
+    for most in (60, 60, 24)[7 - len(form) // 2 :]:  # of seconds, minutes, hours
+        fits &= clock % 100 < most
+        clock = clock // 100
+    return fits
 
 
 def unit_of(counts: np.ndarray) -> str:
-    """Return the unit that most times look like; empty for plain numbers."""
-    return list(UNITS)[counts.argmax()]
+    """Return the one of `LOOKS` that all times look like, or the unit that most do; empty for plain numbers."""
+    units = counts[: len(UNITS)]
+    all_of_them = [form for form, n in zip(LOOKS, counts, strict=True) if form not in UNITS and n == units.sum()]
+    return all_of_them[0] if all_of_them else LOOKS[units.argmax()]
+
+
+def as_number(moment: pd.Timestamp, unit: str) -> float:
+    """Return a moment in one of `LOOKS`, as a number that can be compared with such times."""
+    if unit in DIGITS:
+        return int(moment.strftime(DIGITS[unit]))
+    return (moment - EPOCH) / pd.Timedelta(days=1) if unit == EXCEL else moment.timestamp() * UNITS[unit]
 
 
 def show_time(time: float, unit: str) -> str:
     """Return a time as a UTC date and time, or as a plain number if it has no unit."""
     if not unit:
         return f"{int(time) if time == int(time) else time:,}"
-    shown = str(np.datetime64(int(time // UNITS[unit]), "s")).replace("T", " ")
+    if unit in DIGITS:
+        digits = str(int(time))
+        month, day, *clock = re.findall("..", digits[4:])
+        return f"{digits[:4]}-{month}-{day} {':'.join(clock)}".strip()
+    seconds = (time - (pd.Timestamp(0) - EPOCH).days) * 86_400 if unit == EXCEL else time // UNITS[unit]
+    shown = str(np.datetime64(round(seconds), "s")).replace("T", " ")
     return shown.removesuffix(" 00:00:00")
 
 
 def note_units(counts: np.ndarray) -> tuple[str, ...]:
     """Return the note on times that look like several units, if they do."""
-    looks = [f"{n:,} like {unit}" for unit, n in zip(UNITS, counts, strict=True) if unit and n]
-    if len(looks) < 2:
+    looks = [f"{n:,} like {unit}" for unit, n in zip(LOOKS, counts, strict=True) if UNITS.get(unit) and n]
+    if len(looks) < 2 or unit_of(counts) not in UNITS:
         return ()
     return (
-        f"The times look like different units since 1970 ({' and '.join(looks)}), so rows are in the wrong order. "
-        "Use one unit for all rows.",
+        changes(
+            f"The times look like different units since 1970 ({' and '.join(looks)}), so rows are in the wrong order. "
+            "Use one unit for all rows."
+        ),
     )
 
 
 def note_file_order(names: pd.Index) -> tuple[str]:
     """Return the note on a log without times, with columns `names`."""
     known = ", ".join(map(str, names))
-    return (f"No column looks like a time (columns: {known}), so rows stay in file order. Name one with --time.",)
+    return (f"No column is named like a time (columns: {known}), so rows stay in file order. Name one with --time.",)
 
 
 def note_baskets(column: str, n_baskets: int) -> tuple[str]:
@@ -131,5 +185,5 @@ def note_baskets(column: str, n_baskets: int) -> tuple[str]:
 def note_order(column: str, as_time: bool) -> tuple[str]:
     """Return the note on a log with a column that gives the order of rows."""
     if as_time:
-        return (f"No column looks like a time; the column {column!r} gives the order instead.",)
+        return (f"No column is named like a time; the column {column!r} gives the order instead.",)
     return (f"Rows with the same time or basket are ordered by the column {column!r}.",)

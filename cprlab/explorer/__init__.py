@@ -2,6 +2,7 @@
 
 from cprlab.explorer.app import App, explore
 from cprlab.explorer.explorer import CaseConfig, Explorer, ExplorerConfig, opened
+from cprlab.explorer.from_page import read_page
 from cprlab.explorer.state import ExplorerState
 
-__all__ = ["App", "CaseConfig", "Explorer", "ExplorerConfig", "ExplorerState", "explore", "opened"]
+__all__ = ["App", "CaseConfig", "Explorer", "ExplorerConfig", "ExplorerState", "explore", "opened", "read_page"]

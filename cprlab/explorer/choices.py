@@ -1,5 +1,6 @@
 """Choices: the table of test cases to choose from, and their certificates, computed in the background."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 
@@ -13,7 +14,8 @@ from cprlab.explorer.state import UNCOPYABLE, Preset, Query, Setting
 from cprlab.probes import Snapshot, copying_states, separable
 
 AT_ONCE = 2  # cases certified in one step
-SHOWN = 50  # rows of the table on the page; many more would slow down every click
+SHOWN = 50  # rows of a page of the table; many more would slow down every click
+WHOLE = re.compile(r"[0-9]+")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -21,15 +23,15 @@ class Choices:
     """All test cases of models of the same log.
 
     Attributes:
-        table: a row for each case: `case`, `user`, `next` (title of the next item), `repeat` (whether it is among the
-            items read), for each model with probabilities `copy A`, `copy B`, … (its copy probability), `apart`
+        table: a row for each case: `case`, `next` (title of the next item), `repeat` (whether it is among the items
+            read), for each model with probabilities `copy A`, `copy B`, … (its copy probability), `apart`
             (largest minus smallest copy probability of the models), `off` (largest distance of a copy probability from
             the truth, which is 1 for a repeat and 0 for a new item), for each model `rank A`, … (of the next item),
-            `length` (number of items read), `least` (nats that the best single state in reach loses if all probability
-            is wanted on the history, as `CaseVerdict.least_copying`: the largest of the models that have states, NaN if
-            not computed yet), `copyable` (whether a single hidden state can rank the history above all other items:
-            "yes" if it can in every model that has states, "no" if it cannot in one of them, "undecided", or "" if not
-            computed yet).
+            `length` (number of items read), `user`, `least` (nats that the best single state in reach loses if all
+            probability is wanted on the history, as `CaseVerdict.least_copying`: the largest of the models that have
+            states, NaN if not computed yet), `least A`, … (the same of each of these models), `copyable` (whether a
+            single hidden state can rank the history above all other items: "yes" if it can in every model that has
+            states, "no" if it cannot in one of them, "undecided", or "" if not computed yet).
         histories: item codes of each case, oldest first.
         targets: (cases,) item codes.
 
@@ -64,16 +66,21 @@ class Choices:
         }
         numbers = {name: np.asarray(column, dtype=float) for name, column in copied.items()}
         shares = pd.DataFrame(numbers, index=range(len(lengths))).clip(0, 1)
-        columns = {"case": np.arange(len(lengths)), "user": self.users, "next": titles[self.targets], "repeat": repeat}
+        columns = {"case": np.arange(len(lengths)), "next": titles[self.targets], "repeat": repeat}
         columns |= dict(shares)
         columns["apart"] = shares.max(axis=1) - shares.min(axis=1)
         columns["off"] = shares.sub(repeat.astype(float), axis=0).abs().max(axis=1)
         columns |= {f"rank {letter}": np.asarray(model.cases["rank"]) for letter, model in self.lettered()}
-        return pd.DataFrame(columns | {"length": lengths, "least": np.nan, "copyable": ""})
+        least = dict.fromkeys(["least", *(f"least {letter}" for letter, _ in self.with_states())], np.nan)
+        return pd.DataFrame(columns | {"length": lengths, "user": self.users} | least | {"copyable": ""})
 
     def lettered(self) -> Iterator[tuple[str, Model]]:
         """Yield the letter of each model in the column names, and the model."""
         return zip(LETTERS, self.models, strict=False)
+
+    def with_states(self) -> Iterator[tuple[str, Model]]:
+        """Yield those of `lettered` that have hidden states."""
+        return ((letter, model) for letter, model in self.lettered() if model.has_states)
 
     @property
     def telling(self) -> str:
@@ -85,7 +92,10 @@ class Choices:
         return ("rank A", "off", "apart")[min(len(likely), 2)]
 
     def find(self, query: Query) -> pd.DataFrame:
-        """Return the rows that match a query, in its order.
+        """Return the rows that match a query, in its order, whatever its page.
+
+        Text is sorted as it is read: whole numbers by their size and before other text, and upper and lower case are
+        the same. What is not known comes last.
 
         Raises:
             ConfigError: the column to sort by does not exist.
@@ -94,8 +104,28 @@ class Choices:
             raise ConfigError(
                 f"There is no column {query.sort!r} to sort by: {suggestion(query.sort, self.table.columns)}"
             )
-        found = self.table[self._preset(query.preset) & self._search(query.search)]
-        return found.sort_values(query.sort, ascending=not query.descending, kind="stable")
+        found = self.table[self._preset(query.preset) & self._search(query.search) & self._having(query.items)]
+        return found.sort_values(query.sort, ascending=not query.descending, kind="stable", key=_as_read)
+
+    def place(self, case: int, query: Query) -> int | None:
+        """Return the page of a query on which a case is; None if it does not match."""
+        places = np.flatnonzero(self.find(query)["case"] == case)
+        return int(places[0]) // SHOWN if len(places) else None
+
+    def named(self, text: str) -> int:
+        """Return the case of a number, or the first case of a user's id; "user 7" is the user with the id 7.
+
+        Raises:
+            ConfigError: there is no such case.
+        """
+        text = text.strip()
+        if WHOLE.fullmatch(text) and int(text) < len(self.targets):
+            return int(text)
+        found = np.flatnonzero(np.isin(self.users, [text, text.removeprefix("user").strip()]) & (self.users != ""))
+        if not len(found):
+            last = len(self.targets) - 1
+            raise ConfigError(f"There is no case {text!r}: give a number from 0 to {last:,}, or a user's whole id.")
+        return int(found[0])
 
     def _preset(self, preset: Preset) -> np.ndarray:
         """Return a mask of the cases of a preset; for "should copy" and "should not copy", of any model's misses."""
@@ -118,13 +148,21 @@ class Choices:
         letters = search.strip().casefold()
         if not letters:
             return np.ones(len(self.targets), dtype=bool)
-        items = np.array([letters in title for title in self.titles])
-        taken = np.array([items[history].any() for history in self.histories])
-        return taken | items[self.targets] | np.array([letters in user.casefold() for user in self.users])
+        items = np.flatnonzero([letters in title for title in self.titles])
+        return self._with(items) | np.array([letters in user.casefold() for user in self.users])
+
+    def _having(self, items: Sequence[int]) -> np.ndarray:
+        """Return a mask of the cases whose history or next item is one of these items; all if there are none."""
+        return self._with(items) if len(items) else np.ones(len(self.targets), dtype=bool)
+
+    def _with(self, items: Sequence[int] | np.ndarray) -> np.ndarray:
+        wanted = np.isin(np.arange(len(self.titles)), items)
+        return np.array([wanted[history].any() for history in self.histories]) | wanted[self.targets]
 
     def certify(self) -> Iterator[int]:
         """Compute least losses and certificates of a few cases at a time; yield the number of cases done."""
-        models = [model for model in self.models if model.has_states]
+        letters = [letter for letter, _ in self.with_states()]
+        models = [model for _, model in self.with_states()]
         n_items = len(self.titles) if models else 0
         open_ = np.flatnonzero([len(np.unique(history)) < n_items for history in self.histories])
         for start in range(0, len(open_), AT_ONCE):
@@ -133,9 +171,21 @@ class Choices:
             outcomes = [[found.outcome for found in separable(part, part.distinct)] for part in parts]
             losses = [_least_losses(model, cases, part) for model, part in zip(models, parts, strict=True)]
             self.table.loc[cases, "least"] = np.max(losses, axis=0)
+            self.table.loc[cases, [f"least {letter}" for letter in letters]] = np.transpose(losses)
             for case, found in zip(cases, zip(*outcomes, strict=True), strict=True):
                 self.table.loc[case, "copyable"] = worst(found)
             yield int(cases[-1]) + 1
+
+
+def _as_read(column: pd.Series) -> pd.Series:
+    """Return the keys by which a column is sorted as it is read."""
+
+    def key(text: str) -> tuple[int, int, str] | None:
+        if not text:
+            return None
+        return (0, int(text), "") if WHOLE.fullmatch(text) else (1, 0, text.lower())
+
+    return column if pd.api.types.is_numeric_dtype(column) else column.astype(object).map(key)
 
 
 def worst(outcomes: Collection[str]) -> str:

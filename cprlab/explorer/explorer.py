@@ -1,5 +1,6 @@
 """Explorer: what models and probes give for one state."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import lru_cache
@@ -9,12 +10,14 @@ from typing import Self
 import numpy as np
 import pydantic
 
-from cprlab.errors import ConfigError
+from cprlab.errors import ConfigError, suggestion
 from cprlab.explorer.choices import Choices
+from cprlab.explorer.edits import EDITS
+from cprlab.explorer.maps import MOST as MOST_OF_TSNE
 from cprlab.explorer.maps import Plane, Tsne, local
 from cprlab.explorer.model import KEPT, Model, Prediction
-from cprlab.explorer.state import ExplorerState, Query, Setting
-from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence, wanted_in_words
+from cprlab.explorer.state import PROJECTIONS, ExplorerState, Projection, Query, Setting
+from cprlab.explorer.verdict import CaseVerdict, case_verdict, sentence
 from cprlab.models import PARTS, HeadConfig
 from cprlab.probes import NO_STATES
 from cprlab.settings import PageConfig
@@ -26,17 +29,19 @@ SWITCHED = (*(part.field for part in PARTS), "post", *MERGES)  # fields of a hea
 
 
 class ExplorerConfig(ModelsConfig):
-    """The parameters of `notebooks/explorer.ipynb`."""
+    """The parameters of `notebooks/pages/explorer.ipynb`."""
 
     state: str = pydantic.Field(
-        "", description="What to show first: a state's line of JSON, or a .json file that holds it."
+        "",
+        description="What to show first: a state's line of JSON, or a .json file that holds it. It may leave out what "
+        "is not changed, but then not name the models.",
     )
 
 
 class CaseConfig(ExplorerConfig, PageConfig):
-    """The parameters of `notebooks/case.ipynb`."""
+    """The parameters of `notebooks/pages/case.ipynb`."""
 
-    state: str = pydantic.Field(description="The explorer's state: a line of JSON, or a .json file that holds it.")
+    state: str = pydantic.Field("", description="What to show, as for cprlab explore --state; the models may follow.")
 
 
 def opened(config: ExplorerConfig) -> "Explorer":
@@ -79,6 +84,7 @@ class Explorer:
         self.titles = subjects[0].held_out.titles
         self._predict = lru_cache(KEPT)(lambda place, *made_from: self.models[place].predict(*made_from))
         self._tsne = Tsne()
+        self._local = lru_cache(KEPT)(lambda place, items: local(self.models[place].snapshot.item_embeddings, items))
         self._verdicts: dict[tuple, CaseVerdict] = {}
         names = tuple(model.name for model in self.models)
         telling = Query(sort=self.choices.telling, descending=True)  # the most informative cases come first
@@ -91,7 +97,7 @@ class Explorer:
             space=next((place for place, model in enumerate(self.models) if model.has_states), 0),
         )
         if state:
-            self.state = self.at(ExplorerState.from_json(state)).state
+            self.state = self.at(ExplorerState.from_json(state, self.state)).state
 
     # Other states
 
@@ -104,7 +110,7 @@ class Explorer:
         self._check(state)
         other = copy(self)
         other.state = state
-        other.predicted(), other.pinned()  # refuses heads that are not possible
+        other.predicted(), other.pinned(), other.kept()  # refuses heads that are not possible
         return other
 
     def with_pin(self) -> ExplorerState:
@@ -153,10 +159,18 @@ class Explorer:
         """Return each model's prediction; None for an empty history."""
         return self._predictions(self.history, self.state.settings)
 
+    def trained(self) -> list[Prediction | None]:
+        """Return each model's prediction as it was trained; None for an empty history."""
+        return self._predictions(self.history, (Setting(),) * len(self.models))
+
     def pinned(self) -> list[Prediction | None]:
         """Return each model's pinned prediction; None if nothing is pinned."""
         pin = self.state.pinned
         return self._predictions(pin.history if pin else (), pin.settings if pin else self.state.settings)
+
+    def kept(self) -> list[list[Prediction | None]]:
+        """Return each model's prediction in each snapshot."""
+        return [self._predictions(kept.history, kept.settings) for kept in self.state.kept]
 
     def kinds(self, items: np.ndarray) -> np.ndarray:
         """Return for each item "target", "history" or "new"."""
@@ -186,28 +200,31 @@ class Explorer:
         """Return each model's verdict on the case shown; None if it is not computed yet or the model has no states."""
         return [self._verdicts.get((place, self.state.case, self.history)) for place in range(len(self.models))]
 
-    def sentence(self) -> str:
-        """Return the verdicts in words, a sentence for each model; "" until all are computed."""
+    def unjudged(self) -> str:
+        """Return why there can be no verdict on the case shown; "" if there can."""
         if not self.history:
             return "The history is empty, so there is nothing to copy or to exclude."
         if not self.open:
             return "The history contains every item, so there are no other items to separate it from."
+        return ""
+
+    def sentence(self) -> str:
+        """Return the verdicts in words, for each model; "" until all are computed."""
         known = list(self.known_verdicts())
-        if len(known) < len(self.models):
-            return ""
-        said = []
-        for repeat in (True, False):  # of a long history, some models may not read the next item
-            of_kind = [sentence(*one, repeat) for one in known if (self.target in one[-1].history) == repeat]
-            said += [wanted_in_words(repeat), *of_kind] if of_kind else []
-        return " ".join(said)
+        if self.unjudged() or len(known) < len(self.models):
+            return self.unjudged()
+        return " ".join(
+            sentence(*one, head, self.target, self.state.k) for one, head in zip(known, self.heads(), strict=True)
+        )
 
     def known_verdicts(self) -> Iterator[tuple[Model, CaseVerdict | None, Prediction, Prediction]]:
         """Yield each model, its verdict (None if it has no states), and its predictions as trained and as shown.
 
         Models that lack one are skipped.
         """
-        own = self._predictions(self.history, (Setting(),) * len(self.models))
-        for model, verdict, trained, shown in zip(self.models, self.verdicts(), own, self.predicted(), strict=True):
+        for model, verdict, trained, shown in zip(
+            self.models, self.verdicts(), self.trained(), self.predicted(), strict=True
+        ):
             if trained and shown and (verdict or not model.has_states):
                 yield model, verdict, trained, shown
 
@@ -215,27 +232,45 @@ class Explorer:
         """Return the map's plane; None while a t-SNE is computed.
 
         Raises:
-            ConfigError: there are too few items or dimensions, or the model has no item embeddings.
+            ConfigError: there are too few items or dimensions, too many items for a t-SNE, or the model has no item
+                embeddings.
         """
         place, weights = self.state.space, self.models[self.state.space].snapshot.item_embeddings
         if min(weights.shape) < 2:
             raise ConfigError("A map needs two or more items, with embeddings of two or more dimensions.")
+        if self.state.projection not in self.projections:
+            raise ConfigError(
+                f"A t-SNE of {len(weights):,} items would take too long; it is made of at most {MOST_OF_TSNE:,}. "
+                "Choose another projection."
+            )
         if self.state.projection == "tsne":
             return self._tsne.plane(place, weights)
         if self.state.projection == "pca" or not self.history:
             return self.models[place].plane
-        return local(weights, self.history, list(self.marked()))
+        return self._local(place, self.history)
+
+    @property
+    def projections(self) -> dict[Projection, str]:
+        """The map's projections that these items can have, as in `PROJECTIONS`."""
+        few = len(self.titles) <= MOST_OF_TSNE
+        return {name: label for name, label in PROJECTIONS.items() if few or name != "tsne"}
 
     @property
     def map_key(self) -> tuple:
         """A key of the map's points, which change only if the key does."""
         state = self.state
-        own = (self.history, *self.marked()) if state.projection == "local" else ()
-        return state.projection, state.space, own
+        return state.projection, state.space, self.history if state.projection == "local" else ()
 
-    def marked(self) -> dict[int, str]:
-        """Return the items that the map marks, each with its kind in `plots.KINDS`; the most specific kind counts."""
-        prediction, verdict = self.predicted()[self.state.space], self.verdicts()[self.state.space]
+    def marked(self, place: int) -> dict[int, str]:
+        """Return the items that views of a model mark, each with its kind in `plots.KINDS`.
+
+        Args:
+            place: the model's index.
+
+        Returns:
+            The kinds by item; of an item of several kinds, the most specific one.
+        """
+        prediction, verdict = self.predicted()[place], self.verdicts()[place]
         kinds = {
             "new": () if prediction is None else np.setdiff1d(prediction.top(self.state.k), self.history).tolist(),
             "interfering": verdict.interfering if verdict else (),
@@ -260,12 +295,15 @@ class Explorer:
             )
         if state.case >= len(self.choices.targets):
             raise ConfigError(f"There is no case {state.case}; cases go from 0 to {len(self.choices.targets) - 1}.")
-        for settings in (state.settings, state.pinned.settings if state.pinned else ()):
+        pins = [*filter(None, [state.pinned]), *state.kept]
+        for settings in (state.settings, *(pin.settings for pin in pins)):
             for model, setting in zip(self.models, settings, strict=False):
                 if not model.has_states and setting.but(head="") != Setting():
                     raise ConfigError(f"{NO_STATES.format(model.name)} So nothing can be moved.")
-        pinned = state.pinned.history if state.pinned else ()
-        if wrong := [item for item in (*(state.history or ()), *state.selection, *pinned) if item >= n_items]:
+        chosen = (state.history or (), state.selection, state.query.items, *(pin.history for pin in pins))
+        if wrong := [item for item in itertools.chain(*chosen) if item >= n_items]:
             raise ConfigError(f"There is no item {wrong[0]}; codes go from 0 to {n_items - 1}.")
+        if state.edit and state.edit not in EDITS:
+            raise ConfigError(f"There is no edit {state.edit!r}: {suggestion(state.edit, EDITS)}")
         if state.query != self.state.query:  # because a search takes time
             self.choices.find(state.query)

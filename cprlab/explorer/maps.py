@@ -14,6 +14,7 @@ from cprlab.models.recommender import Codes
 
 AROUND = 60  # items of a neighbourhood besides those of the history
 PERPLEXITY = 30
+MOST = 10_000  # items of a t-SNE, which takes a minute of one core for them
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,23 @@ class Plane:
             return np.full((len(vectors), 2), np.nan)
         return self.linear.transform(vectors.astype(np.float64))
 
+    def slope(self, weights: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, float] | None:
+        """Return the direction in which the scores of a hidden state grow in the plane, and what the plane holds of it.
+
+        Args:
+            weights: (n, d) item embeddings.
+            state: (d,) hidden state h.
+
+        Returns:
+            The gradient (2,) of h·w over the plane, and the share of the variance of h·w over the items shown that
+            lies in the plane; None if the map has no projection or all scores are equal.
+        """
+        if self.linear is None:
+            return None
+        gradient, shown = self.linear.components_ @ state.astype(np.float64), np.isfinite(self.points[:, 0])
+        varies = (weights[shown] @ state).var(dtype=np.float64)
+        return (gradient, (self.points[shown] @ gradient).var() / varies) if varies > 0 else None
+
 
 def pca(weights: np.ndarray) -> Plane:
     """Return the plane of the first two principal components of all item embeddings (n, d), with n and d at least 2."""
@@ -46,15 +64,15 @@ def pca(weights: np.ndarray) -> Plane:
     )
 
 
-def local(weights: np.ndarray, history: Codes, marked: Codes) -> Plane:
+def local(weights: np.ndarray, history: Codes) -> Plane:
     """Return the plane of the first two principal components of a neighbourhood.
 
-    It consists of the history, the marked items, and the items nearest to the history's mean.
+    It consists of the history and the items nearest to its mean, so it does not change when a hidden state is moved.
     """
     weights = weights.astype(np.float64)
     distances = cdist(weights[list(history)].mean(0, keepdims=True), weights)[0]
     nearest = np.argsort(distances, kind="stable")[: AROUND + len(history)]
-    shown = np.unique(np.concatenate([nearest, list(history), list(marked)]).astype(np.int64))
+    shown = np.unique(np.concatenate([nearest, list(history)]).astype(np.int64))
     linear = PCA(2, svd_solver="full").fit(weights[shown])
     points = np.full((len(weights), 2), np.nan, dtype=np.float32)
     points[shown] = linear.transform(weights[shown])

@@ -1,13 +1,16 @@
 """Model: a subject with edits of its history, moves of its hidden state and switches of its partitions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.decomposition import PCA
 
+from cprlab.evaluation.cases import NO_PROBABILITIES, measure
 from cprlab.explorer.maps import Plane, pca
 from cprlab.explorer.state import Setting
 from cprlab.models import Context, Recommender, SoftmaxConfig, ablated, parse_head
@@ -32,6 +35,9 @@ class Prediction:
         states: (d,) hidden state of each partition, by name, V first; only those of the embeddings' dimension.
         history: distinct codes of the items read.
         ordered: whether the scores only order the items, so that probabilities are NaN.
+        alone: (n,) scores that f_V alone would give, with the normaliser of `scores`; None if several softmaxes are
+            mixed or the head has no f_V.
+        constant: what a logit, divided by the temperature, is above the log-probability; NaN where `alone` is None.
     """
 
     scores: np.ndarray
@@ -39,6 +45,8 @@ class Prediction:
     states: dict[str, np.ndarray]
     history: np.ndarray
     ordered: bool = False
+    alone: np.ndarray | None = None
+    constant: float = np.nan
 
     @property
     def copy(self) -> float:
@@ -177,15 +185,8 @@ class Model:
             ConfigError: the head is not possible, or an item code does not exist.
         """
         recommender = self.head(setting.head)
-        users = None if self.users is None else self.users[[case]]
-        items, at, codes = recommender.collate([np.asarray(history, dtype=np.int64)], users)
-        with inference(recommender):
-            facets = recommender(items, at, codes)
-        if self.has_states:
-            state = facets["V"][0, 0]
-            moved = self._moved(state.double().cpu().numpy(), case, history, setting)
-            facets["V"] = torch.from_numpy(moved).to(state)[None, None]
-        parts = recommender.explain(facets, Context(items, at, recommender.n_items))
+        facets, context = self._facets(recommender, [case], [history], setting)
+        parts = recommender.explain(facets, context)
         scores = parts.log_probs[0].astype(np.float64)
         if setting.temperature != 1 and np.isfinite(scores).any():  # (post) may leave nothing
             scores = log_softmax(scores / setting.temperature)
@@ -196,7 +197,60 @@ class Model:
             {name: one for name, one in hidden.items() if len(one) == self.snapshot.item_embeddings.shape[1]},
             np.unique(self.read(history)),
             self.ordered,
+            *_alone(parts, scores, setting.temperature),
         )
+
+    def parts(self, case: int, history: Codes, setting: Setting) -> Parts:
+        """Return the parts of a prediction, with the arguments and errors of `predict`."""
+        recommender = self.head(setting.head)
+        return recommender.explain(*self._facets(recommender, [case], [history], setting))
+
+    def outcomes(self, cases: Sequence[int], histories: Sequence[Codes], setting: Setting) -> pd.DataFrame:
+        """Return the outcomes for other histories of some cases, as `predict` gives them, but many at a time.
+
+        A history that several cases of a user have, such as the items of one basket, is read once.
+
+        Args:
+            cases: (m,) their indices.
+            histories: their histories, each with at least one item.
+            setting: as in `predict`.
+
+        Returns:
+            A row for each case, with the columns of `evaluate` from `target` on, of this history.
+
+        Raises:
+            ConfigError: as `predict`.
+        """
+        recommender = self.head(setting.head)
+        users = [None] * len(cases) if self.users is None else self.users[list(cases)].tolist()
+        places: dict[tuple, int] = {}
+        keys = zip(users, map(tuple, histories), strict=True)
+        rows = [places.setdefault(key, len(places)) for key in keys]
+        first = np.unique(rows, return_index=True)[1]
+        read = [histories[one] for one in first]
+        facets, context = self._facets(recommender, [cases[one] for one in first], read, setting)
+        with inference(recommender):
+            scores = recommender.distribution(facets, context)[:, 0].double()
+        if setting.temperature != 1:
+            warm = scores.isfinite().any(1)  # (post) may leave nothing
+            scores[warm] = (scores[warm] / setting.temperature).log_softmax(1)
+        targets = torch.from_numpy(self.held_out.targets[cases]).to(scores.device)[:, None]
+        measured = measure(scores[rows], context.distinct[rows, 0], targets)
+        return pd.DataFrame(measured | (NO_PROBABILITIES if self.ordered else {}))
+
+    def _facets(
+        self, recommender: Recommender, cases: Sequence[int], histories: Sequence[Codes], setting: Setting
+    ) -> tuple[Facets, Context]:
+        """Return the facets (m, 1, …) of some cases' histories, with moved f_V, and what was read."""
+        users = None if self.users is None else self.users[list(cases)]
+        items, at, codes = recommender.collate([np.asarray(one, dtype=np.int64) for one in histories], users)
+        with inference(recommender):
+            facets = recommender(items, at, codes)
+        if self.has_states:
+            states = facets["V"][:, 0]
+            rows = zip(states.double().cpu().numpy(), cases, histories, strict=True)
+            facets["V"] = torch.from_numpy(np.stack([self._moved(*row, setting) for row in rows])).to(states)[:, None]
+        return facets, Context(items, at, recommender.n_items)
 
     def near(self, item: int, k: int) -> list[tuple[int, float]]:
         """Return the k items whose embeddings have the largest cosine with an item's, and the cosines.
@@ -229,6 +283,17 @@ class Model:
     def _find_copying_state(self, case: int, history: tuple[int, ...]) -> np.ndarray:
         wanted = self.predict(case, history, Setting()).wanted(copied=True)
         return copying_states(self.edited(case, history), self.radius, wanted[None])[0]
+
+
+def _alone(parts: Parts, scores: np.ndarray, temperature: float) -> tuple[np.ndarray | None, float]:
+    """Return `Prediction.alone` and `Prediction.constant` of one history."""
+    component = parts.components[0]
+    best = int(scores.argmax())
+    if len(parts.components) > 1 or component.names[0] != "V" or not np.isfinite(scores[best]):
+        return None, np.nan
+    logits = component.logits[:, 0].astype(np.float64) / temperature
+    constant = float(logits[-1, best] - scores[best])
+    return logits[0] - constant, constant
 
 
 def _owners(parts: Parts) -> np.ndarray:

@@ -8,6 +8,8 @@ import gzip
 import json
 import sys
 from base64 import b64encode
+from collections.abc import Collection, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,21 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from cprlab.errors import ConfigError, DataError, visible
-from cprlab.explorer import payload
+from cprlab.explorer import payload, stories
 from cprlab.explorer.choices import SHOWN, worst
 from cprlab.explorer.explorer import MERGES, Explorer, ExplorerConfig
 from cprlab.explorer.frontend import joined, style
 from cprlab.explorer.page import finish
 from cprlab.explorer.page_model import describe
-from cprlab.explorer.state import PROJECTIONS, UNCOPYABLE, ExplorerState, Setting
+from cprlab.explorer.state import PROJECTIONS, UNCOPYABLE, ExplorerState, Projection, Setting
+from cprlab.explorer.stories import Story
 from cprlab.files import whole
 from cprlab.models import PARTS, SoftmaxConfig, parse_head
 from cprlab.models.parts import OPTIONS
 from cprlab.subjects import Subject
 
 ENTRY = "page.js"
+MAPS: tuple[Projection, ...] = ("local", "pca")  # a t-SNE needs a kernel
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 PAGE = """<!doctype html>
 <html lang="en">
@@ -45,7 +49,8 @@ body {{ margin: 0 }}
 </head>
 <body>
 <div id="cprlab-place">Opening the models; a browser of 2023 or later is needed.</div>
-<script type="application/json" id="cprlab-data">{data}</script>
+<div class="cprlab-explorer"><p class="cx-note">{notice}</p></div>
+<script type="text/plain" id="cprlab-data">{data}</script>
 {weights}
 <script type="module">
 {script}
@@ -62,7 +67,8 @@ def run_page(config: ExplorerConfig, path: Path, cases: int) -> None:
     Args:
         config: what to open.
         path: the page's file, which is replaced.
-        cases: maximum number of cases in the page: the first of the state's query, and the state's case.
+        cases: maximum number of cases in the page: the first of the state's query, and the state's case. Those of the
+            stories are added.
 
     Raises:
         CprlabError: as `opened`, the page can compute none of the models, or the file cannot be written.
@@ -96,59 +102,88 @@ def _computed(subjects: list[Subject]) -> list[Subject]:
 
 
 def page(shown: Explorer, cases: int) -> str:
-    """Return the page of at most `cases` cases, the first of the state's query, and the state's case."""
+    """Return the page of `cases` cases, the first of the state's query and the state's case, and of the stories'."""
     if shown.state.query.preset == UNCOPYABLE:
         finish(shown)
     found = shown.choices.find(shown.state.query)["case"].head(cases).tolist()
-    chosen = sorted({shown.state.case, *found[: cases - (shown.state.case not in found)]})
-    data, best = _data(shown, chosen)
-    weights = "\n".join(
-        f'<script type="text/plain" id="cprlab-weights-{place}">{_packed(shown, place, states)}</script>'
-        for place, states in enumerate(best)
+    return page_of(shown, [shown.state.case, *found[: cases - (shown.state.case not in found)]], told(shown))
+
+
+def told(shown: Explorer) -> list[Story]:
+    """Return the stories of the models shown."""
+    return [story for story in stories.found(shown) if story]
+
+
+def page_of(shown: Explorer, cases: Collection[int], told: Sequence[Story] = (), notice: str = "") -> str:
+    """Return the page of some cases, by their indices, among them the state's.
+
+    Args:
+        shown: what is shown first.
+        cases: the cases.
+        told: stories, whose cases are added.
+        notice: a line of text below the page.
+    """
+    data, best = _data(shown, sorted({*cases, *(story.set["case"] for story in told)}))
+    data["stories"] = payload.stories(told)["stories"]
+    weights = [_weights(shown, place, states) for place, states in enumerate(best)]
+    return assembled(_packed(json.dumps(data, allow_nan=False).encode()), weights, notice)
+
+
+def assembled(data: str, weights: Sequence[str], notice: str) -> str:
+    """Return the page of packed data and packed weights, with the present front end."""
+    scripts = "\n".join(
+        f'<script type="text/plain" id="cprlab-weights-{place}">{packed}</script>'
+        for place, packed in enumerate(weights)
     )
-    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # titles may contain tags
-    return PAGE.format(policy=POLICY, style=style(), data=text, weights=weights, script=joined(ENTRY), entry=ENTRY)
+    code = {"policy": POLICY, "style": style(), "script": joined(ENTRY), "entry": ENTRY}
+    return PAGE.format(data=data, weights=scripts, notice=escape(notice), **code)
 
 
 def _data(shown: Explorer, chosen: list[int]) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Return what `static/offline.js` reads, and for each model the states (cases, d) that best copy."""
     table = shown.choices.table.loc[chosen].copy()
     cases, best = [], []
-    plain, copying = ((Setting(best=best),) * len(shown.models) for best in (False, True))
+    plain = (Setting(),) * len(shown.models)
+    copying = tuple(Setting(best=model.has_states) for model in shown.models)
     for case in tqdm(chosen, desc="verdicts", unit=" cases"):
         own = shown.at(shown.state.but(case=case, history=None, settings=plain, pinned=None))
         for _ in own.verdict():
             pass
+        for (letter, _), verdict in zip(shown.choices.lettered(), own.verdicts(), strict=True):
+            if verdict:
+                table.loc[case, f"least {letter}"] = verdict.least_copying
         if known := [verdict for verdict in own.verdicts() if verdict]:
             table.loc[case, "least"] = max(verdict.least_copying for verdict in known)
             table.loc[case, "copyable"] = worst([verdict.copying.outcome for verdict in known])
         moved = own.at(own.state.but(settings=copying)).predicted()
-        best.append([prediction.states["V"] for prediction in moved if prediction])
+        best.append([prediction.states.get("V", np.empty(0)) for prediction in moved if prediction])
         user = shown.choices.users[case][: payload.CLIPPED]
         cases.append({"history": own.history, "target": own.target, "user": user, "verdict": payload.verdict(own)})
     held = f"The page has {len(chosen):,} of {len(shown.choices.table):,} cases."
     data = {
-        "base": payload.base(shown) | {"projections": [("pca", PROJECTIONS["pca"])]},
+        "base": payload.base(shown) | {"projections": [(name, PROJECTIONS[name]) for name in MAPS]},
         "state": _possible(shown.state).model_dump(),
         "models": [_model(shown, place) for place in range(len(shown.models))],
         "grammar": _grammar(),
-        "table": payload.rows(table),
+        "table": payload.rows(shown, table),
         "listed": SHOWN,
         "note": f"{held} {payload.legend(shown)} {payload.IN_NATS}",
         "cases": cases,
-        "empty": shown.at(shown.state.but(history=(), pinned=None)).sentence(),
+        "empty": shown.at(shown.state.but(history=(), pinned=None)).unjudged(),
     }
     return data, [np.stack(states).astype(np.float32) for states in zip(*best, strict=True)]
 
 
 def _possible(state: ExplorerState) -> ExplorerState:
-    """Return a state with the page's projection, and with heads' names as `str()` of the heads writes them."""
+    """Return a state with a projection of the page, and with heads' names as `str()` of the heads writes them."""
 
     def canonical(settings: tuple[Setting, ...]) -> tuple[Setting, ...]:
         return tuple(one.but(head=str(parse_head(one.head))) if one.head else one for one in settings)
 
     pinned = state.pinned and state.pinned.but(settings=canonical(state.pinned.settings))
-    return state.but(projection="pca", settings=canonical(state.settings), pinned=pinned)
+    kept = tuple(one.but(settings=canonical(one.settings)) for one in state.kept)
+    projection = state.projection if state.projection in MAPS else MAPS[0]
+    return state.but(projection=projection, settings=canonical(state.settings), pinned=pinned, kept=kept)
 
 
 def _grammar() -> dict[str, Any]:
@@ -166,21 +201,32 @@ def _model(shown: Explorer, place: int) -> dict[str, Any]:
     """Return what `static/predict.js` needs of a model besides its tensors."""
     message, _ = payload.points(_mapped(shown, place))
     recommender = shown.models[place].recommender
-    return {"description": describe(recommender), "name": str(recommender.head.config), "points": message}
+    return {"description": describe(recommender), "name": str(recommender.head.config), "note": message["note"]}
 
 
 def _mapped(shown: Explorer, place: int) -> Explorer:
     return shown.at(shown.state.but(space=place, projection="pca"))
 
 
-def _packed(shown: Explorer, place: int, best: np.ndarray) -> str:
-    """Return a model's tensors for `static/predict.js`: base64 of the gzip of a .safetensors file."""
+def _weights(shown: Explorer, place: int, best: np.ndarray) -> str:
+    """Return a model's tensors for `static/predict.js`: a .safetensors file, packed.
+
+    First come the first bytes of all groups of four, then the second ones, and so on. Of single-precision numbers these
+    are similar, so that the file is a tenth smaller.
+    """
     model = shown.models[place]
-    arrays = {"axes": model.axes, "best": best}
+    arrays = {"axes": model.axes, "best": best} if model.has_states else {}
     if payload.points(_mapped(shown, place))[1]:
         linear = model.plane.linear
         assert linear is not None
         arrays |= {"points": model.plane.points, "mean": linear.mean_, "plane": linear.components_}
     own = {f"page.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     weights = {name: weight.cpu().contiguous() for name, weight in model.recommender.state_dict().items()}
-    return b64encode(gzip.compress(save(weights | own), mtime=0)).decode()
+    file = np.frombuffer(save(weights | own), dtype=np.uint8)
+    quads = file[: len(file) // 4 * 4].reshape(-1, 4)
+    return _packed(quads.T.tobytes() + file[quads.size :].tobytes())
+
+
+def _packed(content: bytes) -> str:
+    """Return the base64 of the gzip, in which no character has a meaning in HTML."""
+    return b64encode(gzip.compress(content, mtime=0)).decode()

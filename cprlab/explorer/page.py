@@ -9,7 +9,7 @@ from tqdm import tqdm
 from cprlab.errors import ConfigError
 from cprlab.explorer import tables
 from cprlab.explorer.explorer import CaseConfig, Explorer
-from cprlab.explorer.state import UNCOPYABLE
+from cprlab.explorer.state import UNCOPYABLE, Setting
 from cprlab.numbers import as_text, write_numbers
 
 SHOWN = 10  # cases
@@ -43,8 +43,20 @@ def about(shown: Explorer) -> str:
     longest = max(model.max_len for model in shown.models)
     if length > longest:
         said += f"The models read the last {longest} items. "
+    said += _changes(shown)
     said += f"The fingerprint of the data is {shown.models[0].fingerprint}. "
     return said + as_text(shown.sentence())
+
+
+def _changes(shown: Explorer) -> str:
+    """Return what was changed in the models: their settings that are not the defaults, by the names of `Setting`."""
+    plain = dict(Setting())
+    changed = [
+        f"{model.name} ({', '.join(f'{name} {value}' for name, value in setting if value != plain[name])})"
+        for model, setting in zip(shown.models, shown.state.settings, strict=True)
+        if setting != Setting()
+    ]
+    return f"Models are shown with changes: {as_text('; '.join(changed))}. " if changed else ""
 
 
 def proofs(shown: Explorer) -> str:
@@ -71,10 +83,10 @@ def heads(shown: Explorer) -> dict[str, list[str]]:
 
 
 def listed(shown: Explorer) -> pd.DataFrame:
-    """Return the first cases of the state's query; without `least` and `copyable` if they were not computed."""
+    """Return the first cases of the state's query; without the columns of certificates if they were not computed."""
     found = tables.cases(shown)
     if not shown.choices.table["copyable"].any():
-        found = found.drop(columns=["least", "copyable"])
+        found = found.drop(columns=["copyable", *found.filter(regex="^least")])
     return found.head(SHOWN)
 
 

@@ -5,8 +5,11 @@ from typing import Any
 
 from cprlab.errors import ConfigError
 from cprlab.models import Recommender
+from cprlab.models.counting import Counting
 from cprlab.models.encoders import GRU4Rec, SASRec
 from cprlab.models.partitions import Partition
+
+MOST_COUNTS = 100_000  # of a counting model: how many pairs of items one of which followed the other
 
 
 def describe(recommender: Recommender) -> dict[str, Any]:
@@ -17,9 +20,11 @@ def describe(recommender: Recommender) -> dict[str, Any]:
         `components` as they are applied, also those of `ablated`.
 
     Raises:
-        ConfigError: the model has another encoder, or none, or reads another library's padding.
+        ConfigError: the model has another encoder, or none, reads another library's padding, or has too many counts.
     """
     head, encoder = recommender.head, recommender.encoder
+    if isinstance(head, Counting):
+        return _counting(recommender, head)
     if type(recommender) is not Recommender or not isinstance(encoder, (GRU4Rec, SASRec)):
         raise ConfigError(f"A page can compute cprlab's GRU4Rec and SASRec, and this model, {head.config}, is neither.")
     components = [
@@ -32,6 +37,18 @@ def describe(recommender: Recommender) -> dict[str, Any]:
         "weights": {name: list(weight.shape) for name, weight in recommender.state_dict().items()},
         "encoder": encoder.config.model_dump(),
         "head": head.config.model_dump() | {"components": components},
+    }
+
+
+def _counting(recommender: Recommender, head: Counting) -> dict[str, Any]:
+    if len(head.values) > MOST_COUNTS:
+        raise ConfigError(f"{head.config} has {len(head.values):,} counts, and a page takes at most {MOST_COUNTS:,}.")
+    return {
+        "n_items": recommender.n_items,
+        "max_len": recommender.max_len,
+        "counts": [component.vocabulary for component in head.components],
+        "ordered": not head.config.probabilities,
+        "head": head.config.model_dump() | {"components": []},
     }
 
 

@@ -1,7 +1,9 @@
 """run_explorer and run_case: the explorer as a live page, and one of its cases as a page on disk."""
 
+import json
 import secrets
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -11,7 +13,8 @@ from cprlab.catalogue.local import located
 from cprlab.errors import DataError
 from cprlab.explorer.explorer import CaseConfig, ExplorerConfig, opened
 from cprlab.explorer.serve import address, check_port, serve
-from cprlab.explorer.state import ExplorerState
+from cprlab.explorer.state import ExplorerState, Setting, attributes
+from cprlab.files import refuse_unreadable
 from cprlab.pages.run import parameterised, publish, refuse_to_overwrite
 
 NOTEBOOK = "explorer.ipynb"
@@ -45,7 +48,8 @@ def run_case(config: CaseConfig, out: Path | str = "") -> Path:
 
     Args:
         config: what to show.
-        out: the page's folder; if empty, `reports/case-`, the name of the first model or the data, and the case.
+        out: the page's folder; if empty, `reports/case-`, the name of the first model or the data, and the case, if the
+            state names one.
 
     Returns:
         The path of `index.html`.
@@ -53,24 +57,51 @@ def run_case(config: CaseConfig, out: Path | str = "") -> Path:
     Raises:
         CprlabError: a parameter, a model, the data, the state or the place is not usable.
     """
-    case = ExplorerState.from_json(config.state).case
-    out = Path(out or Path("reports") / f"case-{config.stem}-{case}")
-    refuse_to_overwrite(out, config, "case.json", "state")
-    return publish("case.ipynb", config, out, f"cprlab: a case of {'; '.join(config.models) or config.data}")
+    case = attributes(config.state).get("case", "") if config.state else ""
+    out = Path(out or Path("reports") / f"case-{config.stem}-{case}".removesuffix("-"))
+    title = f"cprlab: a case of {'; '.join(config.models) or config.data}"
+    return publish("case.ipynb", config, out, title, partial(refuse_to_overwrite, out, config, "case.json"))
+
+
+def at_case(config: CaseConfig, case: int | None) -> CaseConfig:
+    """Return the configuration of `cprlab case` with its state read.
+
+    Args:
+        config: what was given; a state that is none, but a model, is put before the models.
+        case: the case to show instead of the state's, with its own history; None for the state's.
+
+    Raises:
+        CprlabError: as `read_state`.
+    """
+    if config.state and not config.state.endswith(".json") and not config.state.lstrip().startswith("{"):
+        config = config.but(state="", models=(config.state, *config.models))
+    state = read_state(config.state)
+    known = attributes(state) if state else {}
+    if case not in (None, known.get("case")):
+        state = read_state(json.dumps(known | {"case": case, "history": None, "pinned": None}))
+    return config.but(state=state)
 
 
 def read_state(text: str) -> str:
     """Return a state as a line of JSON, from JSON or from the path of a `.json` file; "" stays "".
 
     Raises:
-        CprlabError: the file cannot be read, or it is not a state.
+        CprlabError: the file cannot be read, or it is not a state. One that names no models is checked once they are
+            known, but for its case.
     """
     if text.endswith(".json"):
         try:
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
+            refuse_unreadable(Path(text), error)
             raise DataError(f"The state {text} cannot be read ({error}); name the file that was saved.") from None
-    return ExplorerState.from_json(text).to_json() if text else ""
+    if not text:
+        return ""
+    values = attributes(text)
+    if "models" in values:
+        return ExplorerState.from_json(text).to_json()
+    ExplorerState(models=("",), settings=(Setting(),), case=values.get("case", 0))
+    return json.dumps(values)
 
 
 def _anywhere(config: ExplorerConfig) -> ExplorerConfig:

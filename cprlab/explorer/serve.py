@@ -46,7 +46,7 @@ def serve(notebook: Path, port: int, open_browser: bool, token: str) -> None:
     options = [f"--port={port}", f"--Voila.ip={ADDRESS}", "--Voila.port_retries=0", "--template=cprlab"]
     options += [f"--VoilaConfiguration.extension_denylist={name}" for name in denied]
     # A closed page ends its kernel by a request without a token; requests from other origins are refused.
-    options += ["--Voila.tornado_settings={'disable_check_xsrf': True}"]
+    options += ["--Voila.tornado_settings", "disable_check_xsrf=True"]
     if os.name == "posix":  # the kernel communicates through files that only this user can open
         options += ["--KernelManager.transport=ipc"]
     options += ["--Voila.log_level=ERROR", "--no-browser", "--Voila.auto_token=True"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.state import ExplorerState
 
-UNDOABLE = ("case", "history", "settings", "pinned")
+UNDOABLE = ("case", "history", "settings", "pinned", "kept")
 
 
 class Session:
@@ -70,6 +70,11 @@ class Session:
     def switch(self, model: int, **options: object) -> None:
         """Change the head of a model, as `Explorer.switched`."""
         self.change(self.shown.switched(model, **options))
+
+    def go(self, text: str) -> None:
+        """Show the case of a number or of a user's id, as `Choices.named`, and the page of the table that lists it."""
+        case, query = self.shown.choices.named(text), self.state.query
+        self.patch({"case": case, "query": query.but(page=self.shown.choices.place(case, query) or 0)})
 
     def undo(self) -> None:
         """Undo the last change of case, history, settings or pin."""

@@ -18,12 +18,14 @@ Preset = Literal[
 ]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 UNCOPYABLE = PRESETS[3]  # needs certificates
-Projection = Literal["pca", "tsne", "local"]
+Projection = Literal["local", "pca", "tsne"]
 PROJECTIONS: dict[Projection, str] = {
+    "local": "this history's neighbourhood: PCA",
     "pca": "all items: PCA",
     "tsne": "all items: t-SNE",
-    "local": "this history's neighbourhood: PCA",
 }
+
+MOST_KEPT = 8  # snapshots; each costs predictions in every view
 
 Code = Annotated[int, pydantic.Field(ge=0)]
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
@@ -56,14 +58,18 @@ class Query(Config):
     Attributes:
         preset: one of `PRESETS`.
         search: part of a user's id or of an item's title.
+        items: item codes; only cases whose history or next item is one of them. () for all cases.
         sort: column of the table of cases.
         descending: whether the largest come first.
+        page: which part of the table is listed, from 0; the last part if there are fewer.
     """
 
     preset: Preset = "all"
     search: str = ""
+    items: tuple[Code, ...] = ()
     sort: str = "case"
     descending: bool = False
+    page: Code = 0
 
 
 class Pin(Config):
@@ -78,6 +84,16 @@ class Pin(Config):
     settings: tuple[Setting, ...]
 
 
+class Kept(Pin):
+    """A snapshot of the case shown, to return to.
+
+    Attributes:
+        name: what it is called.
+    """
+
+    name: str = pydantic.Field(max_length=60)
+
+
 class ExplorerState(Config):
     """What an explorer shows; every view draws it, and every control makes a new one.
 
@@ -88,10 +104,15 @@ class ExplorerState(Config):
         history: the edited history as item codes, oldest first; None for the case's own.
         settings: changes to each model.
         pinned: a prediction of the same case to compare with.
+        kept: snapshots of the same case, which can be returned to.
         selection: codes of the selected items.
         query: which cases are listed.
+        edit: name of an edit of all these cases' histories, as in `cohort.EDITS`; "" for none.
         projection: projection of the map, a key of `PROJECTIONS`.
         space: index in `models` of the model whose item embeddings the map shows.
+        lines: whether the map joins the items of the history in their order, and the hidden states.
+        levels: whether the map has the lines on which the hidden state's scores are equal.
+        shaded: whether the map's items are coloured by their probability.
         colour: whether bars are coloured by the items' kind, or by the partition that scored them last.
         k: number of items shown of each prediction.
     """
@@ -102,10 +123,15 @@ class ExplorerState(Config):
     history: tuple[Code, ...] | None = None
     settings: tuple[Setting, ...]
     pinned: Pin | None = None
+    kept: tuple[Kept, ...] = pydantic.Field((), max_length=MOST_KEPT)
     selection: tuple[Code, ...] = ()
     query: Query = Query()
-    projection: Projection = "pca"
+    edit: str = ""
+    projection: Projection = "local"
     space: Code = 0
+    lines: bool = False
+    levels: bool = True
+    shaded: bool = False
     colour: Literal["kind", "partition"] = "kind"
     k: int = pydantic.Field(10, ge=1, le=50)
 
@@ -115,13 +141,19 @@ class ExplorerState(Config):
             raise ValueError(f"there must be a setting for each of the {len(self.models)} models")
         if self.pinned and len(self.pinned.settings) != len(self.models):
             raise ValueError(f"the pin must have a setting for each of the {len(self.models)} models")
+        if any(len(kept.settings) != len(self.models) for kept in self.kept):
+            raise ValueError(f"each snapshot must have a setting for each of the {len(self.models)} models")
         if self.space >= len(self.models):
             raise ValueError(f"space must be the index of one of the {len(self.models)} models, from 0")
         return self
 
     def patched(self, patch: dict[str, Any]) -> Self:
-        """Return the state with some attributes changed; another case starts with its own history and no pin."""
-        changes = {"history": None, "pinned": None} | patch if patch.get("case", self.case) != self.case else patch
+        """Return the state with some attributes changed; another case starts as it is, without pin or snapshots."""
+        changes = (
+            {"history": None, "pinned": None, "kept": ()} | patch
+            if patch.get("case", self.case) != self.case
+            else patch
+        )
         return self.but(**changes)
 
     def to_json(self) -> str:
@@ -129,23 +161,39 @@ class ExplorerState(Config):
         return self.model_dump_json()
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the state of a text from `to_json`.
+    def from_json(cls, text: str, default: Self | None = None) -> Self:
+        """Return the state of a text from `to_json`, or one that changes some attributes of another state.
+
+        Args:
+            text: a JSON object.
+            default: what a text that names no models leaves out; without it, the text must name them.
 
         Raises:
             ConfigError: the text is not JSON, or not a state.
         """
+        values = attributes(text)
+        known = default.model_dump() if default and "models" not in values else {}
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"The explorer's state is not JSON ({error}); paste the whole text that was saved."
-            ) from None
-        if not isinstance(values, dict):
-            raise ConfigError("The explorer's state must be a JSON object; paste the whole text that was saved.")
-        state = cls(**values)
+            state = cls(**known | values)
+        except ConfigError as error:
+            raise ConfigError(f"The explorer's state: {error}") from None
         try:
             state.to_json()
         except ValueError:
             raise ConfigError("The explorer's state contains halves of characters, which are not text.") from None
         return state
+
+
+def attributes(text: str) -> dict[str, Any]:
+    """Return what a state's text says, which is not checked.
+
+    Raises:
+        ConfigError: the text is not a JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"The explorer's state is not JSON ({error}); paste the whole text that was saved.") from None
+    if not isinstance(values, dict):
+        raise ConfigError("The explorer's state must be a JSON object; paste the whole text that was saved.")
+    return values

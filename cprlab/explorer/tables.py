@@ -1,15 +1,18 @@
 """Tables of an Explorer's views, for Python, the export menus and the page."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cprlab.errors import ConfigError
+from cprlab.explorer import why
+from cprlab.explorer.cohort import counted
 from cprlab.explorer.explorer import Explorer
 from cprlab.explorer.model import Prediction
-from cprlab.explorer.verdict import COLUMNS, row
+from cprlab.explorer.verdict import COLUMNS, IN_NATS, figures, row
 from cprlab.probes.geometry import NO_ITEM
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # full-width signs count too
@@ -21,8 +24,7 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 
     Args:
         shown: what is shown.
-        view: "cases", "history", "predictions", "map", "states" or "verdict"; the verdict is computed, which may take a
-            second.
+        view: a key of `VIEWS`; the cohort and the verdict are computed, which may take a while.
 
     Raises:
         ConfigError: the view does not exist.
@@ -35,6 +37,11 @@ def table(shown: Explorer, view: str) -> pd.DataFrame:
 def cases(shown: Explorer) -> pd.DataFrame:
     """Return the rows of `Choices.table` that match the query."""
     return shown.choices.find(shown.state.query)
+
+
+def cohort(shown: Explorer) -> pd.DataFrame:
+    """Compute how the models do on the query's cases, after the state's edit if there is one; see `Cohort.table`."""
+    return counted(shown, shown.state.edit or None).table()
 
 
 def history(shown: Explorer) -> pd.DataFrame:
@@ -90,6 +97,43 @@ def best(shown: Explorer, prediction: Prediction, pinned: Prediction | None) -> 
     return columns
 
 
+def scores(shown: Explorer) -> pd.DataFrame:
+    """Return the score of each item by each model that gives probabilities, the best first.
+
+    Returns:
+        Rows `model, rank, item` (code), `title`, `kind` ("history", "interfering" if the model's verdict is computed,
+        "target" or "other"), `log_probability`, `alone` (the score that the vocabulary's hidden state alone would give
+        it, with the same normaliser; NaN for mixtures), `logit` (divided by the temperature; NaN for mixtures),
+        `probability`.
+    """
+    rows = []
+    for place, (model, prediction) in enumerate(zip(shown.models, shown.predicted(), strict=True)):
+        if prediction is None or prediction.ordered:
+            continue
+        order = np.argsort(-prediction.scores, kind="stable")
+        kinds, scores = np.full(len(order), "other", dtype=object), prediction.scores[order]
+        for item, kind in scored(shown, place).items():
+            kinds[item] = kind
+        known = {
+            "rank": prediction.ranks(order),
+            "item": order,
+            "title": shown.titles[order],
+            "kind": kinds[order],
+            "log_probability": scores,
+            "alone": np.nan if prediction.alone is None else prediction.alone[order],
+            "logit": scores + prediction.constant,
+            "probability": np.exp(scores),
+        }
+        rows.append(pd.DataFrame({"model": model.name} | known))
+    columns = ["model", "rank", "item", "title", "kind", "log_probability", "alone", "logit", "probability"]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+
+
+def scored(shown: Explorer, place: int) -> dict[int, str]:
+    """Return the items that a model's scores mark, each with its kind, as `Explorer.marked`, without new ones."""
+    return {item: kind for item, kind in shown.marked(place).items() if kind != "new"}
+
+
 def marks(shown: Explorer) -> pd.DataFrame:
     """Return the marks of the map.
 
@@ -102,12 +146,13 @@ def marks(shown: Explorer) -> pd.DataFrame:
         ConfigError: there is no map, as in `Explorer.plane`.
     """
     model, prediction = shown.models[shown.state.space], shown.predicted()[shown.state.space]
-    rows, plane = shown.marked(), shown.plane()
+    rows, plane = shown.marked(shown.state.space), shown.plane()
     states = {} if prediction is None else prediction.states
     places = np.full((len(rows) + len(states), 2), np.nan)
     if plane is not None:
-        vectors = np.reshape([*states.values()], (len(states), model.snapshot.item_embeddings.shape[1]))
-        places = np.concatenate([plane.points[list(rows)], plane.place(vectors)])
+        weights = model.snapshot.item_embeddings
+        items = plane.points[list(rows)] if plane.linear is None else plane.place(weights[list(rows)])
+        places = np.concatenate([items, plane.place(np.reshape([*states.values()], (len(states), weights.shape[1])))])
     return pd.DataFrame(
         {
             "item": [*rows, *[NO_ITEM] * len(states)],
@@ -139,8 +184,11 @@ def verdict(shown: Explorer) -> pd.DataFrame:
 
 def known_verdict(shown: Explorer) -> pd.DataFrame:
     """Return the rows of `verdict` for models whose verdict is computed, or that have probabilities but no states."""
-    rows = [row(*known) for known in shown.known_verdicts() if known[0].has_states or not known[0].ordered]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame([row(*known) for known in _judged(shown)], columns=COLUMNS)
+
+
+def _judged(shown: Explorer) -> Iterator[tuple[Any, ...]]:
+    return (known for known in shown.known_verdicts() if known[0].has_states or not known[0].ordered)
 
 
 def interfering(shown: Explorer) -> pd.DataFrame:
@@ -191,6 +239,31 @@ def _by_model(shown: Explorer, name: str, numbers: dict[str, dict[int, float]]) 
     return pd.DataFrame(rows, columns=["model", "item", "title", name])
 
 
+def exported(shown: Explorer, view: str) -> pd.DataFrame:
+    """Return what a view shows as `table`, to be used elsewhere.
+
+    Each row names its `case`, `user` and, if it is of one, its `model`, as columns of a model do; numbers are numbers,
+    not words, and each has a column of its own.
+    """
+    found = table(shown, view)
+    if view == "verdict":
+        found = pd.DataFrame([figures(*known) for known in _judged(shown)], columns=COLUMNS)
+        found = found.rename(columns={name: f"{name} (nats)" for name in IN_NATS})
+    if view == "states":
+        place = found.columns.get_loc("axes")
+        for axis, moved in enumerate(zip(*found.pop("axes"), strict=True)):
+            found.insert(place + axis, f"axis {axis + 1}", moved)
+    if view == "map":
+        found.insert(0, "model", shown.models[shown.state.space].name)
+    if view == "cases":
+        for letter, model in shown.choices.lettered():
+            found = found.rename(columns={f"{name} {letter}": f"{name}, {model.name}" for name in ("copy", "rank")})
+    else:
+        found.insert(0, "user", shown.choices.users[shown.state.case])
+        found.insert(0, "case", shown.state.case)
+    return found
+
+
 def to_csv(table: pd.DataFrame) -> str:
     """Return a table as CSV in which a spreadsheet does not run any text as a formula.
 
@@ -209,9 +282,13 @@ def _defused(value: object) -> object:
 
 VIEWS = {
     "cases": cases,
+    "cohort": cohort,
     "history": history,
     "predictions": predictions,
+    "scores": scores,
     "map": marks,
     "states": states,
     "verdict": verdict,
+    "why": why.table,
+    "partitions": why.partitions,
 }

@@ -5,7 +5,7 @@ actions queue up here. An act that arrives twice, such as after a lost connectio
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,9 +14,12 @@ import torch
 
 from cprlab.errors import CprlabError
 from cprlab.explorer import payload, tables
+from cprlab.explorer.cohort import Cohort, cohort
+from cprlab.explorer.edits import EDITS
 from cprlab.explorer.frontend import script, style
 from cprlab.explorer.session import Session
-from cprlab.explorer.state import ExplorerState
+from cprlab.explorer.state import UNCOPYABLE, ExplorerState
+from cprlab.explorer.stories import Story, found
 
 TABLE_EVERY = 2.0  # seconds, while certificates come in
 FAULT = "There was an unexpected error ({}: {}); nothing was changed. Please report it."
@@ -40,6 +43,9 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._outcomes: list[dict | None] = [None] * len(session.shown.models)  # of the last view
         self._notice = ""  # the effect of the last change
         self._verdict: Iterator[None] = iter(())
+        self._cohort: Generator[tuple[int, int], None, Cohort] | None = None  # None if it is sent
+        self._stories: list[Story] = []
+        self._search = found(session.shown)
         self._certificates = session.shown.choices.certify()
         self._certified: int | None = 0  # number of cases; None when all are done
         self._table_due = 0.0
@@ -63,6 +69,7 @@ class ExplorerWidget(anywidget.AnyWidget):
     def _hello(self, content: dict) -> None:
         self._sent.clear()
         self.send(payload.base(self._session.shown))
+        self.send(payload.stories(self._stories))
         self._show()
 
     def _act(self, content: dict) -> None:
@@ -84,6 +91,8 @@ class ExplorerWidget(anywidget.AnyWidget):
             session.switch(value["model"], **options)
         elif name == "load":
             session.change(ExplorerState.from_json(value))
+        elif name == "go":
+            session.go(value)
         elif name == "unpin":
             session.patch({"pinned": None})
         else:
@@ -96,7 +105,7 @@ class ExplorerWidget(anywidget.AnyWidget):
 
     def _export(self, content: dict) -> None:
         name = content["view"]
-        text = tables.to_csv(tables.table(self._session.shown, name))
+        text = tables.to_csv(tables.exported(self._session.shown, name))
         self.send({"type": "export", "name": f"explorer-{name}.csv", "mime": "text/csv", "text": text})
 
     def _show(self, error: str = "") -> None:
@@ -110,12 +119,22 @@ class ExplorerWidget(anywidget.AnyWidget):
         undo, redo = self._session.undoable
         said = {"id": self._act_done, "undo": undo, "redo": redo, "notice": self._notice, "error": error}
         self.send(payload.view(shown) | said)
+        self.send(*payload.scores(shown))
         self._send_points()
         self.send(payload.marks(shown))
         if shown.state.query != self._sent.get("cases"):
             self._send_cases()
+        self._begin_cohort()
         if shown.sentence():
             self.send(payload.verdict(shown) | {"id": self._act_done})
+
+    def _begin_cohort(self) -> None:
+        """Begin with the query's cases together, if they, the models' settings or the edit are others than before."""
+        state = self._session.state
+        key = state.query.but(sort="case", descending=False, page=0), state.settings, state.edit
+        if key != self._sent.get("cohort"):
+            self._sent["cohort"], self._cohort = key, cohort(self._session.shown, EDITS.get(state.edit))
+            self.send({"type": "cohort", "pending": True, "done": 0, "total": 0})
 
     def _send_points(self) -> None:
         key = self._session.shown.map_key
@@ -143,15 +162,33 @@ class ExplorerWidget(anywidget.AnyWidget):
             if shown.sentence():
                 self._show()  # the map now marks interfering items
             return "the verdict on this case"
+        if self._cohort:
+            try:
+                done, total = next(self._cohort)
+                self.send({"type": "cohort", "pending": True, "done": done, "total": total})
+            except StopIteration as end:
+                self._cohort = None
+                self.send(payload.cohort(shown, end.value))
+            return "these cases together"
         if shown.state.projection == "tsne" and self._sent.get("points") is None:
             if shown.plane() is not None:
                 self._show()
             return f"t-SNE of {len(shown.titles):,} items"
+        story = next(self._search, "done")
+        if story != "done":
+            if isinstance(story, Story):
+                self._stories.append(story)
+                self.send(payload.stories(self._stories))
+            return "stories"
         if self._certified is not None:
             self._certified = next(self._certificates, None)
             if self._certified is None or time.monotonic() > self._table_due:
                 self._table_due = time.monotonic() + TABLE_EVERY
                 self._send_cases()
+            if self._certified is None and shown.state.query.preset == UNCOPYABLE:  # now there are more cases
+                self._sent.pop("cohort")
+                self._begin_cohort()
+                return "these cases together"
         if self._certified is None:
             return ""
         return f"certificates: {self._certified:,} of {len(shown.choices.targets):,} cases"

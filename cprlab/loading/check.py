@@ -1,6 +1,5 @@
 """check: how cprlab reads a log, and every doubt about it."""
 
-import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,16 +12,18 @@ from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.local import located
 from cprlab.data.baskets import group_baskets
 from cprlab.data.columns import Columns
+from cprlab.data.doubts import CHANGES, doubt_same, without_invisible
 from cprlab.data.log import InteractionLog, as_text, candidates, plain
 from cprlab.data.readers import kind_of, read_table
 from cprlab.data.repeats import count_repeats
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import SplitBy
-from cprlab.data.ties import Ties, ranked
-from cprlab.data.times import UNITS, show_time
+from cprlab.data.ties import BACKWARDS, Ties, count_steps, one_way, ranked
+from cprlab.data.times import DIGITS, EXCEL, read_times, show_time
 from cprlab.errors import DataError
 from cprlab.loading.load import as_log, check_file
 
+NOT_USED = ("event", "event_type", "action", "behavior", "behaviour", "type", "rating", "ratings", "score", "stars")
 LIKE_BASKETS = ("basketid", "basket", "orderid", "invoiceno", "invoice", "transactionid", "cartid")  # `plain` names
 ENOUGH = 5  # interactions per user, the default of `Sequences.from_log`
 MANY, TIMES_THE_MEDIAN = 1000, 50  # interactions of a user that suggest a program or a shared account
@@ -40,7 +41,7 @@ class Check:
         facts: rows `fact, value`; empty if the file is not a log, as are `splits` and `doubts`.
         splits: rows `fact, leave-one-out, temporal, next-basket`: the size of each split and its leakage, without
             columns for splits that are not possible.
-        doubts: one sentence or two for each doubt.
+        doubts: one sentence or two for each doubt; those that change results first (see `cprlab.data.doubts`).
         refused: why the file is not a log, or cannot be split.
     """
 
@@ -61,7 +62,7 @@ def check(
     """Read a file into memory as `load_log` does, and describe it.
 
     Args:
-        path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
+        path: a file, a folder or glob of parts, or an imported log's name, as for `load_log`.
         columns: which column holds what.
         ties: order of ties, as for `load_log`.
 
@@ -83,10 +84,11 @@ def check(
     doubts: list[str] = []
     try:
         log = as_log(frame, path, columns, ties)
+        if not given["title"] and not _titled(log).any():  # see `cprlab.data.doubts.are_titles`
+            taken["title"] = ""
         facts = _describe(path, frame, log, taken["time"])
         doubts += _doubts(frame, log, given, taken)
         leaks["leave-one-out"] = leakage(log, "leave-one-out")
-        doubts += _about_leaks(leaks["leave-one-out"])
     except DataError as error:
         refused = error
     else:
@@ -94,8 +96,20 @@ def check(
         for split in others:
             with suppress(DataError):  # nobody asked for this split, so the log need not allow it
                 leaks[split] = leakage(log, split)
+        doubts += _about_leaks(leaks, log)
     head = frame.head(FIRST).apply(lambda values: as_text(values.astype(object)))
-    return Check(_describe_columns(frame, given, taken), head, facts, _side_by_side(leaks), tuple(doubts), refused)
+    return Check(
+        _describe_columns(frame, given, taken),
+        head,
+        facts,
+        _side_by_side(leaks),
+        tuple(sorted(doubts, key=_grade)),
+        refused,
+    )
+
+
+def _grade(doubt: str) -> bool:
+    return not doubt.startswith(CHANGES)
 
 
 def _describe_columns(frame: pd.DataFrame, given: dict[str, str], columns: dict[str, str]) -> pd.DataFrame:
@@ -116,7 +130,6 @@ def _describe_columns(frame: pd.DataFrame, given: dict[str, str], columns: dict[
 def _describe(path: Path, frame: pd.DataFrame, log: InteractionLog, time: str) -> pd.DataFrame:
     kind, compression = kind_of(path)
     lengths = np.bincount(log.users)
-    titled = np.count_nonzero(log.titles != as_text(pd.Series(log.item_ids, dtype=object)).to_numpy(dtype=object))
     facts = {
         "file type": f"{kind[1:]}{f', compressed as {compression[1:]}' if compression else ''}",
         "rows": f"{len(log):,}",
@@ -126,13 +139,17 @@ def _describe(path: Path, frame: pd.DataFrame, log: InteractionLog, time: str) -
         "interactions that repeat an earlier item of the user": f"{_repeats(log):.1%}",
         "times": "none, rows stay in file order" if log.times is None else _range(log.times, log.unit),
         "read as": "" if log.times is None else _read_as(frame[time], log.unit),
-        "items with a title": f"{titled:,}",
+        "items with a title": f"{np.count_nonzero(_titled(log)):,}",
     }
     if log.baskets is not None:
         sizes = np.bincount(log.baskets)
         facts["baskets"] = f"{len(sizes):,}"
         facts["rows per basket, median (fewest to most)"] = _spread(sizes)
     return pd.DataFrame([(fact, value) for fact, value in facts.items() if value], columns=["fact", "value"])
+
+
+def _titled(log: InteractionLog) -> np.ndarray:
+    return log.titles != as_text(pd.Series(log.item_ids, dtype=object)).to_numpy(dtype=object)
 
 
 def _spread(counts: np.ndarray) -> str:
@@ -151,7 +168,11 @@ def _range(times: np.ndarray, unit: str) -> str:
 def _read_as(values: pd.Series, unit: str) -> str:
     if not unit:
         return "plain numbers, used only for order"
-    if pd.isna(pd.to_numeric(as_text(values.head(1)), errors="coerce").iloc[0]):
+    if unit in DIGITS:
+        return f"dates written in digits, {unit}"
+    if unit == EXCEL:
+        return "Excel's days since 1899-12-30, guessed from their magnitude"
+    if pd.isna(pd.to_numeric(as_text(values.head(1)).str.strip(), errors="coerce").iloc[0]):
         return "dates, in UTC unless they name a time zone"
     return f"{unit} since 1970 (UTC), guessed from their magnitude"
 
@@ -213,70 +234,74 @@ def _doubts(frame: pd.DataFrame, log: InteractionLog, given: dict[str, str], col
         if others:
             yield f"The {role} could also be {' or '.join(map(repr, others))}; name it with --{role}."
     yield from log.notes
-    yield from _about_times(frame, log, columns["time"])
-    yield from _about_rows(frame)
+    yield from _about_times(frame, log, columns["user"], columns["time"])
+    yield from _about_rows(frame, log, columns)
     for kind, ids in (("user", log.user_ids), ("item", log.item_ids)):
         yield from _about_ids(kind, pd.Series(ids))
     yield from _about_users(log)
 
 
-def _about_leaks(facts: dict[str, int | float]) -> Iterator[str]:
-    share = facts.get("test items older than the newest training interaction", 0)
-    if share:
+def _about_leaks(leaks: dict[SplitBy, dict[str, int | float]], log: InteractionLog) -> Iterator[str]:
+    share = leaks["leave-one-out"].get("test items older than the newest training interaction", 0)
+    if share and not _number_rows(log):
+        remedy = " The temporal split avoids this." if "temporal" in leaks else ""
         yield (
             f"Leakage: in the leave-one-out split, {share:.1%} of the test items are older than the newest training "
-            "interaction, so models know what other users did later. The temporal split avoids this."
+            f"interaction, so models know what other users did later.{remedy}"
         )
 
 
-def _about_times(frame: pd.DataFrame, log: InteractionLog, time: str) -> Iterator[str]:
+def _number_rows(log: InteractionLog) -> bool:
+    """Return whether the times of several users are all first, first + 1, … with the same first."""
+    if log.unit or log.times is None or len(log.user_ids) < 2:
+        return False
+    begins = np.flatnonzero(np.diff(log.users, prepend=-1))
+    place = np.arange(len(log)) - np.repeat(begins, np.diff(begins, append=len(log)))
+    return bool((log.times == log.times[0] + place).all())
+
+
+def _about_times(frame: pd.DataFrame, log: InteractionLog, user: str, time: str) -> Iterator[str]:
     if log.times is None:
         return
-    first = log.times[np.flatnonzero(np.diff(log.users, prepend=-1))]
-    if not log.unit and len(first) > 1 and (first == first[0]).all():
+    if _number_rows(log):
         yield (
-            f"Each user's times begin at {first[0]:,}, so they probably number the user's rows. Times of different "
-            "users cannot be compared, so the temporal split and the leakage figures mean nothing."
+            f"Each user's times are {log.times[0]:,}, {log.times[0] + 1:,} and so on, so they number the user's rows. "
+            "Times of different users cannot be compared, so the temporal split and the leakage figures mean nothing."
+        )
+    falls = count_steps(read_times(frame[time], log.name, 1)[0], pd.factorize(frame[user])[0])[::-1]
+    if one_way(falls[0], sum(falls), BACKWARDS):
+        yield (
+            f"The file runs newest first: from row to row of a user, times fall in {falls[0]:,} of {sum(falls):,} "
+            "steps that change them. Rows are sorted by time."
         )
     if not log.unit:
         return
-    seconds = log.times / UNITS[log.unit]
-    early = np.count_nonzero(seconds < pd.Timestamp("1971-01-01").timestamp())
-    late = np.count_nonzero(seconds > pd.Timestamp.now().timestamp())
-    if early:
-        yield f"{early:,} of {len(log):,} times are in 1970 or before; they may be zeros or in the wrong unit."
-    if late:
-        last = show_time(log.times.max().item(), log.unit)
-        yield f"{late:,} of {len(log):,} times are in the future; the latest is {last}."
     if isinstance(frame[time].dtype, pd.StringDtype):
         zoned = frame[time].str.contains(ZONED)
         if zoned.any() and not zoned.all():
             yield f"{np.count_nonzero(~zoned):,} times have no time zone, unlike the others, and are read as UTC."
 
 
-def _about_rows(frame: pd.DataFrame) -> Iterator[str]:
-    try:
-        twice = np.count_nonzero(frame.duplicated())
-    except TypeError:  # lists in an unused column
-        return
-    if twice:
-        yield f"{twice:,} of {len(frame):,} rows are exact copies of an earlier row; they are kept as repeats."
+def _about_rows(frame: pd.DataFrame, log: InteractionLog, columns: dict[str, str]) -> Iterator[str]:
+    if log.times is None:  # otherwise, the log's notes count rows that are equal in user, item and time
+        with suppress(TypeError):  # lists in an unused column
+            if twice := np.count_nonzero(frame.duplicated()):
+                yield f"{twice:,} of {len(frame):,} rows are exact copies of an earlier row; they are kept as repeats."
+    for column in frame.columns.difference([*columns.values()], sort=False):
+        if plain(column) in map(plain, NOT_USED) and (values := as_text(frame[column]).value_counts()).size > 1:
+            often = " and ".join(f"{value!r} ({n:,} rows)" for value, n in values.head(2).items())
+            yield f"The column {column!r} is not used, so all rows count the same, such as {often}."
 
 
 def _about_ids(kind: str, ids: pd.Series) -> Iterator[str]:
     if pd.api.types.is_numeric_dtype(ids):
         return
     text = as_text(ids)
-    odd = np.count_nonzero([not one.isprintable() for one in text])
-    if odd:
-        yield f"{odd:,} {kind} ids contain invisible characters, such as line ends or escapes."
-    normalised = text.map(lambda one: " ".join(unicodedata.normalize("NFKC", one).casefold().split()))
-    first = text.groupby(normalised).transform("first")
-    if (differ := first != text).any():
-        yield (
-            f"{np.count_nonzero(differ):,} {kind} ids differ from another only by case, spaces or the like, such as "
-            f"{text[differ].iloc[0]!r} and {first[differ].iloc[0]!r}; they count as different."
-        )
+    odd = text[[not one.isprintable() for one in text]]
+    if len(odd):
+        yield f"{len(odd):,} {kind} ids contain invisible characters, such as line ends or escapes: {odd.iloc[0]!r}."
+    seen = text.map(without_invisible)
+    yield from doubt_same(kind, seen, seen.str.casefold(), "but for case", grade="")
 
 
 def _about_users(log: InteractionLog) -> Iterator[str]:

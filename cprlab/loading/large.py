@@ -17,10 +17,11 @@ from cprlab.catalogue.builtin import BUILTIN
 from cprlab.catalogue.data_sets import SHORTEST, find
 from cprlab.catalogue.local import About, located, note_filter, read_about
 from cprlab.data.columns import Columns
-from cprlab.data.log import check_ids, find_columns, first_titles, name_items, refuse_no_rows
+from cprlab.data.doubts import are_titles, doubt_copies, doubt_ids, doubt_times, doubt_titles
+from cprlab.data.log import check_ids, different_titles, find_columns, name_items, refuse_no_rows
 from cprlab.data.prepared import load_prepared, open_npy, refuse_all_but_prepared, save_prepared
 from cprlab.data.protocol import Protocol
-from cprlab.data.readers import CHUNK, first_line, item_titles, read_chunks, read_head
+from cprlab.data.readers import CHUNK, called, first_line, item_titles, read_chunks, read_head
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import (
     SplitBy,
@@ -33,18 +34,21 @@ from cprlab.data.splits import (
 )
 from cprlab.data.ties import Order, TieCounts, Ties, keys, ranked
 from cprlab.data.times import (
-    UNITS,
+    LOOKS,
+    count_finer,
     count_units,
     note_baskets,
     note_file_order,
+    note_finer,
     note_order,
     note_units,
     read_times,
+    show_time,
     unit_of,
 )
 from cprlab.errors import DataError, visible
 from cprlab.files import scratch
-from cprlab.loading.load import check_file, load_log
+from cprlab.loading.load import check_file, doubt_times_not_named, first, load_log, now, refuse_times_not_named
 
 # `log` has place (row number in the file), user_id, item_id, moment (time), rank (order within a tie) and maybe basket.
 # `placed` adds `start`, the place of the first row of the basket, and takes the basket's moment. Codes are numbered by
@@ -70,7 +74,18 @@ RENUMBERED = """
     ALTER TABLE renumbered RENAME TO log
 """
 RARE = "DELETE FROM log WHERE {column} IN (SELECT {column} FROM log GROUP BY {column} HAVING count(*) < ?)"
-TITLES = "SELECT item_id, arg_min(title, place) AS title FROM titles GROUP BY item_id"
+SHOWN = """
+    SELECT item_id, arg_min(title, place) AS title, count(DISTINCT title) > 1 AS several, min(code) AS code
+    FROM titles JOIN items USING (item_id) GROUP BY item_id ORDER BY code
+"""
+REPEATED = "SELECT count(*) FROM (SELECT item_id FROM log GROUP BY item_id HAVING count(*) > 1)"
+TWO = "SELECT title FROM titles WHERE item_id = ? GROUP BY title ORDER BY min(place) LIMIT 2"
+COPIES = """
+    SELECT coalesce(sum(n - 1), 0)::BIGINT, min({'user': first, 'moment': moment, 'item': code})
+    FROM (SELECT user_id, item_id, moment, count(*) AS n FROM placed GROUP BY ALL HAVING n > 1)
+    JOIN (SELECT user_id, first FROM users) USING (user_id) JOIN items USING (item_id)
+"""
+OUTSIDE = "SELECT count(*) FILTER (moment < ?), count(*) FILTER (moment > ?), max(moment) FROM placed"
 SORTED = """
     SELECT first, moment, start, rank, code, n >= ? AS kept
     FROM placed JOIN users USING (user_id) JOIN items USING (item_id)
@@ -106,7 +121,7 @@ def prepare(
     long ids.
 
     Args:
-        path: a parquet, csv, tsv or RecBole `.inter` file, text also as `.gz` or `.zst`; or an imported log's name.
+        path: a file, a folder or glob of parts, or an imported log's name, as for `load_log`.
         folder: output folder; an earlier prepared log there is replaced.
         columns: which column holds what.
         ties: order of ties, as for `InteractionLog.from_frame`.
@@ -124,7 +139,7 @@ def prepare(
     path = Path(located(path))
     check_file(path)
     about = read_about(path)
-    name = path.name if about is None else about.name
+    name = called(path) if about is None else about.name
     check_protocol(max_len, min_interactions)
     Protocol(ties=ties, split=split)  # refuses a way or a split that is none
     refuse_all_but_prepared(folder)
@@ -134,18 +149,20 @@ def prepare(
         save_prepared(sequences, folder)
         return load_prepared(folder)
     names = read_head(path).columns
-    found = find_columns(names, path.name, columns)
+    head = next(read_chunks(path, list(names)), pd.DataFrame(columns=names))
+    refuse_times_not_named(head, called(path), columns, ties)
+    found = find_columns(names, called(path), columns)
     titles = None if columns.title else item_titles(path)
     if titles is not None:
         found["title"] = None
     with scratch(folder) as work:
-        with _database(work, memory, path.name) as db:
+        with _database(work, memory, called(path)) as db:
             rows = _fill(db, path, found)
-            refuse_no_rows(rows.n, path.name)
+            refuse_no_rows(rows.n, called(path))
             notes: tuple[str, ...] = ()
             found = rows.columns
             if split == "temporal" and found["time"] is None:
-                refuse_no_times(path.name)
+                refuse_no_times(called(path))
             if about is not None:
                 rows.n, left_out = _filter(db, rows.n, about)
                 notes += about.notes + left_out
@@ -156,18 +173,24 @@ def prepare(
             db.execute(TOGETHER if columns.basket else ALONE)
             if found["order"] is not None:
                 notes += note_order(found["order"], found["order"] == found["time"])
-            notes += note_file_order(names) if found["time"] is None else note_units(rows.units)
+            notes += (
+                note_file_order(names) if found["time"] is None else note_units(rows.units) + note_finer(rows.finer)
+            )
             db.execute(USERS)
             db.execute(ITEMS)
             lengths = _table(db, "SELECT n FROM users ORDER BY first")["n"].to_numpy()
             kept, short = keep_users(lengths, name, min_interactions)
-            kept_ids = f"SELECT user_id FROM users WHERE n >= {min_interactions} ORDER BY first"
-            user_ids = np.asarray(rows.ids["user"].own(_table(db, kept_ids)["user_id"]))
+            all_ids = rows.ids["user"].own(_table(db, "SELECT user_id FROM users ORDER BY first")["user_id"])
+            user_ids = np.asarray(all_ids)
             item_ids = rows.ids["item"].own(_table(db, "SELECT item_id FROM items ORDER BY code")["item_id"])
             if found["title"] is not None:
-                titles = _table(db, TITLES)
-                titles = titles["title"].set_axis(rows.ids["item"].own(titles["item_id"]))
+                titles, doubt = _titles(db, rows, bool(columns.title))
+                notes += doubt
             named = name_items(item_ids, titles)
+            doubts = tuple(doubt_times_not_named(head, called(path), columns)) + _doubts(
+                db, rows, user_ids, item_ids, lengths
+            )
+            user_ids = user_ids[kept]
             n_kept = int(lengths[kept].sum())
             order: Order = "shuffled" if ties == "shuffle" else "file"
             counts = TieCounts(pd.Series(item_ids), named)
@@ -175,14 +198,14 @@ def prepare(
             settled, tied = counts.settle(ties, rows.n, lambda: db.execute(STEPS).fetchall()[0])
             if counts.tied and settled != order:
                 _sort(db, work / "items.npy", n_kept, min_interactions, settled)
-            notes += tied + short
+            notes = (*doubts, *notes, *tied, *short)
             before = None
             if split == "temporal":
                 query = db.execute
                 answers = [query(POINT, [min_interactions, place]).fetchall() for place in held_out_places(n_kept)]
                 points = [point for ((point,),) in answers]
                 before = np.stack(list(query(BEFORE, [*points, min_interactions]).fetchnumpy().values()))
-                cases = check_cases(lengths[kept], before, path.name)
+                cases = check_cases(lengths[kept], before, called(path))
                 notes += note_temporal(points, unit_of(rows.units), cases, before.shape[1])
         sequences = Sequences.pack(
             np.load(work / "items.npy", mmap_mode="r+"),
@@ -258,10 +281,11 @@ class _Ids:
 
 @dataclass
 class _Rows:
-    """What was read: number of rows, how many times look like each unit, and ids and columns by role."""
+    """What was read: numbers of rows, of times that look like each of `LOOKS`, of cut ones; ids, columns by role."""
 
     n: int
     units: np.ndarray
+    finer: int
     ids: dict[str, _Ids]
     columns: dict[str, Any]
 
@@ -270,28 +294,29 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
     """Check the file's rows and append them to the tables `log` and `titles`."""
     if columns["order"] is not None and columns["time"] is None and columns["basket"] is None:
         columns = columns | {"time": columns["order"]}
-    item, time, title, order = (columns[role] for role in ("item", "time", "title", "order"))
+    time, title, order = (columns[role] for role in ("time", "title", "order"))
     keys = {role: columns[role] for role in ("user", "item", "basket") if columns[role] is not None}
-    rows, kinds = _Rows(0, np.zeros(len(UNITS), dtype=np.int64), {role: _Ids() for role in keys}, columns), set()
+    rows, kinds = _Rows(0, np.zeros(len(LOOKS), dtype=np.int64), 0, {role: _Ids() for role in keys}, columns), set()
 
     def again(columns: dict[str, Any], *, as_numbers: bool) -> _Rows:
         for table in ("log", "titles"):
             db.execute(f"DROP TABLE IF EXISTS {table}")
         return _fill(db, path, columns, as_numbers=as_numbers)
 
-    with tqdm(desc=f"reading {visible(path.name)}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
+    with tqdm(desc=f"reading {visible(called(path))}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
         for chunk in read_chunks(path, [column for column in columns.values() if column is not None]):
             line = first_line(path) + rows.n
             for column in keys.values():
-                check_ids(chunk[column], path.name, line)
+                check_ids(chunk[column], called(path), line)
             places = np.arange(rows.n, rows.n + len(chunk))
             times = places  # file order
             ranks = np.zeros(len(chunk)) if order is None else ranked(chunk[order])
             if ranks is None:
                 return again(columns | {"order": None, "time": None if time == order else time}, as_numbers=as_numbers)
             if time is not None:
-                times, kind = read_times(chunk[time], path.name, line, as_numbers=as_numbers)
+                times, kind = read_times(chunk[time], called(path), line, as_numbers=as_numbers)
                 rows.units += count_units(times, kind)
+                rows.finer += count_finer(chunk[time], kind)
                 times = times.astype(float) if kind == "number" else times
                 kinds.add(kind)
             if len(kinds) > 1:  # chunks of one column look different: read all of it as numbers
@@ -300,11 +325,47 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
             named = {NAMES[role]: values for role, values in ids.items()}
             _append(db, "log", {"place": places, "moment": times, "rank": ranks} | named)
             if title is not None:
-                first = first_titles(chunk.assign(**{item: ids["item"]}), item, title)
-                _append(db, "titles", {"place": np.full(len(first), places[0]), "item_id": first.index, "title": first})
+                different = different_titles(ids["item"], chunk[title])
+                named = {"place": places[different.index], "item_id": different["item"], "title": different["title"]}
+                _append(db, "titles", named)
             rows.n += len(chunk)
             bar.update(len(chunk))
     return rows
+
+
+def _titles(db: duckdb.DuckDBPyConnection, rows: _Rows, named: bool) -> tuple[pd.Series | None, tuple[str, ...]]:
+    """Return the titles by item id, None if the column holds none, and the doubt about them."""
+    shown = _table(db, SHOWN)
+    ((repeated,),) = db.execute(REPEATED).fetchall()
+    several = shown["item_id"][shown["several"]]
+    are = named or are_titles(len(several), repeated)
+    own = rows.ids["item"].own(several[:1])
+    two = [title for one in several[:1] for (title,) in db.execute(TWO, [one]).fetchall()]
+    doubt = tuple(doubt_titles(rows.columns["title"], len(several), repeated, are, own, two))
+    return (shown["title"].set_axis(rows.ids["item"].own(shown["item_id"])) if are else None), doubt
+
+
+def _doubts(
+    db: duckdb.DuckDBPyConnection, rows: _Rows, user_ids: np.ndarray, item_ids: pd.Index, lengths: np.ndarray
+) -> tuple[str, ...]:
+    """Return what `load._doubts` yields."""
+    of_items = _table(db, "SELECT count(*) AS n FROM log JOIN items USING (item_id) GROUP BY code ORDER BY code")["n"]
+    doubts = [
+        *doubt_ids("user", pd.Series(user_ids), lengths),
+        *doubt_ids("item", pd.Series(np.asarray(item_ids)), of_items.to_numpy()),
+    ]
+    if rows.columns["time"] is None:
+        return tuple(doubts)
+    unit = unit_of(rows.units)
+    ((copies, example),) = db.execute(COPIES).fetchall()
+    if copies:
+        ((user,),) = db.execute("SELECT count(*) FROM users WHERE first < ?", [example["user"]]).fetchall()
+        time = show_time(example["moment"], unit)
+        doubts += doubt_copies(copies, rows.n, user_ids[user], item_ids[example["item"]], time)
+    if unit:
+        early, late, latest = db.execute(OUTSIDE, [first(unit), now(unit)]).fetchall()[0]
+        doubts += doubt_times(early, late, rows.n, show_time(latest, unit))
+    return tuple(doubts)
 
 
 def _filter(db: duckdb.DuckDBPyConnection, n_rows: int, about: About) -> tuple[int, tuple[str, ...]]:

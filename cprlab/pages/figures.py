@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cprlab.errors import ConfigError, DataError, suggestion
-from cprlab.files import whole
-from cprlab.pages.html import PLOTLY
+from cprlab.files import refuse_unreadable, whole
+
+PLOTLY = "application/vnd.plotly.v1+json"
 
 
 def write_figures(report: Path | str, folder: Path | str, only: Collection[str] = ()) -> list[Path]:
@@ -38,6 +39,7 @@ def write_figures(report: Path | str, folder: Path | str, only: Collection[str] 
             again = sum(other.partition("-")[0] == name for other in found)
             found[f"{name}-{again + 1}" if again else name] = figure
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        refuse_unreadable(notebook, error)
         raise DataError(f"{notebook} is not an executed report; make one with: cprlab report") from error
     if unknown := [name for name in only if name not in found]:
         raise ConfigError(f"{notebook} has no figure {unknown[0]!r}: {suggestion(unknown[0], found)}")
@@ -49,18 +51,19 @@ def write_figures(report: Path | str, folder: Path | str, only: Collection[str] 
     return paths
 
 
-def pictures(figures: list[dict], origin: str) -> list[bytes]:
+def pictures(figures: list[dict], origin: str, scale: float = 1.5) -> list[bytes]:
     """Return figures, given as plotly's JSON, as the bytes of PNG files, all drawn by one browser.
 
     Args:
         figures: the figures.
         origin: where they are from, for the error message about one that cannot be drawn.
+        scale: device pixels per pixel of the figure.
 
     Raises:
         DataError: a figure is invalid, or there is no browser to draw with.
     """
     with ThreadPoolExecutor(1) as alone:  # a notebook's thread already has an event loop
-        return alone.submit(asyncio.run, _pictures(figures, origin)).result()
+        return alone.submit(asyncio.run, _pictures(figures, origin, scale)).result()
 
 
 def _name(given: object) -> str:
@@ -68,14 +71,14 @@ def _name(given: object) -> str:
     return given if isinstance(given, str) and re.fullmatch(r"\w{1,80}", given, re.ASCII) else "figure"
 
 
-async def _pictures(figures: list[dict], origin: str) -> list[bytes]:
+async def _pictures(figures: list[dict], origin: str, scale: float) -> list[bytes]:
     """Return the figures as PNG files; the browser, which is slow to start, is started once."""
     try:
         from kaleido import Kaleido
         from kaleido.errors import ChromeNotFoundError
     except ImportError as error:
         raise DataError("Figures are drawn by kaleido; install it with: pip install kaleido") from error
-    options = {"format": "png", "width": 1000, "scale": 1.5}
+    options = {"format": "png", "width": 1000, "scale": scale}
     try:
         async with Kaleido() as browser:
             return [await browser.calc_fig(figure, opts=options) for figure in figures]

@@ -1,5 +1,7 @@
 """to_page: an executed notebook as one self-contained HTML page that shows its figures offline."""
 
+from base64 import b64encode
+
 import nbformat
 import plotly.io as pio
 import plotly.offline
@@ -8,7 +10,7 @@ from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-PLOTLY = "application/vnd.plotly.v1+json"
+from cprlab.pages.figures import PLOTLY, pictures
 
 
 def to_page(notebook: NotebookNode, title: str) -> str:
@@ -41,6 +43,20 @@ class WithoutProgress(Preprocessor):
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         return cell, resources
+
+
+class WithPictures(Preprocessor):
+    """Preprocessor that adds a PNG file to each plotly figure, for pages that run no scripts, and for print."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """Return the notebook with pictures; all are drawn by one browser."""
+        outputs = [
+            output for cell in nb.cells for output in cell.get("outputs", []) if PLOTLY in output.get("data", {})
+        ]
+        drawn = pictures([output.data[PLOTLY] for output in outputs], "of this notebook", scale=1)
+        for output, picture in zip(outputs, drawn, strict=True):
+            output.data["image/png"] = b64encode(picture).decode()
+        return nb, resources
 
 
 class Drawn(Preprocessor):

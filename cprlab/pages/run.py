@@ -4,8 +4,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -18,7 +19,7 @@ from traitlets.config import Config
 
 from cprlab import errors
 from cprlab.errors import ConfigError, CprlabError, DataError, suggestion, visible
-from cprlab.files import make_folder, refuse_other_files, whole
+from cprlab.files import make_folder, refuse_other_files, refuse_unreadable, whole
 from cprlab.pages.html import to_page
 from cprlab.settings import PageConfig, ReportConfig
 from cprlab.shipped import find_notebook
@@ -26,6 +27,7 @@ from cprlab.studies.probe import ProbeConfig
 from cprlab.studies.retrofit import RetrofitConfig
 
 PAGE, NOTEBOOK = "index.html", "report.ipynb"
+SUBJECT = ("models", "histories", "data", "state")  # the parameters that say what a page is about
 
 
 def run_report(config: ReportConfig, out: Path | str) -> Path:
@@ -43,10 +45,11 @@ def run_report(config: ReportConfig, out: Path | str) -> Path:
     Raises:
         CprlabError: a parameter, the data or the folder is not usable.
     """
-    refuse_to_overwrite(Path(out), config, "metrics.json", "data")
+    refuse = partial(refuse_to_overwrite, Path(out), config, "metrics.json")
+    refuse()
     for note in config.check().notes:
         print(visible(note), file=sys.stderr)
-    return publish("report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}")
+    return publish("report.ipynb", config, Path(out), f"cprlab: {Path(config.data).name}", refuse)
 
 
 def run_probe(config: ProbeConfig, out: Path | str) -> Path:
@@ -55,8 +58,9 @@ def run_probe(config: ProbeConfig, out: Path | str) -> Path:
     Raises:
         CprlabError: a parameter, a model, the data or the folder is not usable.
     """
-    refuse_to_overwrite(Path(out), config, "probe.json", "models")
-    return publish("probe.ipynb", config, Path(out), f"cprlab: probe of {'; '.join(config.models) or config.data}")
+    refuse = partial(refuse_to_overwrite, Path(out), config, "probe.json")
+    title = f"cprlab: probe of {'; '.join(config.models) or config.data}"
+    return publish("probe.ipynb", config, Path(out), title, refuse)
 
 
 def run_retrofit(config: RetrofitConfig, out: Path | str) -> Path:
@@ -67,19 +71,25 @@ def run_retrofit(config: RetrofitConfig, out: Path | str) -> Path:
     Raises:
         CprlabError: a parameter, a model, the data or the folder is not usable.
     """
-    refuse_to_overwrite(Path(out), config, "retrofit.json", "models")
-    return publish(
-        "retrofit.ipynb", config, Path(out), f"cprlab: retrofit of {'; '.join(config.models) or config.data}"
-    )
+    refuse = partial(refuse_to_overwrite, Path(out), config, "retrofit.json")
+    title = f"cprlab: retrofit of {'; '.join(config.models) or config.data}"
+    return publish("retrofit.ipynb", config, Path(out), title, refuse)
 
 
-def publish(notebook: str, config: PageConfig, out: Path, title: str) -> Path:
+def publish(notebook: str, config: PageConfig, out: Path, title: str, check: Callable[[], None]) -> Path:
     """Execute a notebook of the project, write it and its page to the folder `out`, and return the page's path.
+
+    Args:
+        notebook: the notebook's file name.
+        config: its parameters.
+        out: the page's folder.
+        title: the page's title.
+        check: raises an error if `out` may not be replaced, as for `whole`.
 
     Raises:
         CprlabError: the notebook raised it, or the folder is not usable.
     """
-    with whole(out) as new:
+    with whole(out, check) as new:
         new.mkdir()
         executed = execute(notebook, config.but(out=str(new)).model_dump())
         nbformat.write(executed, new / NOTEBOOK)
@@ -87,8 +97,8 @@ def publish(notebook: str, config: PageConfig, out: Path, title: str) -> Path:
     return out / PAGE
 
 
-def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str, subject: str) -> None:
-    """Raise an error unless `out` is new or contains a report with the same `numbers` file and parameter `subject`.
+def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str) -> None:
+    """Raise an error unless `out` is new or contains a report with the same `numbers` file and the same `SUBJECT`.
 
     The file may list other files of the report under the key "files".
 
@@ -104,19 +114,27 @@ def refuse_to_overwrite(out: Path, config: PageConfig, numbers: str, subject: st
     if refuse_other_files(out, ours, "a report's", "choose another folder with --out"):
         try:
             notebook = json.loads((out / NOTEBOOK).read_text(encoding="utf-8"))
-            about = notebook["metadata"]["papermill"]["parameters"][subject]
-        except (OSError, ValueError, LookupError, TypeError):
-            about = "something that cannot be read"
-        if about != config.model_dump()[subject]:
-            about = str(about)
-            shown = about if len(about) <= 80 else about[:79] + "…"
+            about = _subject(notebook["metadata"]["papermill"]["parameters"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            refuse_unreadable(out, error)
+            about = ["something that cannot be read"]
+        if about != _subject(config.model_dump()):
+            words = ", ".join(filter(None, about))
+            shown = words if len(words) <= 80 else words[:79] + "…"
             raise DataError(f"{out} contains the report on {shown}; choose another folder with --out, or remove it.")
+
+
+def _subject(parameters: Mapping[str, object]) -> list[str]:
+    """Return the values of `SUBJECT` among parameters; models that are named bring their own data."""
+    names = [name for name in SUBJECT if name in parameters and not (name == "data" and parameters.get("models"))]
+    return [str(parameters[name]) for name in names]
 
 
 def _listed(numbers: Path) -> set[str]:
     try:
         return {str(name) for name in json.loads(numbers.read_text(encoding="utf-8"))["files"]}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        refuse_unreadable(numbers, error)
         return set()
 
 
@@ -143,7 +161,13 @@ def execute(name: str, parameters: dict) -> nbformat.NotebookNode:
     try:
         with _sockets() as sockets:
             executed = papermill.execute_notebook(
-                notebook, None, parameters, progress_bar=False, stderr_file=sys.stderr, config=sockets
+                notebook,
+                None,
+                parameters,
+                progress_bar=False,
+                stderr_file=sys.stderr,
+                config=sockets,
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it calls its own end an error
             )
     except papermill.PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 import papermill
 
 from cprlab.errors import ConfigError, CprlabError, DataError
-from cprlab.files import locked, refuse_other_files, whole
+from cprlab.files import refuse_other_files, refuse_unreadable, whole
 from cprlab.pages.html import to_page
 from cprlab.pages.index import index_page
 from cprlab.pages.run import PAGE, execute, refuse_nesting
@@ -49,7 +50,7 @@ def run_sweep(
     _notebooks(config)
     with open_cluster(workers, scheduler, slurm, config.device) as client:
         trials = [(trial, data) for data in config.data for trial in config.grid.but(data=(data,)).trials()]
-        log = config.sized | config.protocol
+        log = config.sized | config.reading
         asked = [(train_trial, (trial, data, log, config.runs, config.device)) for trial, data in trials]
         trained = run_all(client, asked, "runs")
         usable = {data for (_, data), of_run in zip(trials, trained, strict=True) if not of_run.error}
@@ -62,9 +63,7 @@ def run_sweep(
         | (of_run.value or {})
         for (trial, _), of_run in zip(trials, trained, strict=True)
     )
-    with locked(config.folder):
-        refuse_to_replace(config.folder, config)
-        _write(config, results, dict(zip(pages, executed, strict=True)))
+    _write(config, results, dict(zip(pages, executed, strict=True)))
     return config.folder / PAGE, [outcome for outcome in (*trained, *executed) if outcome.error]
 
 
@@ -91,7 +90,8 @@ def refuse_to_replace(out: Path, config: SweepConfig) -> None:
     try:
         stamp = json.loads((out / STAMP).read_text(encoding="utf-8"))
         name, files = stamp["sweep"]["name"], {*stamp["files"]}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        refuse_unreadable(out / STAMP, error)
         name, files = None, set()
     held = refuse_other_files(out, files.issuperset, "a sweep's report", "choose another folder with `out`")
     if held and name != config.name:
@@ -114,7 +114,7 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
             raise ConfigError(f"{notebook} does not take a size, as a sweep's notebooks do; choose a numbered one.")
         for encoder in config.encoder:
             parameters = (
-                config.protocol
+                config.reading
                 | config.sized
                 | {
                     "data": "; ".join(config.data),
@@ -132,7 +132,7 @@ def _notebooks(config: SweepConfig) -> dict[str, tuple[str, dict[str, Any], str]
 
 
 def _write(config: SweepConfig, results: pd.DataFrame, pages: dict[str, Outcome]) -> None:
-    with whole(config.folder) as new:
+    with whole(config.folder, partial(refuse_to_replace, config.folder, config)) as new:
         new.mkdir()
         results.to_parquet(new / RESULTS)
         for name, page in pages.items():

@@ -11,6 +11,7 @@ from cprlab.evaluation import Example
 from cprlab.plots.maps import KINDS
 from cprlab.plots.style import COLOURS, IN_HISTORY, NEW, TRUE_NEXT, TRUTH, short, styled
 
+BAR = 0.8  # width of a bar, in places; by default it depends on how far apart the places of its colour are
 GLYPHS = {"history": "●", "new": "◆", "target": "★"}  # by kind of predicted item
 SHOWN = 10  # number of items drawn of a history
 
@@ -103,9 +104,8 @@ def predictions(table: pd.DataFrame, heads: dict[str, list[str]], title: str, co
                     x=[0.02 * largest] * len(bars), mode="markers", marker_size=9, hovertemplate=hover, **drawn, **cell
                 )
             else:
-                figure.add_bar(
-                    x=bars["probability"], orientation="h", hovertemplate=says.format("%{x:.2%}"), **drawn, **cell
-                )
+                hover = says.format("%{x:.2%}")
+                figure.add_bar(x=bars["probability"], width=BAR, orientation="h", hovertemplate=hover, **drawn, **cell)
         if pinned:
             figure.add_scatter(
                 x=rows["pinned_probability"], y=rows["place"], mode="markers", showlegend=False,

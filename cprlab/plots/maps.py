@@ -29,7 +29,9 @@ def neighbourhood(table: pd.DataFrame, title: str) -> go.Figure:
     """
     items = table[table["item"] >= 0]
     drawn, missed = (items[["x", "y"]] ** 2).to_numpy().sum(), (items["off_plane"] ** 2).sum()
-    note = f"principal components 1 and 2: {drawn / (drawn + missed):.0%} of these items' variance"
+    note = "these items have the same embedding"
+    if drawn + missed:
+        note = f"principal components 1 and 2: {drawn / (drawn + missed):.0%} of these items' variance"
     return item_map(table, note, title).update_layout(meta={"name": "neighbourhood"})
 
 

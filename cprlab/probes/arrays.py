@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from cprlab.errors import DataError
-from cprlab.files import read_parquet, refuse_bomb
+from cprlab.files import read_parquet, refuse_bomb, refuse_unreadable
 from cprlab.models.recommender import not_finite
 
 PAD = -1  # padding after shorter histories in a file's table of histories
@@ -35,14 +35,32 @@ def read_arrays(path: Path) -> dict[str, Any]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 refuse_bomb(file.zip)
-                return {name: file[name] for name in file.files}
-        with safe_open(path, framework="numpy") as file:
-            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return {name: _entry(file, name) for name in file.files}
+        with safe_open(path, framework="pt") as file:
+            arrays: dict[str, Any] = {name: _widened(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
             header = file.metadata() or {}
         return arrays | {name: _plain(json.loads(header[name])) for name in ("item_ids", "titles") if name in header}
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
+        refuse_unreadable(path, error)
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as arrays ({detail}).") from error
+
+
+def _entry(file: Any, name: str) -> np.ndarray:
+    try:
+        return file[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} contains Python objects, which are not read, since they can run code; save text as "
+            f"np.array({name}, dtype=str), and histories as one table of codes, padded with {PAD}"
+        ) from error
+
+
+def _widened(tensor: torch.Tensor) -> np.ndarray:
+    """Return a tensor as an array; NumPy has no bfloat16 and no float8."""
+    return (tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor).numpy()
 
 
 def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
@@ -50,6 +68,7 @@ def read_histories(path: Path, item_ids: np.ndarray | None) -> dict[str, Any]:
     try:
         table = read_parquet(path)
     except (OSError, ValueError) as error:
+        refuse_unreadable(path, error)
         raise DataError(f"{path} cannot be read as Parquet ({error}).") from error
     if missing := {"history", "target"} - set(table.columns):
         raise DataError(f"{path} has no column {' and no '.join(sorted(missing))}; it needs history and target.")
@@ -84,8 +103,7 @@ def _plain(values: Any) -> np.ndarray:
 def check_table(values: Any, name: str, rows: str, n: int | None = None) -> np.ndarray:
     """Return a finite floating-point array (rows, columns), or (n,) if n is given."""
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.element_size() < 4 else values  # NumPy has no bfloat16
+        values = _widened(values.detach().cpu())
     try:
         array = np.asarray(values)
         double = array.dtype.kind == "f" and array.itemsize > 4

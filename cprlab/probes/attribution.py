@@ -56,7 +56,7 @@ def attribution(
         cases = slice(start, start + at_once)
         parts = recommender.parts(read[cases], None if users is None else users[cases])
         for row, (history, target) in enumerate(zip(read[cases], known[cases], strict=True)):
-            table = _attributed(parts, row, history, target, k)
+            table = attributed(parts, row, history, target, k)
             table.insert(0, "case", start + row)
             tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -108,8 +108,16 @@ def leave_one_out(
     return pd.concat(tables, ignore_index=True)
 
 
-def _attributed(parts: Parts, row: int, history: np.ndarray, target: np.ndarray, k: int) -> pd.DataFrame:
-    """Return the rows of `attribution` for one case."""
+def attributed(parts: Parts, row: int, history: np.ndarray, target: np.ndarray, k: int) -> pd.DataFrame:
+    """Return the rows of `attribution` for one case, without `case`.
+
+    Args:
+        parts: of the predictions, as `Recommender.explain` returns them.
+        row: index of the case among them.
+        history: codes of the items read.
+        target: the item that came next, (1,), or (0,) if it is unknown.
+        k: as in `attribution`.
+    """
     log_probs = parts.log_probs[row]
     best = np.argsort(-log_probs, kind="stable")[:k]
     items = np.unique(np.concatenate([best, history, target]))

@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from cprlab.errors import ConfigError
+from cprlab.errors import ConfigError, DataError
 from cprlab.probes.snapshot import Snapshot
 from cprlab.probes.states import Items, Nearest, OwnItems, nearest_states
 
 AT_ONCE = 64  # cases whose probabilities of all items are in memory
 FREE = 1000  # radii that count as unbounded; beyond, rounding dominates the logits
+ROUNDED = 1e-4  # nats by which a score may be rounded
 NEAR = 0.01  # nats within which a context partition must reach 0 or 1, which no finite state reaches exactly
 
 
@@ -45,6 +46,7 @@ def bottleneck_gap(
 
     Raises:
         ConfigError: `wanted` is not a distribution over the items for each case.
+        DataError: as in `copy_dial`.
     """
     rows = []
     for batch in _batches(snapshot, radius, "bottleneck gap" * progress):
@@ -134,6 +136,7 @@ def copy_dial(
 
     Raises:
         ConfigError: an α is not a share, or a history holds every item.
+        DataError: the scores are so large that float64 rounds them by more than `ROUNDED` nats.
     """
     shares = [np.broadcast_to(np.asarray(alpha, dtype=np.float64), len(snapshot)) for alpha in alphas]
     if any(not ((share >= 0) & (share <= 1)).all() for share in shares):
@@ -235,6 +238,12 @@ def _batches(snapshot: Snapshot, radius: float | None = None, bar: str = "") -> 
     bias = torch.zeros(len(weight)) if snapshot.bias is None else torch.from_numpy(snapshot.bias)
     items = Items(weight, bias.double())
     states = torch.from_numpy(snapshot.states).double()
+    largest = float(weight.norm(dim=1).max() * states.norm(dim=1).max() + bias.abs().max())
+    if largest * torch.finfo(torch.float64).eps > ROUNDED:
+        raise DataError(
+            f"The scores may reach {largest:.1e}, and float64 rounds such a number by more than {ROUNDED} nats; use "
+            "smaller item_embeddings, states and bias."
+        )
     with tqdm(total=len(snapshot), desc=bar, unit="case", disable=not bar) as shown:
         for start in range(0, len(snapshot), AT_ONCE):
             histories = [torch.from_numpy(history) for history in snapshot.distinct[start : start + AT_ONCE]]

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from cprlab import plots
 from cprlab.errors import ConfigError, DataError, suggestion
-from cprlab.files import whole
+from cprlab.files import refuse_unreadable, whole
 from cprlab.pages.figures import pictures
 from cprlab.results.store import Kept, rows
 from cprlab.results.tables import NONE, compared, forest, headline, logs, targets
@@ -34,15 +34,23 @@ def write_page(runs: Sequence[Kept], page: Path | str) -> list[Path]:
     try:
         text = page.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
+        refuse_unreadable(page, error)
         raise DataError(
             f"{page} is not a text file; use a Markdown file with blocks such as {START} logs -->."
         ) from error
+
+    def refuse_changed() -> None:
+        if page.read_text(encoding="utf-8") != text:
+            raise DataError(f"{page} was changed while its tables were made; run this again.")
+
     new, files = filled(text, runs)
-    drawn = pictures([json.loads(_forest(runs).to_json())], f"of {page}") if files else []
+    drawn = pictures([json.loads(forest_figure(runs).to_json())], f"of {page}") if files else []
     written = {page.parent / file: picture for file in files for picture in drawn}
-    for path, content in (written | {page: new.encode()}).items():
+    for path, picture in written.items():
         with whole(path) as temporary:
-            temporary.write_bytes(content)
+            temporary.write_bytes(picture)
+    with whole(page, refuse_changed) as temporary:
+        temporary.write_bytes(new.encode())
     return [*written, page]
 
 
@@ -72,7 +80,8 @@ def filled(text: str, runs: Sequence[Kept]) -> tuple[str, list[str]]:
     return BLOCK.sub(fill, text), files
 
 
-def _forest(runs: Sequence[Kept]) -> go.Figure:
+def forest_figure(runs: Sequence[Kept]) -> go.Figure:
+    """Draw `tables.forest`: gains of CPR:100 + Mi on each log, in the geometric mean, and in the paper."""
     title = "Gain in NDCG@10 on each log, in the geometric mean, and in the paper"
     figure = plots.gains(forest(runs), "log", "encoder", title, "gain as a share", "comparison")
     return figure.update_xaxes(tickformat="+.0%")

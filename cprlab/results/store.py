@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from cprlab.errors import CprlabError, DataError
 from cprlab.evaluation import means
 from cprlab.evaluation.metrics import COPYING, MAIN, RANKING
-from cprlab.files import read_parquet, whole
+from cprlab.files import read_parquet, refuse_unreadable, whole
 from cprlab.numbers import plain
 from cprlab.training import Run
 from cprlab.training.runs import RunConfig, slug
@@ -77,6 +77,7 @@ class Kept:
             if len({len(record["curve"][name]) for name in ("loss", "ndcg", "seconds")}) != 1:
                 raise ValueError("its curve is incomplete")
         except (OSError, ValueError, LookupError, TypeError, pa.ArrowException, CprlabError) as error:
+            refuse_unreadable(path, error)
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{path} is not a kept run ({detail}); remove it, and keep the run again.") from error
         return kept
@@ -215,6 +216,7 @@ def read_cases(runs: Sequence[Kept]) -> pd.DataFrame:
         try:
             tables.append(_unpacked(read_parquet(run.path)))
         except (OSError, ValueError, LookupError, TypeError) as error:
+            refuse_unreadable(run.path, error)
             raise DataError(f"{run.path} is damaged ({error}); remove it, and keep the run again.") from error
     of_run = np.repeat(np.arange(len(runs)), [len(table) for table in tables])
     labels = pd.DataFrame([run.labels for run in runs])

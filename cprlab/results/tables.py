@@ -125,7 +125,7 @@ def _of_log(runs: list[Kept], cases: pd.DataFrame, found: pd.DataFrame) -> list[
 
 def headline(runs: Sequence[Kept]) -> str:
     """Return Markdown: gains in NDCG@10 in the geometric mean over logs, with the paper's."""
-    found = _averaged(runs)
+    found = averaged(runs)
     if not len(found):
         return NONE
     table = []
@@ -180,8 +180,7 @@ def forest(runs: Sequence[Kept]) -> pd.DataFrame:
             (row,) = found[found["ranking"] == "raw"].itertuples()
             numbers = {"value": row.ratio - 1, "low": row.ratio_low - 1, "high": row.ratio_high - 1}
             rows.append({"log": data, "encoder": encoder, "comparison": f"{CPR} over {base}"} | numbers)
-    averaged = _averaged(runs, [(CPR, base) for base in DRAWN])
-    for row in averaged.to_dict("records"):
+    for row in averaged(runs, [(CPR, base) for base in DRAWN]).to_dict("records"):
         about = {"log": f"geometric mean, {row['logs']}", "encoder": row["encoder"]}
         rows.append(
             about | {"comparison": f"{CPR} over {row['base']}"} | {name: row[name] for name in ("value", "low", "high")}
@@ -194,7 +193,7 @@ def forest(runs: Sequence[Kept]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _averaged(runs: Sequence[Kept], pairs: Iterable[tuple[str, str]] = COMPARED) -> pd.DataFrame:
+def averaged(runs: Sequence[Kept], pairs: Iterable[tuple[str, str]] = COMPARED) -> pd.DataFrame:
     """Return gains over leave-one-out logs with both heads, rows `encoder, head, base, logs, value, low, high, n`."""
     rows = []
     for head, base in pairs:

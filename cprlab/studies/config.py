@@ -4,7 +4,7 @@ import pydantic
 
 from cprlab.config import Names
 from cprlab.data import Sequences
-from cprlab.data.protocol import Protocol
+from cprlab.data.protocol import Reading
 from cprlab.models.encoders import EncoderName
 from cprlab.sweeps import Grid, Results, run_trials
 from cprlab.sweeps.grid import Sized
@@ -23,7 +23,7 @@ class HeadsConfig(Sized):
     runs: str = pydantic.Field("runs", description="Folder of trained models, which are not trained again.")
 
 
-class StudyConfig(HeadsConfig, Protocol):
+class StudyConfig(HeadsConfig, Reading):
     """Parameters of a notebook on logs; it specifies its runs as grids, with the sizes of `sweeps.SIZES`."""
 
     data: Names = pydantic.Field(
@@ -38,7 +38,7 @@ class StudyConfig(HeadsConfig, Protocol):
             ConfigError: a value is not valid.
         """
         names = {"data": self.data, "head": self.heads, "encoder": (self.encoder,)}
-        values = self.protocol | self.sized | {"seeds": self.seeds}
+        values = self.reading | self.sized | {"seeds": self.seeds}
         return Grid(**(names | values | changes))
 
     def logs(self) -> dict[str, Sequences]:

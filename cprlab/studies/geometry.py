@@ -23,7 +23,7 @@ MEASURES = {  # columns of `of_cases`, and their names in tables and figures
 
 
 class GeometryConfig(StudyConfig):
-    """The parameters of `notebooks/08_geometry.ipynb`."""
+    """The parameters of `notebooks/appendix/geometry.ipynb`."""
 
     cases: int = pydantic.Field(30, ge=2, description="Number of a model's test cases for the slower probes.")
 

@@ -27,7 +27,7 @@ from cprlab.probes import (
     wanted_share,
 )
 from cprlab.settings import PageConfig
-from cprlab.studies.report import behind
+from cprlab.studies.report import behind, guessing
 from cprlab.studies.retrofit import Measured, measure
 from cprlab.subjects import ModelsConfig, Subject
 from cprlab.training import build
@@ -42,7 +42,7 @@ SUBJECT = "This model"
 
 
 class ProbeConfig(ModelsConfig, PageConfig):
-    """The parameters of `notebooks/probe.ipynb`."""
+    """The parameters of `notebooks/pages/probe.ipynb`."""
 
     cases: int = pydantic.Field(300, ge=2, description="Number of cases for the slower probes.")
 
@@ -173,6 +173,7 @@ def examine(
             gain = f"No part was fitted: {error}"
     same = {rival: cases for rival, cases in counting.items() if _same_users(subject.cases, cases)}
     worse = behind({SUBJECT: subject.cases, **same}, SUBJECT, list(same), config.seed)
+    worse = " ".join(filter(None, (guessing(SUBJECT, subject.cases, subject.held_out.n_items), worse)))
     subject = subject.sample(config.cases, config.seed)
     snapshot, cases = subject.snapshot, subject.cases
     wanted = wanted_share(cases)

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from cprlab.evaluation import MAIN, gains, mean, overall, stacked
+from cprlab.evaluation.cases import TOP
 from cprlab.training import Run
 
 
@@ -48,8 +50,35 @@ def behind(cases: Mapping[str, pd.DataFrame], name: str, rivals: Sequence[str], 
     return ""
 
 
+def guessing(name: str, cases: pd.DataFrame, n_items: int) -> str:
+    """Return a sentence on a model that predicts or ranks no better than a uniform guess; "" if it does both.
+
+    The guess loses log n, and its NDCG@10 is the mean gain of a rank that is uniform on the n items.
+
+    Args:
+        name: the model.
+        cases: result of `evaluate`.
+        n_items: number of items, n.
+    """
+    ranks = np.arange(1, min(TOP, n_items) + 1)
+    chance = (1 / np.log2(1 + ranks)).sum() / n_items
+    loss, ndcg, said = mean(cases, "log-loss"), mean(cases, MAIN), []
+    if loss > np.log(n_items):
+        said.append(f"its log-loss is {loss:,.2f} nats, and that of a guess {np.log(n_items):.2f}")
+    if ndcg < chance or np.isclose(ndcg, chance):
+        said.append(f"its NDCG@10 is {ndcg:.4f}, and that of a guess {chance:.4f}")
+    if not said:
+        return ""
+    return (
+        f"{name} is no better than a uniform guess among the items in this: {'; '.join(said)}. Train it again, such as "
+        "with a smaller learning rate, before anything said about it here is used."
+    )
+
+
 def cautions(runs: dict[str, Run], trained: Sequence[str], seed: int = 0) -> str:
-    """Return sentences on heads that rank worse than counting, and on heads whose training may not be finished.
+    """Return sentences on heads that only guess or rank worse than counting, or whose training may not be finished.
+
+    Also on a metric that says nothing since the list holds every item.
 
     Args:
         runs: the runs by head.
@@ -57,7 +86,11 @@ def cautions(runs: dict[str, Run], trained: Sequence[str], seed: int = 0) -> str
         seed: seed of the bootstrap.
     """
     cases = {head: run.cases for head, run in runs.items()}
-    said = [behind(cases, head, [rival for rival in runs if rival not in trained], seed) for head in trained]
+    items = {head: run.record["data"]["items"] for head, run in runs.items()}
+    said = [guessing(head, cases[head], items[head]) for head in trained]
+    if min(items.values()) <= TOP:
+        said.append(f"HIT@{TOP} is always 1 with {TOP} items or fewer.")
+    said += [behind(cases, head, [rival for rival in runs if rival not in trained], seed) for head in trained]
     rising = [head for head in trained if runs[head].history["ndcg"].idxmax() == runs[head].history.index[-1]]
     if rising:
         said.append(

@@ -24,7 +24,7 @@ SHOWN = (*((metric, "all") for metric in LOSSES), *((MAIN, group) for group in (
 
 
 class RetrofitConfig(ModelsConfig, PageConfig):
-    """The parameters of `notebooks/retrofit.ipynb`."""
+    """The parameters of `notebooks/pages/retrofit.ipynb`."""
 
     heads: Names = pydantic.Field(("Softmax",), description="Heads to train if no model is given.")
     part: Literal["auto", Part] = pydantic.Field("auto", description="The part to write; auto is the one named")

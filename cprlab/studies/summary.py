@@ -11,7 +11,7 @@ from cprlab.training.loop import Device
 
 
 class SummaryConfig(Config):
-    """The parameters of `notebooks/summary.ipynb`."""
+    """The parameters of `notebooks/pages/summary.ipynb`."""
 
     grid: str = pydantic.Field(description="The fields of a `Grid`, as JSON.")
     device: Device = pydantic.Field("auto", description="Where to train")

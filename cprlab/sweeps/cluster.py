@@ -3,10 +3,12 @@
 import inspect
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import dask.config
 import torch
 from dask.system import CPU_COUNT
 from dask_jobqueue.core import Job, JobQueueCluster
@@ -82,7 +84,13 @@ def _slurm(path: str, workers: int) -> SLURMCluster:
     }
     for name in arguments:
         if name not in known:
-            raise ConfigError(f"{path}: SLURMCluster has no argument {name!r}: {suggestion(name, sorted(known))}")
+            meant = "queue" if name == "partition" else name
+            raise ConfigError(f"{path}: SLURMCluster has no argument {name!r}: {suggestion(meant, sorted(known))}")
+    for name, example in (("cores", "1"), ("memory", "16GB")):
+        if arguments.get(name, dask.config.get(f"jobqueue.slurm.{name}", None)) is None:
+            raise ConfigError(f"{path} does not say how much a job gets; add a line such as `{name}: {example}`.")
+    if shutil.which(SLURMJob.submit_command) is None:
+        raise ConfigError("There is no sbatch on this machine; start the sweep on a machine that submits Slurm's jobs.")
     arguments["scheduler_options"] = {"dashboard": False, "dashboard_address": None} | arguments["scheduler_options"]
     try:
         return SLURMCluster(**arguments | ({"n_workers": workers} if workers else {}))

@@ -11,6 +11,7 @@ from cprlab.catalogue import BUILTIN
 from cprlab.catalogue.local import located
 from cprlab.config import SEVERAL
 from cprlab.errors import ConfigError, CprlabError
+from cprlab.files import refuse_unreadable
 from cprlab.loading.load import check_file
 from cprlab.sweeps.grid import Grid
 from cprlab.training.loop import Device
@@ -103,6 +104,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
             raise ConfigError(f"{path} has {len(text):,} characters; a settings file has at most {LONGEST:,}.")
         values = yaml.load(text, _Plain)  # noqa: S506  # a kind of safe loader
     except OSError as error:
+        refuse_unreadable(Path(path), error)
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check the name.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None

@@ -11,7 +11,8 @@ import pydantic
 from cprlab.catalogue import BUILTIN
 from cprlab.config import SEVERAL, Config
 from cprlab.data import Sequences
-from cprlab.data.protocol import Protocol
+from cprlab.data.protocol import Reading
+from cprlab.data.readers import called
 from cprlab.errors import ConfigError, suggestion
 from cprlab.loading import load_sequences
 from cprlab.models.encoders import CONFIGS, EncoderName
@@ -84,7 +85,7 @@ class Sized(Config):
         return Size(**(SIZES[self.size]._asdict() | self.own))
 
 
-class Grid(Protocol, Sized):
+class Grid(Reading, Sized):
     """The runs of every combination of data, encoders, heads, settings and seeds."""
 
     data: Annotated[tuple[str, ...], SEVERAL] = pydantic.Field(
@@ -128,7 +129,7 @@ class Grid(Protocol, Sized):
         users, recent = self.scale[:2]
         logs = {}
         for name in self.data:
-            sequences = load_sequences(name, **self.protocol)
+            sequences = load_sequences(name, self.columns, **self.protocol)
             sequences = sequences.sample(users) if users else sequences
             logs[_label(name)] = sequences.recent(recent) if recent else sequences
         return logs
@@ -176,7 +177,7 @@ class Grid(Protocol, Sized):
 
 
 def _label(data: str) -> str:
-    return data if data in BUILTIN else Path(data).stem
+    return data if data in BUILTIN else Path(called(Path(data))).stem
 
 
 def _refuse_twice(name: str, values: Any) -> None:

@@ -136,7 +136,7 @@ def train_trial(trial: Trial, data: str, log: dict[str, Any], runs: str, device:
     Args:
         trial: what to train.
         data: a built-in log, a file or a prepared folder.
-        log: fields of `Grid` that say how the log is read: those of its `sized` and its `protocol`.
+        log: fields of `Grid` that say how the log is read: those of its `sized` and its `reading`.
         runs: folder of run folders.
         device: where to train.
 

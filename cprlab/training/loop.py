@@ -20,8 +20,9 @@ from cprlab.config import Config
 from cprlab.data import Batch, Sequences, Windows
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.evaluation import MAIN, evaluate, mean
-from cprlab.files import whole
+from cprlab.files import refuse_unreadable, whole
 from cprlab.models import Context, Recommender
+from cprlab.models.recommender import not_finite
 from cprlab.training.kernel import chunked
 from cprlab.training.loss import Loss, LossName, build_loss
 from cprlab.training.processes import by_first, is_first, open_fabric, total
@@ -309,10 +310,17 @@ def _save(state: dict, checkpoint: Path) -> None:
 def _resume(checkpoint: Path, going_on: dict[str, nn.Module | torch.optim.Optimizer], device: torch.device) -> _State:
     try:
         state = torch.load(checkpoint, map_location=device, weights_only=True)
+        tensors = {f"{part}.{name}": one for part in ("weights", "now", "average") for name, one in state[part].items()}
+        for place, kept in state["optimizer"]["state"].items():
+            tensors |= {f"optimizer.{place}.{name}": moment for name, moment in kept.items()}
+        if wrong := not_finite(tensors):  # a training that diverges is not kept
+            raise ValueError(wrong)
         for name, part in going_on.items():
             part.load_state_dict(state.pop(name))
-    except Exception as error:  # torch raises many kinds of errors; with any of them the file is useless
+    except Exception as error:  # torch raises many kinds of errors for a damaged file
+        refuse_unreadable(checkpoint, error)
+        detail = f" ({error})" if isinstance(error, ValueError) else ""
         raise DataError(
-            f"{checkpoint} cannot be read as a checkpoint of this run; remove it to train again from the start."
+            f"{checkpoint} cannot be read as a checkpoint of this run{detail}; remove it to train again from the start."
         ) from error
     return state

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from cprlab.config import Config
 from cprlab.data import Sequences
-from cprlab.errors import ConfigError, CprlabError, DataError
+from cprlab.errors import ConfigError, CprlabError, DataError, PlaceError
 from cprlab.evaluation import METRICS, evaluate, mean
-from cprlab.files import discard, missing, name_of, read_parquet, whole
+from cprlab.files import discard, missing, name_of, read_parquet, refuse_unreadable, whole
 from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
 from cprlab.models.recommender import not_finite
 from cprlab.training.counting import fit_counting
@@ -160,6 +160,7 @@ class Run:
             if not isinstance(data["fingerprint"], str) or not recorded or other:
                 raise ValueError("its record has no fingerprint of the data, or metrics that do not match its cases")
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, CprlabError, SafetensorError) as error:
+            refuse_unreadable(folder, error)
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(
                 f"{folder} is not a whole run ({detail}); if it was one, remove it to train again."
@@ -342,12 +343,17 @@ def _write(
 ) -> None:
     cases = evaluate(recommender, sequences, "test")
     record = record | {"test": _scores(cases)}
-    with whole(folder) as new:
+    with whole(folder, partial(_refuse_other_run, folder)) as new:
         new.mkdir()
         save_file(recommender.cpu().state_dict(), new / "model.safetensors")
         history.to_parquet(new / "history.parquet")
         cases.to_parquet(new / "cases.parquet")
         (new / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_other_run(folder: Path) -> None:
+    if folder.exists():
+        raise PlaceError(f"{folder} was put there while its run was trained; start again to load it, or move it away.")
 
 
 def _scores(cases: pd.DataFrame) -> dict[str, float | None]:
@@ -389,5 +395,10 @@ def _check_tables(history: pd.DataFrame, cases: pd.DataFrame, n_users: int) -> N
 def _drawn(
     config: RunConfig, n_items: int, n_users: int, max_len: int, make: Callable[..., Recommender] = Recommender
 ) -> Recommender:
-    recommender = make(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)
+    callers = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        recommender = make(config.encoder, parse_head(config.head), n_items, n_users=n_users, max_len=max_len)
+    finally:
+        torch.set_default_dtype(callers)
     return recommender.double() if config.training.precision == "float64" else recommender

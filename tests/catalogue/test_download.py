@@ -16,7 +16,7 @@ import pytest
 from cprlab.catalogue import data_sets
 from cprlab.catalogue.data_sets import File, find
 from cprlab.catalogue.download import download, fetch_data
-from cprlab.errors import DataError
+from cprlab.errors import DataError, PlaceError
 from tests.catalogue.publishers import FILES, ratings, zip_of
 from tests.catalogue.server import WHOLE, Answer, serving
 
@@ -224,3 +224,42 @@ def test_what_is_not_to_be_downloaded_says_where_it_is_to_be_had():
         assert f"cprlab data import {name} PATH" in str(caught.value)
     with pytest.raises(DataError, match="comes with cprlab"):
         fetch_data("complete-journey")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("https_proxy", "://x", r"proxy or certificates \(Unknown scheme for proxy"),
+        ("SSL_CERT_FILE", "missing.pem", r"proxy or certificates \(No such file or directory\)"),
+        ("SSL_CERT_FILE", "log.csv", r"proxy or certificates \(\[X509"),
+        ("https_proxy", "http://127.0.0.1:9", "Connection refused, through the proxy of https_proxy"),
+    ],
+)
+def test_a_wrong_proxy_or_certificate_is_named(tmp_path, monkeypatch, name, value, said):
+    (tmp_path / "log.csv").write_text("no certificate")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cprlab.catalogue.download.PAUSE", 0)
+    for variable in ("no_proxy", "NO_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(DataError, match=said):
+        fetch_data("ml-1m")
+
+
+def test_what_was_fetched_stays_if_its_import_cannot_be_written(tmp_path, monkeypatch):
+    body = zip_of("ml-1m", tmp_path).read_bytes()
+    monkeypatch.setattr("cprlab.catalogue.to_parquet._write", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    with publishing(monkeypatch, "ml-1m", body) as server:
+        with pytest.raises(PlaceError, match="cannot be written"):
+            fetch_data("ml-1m")
+        assert server.asked == [None]
+    assert next(path for path in tmp_path.rglob("log.zip")).read_bytes() == body
+
+
+def test_nothing_is_fetched_over_a_file_that_no_import_made(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ml-1m.parquet").write_text("mine")
+    with publishing(monkeypatch, "ml-1m", b"") as server:
+        with pytest.raises(PlaceError, match="was not made by an import"):
+            fetch_data("ml-1m")
+        assert server.asked == []

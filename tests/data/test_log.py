@@ -155,7 +155,7 @@ def test_missing_unknown_and_broken_files_are_refused_in_a_sentence(tmp_path):
         load_log(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match="did you mean 'complete-journey-types'"):
         load_log("complete-journy-types")
-    with pytest.raises(DataError, match=r"ends in '\.xls'"):
+    with pytest.raises(DataError, match=r"log\.xls is a workbook"):
         load_log(write(tmp_path, "x", "log.xls"))
     with pytest.raises(DataError, match=r"log\.parquet cannot be read"):
         load_log(write(tmp_path, "not parquet", "log.parquet"))

@@ -117,11 +117,11 @@ def test_packed_files_may_have_several_parts_and_are_refused_where_they_are_cut_
 
 
 def test_other_signs_and_other_packed_files_are_refused_in_a_sentence(tmp_path):
-    with pytest.raises(DataError, match="its fields are separated by ';'; a csv file needs ','"):
+    with pytest.raises(DataError, match=r"its fields are separated by ';'; in \.csv files it is ','"):
         load_log(write(tmp_path, "user;item;price\na;b;1,5\n"))
     for name in ("log.parquet.gz", "log.xls.gz", "log.gz"):
         with pytest.raises(
-            DataError, match=r"reads \.parquet, \.csv, \.tsv, \.inter, and text files compressed as \.gz or"
+            DataError, match=r"reads \.parquet, \.csv, .*, \.json, and text files compressed as \.gz or"
         ):
             load_log(write(tmp_path, "x", name))
 
@@ -204,7 +204,7 @@ def test_times_in_several_units_are_told(tmp_path, monkeypatch):
     rows[25] += "000"
     path = write(tmp_path, "\n".join(["user_id,item_id,timestamp", *rows]))
     log = load_log(path)
-    assert "different units since 1970 (29 like seconds and 1 like milliseconds)" in log.notes[0]
+    assert "different units since 1970 (29 like seconds and 1 like milliseconds)" in " ".join(log.notes)
     assert prepare(path, tmp_path / "prepared").notes == log.notes
 
 

@@ -198,7 +198,7 @@ def rewrite(old, new):
         ("users.parquet", lambda path: pd.DataFrame({"id": [1]}).to_parquet(path), "1 users"),
         ("items.parquet", lambda path: pd.DataFrame({"id": [1], "title": ["1"]}).to_parquet(path), "codes outside"),
         ("items.parquet", lambda path: pd.DataFrame({"id": range(9)}).to_parquet(path), "title"),
-        ("sequences.json", rewrite('"format": 1', '"format": 4'), "format is 4"),
+        ("sequences.json", rewrite('"format": 1', '"format": 5'), "format is 5"),
         ("sequences.json", rewrite('"format": 1', '"format": 2'), "before_validation"),
         ("sequences.json", rewrite("max_len", "maxlen"), "max_len"),
         ("sequences.json", lambda path: path.write_text("[]"), "list"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cprlab.adapters.padded import Padded
 from cprlab.data import InteractionLog, Sequences, count_repeats, load_prepared, save_prepared, thin_repeats
+from cprlab.data.splits import SplitBy
 from cprlab.errors import DataError
 from cprlab.evaluation import choose_examples, describe_cases, evaluate
 from cprlab.evaluation.diversity import recommended, takers
@@ -157,11 +158,12 @@ def test_the_split_is_part_of_what_a_run_is_found_by_and_the_default_is_what_it_
     assert default.fingerprint == "2c76e4f5baab0f50"  # as before there was another split
     assert RunConfig().identity(default) == "bf94bf4598ec"  # of recipe 4, whatever other splits there are
     log = timed_log()
-    splits = [Sequences.from_log(log, split=split) for split in ("leave-one-out", "temporal")]
+    ways: tuple[SplitBy, ...] = ("leave-one-out", "temporal")
+    splits = [Sequences.from_log(log, split=split) for split in ways]
     assert len({RunConfig().identity(sequences) for sequences in splits}) == 2
-    for sequences in splits:
-        save_prepared(sequences, tmp_path / sequences.split)
-        assert load_sequences(tmp_path / sequences.split, split=sequences.split).split == sequences.split
+    for way, sequences in zip(ways, splits, strict=True):
+        save_prepared(sequences, tmp_path / way)
+        assert load_sequences(tmp_path / way, split=way).split == sequences.split == way
     with pytest.raises(DataError, match="prepared with the temporal split, not the leave-one-out split"):
         load_sequences(tmp_path / "temporal")
     with pytest.raises(DataError, match="prepared with the leave-one-out split, not the temporal split"):

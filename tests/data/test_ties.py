@@ -109,7 +109,8 @@ def test_ties_that_are_sorted_by_item_or_title_are_shuffled(said):
     assert f"their {said} in 100.0% of steps, so such ties are shuffled (seed 0)." in log.notes[-1]
     assert "360 of 480 interactions" in log.notes[-1]
     kept = InteractionLog.from_frame(SORTS[said](frame), ties="file")
-    assert kept.notes[-1].endswith("such ties keep the order of the file.")
+    assert kept.notes[-1].startswith("Changes results: 360 of 480 interactions")
+    assert kept.notes[-1].endswith(f"keep the order of the file, although their {said} in 100.0% of steps.")
     assert sorted(as_triples(log)) == sorted(as_triples(kept))
     assert as_triples(log) != as_triples(kept)
     for one in (log, kept):
@@ -141,6 +142,9 @@ def test_a_file_that_runs_newest_first_is_turned_round():
         log = InteractionLog.from_frame(rows)
         assert by_user(log) == by_user(InteractionLog.from_frame(frame, ties="file"))
         assert log.notes[-1].endswith("such ties are reversed, since the file runs newest first.")
+        kept = InteractionLog.from_frame(rows, ties="file")
+        assert kept.notes[-1].startswith("Changes results: ")
+        assert kept.notes[-1].endswith("keep the order of the file, although it runs newest first.")
     within = daily().sort_values(["user_id", "timestamp", "item_id"], ascending=[True, False, True])
     assert "item ids rise" in InteractionLog.from_frame(within).notes[-1]  # which order they had cannot be known
 
@@ -167,7 +171,7 @@ def test_a_column_of_positions_is_the_order_within_ties_or_else_of_the_rows():
         alone = rows.assign(**{name: rows["timestamp"] + rows[name]}).drop(columns="timestamp")
         log = InteractionLog.from_frame(alone)
         assert by_user(log) == expected
-        assert log.notes == (f"No column looks like a time; the column {name!r} gives the order instead.",)
+        assert log.notes == (f"No column is named like a time; the column {name!r} gives the order instead.",)
         assert log.times is not None
         baskets = rows.assign(basket=rows["timestamp"]).sort_values("timestamp", kind="stable")
         log = InteractionLog.from_frame(baskets.drop(columns="timestamp"), columns=Columns(basket="basket"))
@@ -219,7 +223,7 @@ def test_words_late_in_a_column_of_positions_are_found_by_both_ways(tmp_path, mo
 def test_check_says_what_was_done_and_takes_the_setting(tmp_path):
     path = write(tmp_path, SORTS["item ids rise"](daily()).to_csv(index=False))
     assert any("item ids rise in 100.0% of steps" in doubt for doubt in check(path).doubts)
-    assert any("keep the order of the file." in doubt for doubt in check(path, ties="file").doubts)
+    assert any("keep the order of the file, although" in doubt for doubt in check(path, ties="file").doubts)
     path = write(tmp_path, daily().assign(position=range(480)).to_csv(index=False))
     assert check(path).columns["used as"].tolist() == ["user", "item", "time", "order"]
     path = write(tmp_path, daily().drop(columns="timestamp").assign(position=range(480)).to_csv(index=False))
@@ -238,7 +242,7 @@ def test_the_setting_reaches_reports_and_grids_and_is_refused_where_it_is_none(t
     assert prints["auto"] == prints["shuffle"] != prints["file"]
     assert {len(found) for found in prints.values()} == {1}
     (of_grid,) = Grid(data=(str(path),), ties="file").logs().values()
-    assert "keep the order of the file." in " ".join(of_grid.notes)
+    assert "keep the order of the file, although" in " ".join(of_grid.notes)
     bad: Any = "files"
     for wrong in (lambda: load_log(path, ties=bad), lambda: prepare(path, tmp_path / "p", ties=bad)):
         with pytest.raises(ConfigError, match="Unknown ties 'files': did you mean 'file'"):

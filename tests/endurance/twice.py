@@ -41,7 +41,7 @@ def outputs(name: str) -> dict[str, str]:
 
 def main() -> None:
     """Print a row for each of the names given."""
-    numbered = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem != "explorer")
+    numbered = sorted(path.stem for path in (ROOT / "notebooks").rglob("*.ipynb") if path.stem != "explorer")
     print("| what | compared | weights among them | the same |\n| --- | --- | --- | --- |")
     different = 0
     for name in sys.argv[1:] or numbered:

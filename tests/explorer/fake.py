@@ -47,17 +47,20 @@ def base(titles: list[str], models: int = 2) -> dict:
         "counts": [1] * len(titles),
         "cases": 40,
         "models": [
-            {"name": name, "encodes": True, "trained": trained, "options": options, "stateless": "", "ordered": ""}
-            for name in MODELS[:models]
+            {"letter": letter, "name": name, "encodes": True, "trained": trained, "options": options, "stateless": "",
+             "ordered": ""}
+            for letter, name in zip("ABCD", MODELS[:models], strict=False)
         ],
         "kinds": {
             "other": ["#BBBBBB", "circle"], "history": ["#0072B2", "circle"], "interfering": ["#E69F00", "triangle-up"],
             "target": ["#D55E00", "star"], "hidden state": ["#000000", "x"], "new": ["#BBBBBB", "circle"],
         },
         "parts": [*words, POST],
+        "remedies": [["F", "the history's items gain"]],
+        "edits": ["remove the last item", "reverse the order"], "few": 20,
         "observed": 0.397, "presets": ["all", "repeats", "new items"],
         "uncopyable": "new items",
-        "projections": [["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
+        "projections": [["local", "neighbourhood: PCA"], ["pca", "all items: PCA"], ["tsne", "all items: t-SNE"]],
     }  # fmt: skip
 
 
@@ -70,10 +73,11 @@ def pin(models: int = 2) -> dict:
 
 
 def state(models: int = 2, **changes) -> dict:
-    query = {"preset": "all", "search": "", "sort": "case", "descending": False}
+    query = {"preset": "all", "search": "", "items": [], "sort": "case", "descending": False, "page": 0}
     plain = {
         "data": "ml-1m", "models": MODELS[:models], "case": 7, "history": None, "settings": [setting()] * models,
-        "pinned": None, "selection": [], "query": query, "projection": "pca", "space": 0, "colour": "kind", "k": 10,
+        "pinned": None, "kept": [], "selection": [], "query": query, "edit": "", "projection": "pca", "space": 0,
+        "lines": False, "levels": True, "shaded": False, "colour": "kind", "k": 10,
     }  # fmt: skip
     return {**plain, **changes}
 
@@ -92,7 +96,16 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
         }
         for item, kind in zip(range(10), ["history"] * 5 + ["new", "target"] + ["new"] * 3, strict=True)
     ]  # fmt: skip
-    prediction = {"rank": 7, "copy": 0.52, "target": 0.03, "top": top, "settled": ""}
+    prediction = {
+        "rank": 7,
+        "copy": 0.52,
+        "target": 0.03,
+        "top": top,
+        "settled": "",
+        "repeat": False,
+        "lost": [0.65, None],
+    }
+    prediction["given"] = "gives these 5 different items 52.0% and has the next item, which is new, at rank 7."
     prediction["pinned"] = {"rank": 9, "copy": 0.31, "target": 0.02} if pinned else None
     head = {
         "C": True,
@@ -110,8 +123,18 @@ def view(answers: int = 0, history: tuple[int, ...] = (0, 1, 2, 3, 4), models: i
         "history": list(history), "predictions": [prediction] * models,
         "heads": [{**head, "context_merge": "replace", "rerank_merge": "replace"}] * models,
         "selected": [0.031, 0.052, 0.01, 0.2][:models],
+        "kept": [[{"rank": 7, "copy": 0.52, "target": 0.03}] * models for _ in present["kept"]],
         **changes,
     }  # fmt: skip
+
+
+def stories(models: int = 2) -> dict:
+    plain = {"history": None, "settings": [setting()] * models, "pinned": None}
+    told = [
+        {"label": f"Story {case}", "text": f"Look at case {case}. Here it is.", "set": {"case": case, **plain}}
+        for case in (3, 4)
+    ]
+    return {"type": "stories", "stories": told}
 
 
 def marks() -> dict:
@@ -120,11 +143,23 @@ def marks() -> dict:
         "type": "marks",
         "marks": found,
         "lines": [{"kind": "history", "points": [[0, 0], [1, 1]]}],
+        "levels": {"gradient": [0.5, 0.25], "share": 0.4},
         "note": "",
     }
 
 
-def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -> dict:
+def scores(models: int = 2) -> tuple[dict, list[list[float]]]:
+    """The message, and the log-probabilities of 1,000 items, of which the first are the history and the next item."""
+    values = [-3 - 0.01 * place for place in range(1000)]
+    kinds = ["history"] * 5 + ["interfering", "target"]
+    found = [
+        {"item": item, "kind": kind, "score": values[item], "alone": values[item] - 2, "rank": item + 1}
+        for item, kind in enumerate(kinds)
+    ]
+    return {"type": "scores", "models": [{"marks": found, "constant": 5.5}] * models}, [values] * models
+
+
+def cases(rows: int = 50, titles: list[str] | None = None, found: int = 1234, start: int = 0) -> dict:
     columns = [
         ("case", "int"),
         ("user", "text"),
@@ -133,20 +168,32 @@ def cases(rows: int = 200, titles: list[str] | None = None, found: int = 1234) -
         ("repeat", "flag"),
         ("copy", "percent"),
     ]
-    table = [[i, f"u{i}", (titles or ["item"])[i % len(titles or [1])], 12, i % 2 == 0, 0.31] for i in range(rows)]
-    described = [{"key": key, "label": key, "format": form} for key, form in columns]
-    note = "Shown are the first 200."
-    counts = {"total": 1234, "found": found, "shown": rows}
+    shown = range(start, start + rows)
+    table = [[i, f"u{i}", (titles or ["item"])[i % len(titles or [1])], 12, i % 2 == 0, 0.31] for i in shown]
+    described = [{"key": key, "label": key, "format": form, "meaning": f"the {key}"} for key, form in columns]
+    note = "copy is the probability of the history's items."
+    counts = {"total": 1234, "found": found, "start": start, "size": 50}
     return {"type": "cases", "columns": described, "rows": table, "note": note, **counts}
 
 
-def verdict(answers: int = 0, title: str = "Alien") -> dict:
-    rows = [["SASRec", "2 of 10", "0.12", title], ["GRU4Rec", "1 of 10", "0.02", "–"]]
-    sentence = "No hidden state of SASRec ranks both items above all others: the bottleneck, not training, is to blame."
-    taken = [{"item": 3, "title": title, "takes": 0.125}, {"item": 5, "title": "Up", "takes": 0.00001}]
+def cohort(edit: str = "", models: int = 2, **changes) -> dict:
+    cell = {"value": 0.12, "after": 0.10 if edit else None, "change": -0.02 if edit else None}
+    cell |= {"low": -0.03 if edit else 0.11, "high": -0.01 if edit else 0.13}
+    counts = {"cases": 1234, "users": 800, "changed": 900 if edit else 0, "left_out": 3 if edit else 0}
+    cells = [[cell] * models] * 3 + [[None] * models]
+    return {"type": "cohort", "edit": edit, "moved": False, "cells": cells} | counts | changes
+
+
+def verdict(answers: int = 0, title: str = "Alien", history: tuple[int, ...] = (0, 1, 2, 3, 4), note: str = "") -> dict:
+    taken = [
+        {"item": 3, "title": title, "takes": 0.125, "rank": 4},
+        {"item": 5, "title": "Up", "takes": 0.00001, "rank": 1234},
+    ]
+    possible = "No single state in reach gives them more than 60.0% in the trained model's proportions."
+    model = {"possible": possible, "least": [0.51, 0.1], "can": ["no", "yes"]}
     return {
-        "type": "verdict", "id": answers, "sentence": sentence, "columns": ["model", "separable", "gap", "nearest"],
-        "rows": rows, "interfering": [{"model": "SASRec", "items": taken}, {"model": "GRU4Rec", "items": taken[1:]}],
+        "type": "verdict", "id": answers, "case": 7, "history": list(history), "note": note, "models": [model, model],
+        "interfering": [{"model": "SASRec", "items": taken}, {"model": "GRU4Rec", "items": taken[1:]}],
     }  # fmt: skip
 
 

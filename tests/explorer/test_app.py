@@ -226,14 +226,14 @@ def test_a_switch_is_undone_and_an_impossible_one_refused(subject):
     assert app.state.settings == (Setting(), Setting())
 
 
-VIEWS = ("cases", "history", "predictions", "map", "states", "verdict")
+VIEWS = ("cases", "history", "predictions", "scores", "map", "states", "verdict")
 
 
 def test_an_empty_history_has_no_prediction_and_breaks_no_view(app):
     app.patch({"history": ()})
     assert app.shown.predicted() == [None, None]
     assert {view: len(app.table(view)) for view in VIEWS} == {
-        "cases": 30, "history": 0, "predictions": 0, "map": 1, "states": 2, "verdict": 0,
+        "cases": 30, "history": 0, "predictions": 0, "scores": 0, "map": 1, "states": 2, "verdict": 0,
     }  # fmt: skip
     assert app.table("map")["kind"].tolist() == ["target"]
     assert "history is empty" in app.shown.sentence()

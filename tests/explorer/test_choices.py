@@ -95,11 +95,29 @@ def test_letters_are_found_in_titles_and_users_however_they_are_written(cases):
     assert both == [case for case in having(12) if cases.targets[case] not in cases.histories[case]]
 
 
+def test_text_is_sorted_as_it_is_read(cases):
+    users = ["10", "u2", "9", "Zoë", "", "b", "B", "007", "a9"] + [""] * 21
+    cases.table["user"] = users
+    for descending, expected in (
+        (False, ["007", "9", "10", "a9", "b", "B", "u2", "Zoë"]),
+        (True, ["Zoë", "u2", "b", "B", "a9", "10", "9", "007"]),
+    ):
+        found = cases.find(Query(sort="user", descending=descending))
+        assert found["user"].tolist() == expected + [""] * 22
+    cases.table["copyable"] = ["yes", "", "no", "undecided"] + [""] * 26
+    for descending, expected in ((False, ["no", "undecided", "yes"]), (True, ["yes", "undecided", "no"])):
+        assert cases.find(Query(sort="copyable", descending=descending))["copyable"].tolist()[:3] == expected
+
+
 @pytest.mark.parametrize("column", ["case", "user", "next", "length", "repeat", "copy B", "rank A", "off", "copyable"])
 @pytest.mark.parametrize("descending", [False, True])
 def test_the_table_is_sorted_and_equal_cases_keep_their_order(cases, column, descending):
     values = cases.table[column].tolist()
-    expected = sorted(range(30), key=values.__getitem__, reverse=descending)  # keeps equal ones in order, either way
+
+    def read(case):
+        return values[case].lower() if column in ("user", "next") else values[case]
+
+    expected = sorted(range(30), key=read, reverse=descending)  # keeps equal ones in order, either way
     assert cases.find(Query(sort=column, descending=descending))["case"].tolist() == expected
 
 
@@ -133,7 +151,9 @@ def test_certificates_come_in_and_any_models_no_counts(cases, models):
     for case in (0, 7, 29):
         history = cases.histories[case]
         least = [work(case_verdict(one, case, history, one.predict(case, history, Setting()))) for one in models]
-        assert cases.table["least"][case] == pytest.approx(max(one.least_copying for one, _ in least), abs=2e-6)
+        lost = [one.least_copying for one, _ in least]
+        assert cases.table["least"][case] == pytest.approx(max(lost), abs=2e-6)
+        assert cases.table.loc[case, ["least A", "least B"]].tolist() == pytest.approx(lost, abs=2e-6)
 
 
 def test_a_history_of_every_item_has_no_certificate(foreign):

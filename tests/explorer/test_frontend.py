@@ -13,10 +13,13 @@ from tests.explorer.fake import (
     answer,
     base,
     cases,
+    cohort,
     emit,
     marks,
     open_explorer,
     pin,
+    scores,
+    setting,
     titles,
     verdict,
     view,
@@ -97,6 +100,84 @@ def test_an_item_is_found_and_inserted_at_the_end(page):
     assert page.locator(".cx-box [role=option]:visible").count() == 0
 
 
+def test_an_item_is_inserted_at_a_place(page):
+    at = page.get_by_role("spinbutton", name="at", exact=True)
+    page.locator(CHIPS).nth(2).focus()
+    page.keyboard.press("+")
+    assert at.input_value() == "3"
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "combobox"
+    page.keyboard.type("film 99")
+    page.keyboard.press("Enter")
+    assert acts(page)[-1]["set"] == {"history": [0, 1, 99, 2, 3, 4]}
+    answer(page, history=(0, 1, 99, 2, 3, 4))
+    assert at.input_value() == "4"  # the next one comes after it
+    at.fill("99")
+    page.get_by_role("combobox", name="Insert").fill("film 98")
+    page.keyboard.press("Enter")
+    assert acts(page)[-1]["set"] == {"history": [0, 1, 99, 2, 3, 4, 98]}
+    answer(page, case=8)
+    assert at.input_value() == ""
+
+
+def test_a_history_is_cleared_and_looks_edited(page):
+    panel = page.locator(".cx-history")
+    assert panel.get_attribute("data-edited") is None
+    page.get_by_role("button", name="Clear").click()
+    assert acts(page)[-1]["set"] == {"history": []}
+    answer(page, history=())
+    emit(page, view(history=(1, 2), **{"case": 7}) | {"state": view()["state"] | {"history": [1, 2]}})
+    assert panel.get_attribute("data-edited") is not None
+    assert page.get_by_role("list", name="History, edited, oldest first").count() == 1
+    assert "edited" in page.evaluate("getComputedStyle(document.querySelector('.cx-history h3'), '::after').content")
+
+
+def test_the_crosses_of_chips_are_visible_and_large_enough(page):
+    for cross in page.locator(".cx-remove").all():
+        box = cross.bounding_box()
+        assert min(box["width"], box["height"]) >= 24
+        assert cross.evaluate("(node) => getComputedStyle(node).opacity") == "1"
+    heights = [chip.bounding_box()["height"] for chip in page.locator(CHIPS).all()]
+    assert min(heights) >= 24
+
+
+@pytest.mark.parametrize("said", [{"notice": "a " * 300}, {"error": "b " * 400}, {"error": "short"}])
+def test_what_is_said_moves_nothing(page, said):
+    before = page.locator(".cx-grid").bounding_box()
+    emit(page, view(**said))
+    assert page.locator(".cx-grid").bounding_box() == before
+
+
+def test_a_head_is_reset(page):
+    reset = page.get_by_role("button", name="Reset the head").first
+    assert reset.is_disabled()
+    switched = [{**setting(), "head": "Softmax", "toward": 0.5}, setting()]
+    emit(page, view(settings=switched))
+    reset.click()
+    assert acts(page)[-1]["set"]["settings"] == [switched[0] | {"head": ""}, setting()]
+
+
+def test_a_partition_has_one_colour_whatever_else_is_shown(page):
+    def colours(**changes):
+        emit(page, view(colour="partition", **changes))
+        return page.evaluate("""Object.fromEntries([...document.querySelectorAll('.cx-row')].map((row) =>
+            [row.querySelector('.cx-partition').textContent, row.querySelector('.cx-bar').style.background]))""")
+
+    both = colours()
+    assert len(set(both.values())) == len(both) == 3
+    alone = view()
+    for prediction in alone["predictions"]:
+        prediction["top"] = [bar | {"partition": "R:5"} for bar in prediction["top"]]
+    assert colours(predictions=alone["predictions"]) == {"R:5": both["R:100"]}
+    kinds = page.evaluate(
+        """(kinds) => Object.values(kinds).map(([colour]) => {
+        document.body.style.color = colour;
+        return document.body.style.color;
+    })""",
+        base(titles())["kinds"],
+    )
+    assert not {*both.values()} & {*kinds}
+
+
 def test_undo_redo_reset_and_an_edit_behind_an_undo(page):
     for name in ("Undo", "Redo", "Reset"):
         assert page.get_by_role("button", name=name, exact=True).is_disabled()
@@ -121,9 +202,9 @@ def test_cases_are_asked_for_and_chosen(page):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     assert acts(page)[-1]["set"] == {"case": 8, "history": None}
-    assert "200 of 1,234 cases" in page.locator(".cx-cases").inner_text()
-    emit(page, cases(rows=30, found=57))
-    assert "30 of 57 found among 1,234 cases" in page.locator(".cx-cases").inner_text()
+    assert "1–50 of 1,234 cases by case, smallest first" in page.locator(".cx-cases").inner_text()
+    emit(page, cases(rows=7, found=57, start=50))
+    assert "51–57 of 57 found among 1,234 cases" in page.locator(".cx-cases").inner_text()
 
 
 def test_cases_that_cannot_be_copied_come_by_what_they_cost(page):
@@ -132,18 +213,108 @@ def test_cases_that_cannot_be_copied_come_by_what_they_cost(page):
         ("new items", {"sort": "least", "descending": True}),  # the one that the kernel names
     ):
         page.get_by_label("Preset").select_option(preset)
-        assert acts(page)[-1]["set"]["query"] == {"preset": preset, "search": ""} | query
+        assert acts(page)[-1]["set"]["query"] == {"preset": preset, "search": "", "items": [], "page": 0} | query
         answer(page)
 
 
-def test_what_interferes_is_listed_by_model_with_what_it_takes(page):
-    panel = page.locator(".cx-verdict")
-    assert [("SASRec" in text, "GRU4Rec" in text) for text in panel.locator("h4").all_inner_texts()] == [
-        (True, False),
-        (False, True),
+def test_pages_are_turned_and_a_case_is_reached(page):
+    before, after = (page.get_by_role("button", name=f"{word} 50") for word in ("Previous", "Next"))
+    assert before.is_disabled()
+    after.click()
+    assert acts(page)[-1]["set"]["query"]["page"] == 1
+    answer(page)
+    emit(page, cases(rows=7, found=57, start=50))
+    assert after.is_disabled()
+    page.get_by_label("Preset").select_option("repeats")  # begins with the first page again
+    assert acts(page)[-1]["set"]["query"]["page"] == 0
+    answer(page)
+    before.click()
+    assert acts(page)[-1]["set"]["query"]["page"] == 0
+    answer(page)
+    page.get_by_label("Go to").fill("user 7")
+    page.get_by_label("Go to").press("Enter")
+    assert (acts(page)[-1]["command"], acts(page)[-1]["value"]) == ("go", "user 7")
+
+
+def test_the_letters_of_the_columns_are_named(page):
+    assert page.get_by_label("Models of the letters").inner_text().split() == ["A", "SASRec", "B", "GRU4Rec"]
+    assert page.get_by_role("button", name="copy").get_attribute("title") == "copy: the copy"
+    assert [cell.get_attribute("title") for cell in page.locator(".cx-cohort thead th").all()][1:] == [
+        "SASRec",
+        "GRU4Rec",
     ]
-    listed = [panel.locator("ul").nth(place).get_by_role("button").all_inner_texts() for place in (0, 1)]
-    assert listed == [["12.5% Alien", "< 0.01% Up"], ["< 0.01% Up"]]
+
+
+def test_the_column_of_the_order_is_scrolled_to(page):
+    emit(page, view(query={"preset": "all", "search": "", "items": [], "sort": "copy", "descending": True, "page": 0}))
+    header = page.get_by_role("columnheader", name="copy").bounding_box()
+    box = page.locator(".cx-cases .cx-scroll").bounding_box()
+    assert header["x"] + header["width"] <= box["x"] + box["width"] + 1
+    assert page.evaluate("scrollY") == 0
+
+
+def test_cases_with_a_selected_item_are_asked_for_and_all_again(page):
+    filtered = page.locator(".cx-cases > [aria-pressed]")
+    assert not filtered.is_visible()
+    emit(page, view(selection=[3, 4]))
+    assert filtered.inner_text() == "Only cases with one of 2 items"
+    filtered.click()
+    assert acts(page)[-1]["set"]["query"]["items"] == [3, 4]
+    query = {"preset": "all", "search": "", "items": [3], "sort": "case", "descending": False, "page": 0}
+    answer(page, query=query)  # also without a selection
+    assert filtered.inner_text() == "Cases with Film 3, a title of the usual length (19… ×"
+    filtered.click()
+    assert acts(page)[-1]["set"]["query"]["items"] == []
+
+
+def test_the_cases_together_are_shown_by_model(page):
+    panel = page.locator(".cx-cohort")
+    emit(page, {"type": "cohort", "pending": True, "done": 30, "total": 120})
+    assert panel.get_attribute("aria-busy") == "true"
+    assert panel.locator("progress").get_attribute("value") == "30"
+    emit(page, cohort())
+    assert panel.get_attribute("aria-busy") == "false"
+    assert not panel.locator("progress").is_visible()
+    rows = [row.inner_text().split() for row in panel.locator("tbody tr").all()]
+    assert rows[0] == ["NDCG@10", *(["0.120", "[0.110,", "0.130]"] * 2)]
+    assert rows[1] == ["P(history)", *(["12.0%", "[11.0%,", "13.0%]"] * 2)]
+    assert rows[3] == ["loss", "–", "–"]
+    assert "Means over 1,234 cases of 800 users" in panel.inner_text()
+    page.get_by_label("Edit all these histories").select_option("reverse the order")
+    assert acts(page)[-1]["set"] == {"edit": "reverse the order"}
+    answer(page, edit="reverse the order")
+    emit(page, cohort("reverse the order", moved=True))
+    rows = [row.inner_text().split() for row in panel.locator("tbody tr").all()]
+    assert rows[0] == ["NDCG@10", *(["0.120", "→", "0.100", "−0.020", "[−0.030,", "−0.010]"] * 2)]
+    assert rows[2] == ["truth", *(["12.0%", "→", "10.0%", "−2.0", "[−3.0,", "−1.0]"] * 2)]
+    for said in ("edit changes 900", "3 cases of which it leaves nothing", "as they are set"):
+        assert said in panel.inner_text()
+    emit(page, cohort(cases=0, users=0, cells=[[None] * 2] * 4))
+    assert "No case matches." in panel.inner_text()
+    emit(page, {"type": "cohort", "refused": "Only own histories."})
+    assert "Only own histories." in panel.inner_text()
+    assert not panel.locator("tbody tr").count()
+
+
+def test_what_interferes_is_named_where_one_state_has_to_copy_and_marked_in_the_bars(page):
+    panel = page.locator(".cx-verdict")
+    assert panel.locator(".cx-chip:visible").count() == 0  # the next item is new
+    copied = view()
+    copied["predictions"] = [one | {"repeat": True} for one in copied["predictions"]]
+    emit(page, copied)
+    named = [one.get_by_role("button").all_inner_texts() for one in panel.locator(".cx-sentences > div").all()]
+    assert named == [["▲ Alien (4)", "▲ Up (1,234)"], ["▲ Up (1,234)"]]
+    assert "takes 12.5% there" in panel.locator(".cx-chip").first.get_attribute("title")
+    copied["heads"][0] = copied["heads"][0] | {"F": True}
+    emit(page, copied)
+    assert not panel.locator(".cx-sentences > div").first.locator(".cx-chip").count()
+    glyphs = [one.locator(".cx-glyph").all_inner_texts() for one in page.locator(".cx-models article").all()]
+    assert [["▲" in glyph for glyph in of_model] for of_model in glyphs] == [
+        [place in (3, 5) for place in range(10)],
+        [place == 5 for place in range(10)],
+    ]
+    ground = page.locator(".cx-bar").nth(5).evaluate("(bar) => bar.style.background")
+    assert ground == "rgb(230, 159, 0)"  # of the kind
 
 
 def test_while_an_act_is_in_flight_the_rest_become_one(page):
@@ -225,14 +396,96 @@ def test_slow_work_is_asked_for_when_idle_until_there_is_no_more(page):
     assert page.evaluate(asked) == 2
 
 
-def test_a_verdict_of_an_older_view_is_busy(page):
+def test_what_is_given_comes_at_once_and_the_rest_of_an_older_history_is_said_to_be_of_it(page):
     panel = page.locator(".cx-verdict")
     assert panel.get_attribute("aria-busy") == "false"
-    emit(page, view(5))
+    assert panel.locator(".cx-sentence").first.inner_text().startswith("SASRec gives these 5 different items 52.0%")
+    edited = view(5, history=(0, 1, 2))
+    edited["predictions"] = [one | {"repeat": True, "given": "gives all."} for one in edited["predictions"]]
+    emit(page, edited)
     assert panel.get_attribute("aria-busy") == "true"
-    emit(page, verdict(5))
-    assert "No hidden state" in panel.inner_text()
+    assert panel.locator(".cx-sentence").first.inner_text().strip() == "SASRec gives all."
+    assert "is being computed" in panel.inner_text()
+    assert "Of the earlier history" in panel.locator(".cx-interfering").first.inner_text()
+    assert page.locator(".cx-glyph").nth(5).inner_text() == "◆△"
+    emit(page, verdict(5, history=(0, 1, 2)))
+    assert "No single state in reach gives them more than 60.0%" in panel.inner_text()
+    assert "Of the earlier" not in panel.inner_text()
     assert panel.get_attribute("aria-busy") == "false"
+    emit(page, view(6, history=()), verdict(6, history=(), note="The history is empty."))
+    assert panel.locator(".cx-sentences > div").count() == 0
+    assert "The history is empty." in panel.inner_text()
+    emit(page, view(6, history=(1,)))
+    assert "The history is empty." not in panel.inner_text()
+    emit(page, view(7, case=8))
+    assert "Of the earlier" not in panel.inner_text()
+
+
+def test_the_numbers_that_apply_come_first(page):
+    panel = page.locator(".cx-verdict")
+    panel.get_by_text("In numbers").click()
+    first, other = panel.locator("table").all()
+    assert first.locator("tr").all_inner_texts()[1].split("\t") == ["SASRec", "52.0%", "∞", "0.10 nats", "yes"]
+    assert "exclude" in first.inner_text()
+    assert not other.is_visible()
+    panel.get_by_text("If the next item were in the history").click()
+    assert other.locator("tr").all_inner_texts()[1].split("\t") == ["SASRec", "52.0%", "0.65 nats", "0.51 nats", "no"]
+    assert "1 nat is a factor of 2.7" in panel.inner_text()
+
+
+def asked(page, kind):
+    return page.evaluate("(kind) => sent.filter((one) => one.type === 'ask' && one.kind === kind)", kind)
+
+
+def test_chips_are_tinted_by_what_their_items_did_once_it_is_known(page):
+    chips = page.locator(CHIPS)
+    page.wait_for_function("sent.some((one) => one.kind === 'left_out')")
+    assert asked(page, "left_out")[-1]["value"] == {"model": 0, "item": 6}
+    effects = [(0, 0.02), (1, -0.01), (2, 0.0), (3, 0.0001), (4, 0.01)]
+    rows = [{"position": place, "copied": copied, "gained": -1.0} for place, copied in effects]
+    left_out = {"type": "answer", "kind": "left_out", "id": 0, "value": {"model": 0, "item": 6, "rows": rows}}
+    emit(page, left_out)
+    assert [chip.get_attribute("data-effect") for chip in chips.all()] == ["raised", "lowered", None, None, "raised"]
+    strengths = [chip.evaluate("(chip) => chip.style.getPropertyValue('--cx-strength')") for chip in chips.all()]
+    assert strengths == ["45%", "23%", "0%", "0%", "23%"]
+    for told in (chips.nth(1).get_attribute("title"), chips.nth(1).inner_text()):
+        assert "lowered P(history) by 1.00 points" in told
+    emit(page, view(1, history=(0, 1, 2)))
+    assert page.locator("[data-effect]").count() == 0
+    emit(page, left_out)  # of an earlier history
+    assert page.locator("[data-effect]").count() == 0
+    emit(page, view(2, history=(0, 1, 2), selection=[9]))
+    page.wait_for_function("sent.some((one) => one.kind === 'left_out' && one.value.item === 9)")
+    emit(page, left_out | {"id": 2, "value": {"model": 0, "item": 9, "rows": rows[:3]}})
+    assert "title of the usual length (1959)'s probability 2.72-fold" in chips.first.get_attribute("title")
+    assert chips.first.get_attribute("data-effect") == "lowered"
+    page.get_by_label("Tints").select_option("off")
+    assert page.locator("[data-effect]").count() == 0
+    assert page.locator(CHIPS).first.get_attribute("title").count("lowered") == 0
+
+
+def test_the_card_of_an_item_says_what_each_partition_gave_it(page):
+    emit(page, view(1, selection=[9]))
+    steps = [("V", 1.5, 1.5, 12), ("R:100", 0, 1.5, 12), ("C", -2.25, -0.75, 40), ("Exclusion", None, None, 1000)]
+    names = ("name", "change", "logit", "rank")
+    softmax = {"weight": 1, "steps": [dict(zip(names, step, strict=True)) for step in steps]}
+    mixed = [softmax | {"weight": 0.25}, softmax | {"weight": None}]
+    models = [{"rank": 3, "p": 0.1, "near": [], "softmaxes": one} for one in ([softmax], mixed)]
+    value = {"item": 9, "count": 1, "cases": 40, "models": models}
+    emit(page, {"type": "answer", "kind": "item", "id": 1, "value": value})
+    told = "V 1.50, rank 12; C (context partition) −2.25 to −0.75, rank 40; Exclusion −∞ to −∞, rank 1,000."
+    said = [one.inner_text() for one in page.locator(".cx-softmaxes > span").all()]
+    assert said == [f"Logit: {told}", f"Softmax of weight 25.0%: {told}", f"Softmax: {told}"]
+
+
+def test_a_screen_reader_is_told_the_verdict_after_a_pause(page):
+    heard = page.locator(".cx-verdict [aria-live=polite]")
+    for place in range(3):
+        edited = view(place)
+        edited["predictions"] = [one | {"given": f"gives {place}."} for one in edited["predictions"]]
+        emit(page, edited)
+        assert f"gives {place}." not in heard.inner_text()
+    page.wait_for_function("document.querySelector('[aria-live=polite]').textContent.includes('gives 2.')")
 
 
 @pytest.mark.parametrize("width", [850, 1800])
@@ -252,11 +505,13 @@ def test_hostile_titles_are_text_and_overflow_nothing(browser, tmp_path, width):
         assert complaints == []
 
 
-@pytest.mark.parametrize("name", ["history", "predictions", "states", "map"])
+@pytest.mark.parametrize("name", ["history", "predictions", "states", "scores", "map"])
 def test_a_view_is_exported_as_a_picture(browser, tmp_path, name):
     with open_page(browser) as (page, complaints):
         open_explorer(page, tmp_path, head=DARK)
         emit(page, base(titles(HOSTILE)), view(), marks(), cases(titles=HOSTILE))
+        page.evaluate("([said, own]) => emit(said, own.map((one) => Float32Array.from(one)))", scores())
+        page.locator(".cx-strip g[data-item]").first.wait_for()
         page.locator(f".cx-{name} summary").click()
         with page.expect_download() as download:
             page.locator(f".cx-{name}").get_by_role("button", name="PNG").click()

@@ -1,5 +1,6 @@
 """The explorer's map in a browser: what it draws, what the pointer and the keys choose, and titles that are text."""
 
+import re
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +13,7 @@ APP = (
     f"import {{ mapView }} from '{MODULES}/map.js';"
     """
 window.calls = {select: [], set: []};
-const state = {case: 0, selection: [], projection: "pca", space: 0};
+const state = {case: 0, selection: [], projection: "pca", space: 0, lines: false, levels: true, shaded: false};
 const app = {
   draft: () => state, title: code => app.base.titles[code], status() {},
   set(patch) { calls.set.push(patch); Object.assign(state, patch) },
@@ -24,7 +25,7 @@ const app = {
 };
 const root = document.querySelector(".cx-map");
 const map = mapView(root, app);
-window.show = ({n, titles, marks, lines, note}) => {
+window.show = ({n, titles, marks, lines, levels, note}) => {
   app.base = {
     titles: Array.from({length: n}, (_, code) => titles[code] ?? `Item ${code}`),
     models: [{name: "one"}, {name: "two"}], projections: [["pca", "all items: PCA"], ["local", "neighbourhood: PCA"]],
@@ -34,7 +35,7 @@ window.show = ({n, titles, marks, lines, note}) => {
     },
   };
   map.onBase(app.base);
-  window.render = () => map.render({state: {...state}, map: {marks, lines, note}});
+  window.render = () => map.render({state: {...state}, map: {marks, lines, levels, note}});
   render();
 };
 window.feed = (message, places) => {
@@ -42,16 +43,28 @@ window.feed = (message, places) => {
   places.forEach((c, k) => bytes.setFloat32(4 * k, c, true));
   map.onPoints({type: "points", projection: "pca", model: 0, note: "", ...message}, places.length ? bytes : undefined);
 };
+window.score = (scores) => map.onScores({type: "scores"}, scores.map((one) => Float32Array.from(one)));
+window.tick = (name) => {
+  [...root.querySelectorAll(".cx-check")].find((label) => label.textContent === name).firstChild.click();
+  render();
+};
 window.settled = async () => { for (let k = 0; k < 3; k++) await new Promise(requestAnimationFrame) };
 window.ink = () => {  // the opacity of each of the canvas's pixels
   const canvas = root.querySelector("canvas"), flat = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
   flat.drawImage(canvas, 0, 0);
   const data = flat.getImageData(0, 0, canvas.width, canvas.height).data;
-  let alpha = "";
-  for (let k = 3; k < data.length; k += 4) alpha += String.fromCharCode(data[k]);
-  return {width: canvas.width, alpha};
+  const alpha = [], red = [];
+  for (let k = 3; k < data.length; k += 4) {
+    alpha.push(String.fromCharCode(data[k]));
+    red.push(String.fromCharCode(data[k] ? Math.max(0, data[k - 3] - data[k - 2]) : 0));
+  }
+  return {width: canvas.width, alpha: alpha.join(""), red: red.join("")};
 };
 """
+)
+FLAT = (  # without WebGL
+    "const get = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext ="
+    " function (kind, ...rest) { return kind.startsWith('webgl') ? null : get.call(this, kind, ...rest) };"
 )
 CENTRES = """() => [...document.querySelectorAll(".cx-map-marks g[data-kind]")].map(node => {
   const place = node.transform.baseVal[0].matrix;
@@ -75,7 +88,7 @@ def page(browser):
 class Map:
     """The map on a page, with two marks at points 0 and 1 by which a place in the data is found on the screen."""
 
-    def __init__(self, page, places, *, marks=(), titles=None, lines=(), before="", style=""):
+    def __init__(self, page, places, *, marks=(), titles=None, lines=(), levels=None, before="", style=""):
         self.page, self.places = page, places
         serve_modules(page)
         page.set_content(
@@ -95,6 +108,7 @@ class Map:
                 "titles": titles or {},
                 "marks": anchors + list(marks),
                 "lines": list(lines),
+                "levels": levels,
                 "note": "A note.",
             },
         )
@@ -119,9 +133,10 @@ class Map:
         a, b = self.marks()[:2]
         return a + (places - self.places[0]) * (b - a) / (self.places[1] - self.places[0])
 
-    def ink(self):
+    def ink(self, what="alpha"):
+        """The opacity of each pixel, or by how much it is more red than green."""
         ink = self.page.evaluate("ink()")
-        return np.frombuffer(ink["alpha"].encode("latin-1"), np.uint8).reshape(-1, ink["width"])
+        return np.frombuffer(ink[what].encode("latin-1"), np.uint8).reshape(-1, ink["width"])
 
     def click(self, place, **keys):
         self.page.mouse.click(*(self.box()[0] + place))
@@ -346,6 +361,89 @@ def test_controls_ask_for_another_projection_which_is_fitted_when_it_comes(page,
     assert shown.click(at[2])[-1] == [[7], False]
 
 
+def test_lines_of_equal_score_are_at_round_distances_and_rise_along_the_arrow(page, spread):
+    gradient = np.array([0.7, -1.1])
+    shown = Map(page, spread, levels={"gradient": gradient.tolist(), "share": 0.374})
+    assert "the same as far as the plane holds it: 37% of its variance" in page.locator(".cx-map-note").inner_text()
+    for key in ("0", "+", "ArrowRight"):
+        page.locator("canvas").press(key)
+        shown.settle()
+        a, b = shown.marks()[:2]
+        unit = (spread[1] - spread[0]) / (b - a)
+        path = page.locator(".cx-map-levels").get_attribute("d")
+        ends = np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path), dtype=float).reshape(-1, 2, 2)
+        score = ((ends - a) * unit + spread[0]) @ gradient
+        np.testing.assert_allclose(score[:, 0], score[:, 1], atol=0.05 * np.ptp(score.mean(1)))
+        score = score.mean(1)
+        text = page.locator(".cx-map-marks text", has_text="higher score").text_content()
+        step = float(re.search(r"lines ([\d.]+) apart", text)[1])
+        assert f"{step:e}"[:8] in ("1.000000", "2.000000", "5.000000")
+        np.testing.assert_allclose(np.diff(score), step, rtol=0.05)
+        np.testing.assert_allclose(score / step, np.round(score / step), atol=0.05)
+        corners = (np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * shown.box()[1] - a) * unit + spread[0]
+        seen = corners @ gradient
+        assert len(score) == np.floor(seen.max() / step + 1e-3) - np.ceil(seen.min() / step - 1e-3) + 1
+        assert 3 <= len(score) <= 9
+    turned = page.locator(".cx-map-rise").get_attribute("transform")
+    angle = np.radians(float(re.search(r"rotate\((.*)\)", turned)[1]))
+    np.testing.assert_allclose([np.cos(angle), -np.sin(angle)], gradient / np.linalg.norm(gradient), atol=1e-3)
+    page.evaluate("tick('Score lines')")
+    shown.settle()
+    assert page.evaluate("calls.set") == [{"levels": False}]
+    assert page.locator(".cx-map-levels").get_attribute("d") == ""
+    assert page.locator(".cx-map-rise").count() == 0
+    assert page.locator(".cx-map-note").inner_text() == "A note."
+
+
+def test_the_order_is_drawn_if_it_is_asked_for(page, spread):
+    shown = Map(page, spread, lines=[{"kind": "history", "points": spread[:4].tolist()}])
+    assert page.locator(".cx-map-marks polyline").count() == 0
+    page.evaluate("tick('Order')")
+    shown.settle()
+    assert page.evaluate("calls.set") == [{"lines": True}]
+    drawn = page.locator(".cx-map-marks polyline").get_attribute("points").split()
+    expected = shown.on_screen(spread[:4])
+    np.testing.assert_allclose([[float(c) for c in place.split(",")] for place in drawn], expected, atol=1)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_probable_items_are_red_if_it_is_asked_for(page, spread, flat):
+    rng = np.random.default_rng(2)
+    scores = np.log(rng.choice([0.5, 1e-7], len(spread), p=[0.01, 0.99]))
+    shown = Map(page, spread, before=FLAT if flat else "")
+    page.evaluate("(scores) => score([scores])", scores.tolist())
+    shown.settle()
+    assert (shown.ink("red") == 0).all()
+    page.evaluate("tick('Probability')")
+    shown.settle()
+    red, at = shown.ink("red") > 60, np.floor(shown.on_screen(spread)).astype(int)
+    column, row = at[2:].T
+    probable = scores[2:] > -1
+    alone = np.array([(np.abs(at[2:][probable] - place).max(1) < 6).sum() == 0 for place in at[2:]])
+    assert red[row[probable], column[probable]].all()  # none lies above them
+    assert not red[row[alone], column[alone]].any()
+    assert alone.sum() > 1000
+    assert "the more probable the redder" in page.locator(".cx-map-legend").inner_text()
+
+
+def test_the_true_next_item_has_its_label_also_where_there_is_no_room(page, spread):
+    crowd = [
+        {
+            "item": 10 + k,
+            "kind": "interfering",
+            "label": f"an item with a title {k}",
+            "x": 0.02 * k,
+            "y": 0.01 * (k % 7),
+        }
+        for k in range(60)
+    ]
+    target = {"item": 9, "kind": "target", "label": "The next one", "x": 0.6, "y": 0.03}
+    Map(page, spread, marks=[*crowd, target])
+    assert page.locator(".cx-map-marks text", has_text="The next one").get_attribute("display") == "inline"
+    hidden = page.locator(".cx-map-marks text[display='none']", has_text="an item with")
+    assert hidden.count() > 30
+
+
 def test_the_picture_comes_back_with_a_lost_context_and_without_webgl_is_flat(page, spread):
     shown = Map(page, spread)
     page.evaluate("window.gl = document.querySelector('canvas').getContext('webgl').getExtension('WEBGL_lose_context')")
@@ -355,10 +453,6 @@ def test_the_picture_comes_back_with_a_lost_context_and_without_webgl_is_flat(pa
     page.wait_for_timeout(100)
     shown.settle()
     assert_drawn(shown)
-    none = (
-        "const get = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext ="
-        " function (kind, ...rest) { return kind.startsWith('webgl') ? null : get.call(this, kind, ...rest) };"
-    )
-    flat = Map(page, spread, before=none)
+    flat = Map(page, spread, before=FLAT)
     assert_drawn(flat)
     assert page.evaluate("document.querySelector('canvas').getContext('2d') !== null")

@@ -41,11 +41,11 @@ def test_all_items_lie_on_their_principal_plane_and_other_vectors_too(weights):
     assert 0.5 < share < 0.9
 
 
-def test_a_neighbourhood_is_the_history_what_is_marked_and_the_nearest_to_its_mean(weights):
-    history, marked = [3, 17, 17, 40], [199, 3]
-    plane = local(weights, history, marked)
+def test_a_neighbourhood_is_the_history_and_the_nearest_to_its_mean(weights):
+    history = [3, 17, 17, 40]
+    plane = local(weights, history)
     away = [np.linalg.norm(row - weights[history].mean(0)) for row in weights]
-    shown = {*np.argsort(away)[: AROUND + 4].tolist(), *history, *marked}
+    shown = {*np.argsort(away)[: AROUND + 4].tolist(), *history}
     assert len(shown) < 70
     known = np.isfinite(plane.points).all(1)
     assert set(np.flatnonzero(known)) == shown
@@ -58,7 +58,23 @@ def test_a_neighbourhood_is_the_history_what_is_marked_and_the_nearest_to_its_me
 
 
 def test_a_neighbourhood_of_few_items_is_all_of_them(weights):
-    assert np.isfinite(local(weights[:2], [0], [1]).points).all()
+    assert np.isfinite(local(weights[:2], [0]).points).all()
+
+
+@pytest.mark.parametrize("plane", [pca, lambda weights: local(weights, [3, 17, 17, 40])])
+def test_along_the_slope_of_a_plane_a_states_scores_grow_as_far_as_the_plane_holds_them(weights, plane):
+    plane, state = plane(weights), np.random.default_rng(5).normal(size=5)
+    gradient, share = plane.slope(weights, state)
+    shown = np.flatnonzero(np.isfinite(plane.points[:, 0]))
+    scores, points = weights[shown] @ state, plane.points[shown]
+    known = np.column_stack([points, np.ones(len(points))])
+    slopes, *_ = np.linalg.lstsq(known, scores, rcond=None)  # the best linear description of scores by places
+    np.testing.assert_allclose(gradient, slopes[:2], rtol=1e-4)
+    left = scores - known @ slopes
+    assert share == pytest.approx(1 - left.var() / scores.var(), abs=1e-5)
+    assert 0.05 < share < 0.95
+    assert plane.slope(weights, np.zeros(5)) is None
+    assert Plane(plane.points, None, "").slope(weights, state) is None
 
 
 def finished(tsne, place, weights):

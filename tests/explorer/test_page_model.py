@@ -148,8 +148,8 @@ REFUSED = {
     for name, (weights, why) in NOT_WHOLE.items()
 } | {
     "counts": (
-        {"weights": file({"a": PART | {"dtype": "I64"}}, 8)},
-        "The weights a are of type I64, not F32, F64 or BF16.",
+        {"weights": file({"a": PART | {"dtype": "I32"}}, 8)},
+        "The weights a are of type I32, not F32, F64, I64 or BF16.",
     ),
     "no weights": (
         {"weights": file({})},
@@ -295,10 +295,9 @@ def test_what_is_wrong_is_said_in_a_sentence(told, name):
     assert told["answers"][name] == REFUSED[name][1]
 
 
-@pytest.mark.parametrize(("config", "head"), [(MFConfig(d=4), "Softmax"), (GRU4RecConfig(d=4), "Counts")])
-def test_a_model_that_a_page_cannot_compute_is_refused(config, head):
-    model = Recommender(config, parse_head(head), N_ITEMS, n_users=3)
-    with pytest.raises(ConfigError, match=f"and this model, {head}, is neither."):
+def test_a_model_that_a_page_cannot_compute_is_refused():
+    model = Recommender(MFConfig(d=4), parse_head("Softmax"), N_ITEMS, n_users=3)
+    with pytest.raises(ConfigError, match=r"and this model, Softmax, is neither\."):
         describe(model)
 
 

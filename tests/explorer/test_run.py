@@ -74,6 +74,7 @@ def test_explore_serves_a_notebook_that_opens_the_same_from_any_folder(folder, t
         (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", "{"], "is not JSON"),
         (["explore", "my_model.npz", "--histories", "my_cases.parquet", "--state", json.dumps(STATE | {"case": 12})],
          "There is no case 12"),
+        (["case", '{"models": ["my_model.npz"]}'], "The explorer's state: The setting 'settings' is missing"),
         (["explore", "--port", "0"], "--port"),
         (["explore", "--data", "missing.csv"], "missing.csv is not a file"),
         (["case", "missing.json"], "missing.json"),
@@ -145,6 +146,57 @@ def test_cases_that_cannot_be_copied_are_looked_for_before_they_are_listed(folde
     assert (app.choices.table["copyable"][:11] != "").all()
     assert "copyable" in page.listed(app)
     assert "copyable" not in page.listed(shown(json.dumps(STATE)))
+
+
+def test_a_case_is_of_the_state_or_the_number_and_the_models_given(folder, monkeypatch, capsys):
+    written = []
+
+    def publish(*given):
+        written.append(given)
+        return "index.html"
+
+    monkeypatch.setattr(run, "publish", publish)
+    histories = ["--histories", "my_cases.parquet"]
+    for arguments in (
+        ["my_state.json", "my_model.npz"],
+        ['{"case": 7}', "my_model.npz"],
+        ["--case", "7", "my_model.npz"],
+        ["my_model.npz", "--case", "7"],
+        ["--case", "3", "my_state.json", "my_model.npz"],
+        ["--case", "7", "my_state.json", "my_model.npz"],
+        ["my_model.npz"],
+    ):
+        code, printed = command(monkeypatch, capsys, "case", *arguments, *histories)
+        assert code == 0, printed.err
+    first = shown().state
+    states = [opened(config).state for _, config, *_ in written]
+    own = ExplorerState(**STATE)
+    assert states[:5] == [own, *[first.but(case=7)] * 3, own]
+    assert states[5:] == [own.but(case=7, history=None), first]
+    assert [config.models for _, config, *_ in written] == [("my_model.npz",)] * 7
+    names = [str(out) for _, _, out, *_ in written]
+    numbers = ["-3", "-7", "-7", "-7", "-3", "-7", ""]
+    assert names == [f"reports/case-my_model{number}" for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ('{"case": 12}', "There is no case 12"),
+        ('{"case": "../x"}', "'case' cannot be '../x'"),
+        ('{"cases": 3}', "did you mean 'case'"),
+        ('{"settings": []}', "a setting for each of the 1 models"),
+    ],
+)
+def test_a_state_without_models_is_refused_in_a_sentence(folder, state, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        shown(run.read_state(state))
+
+
+def test_what_was_changed_in_the_models_is_said_first(folder):
+    assert "Models are shown" not in page.about(shown())
+    said = page.about(shown(json.dumps({"settings": [{"toward": 0.5, "temperature": 2}]})))
+    assert "Models are shown with changes: my\\_model.npz (temperature 2.0, toward 0.5). " in said
 
 
 def test_a_state_is_read_as_it_stands_or_from_a_file(folder):

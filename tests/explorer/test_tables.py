@@ -46,6 +46,39 @@ def test_predictions_with_a_pin_say_what_was(app, subject):
     assert app.shown.pinned() == [None, None]
 
 
+def test_the_scores_are_of_all_items_and_say_what_the_state_alone_gives(app, counting, subject):
+    app.patch({"case": 3, "history": HISTORY} | moved(app, 1, temperature=2))
+    assert "interfering" not in set(app.table("scores")["kind"])
+    app.table("verdict")
+    table = app.table("scores")
+    assert table.columns.tolist() == [
+        "model", "rank", "item", "title", "kind", "log_probability", "alone", "logit", "probability",
+    ]  # fmt: skip
+    assert len(table) == 80
+    known, target = log_probs(app), app.shown.target
+    known[1] = known[1] / 2 - np.log(np.exp(known[1] / 2).sum())
+    for place, (model, rows) in enumerate(table.groupby("model", sort=False)):
+        assert model == app.state.models[place]
+        assert rows["rank"].tolist() == list(range(1, 41))
+        np.testing.assert_allclose(rows["log_probability"], known[place][rows["item"]], rtol=1e-9)
+        np.testing.assert_allclose(rows["probability"], np.exp(known[place][rows["item"]]), rtol=1e-9)
+        component = app.shown.models[place].recommender.parts([list(HISTORY)]).components[0]
+        logits = component.logits[:, 0] / (1 + place)
+        np.testing.assert_allclose(rows["logit"], logits[-1, rows["item"]], rtol=1e-6)
+        lifted = (logits[0] - logits[-1])[rows["item"]]
+        np.testing.assert_allclose(rows["alone"] - rows["log_probability"], lifted, atol=1e-12)
+        kinds = dict(zip(rows["item"], rows["kind"], strict=True))
+        assert kinds[target] == "target"
+        assert {item for item, kind in kinds.items() if kind == "history"} == {*HISTORY} - {target}
+        assert set(app.shown.verdicts()[place].interfering) - {target, *HISTORY} == {
+            item for item, kind in kinds.items() if kind == "interfering"
+        }
+    other = App(Explorer([counting("Recent"), subject("RepeatNet")])).table("scores")
+    assert set(other["model"]) == {"RepeatNet, seed 0"}
+    assert other["alone"].isna().all()
+    assert other["logit"].isna().all()
+
+
 def test_selected_items_have_each_models_probability(app):
     app.patch({"history": HISTORY, "selection": (7, 0)})
     table, known = app.selection, log_probs(app)
@@ -80,7 +113,7 @@ def test_the_table_of_cases_is_the_querys(app):
     table = app.table("cases")
     assert not table["repeat"].any()
     assert table["off"].is_monotonic_decreasing
-    with pytest.raises(ConfigError, match="no view 'maps'; the views are cases, history"):
+    with pytest.raises(ConfigError, match="no view 'maps'; the views are cases, cohort, history"):
         app.table("maps")
 
 
@@ -122,12 +155,11 @@ def test_the_verdict_is_on_the_models_own_state_whatever_was_moved(app, subject)
     before = app.shown.sentence()
     app.patch(moved(app, 0, toward=1, temperature=3))
     assert app.shown.verdicts() == plain  # known already
-    lost = [
-        re.findall(r"the head loses ([\d.]+) nats, .*? would lose ([\d.]+);", one)
-        for one in (before, app.shown.sentence())
+    said = [
+        re.findall(r"items ([\d.]+)% .*?in reach \w+ them .*?([\d.]+)%", one) for one in (before, app.shown.sentence())
     ]
-    assert lost[0][0][0] != lost[1][0][0]
-    assert (lost[0][0][1], lost[0][1]) == (lost[1][0][1], lost[1][1])
+    assert said[0][0][0] != said[1][0][0]
+    assert (said[0][0][1], said[0][1]) == (said[1][0][1], said[1][1])
     assert list(app.shown.verdict()) == []
     app.patch({"history": (3,)})
     assert app.shown.verdicts() == [None, None]
@@ -143,11 +175,10 @@ def test_what_no_model_reads_is_not_in_the_history(app):
     others = [item for item in range(40) if item != app.shown.target]
     app.patch({"history": (app.shown.target, *others[:19])})
     app.table("verdict")
-    assert app.shown.sentence().startswith("The next item is in the history. So all probability is wanted there")
-    assert app.shown.sentence().count("The next item is") == 1
+    assert app.shown.sentence().count("the next item, one of them") == 2
     app.patch({"history": (app.shown.target, *others[:20])})  # of which the last 20 are read
     app.table("verdict")
-    assert app.shown.sentence().startswith("The next item is new. So no probability is wanted on the history")
+    assert app.shown.sentence().count("the next item, which is new") == 2
 
 
 def test_of_a_model_that_does_not_read_the_next_item_it_is_new(subject):
@@ -158,9 +189,9 @@ def test_of_a_model_that_does_not_read_the_next_item_it_is_new(subject):
     app.patch({"case": 3})
     app.patch({"history": (app.shown.target, *(item for item in HISTORY if item != app.shown.target))})
     app.table("verdict")
-    first, second = app.shown.sentence().split("The next item is new.")
-    assert first.startswith("The next item is in the history.")
-    assert "short: the head loses" in second
+    first, second = app.shown.sentence().split(" short ")
+    assert "the next item, one of them" in first
+    assert "the next item, which is new" in second
 
 
 def test_what_is_said_to_interfere_takes_what_it_takes_where_the_model_best_copies(app):
@@ -225,3 +256,40 @@ def test_in_csv_a_spreadsheet_takes_no_text_for_a_formula_and_numbers_stay():
     kept = ["-5", "+3.5e-4", "a=b", "x", "", ""]
     assert [row[0] for row in rows] == [f"'{text}" for text in texts[:8]] + kept
     assert [float(row[1]) for row in rows] == table["n"].tolist()
+
+
+@pytest.mark.parametrize("view", tables.VIEWS)
+def test_what_is_exported_has_numbers_and_names_model_case_and_user(app, view):
+    app.patch({"case": 3, "history": HISTORY, "space": 1, "query": {"sort": "off", "descending": True}})
+    app.patch(moved(app, 1, axes=(0.5, -1, 2), temperature=2))
+    shown, names, user = app.shown, list(app.state.models), app.shown.choices.users[3]
+    table = app.table(view)
+    read = pd.read_csv(io.StringIO(to_csv(tables.exported(shown, view))), dtype={"user": str})
+    assert len(read) == len(table)
+    assert read.columns.is_unique
+    if view == "cases":
+        assert read["user"].tolist() == table["user"].tolist()
+        for letter, name in zip("AB", names, strict=True):
+            np.testing.assert_allclose(read[f"copy, {name}"], table[f"copy {letter}"])
+            assert read[f"rank, {name}"].tolist() == table[f"rank {letter}"].tolist()
+        return
+    assert set(read["case"]) == {3}
+    assert set(read["user"]) == {user}
+    if view == "map":
+        assert set(read["model"]) == {names[1]}
+    elif view != "history":
+        assert read["model"].tolist() == table["model"].tolist()
+    if view == "states":
+        assert read[["axis 1", "axis 2", "axis 3"]].to_numpy().tolist() == [[0, 0, 0], [0.5, -1, 2]]
+        np.testing.assert_allclose(read["copy"], table["copy"])
+    if view == "verdict":
+        copied = [np.exp(one[[1, 3, 7]]).sum() for one in log_probs(app)]
+        assert read["P(history)"][0] == pytest.approx(copied[0])
+        np.testing.assert_allclose(read["lost where it should copy (nats)"][0], -np.log(copied[0]))
+        np.testing.assert_allclose(read["lost where it should exclude (nats)"][0], -np.log1p(-copied[0]))
+        least = [one.least_copying for one in shown.verdicts()]
+        np.testing.assert_allclose(read["least where it should copy (nats)"], least)
+        shares, losses = table["P(history)"], table["lost where it should copy"]
+        assert shares.tolist() == [f"{share:.1%}" for share in read["P(history)"]]
+        assert losses.tolist() == [f"{nats:.2f} nats" for nats in read["lost where it should copy (nats)"]]
+        assert set(read["one state can copy all"]) <= {"yes", "no", "undecided"}

@@ -10,10 +10,13 @@ from scipy.special import rel_entr, softmax
 
 from cprlab.explorer.model import Model, Prediction
 from cprlab.explorer.state import Setting
-from cprlab.explorer.verdict import COLUMNS, CaseVerdict, case_verdict, losses, row, sentence, wanted_in_words
+from cprlab.explorer.verdict import COLUMNS, CaseVerdict, case_verdict, given, losses, possible, row, sentence
+from cprlab.models import parse_head
 from cprlab.probes import Certificate, copy_dial, interference
 
 EDITED = [3, 3, 7, 1, 7, 3]
+KEPT = "in the trained model's proportions"
+ABOVE, BELOW = (f"rank all of them {side} everything else" for side in ("above", "below"))
 LONG = [3, 7, 1, 12, 30, 22, 9, 38]
 
 
@@ -144,29 +147,85 @@ def model(subject):
     return Model(replace(subject(), name="<b>GRU4Rec</b>"))
 
 
-def judged(copying, excluding):
-    return CaseVerdict(0.125, 0.25, Certificate(copying, 0, 0), Certificate(excluding, 0, 0), (), ())
+def judged(copying, excluding, least=(0.125, 0.25)):
+    return CaseVerdict(least[0], least[1], Certificate(copying, 0, 0), Certificate(excluding, 0, 0), (), ())
 
 
-def test_sentences(model):
-    two = certain(math.log(0.3), math.log(0.2), math.log(0.5))
-    assert sentence(model, judged("no", "yes"), two, two, repeat=True) == (
-        "<b>GRU4Rec</b>: the head loses 0.69 nats, and the best single state in reach would lose 0.12; no hidden state "
-        "can rank all 2 items above everything else, one hidden state can rank them below."
-    )
+def of_two(*probabilities, **states):
+    return replace(certain(*np.log(probabilities)), states={"V": np.zeros(6)} | states)
+
+
+@pytest.mark.parametrize(
+    ("head", "target", "k", "expected"),
+    [
+        ("Softmax", 1, 2, "gives these 2 different items 50.0% and misses the next item, one of them, at rank 3."),
+        ("Softmax", 2, 1, "50.0% and has the next item, which is new, in its top 1, at rank 1."),
+        ("Softmax + CPR:2", 0, 2, "in its top 2, at rank 2. Here the history has a state of its own."),
+        ("Softmax + F", 0, 2, "Here the history's items gain by how often and how recently they were consumed."),
+        ("Softmax + B", 0, 2, "Here one learned number is added to the logits of the history's items."),
+        ("Softmax + C (post)", 2, 2, "rules these 2 different items out and has the next item, which is new, in its"),
+        ("RepeatNet", 0, 1, "50.0% and misses the next item, one of them, at rank 2."),
+    ],
+)  # fmt: skip
+def test_what_a_model_gives_in_words(head, target, k, expected):
+    assert expected in given(of_two(0.3, 0.2, 0.5), parse_head(head), target, k)
+
+
+def test_of_one_item_and_of_an_order_without_probabilities_the_words_are_others():
     single = Prediction(np.log([0.2, 0.8]), np.full(2, "V"), {}, np.array([0]))
-    assert sentence(model, judged("yes", "undecided"), single, single, repeat=False) == (
-        "<b>GRU4Rec</b>: the head loses 0.22 nats, and the best single state in reach would lose 0.25; one hidden "
-        "state can rank the item above everything else, it is undecided whether one can rank it below."
+    assert given(single, parse_head("Softmax"), 0, 1) == (
+        "gives the one item of the history 20.0% and misses the next item, the same, at rank 2."
     )
-    certainly = certain(-np.inf, -np.inf, 0.0)
-    assert "loses inf nats" in sentence(model, judged("no", "no"), certainly, certainly, repeat=True)
+    assert given(replace(single, ordered=True), parse_head("Recent"), 0, 2) == (
+        "gives no probabilities and has the next item, the same, in its top 2, at rank 2."
+    )
 
 
-@pytest.mark.parametrize("repeat", [True, False])
-def test_what_is_wanted_is_named(repeat):
-    assert ("in the history." in wanted_in_words(repeat)) == repeat
-    assert "each model's own preferences" in wanted_in_words(repeat)
+@pytest.mark.parametrize(
+    ("verdict", "repeat", "expected"),
+    [
+        (("no", "yes"), True, f"gives them more than 88.3% {KEPT}, and none of any length can {ABOVE}."),
+        (("yes", "no"), True, f"gives them more than 88.3% {KEPT}; but one can {ABOVE}."),
+        (("undecided", "no"), True, f"{KEPT}; it is undecided whether one can {ABOVE}."),
+        (("no", "yes"), False, f"leaves them less than 22.1% {KEPT} among the others; but one can {BELOW}."),
+        (("no", "no", (0.01, 3e-6)), True, f"gives them 99.0% or more, nearly {KEPT}; but none of any length can"),
+        (("no", "yes", (3.0, 0.0101)), False, f"leaves them 1.1% or less, nearly {KEPT} among the others, and one can"),
+    ],
+)  # fmt: skip
+def test_what_a_single_state_could_do_in_words(model, verdict, repeat, expected):
+    words = possible(model, judged(*verdict), of_two(0.3, 0.2, 0.5), repeat)
+    assert expected in words
+    assert words.startswith("The best single state" if "nearly" in expected else "No single state") or "unde" in words
+
+
+def test_proportions_and_reach_are_said_to_be_what_they_are(model):
+    excluded = replace(of_two(0.3, 0.2, 0.5), scores=np.array([-np.inf, -np.inf, 0]))
+    assert "in equal proportions, and" in possible(model, judged("no", "no"), excluded, True)
+    for norm, beyond in ((0.99, False), (1.01, True)):
+        state = np.eye(6)[0] * norm * model.radius
+        words = possible(model, judged("no", "no"), of_two(0.3, 0.2, 0.5, V=state), True)
+        assert words.endswith("The model's own state is beyond this reach.") == beyond
+
+
+def test_the_best_state_gives_at_least_what_is_said_and_one_in_these_proportions_no_more(subject):
+    model = Model(subject())
+    for case in range(8):
+        own = model.predict(case, LONG, Setting())
+        verdict, _ = work(case_verdict(model, case, LONG, own))
+        best = model.predict(case, LONG, Setting(best=True))
+        assert np.exp(-verdict.least_copying) - 1e-5 <= best.copy
+        wanted, inside = own.wanted(copied=True), np.exp(best.scores) * np.isin(np.arange(40), LONG)
+        apart = np.sum(rel_entr(wanted, inside / inside.sum()))  # its proportions are others, by so much
+        assert best.copy == pytest.approx(np.exp(apart - verdict.least_copying), rel=1e-4)
+
+
+def test_a_sentence_is_both(model):
+    two = of_two(0.3, 0.2, 0.5)
+    softmax = parse_head("Softmax")
+    assert sentence(model, judged("no", "yes"), two, two, softmax, 1, 2) == (
+        f"<b>GRU4Rec</b> {given(two, softmax, 1, 2)} {possible(model, judged('no', 'yes'), two, True)}"
+    )
+    assert "It has no hidden state" in sentence(model, None, two, two, softmax, 1, 2)
 
 
 def test_a_row_of_the_table(model):

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from cprlab.errors import ConfigError
-from cprlab.explorer import App, Explorer
+from cprlab.explorer import App, Explorer, payload, tables
 from cprlab.explorer.maps import Plane
 from cprlab.explorer.widget import ExplorerWidget
 from cprlab.models import PARTS
 from tests.explorer import fake
 
 EVERY = list(range(40))
-VIEWS = ("cases", "history", "predictions", "map", "states", "verdict")
+VIEWS = ("cases", "history", "predictions", "map", "states", "why", "partitions", "verdict")
 HEADS = ["Softmax", "Softmax + CPR:10 + Mi"]
 
 
@@ -87,7 +87,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
     page = Page([subject(head) for head in HEADS])
     for _ in range(2):
         answers = page.say(type="hello")
-        assert sorted(types(answers)) == ["base", "cases", "marks", "points", "view"]
+        assert sorted(types(answers)) == ["base", "cases", "cohort", "marks", "points", "scores", "stories", "view"]
         assert answers[0]["type"] == "base"
         base = answers[0]
         assert base["titles"] == [str(title) for title in page.app.shown.titles]
@@ -108,7 +108,7 @@ def test_a_page_that_says_hello_is_told_all_and_again(subject):
         )
         cases = only(answers, "cases")
         assert cases["columns"][0]["key"] == "case"
-        assert (cases["total"], cases["shown"], len(cases["rows"])) == (30, 30, 30)
+        assert (cases["total"], cases["start"], cases["size"], len(cases["rows"])) == (30, 0, 50, 30)
         (view,) = views(answers)
         assert view["history"] == list(page.app.shown.history)
         assert view["case"]["user"] == page.app.shown.choices.users[page.app.state.case]
@@ -232,8 +232,14 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
     assert doings[-1] == ""
     verdict = only(answers, "verdict")
     assert verdict["id"] == page.id
-    assert verdict["sentence"] == page.app.shown.sentence()
-    assert [row[0] for row in verdict["rows"]] == list(page.app.state.models)
+    assert verdict["history"] == list(page.app.shown.history)
+    shown = views(answers)[-1]["predictions"]
+    for name, one, now, judged in zip(
+        page.app.state.models, page.app.shown.verdicts(), shown, verdict["models"], strict=True
+    ):
+        assert f"{name} {now['given']} {judged['possible']}" in page.app.shown.sentence()
+        assert judged["least"] == [one.least_copying, one.least_excluding]
+        assert judged["can"] == [one.copying.outcome, one.excluding.outcome]
     assert [one["model"] for one in verdict["interfering"]] == list(page.app.state.models)
     for one, found in zip(verdict["interfering"], page.app.shown.verdicts(), strict=True):
         assert [(item["item"], item["takes"]) for item in one["items"]] == list(
@@ -253,6 +259,13 @@ def test_slow_work_ends_with_all_certificates_and_a_verdict(page, monkeypatch):
     assert only(page.act(command="undo"), "verdict")["id"] == page.id  # of a case that is known at once
 
 
+def test_the_cases_together_are_counted_again_when_the_last_certificate_is_known(page):
+    page.set(query={"preset": "cannot be copied by one hidden state"})
+    counted = [one["cases"] for one in page.work() if one["type"] == "cohort" and "cases" in one]
+    assert counted == [0, (page.app.table("cases")["copyable"] == "no").sum()]
+    assert counted[1] > 0
+
+
 def test_an_edit_amid_the_certificates_brings_no_other_table(page):
     page.set(case=5)
     while "certificates" not in page.say(type="slow")[-1]["doing"]:
@@ -268,7 +281,7 @@ def test_another_case_amid_the_verdict_on_one_has_its_own(page, subject):
     other = App(Explorer([subject(head) for head in HEADS]))
     other.patch({"case": 6})
     other.table("verdict")
-    assert verdict["sentence"] == other.shown.sentence()
+    assert verdict["interfering"] == payload.verdict(other.shown)["interfering"]
 
 
 def test_a_fault_in_slow_work_is_said_once_and_ends_it(page, monkeypatch):
@@ -285,6 +298,10 @@ def test_a_fault_in_slow_work_is_said_once_and_ends_it(page, monkeypatch):
 
 
 def test_points_are_sent_where_they_are_others(page):
+    assert "points" in types(page.act(set={"history": [7, 2]}))  # of another neighbourhood
+    setting = page.app.state.settings[0].model_dump()
+    assert "points" not in types(page.act(set={"settings": [setting | {"toward": 0.5}, setting], "k": 20}))
+    assert "points" in types(page.act(set={"projection": "pca"}))
     assert "points" not in types(page.act(set={"history": [7, 1]}))
     assert only(page.act(set={"space": 1}), "points")["model"] == 1
     assert only(page.act(set={"projection": "local"}), "points")["projection"] == "local"
@@ -293,6 +310,68 @@ def test_points_are_sent_where_they_are_others(page):
     assert "points" not in types(page.act(set={"colour": "partition"}))
     assert "points" in types(page.act(set={"history": [7, 2]}))
     assert "points" in types(page.act(set={"projection": "pca"}))
+
+
+def test_the_scores_are_the_models_and_marked_by_kind(page):
+    page.act(set={"history": [7, 1, 7], "k": 3})
+    page.work()
+    history, target = {7, 1}, page.app.shown.target
+    message = only(page.act(set={"k": 4}), "scores")  # after the verdict
+    for place, (one, buffer) in enumerate(zip(message["models"], page.buffers["scores"], strict=True)):
+        model = page.app.shown.models[place].recommender
+        expected = model.log_probs([[7, 1, 7]])[0]
+        np.testing.assert_allclose(np.frombuffer(buffer, np.float32), expected, rtol=1e-6)
+        logits = model.parts([[7, 1, 7]]).components[0].logits[:, 0]
+        interfering = set(page.app.shown.verdicts()[place].interfering)
+        kinds = {mark["item"]: mark["kind"] for mark in one["marks"]}
+        assert kinds == (
+            dict.fromkeys(interfering, "interfering") | dict.fromkeys(history, "history") | {target: "target"}
+        )
+        for mark in one["marks"]:
+            item = mark["item"]
+            assert mark["score"] == pytest.approx(expected[item])
+            assert mark["score"] + one["constant"] == pytest.approx(logits[-1, item])
+            assert mark["alone"] + one["constant"] == pytest.approx(logits[0, item])
+            assert mark["rank"] == (expected >= expected[item]).sum()
+    first, second = (
+        {mark["item"]: mark["alone"] - mark["score"] for mark in one["marks"]} for one in message["models"]
+    )
+    assert max(map(abs, first.values())) < 1e-9  # of a plain softmax
+    assert min(abs(second[item]) for item in history) > 1e-3  # of one with a context partition
+
+
+def test_what_has_no_scores_has_no_marks(subject, counting):
+    page = Page([counting("Recent"), subject("Softmax (post)"), subject("RepeatNet")])
+    message = only(page.act(set={"history": [7, 1]}), "scores")
+    recent, post, repeats = message["models"]
+    assert recent == {"marks": [], "constant": None}
+    assert [len(buffer) for buffer in page.buffers["scores"]] == [0, 160, 160]
+    assert {mark["item"] for mark in post["marks"] if mark["score"] is None} == {7, 1}
+    assert all(mark["alone"] is not None for mark in post["marks"])
+    assert repeats["constant"] is None
+    assert all(mark["alone"] is None for mark in repeats["marks"])
+    empty = only(page.act(set={"history": []}), "scores")
+    assert empty["models"] == [{"marks": [], "constant": None}] * 3
+    assert page.buffers["scores"] == [b""] * 3
+
+
+def test_scores_of_another_temperature_have_the_same_order_and_another_constant(page):
+    setting = page.app.state.settings[0].model_dump()
+    page.act(set={"history": [7, 1], "settings": [setting | {"temperature": 0.5}, setting]})
+    expected = page.app.shown.models[0].recommender.log_probs([[7, 1]])[0] / 0.5
+    expected -= np.log(np.exp(expected).sum())
+    np.testing.assert_allclose(np.frombuffer(page.buffers["scores"][0], np.float32), expected, rtol=1e-5)
+    prediction = page.app.shown.predicted()[0]
+    np.testing.assert_allclose(prediction.alone, prediction.scores, rtol=1e-9)
+
+
+def test_a_tsne_of_too_many_items_is_not_offered_and_says_so(page, monkeypatch):
+    monkeypatch.setattr("cprlab.explorer.explorer.MOST_OF_TSNE", 39)
+    assert [name for name, _ in page.say(type="hello")[0]["projections"]] == ["local", "pca"]
+    answers = page.act(set={"projection": "tsne"})
+    assert "A t-SNE of 40 items would take too long; it is made of at most 39." in only(answers, "points")["note"]
+    assert last_marks(answers)["marks"] == []
+    assert "t-SNE" not in "".join(one["doing"] for one in page.work() if one["type"] == "slow")
 
 
 def test_a_tsne_is_awaited(page, monkeypatch):
@@ -334,8 +413,71 @@ def test_a_query_is_answered_with_its_cases(page):
     expected = page.app.table("cases")
     assert [row[0] for row in cases["rows"]] == expected["case"].tolist()
     assert cases["found"] == len(expected) < 30
-    assert "A is Softmax, seed 0; B is Softmax + CPR" in cases["note"]
+    meanings = {column["key"]: column["meaning"] for column in cases["columns"]}
+    assert meanings["copy A"] == "P(history), the probability that Softmax, seed 0 gives the history's items"
+    assert meanings["rank B"] == "rank of the next item by Softmax + CPR:10 + Mi, seed 0"
+    assert [model["letter"] for model in only(page.say(type="hello"), "base")["models"]] == ["A", "B"]
     assert "cases" not in types(page.act(set={"k": 5}))
+
+
+def test_the_table_is_sent_by_pages(page, monkeypatch):
+    monkeypatch.setattr("cprlab.explorer.payload.SHOWN", 8)
+    monkeypatch.setattr("cprlab.explorer.choices.SHOWN", 8)
+    order = page.app.table("cases")["case"].tolist()
+    query = page.app.state.query.model_dump()
+    for number, start, stop in ((1, 8, 16), (3, 24, 30), (9, 24, 30), (0, 0, 8)):
+        cases = only(page.act(set={"query": query | {"page": number}}), "cases")
+        assert [row[0] for row in cases["rows"]] == order[start:stop]
+        assert (cases["start"], cases["size"], cases["found"]) == (start, 8, 30)
+    answers = page.act(command="go", value=str(order[27]))
+    assert views(answers)[-1]["state"]["case"] == order[27]
+    assert order[27] in [row[0] for row in only(answers, "cases")["rows"]]
+    assert "There is no case 'me'" in views(page.act(command="go", value="me"))[-1]["error"]
+
+
+def test_the_cases_together_are_sent_when_idle_and_again_if_they_are_others(page, monkeypatch):
+    monkeypatch.setattr("cprlab.explorer.cohort.AT_ONCE", 8)
+    assert "cohort" not in types(page.act(set={"k": 3}))
+    first = page.work()
+    done = [one for one in first if one["type"] == "cohort"]
+    assert [one.get("pending") for one in done] == [None]  # of trained models all is known
+    found = page.app.cohort.set_index(["metric", "model"])
+    models = [model.name for model in page.app.shown.models]
+    cells = done[-1]["cells"]
+    for row, metric in zip(cells, ("NDCG@10", "copy probability", "observed repeats", "log-loss"), strict=True):
+        for cell, model in zip(row, models, strict=True):
+            expected = found.loc[(metric, model), ["value", "low", "high"]].astype(float).tolist()
+            assert [cell["value"], cell["low"], cell["high"]] == pytest.approx(expected)
+            assert cell["after"] is cell["change"] is None
+    pending = only(page.act(set={"edit": "remove the last item"}), "cohort")
+    assert (pending["pending"], pending["done"]) == (True, 0)
+    answers = [one for one in page.work() if one["type"] == "cohort"]
+    assert [one["done"] for one in answers[:-1]] == [8, 16, 24, 30, 38, 46, 54, 60]
+    assert {one["total"] for one in answers[:-1]} == {60}
+    edited = answers[-1]
+    assert (edited["edit"], edited["cases"], edited["users"], edited["changed"]) == ("remove the last item", 30, 30, 30)
+    after = page.app.cohort_after("remove the last item").set_index(["metric", "model"])
+    cell = edited["cells"][3][1]
+    expected = after.loc[("log-loss", models[1]), ["before", "after", "value", "low", "high"]].astype(float).tolist()
+    assert [cell[name] for name in ("value", "after", "change", "low", "high")] == pytest.approx(expected)
+    assert "cohort" not in types(page.work())
+    query = page.app.state.query.model_dump()
+    for changes, again in (
+        ({"query": query | {"sort": "case", "page": 2}}, False),
+        ({"query": query | {"search": "user", "items": [3]}}, True),
+        ({"query": query | {"search": "nothing of this"}}, True),
+        ({"edit": ""}, True),
+    ):
+        assert ("cohort" in types(page.act(set=changes))) == again
+    nothing = [one for one in page.work() if one["type"] == "cohort"][-1]
+    assert (nothing["cases"], nothing["cells"]) == (0, [[None, None]] * 4)
+    page.set(query=query, settings=[{"temperature": 2}, {}])
+    few = [one for one in page.work() if one["type"] == "cohort"][-1]
+    assert few["moved"]
+    page.set(query=query | {"preset": "next item is in the history", "items": [3]})
+    few = [one for one in page.work() if one["type"] == "cohort"][-1]
+    assert 0 < few["users"] < 20
+    assert few["cells"][0][0]["low"] is None
 
 
 def test_an_items_card_has_its_count_ranks_and_neighbours(page):
@@ -345,6 +487,8 @@ def test_an_items_card_has_its_count_ranks_and_neighbours(page):
     assert card["count"] == sum(3 in history for history in shown.choices.histories)
     for model, prediction, found in zip(shown.models, shown.predicted(), card["models"], strict=True):
         assert found["rank"] == 1 + (prediction.scores > prediction.scores[3]).sum()
+        parts = model.recommender.parts([list(shown.history)])
+        assert found["logit"] == pytest.approx(parts.components[0].logits[-1, 0, 3])
         w = model.snapshot.item_embeddings
         cosines = {item: w[item] @ w[3] / np.linalg.norm(w[item]) / np.linalg.norm(w[3]) for item in range(len(w))}
         nearest = sorted(cosines.keys() - {3}, key=lambda item: -cosines[item])[:5]
@@ -372,10 +516,9 @@ def test_a_view_is_exported_as_its_table(page, name):
     page.set(history=[7, 1, 7])
     (answer,) = page.say(type="export", view=name, format="csv")
     assert (answer["name"], answer["mime"]) == (f"explorer-{name}.csv", "text/csv")
-    lines = answer["text"].splitlines()
-    table = page.app.table(name)
-    assert lines[0] == ",".join(table.columns)
-    assert len(lines) == 1 + len(table)
+    page.app.table(name)
+    assert answer["text"] == tables.to_csv(tables.exported(page.app.shown, name))
+    assert answer["text"].count("\r\n") == 1 + len(page.app.table(name))
 
 
 def hostile(one):
@@ -465,15 +608,19 @@ def merged(shapes):
 def test_the_messages_of_fake_py_are_shaped_like_the_kernels(page):
     page.set(case=3)
     page.act(command="pin")
-    page.act(set={"history": [7, 1, 2]})
+    pinned = page.app.state.pinned.model_dump()
+    page.act(set={"history": [7, 1, 2], "kept": [pinned | {"name": "before"}]})
     answers = {one["type"]: one for one in page.say(type="hello")}
     answers |= {one["type"]: one for one in page.work()}
     titles = fake.titles()
     made = {
         "base": fake.base(titles),
-        "view": fake.view(pinned=fake.pin()),
+        "view": fake.view(pinned=fake.pin(), kept=[fake.pin() | {"name": "before"}]),
+        "stories": fake.stories(),
         "marks": fake.marks(),
+        "scores": fake.scores()[0],
         "cases": fake.cases(),
+        "cohort": fake.cohort(),
         "verdict": fake.verdict(),
     }
     for kind, message in made.items():

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cprlab.data import Sequences
@@ -177,6 +178,12 @@ def _sorted(users: list, items: list, times: list | None, titles: list | None) -
     moments = None if times is None else plain_times(times)
     order = sorted(range(len(users)), key=lambda row: (first[users[row]], moments[row] if moments else 0))
     named = {item: str(item) for item in items}
+    found: dict[Any, set] = {item: set() for item in items}
+    for item, title in zip(items, titles or [], strict=bool(titles)):
+        found[item] |= {title} if title is not None and str(title).strip() else set()
+    repeated = sum(items.count(item) > 1 for item in found)
+    if 2 * sum(len(different) > 1 for different in found.values()) > repeated:
+        titles = None  # of people or reviews
     for item, title in reversed(list(zip(items, titles or [""] * len(items), strict=True))):
         if title is not None and str(title).strip():
             named[item] = title.decode() if isinstance(title, bytes) else str(title)
@@ -280,7 +287,7 @@ def parquet_log(rng: np.random.Generator, folder: Path) -> Case:
         if "timestamp" in found:
             times = found["timestamp"]
             if pa.types.is_timestamp(times.type) and times.type.unit == "ns":
-                times = times.cast(pa.timestamp("us", times.type.tz))  # raises where it loses something
+                times = pc.floor_temporal(times, unit="microsecond").cast(pa.timestamp("us", times.type.tz))
             moments = times.to_pylist()
         for role, column in found.items():
             if pa.types.is_duration(column.type):  # Python's own hold less

@@ -106,6 +106,7 @@ def grid(rng: np.random.Generator, folder: Path) -> Case:
             "split": "leave-one-out",
             "ties": "auto",
             "max_len": 0,
+            **dict.fromkeys(("user", "item", "time", "title", "basket"), ""),
             "notebooks": [],
             "device": "auto",
             "runs": "runs",
@@ -173,9 +174,11 @@ def explorer_state(rng: np.random.Generator, folder: Path) -> Case:
 
     def plain() -> dict[str, Any]:
         given = json.loads(path.read_text(encoding="utf-8"))
-        empty = {"data": "", "case": 0, "history": None, "pinned": None, "selection": [], "projection": "pca"}
-        full = empty | {"space": 0, "colour": "kind", "k": 10} | given
-        full["query"] = {"preset": "all", "search": "", "sort": "case", "descending": False} | given.get("query", {})
+        empty = {"data": "", "case": 0, "history": None, "pinned": None, "selection": [], "projection": "local"}
+        new = {"kept": [], "edit": "", "lines": False, "levels": True, "shaded": False}
+        full = empty | new | {"space": 0, "colour": "kind", "k": 10} | given
+        plain = {"preset": "all", "search": "", "items": [], "sort": "case", "descending": False, "page": 0}
+        full["query"] = plain | given.get("query", {})
         full["settings"] = [_setting(one) for one in given["settings"]]
         if full["pinned"]:
             full["pinned"] = full["pinned"] | {"settings": [_setting(one) for one in full["pinned"]["settings"]]}

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from cprlab import cli
-from cprlab.data import Columns
+from cprlab.data import Columns, Sequences
 from cprlab.errors import DataError, visible
+from cprlab.loading import load_log, prepare
 from cprlab.loading.check import check
+from cprlab.settings import TrainConfig
 from tests.data.test_log import write
 
 SECOND = 1_500_000_000
@@ -63,7 +65,7 @@ BOT = pd.DataFrame({"user_id": "bot", "item_id": "i1", "timestamp": SECOND + np.
 EVEN = np.arange(160) % 2
 ISO = pd.to_datetime(table()["timestamp"], unit="s").dt.strftime("%Y-%m-%d %H:%M:%S")
 ODDITIES = [
-    (table().drop(columns="timestamp"), "No column looks like a time"),
+    (table().drop(columns="timestamp"), "No column is named like a time"),
     (table(event_time=5), "The time could also be 'event_time'; name it with --time."),
     (spoilt("timestamp", [3, 4], 0), "2 of 160 times are in 1970 or before"),
     (spoilt("timestamp", [3], 7_000_000_000), "1 of 160 times are in the future; the latest is 2191-10-27 12:26:40"),
@@ -72,7 +74,7 @@ ODDITIES = [
         spoilt("timestamp", [20], SECOND),
         "1 of 160 interactions have the time or basket of the same user's previous",
     ),
-    (table(timestamp=np.arange(160) // 20), "Each user's times begin at 0, so they probably number the user's rows"),
+    (table(timestamp=np.arange(160) // 20), "Each user's times are 0, 1 and so on, so they number the user's rows"),
     (
         table(timestamp=ISO + np.where(EVEN, "Z", "")),
         "80 times have no time zone, unlike the others, and are read",
@@ -80,17 +82,45 @@ ODDITIES = [
     (table(timestamp=ISO + np.where(EVEN, "+02", "")), "80 times have no time zone"),
     (table(timestamp=pd.Series(ISO).str.replace("[-:]", "", regex=True) + np.where(EVEN, "Z", "")), "80 times have no"),
     (table(timestamp=np.where(EVEN, pd.Series(ISO) + "-0500", pd.Series(ISO).str[:10])), "80 times have no time zone"),
-    (pd.concat([table(), table().head(3)]), "3 of 163 rows are exact copies of an earlier row"),
+    (
+        pd.concat([table(), table().head(3)]),
+        "3 of 163 rows have the user, item and time of an earlier row, such as user 'u0', item 'i0', 2017-07-14 02:40",
+    ),
     (
         spoilt("user_id", [20], "U0"),
-        "1 user ids differ from another only by case, spaces or the like, such as 'U0' and",
+        "1 user ids equal another but for case, such as 'U0' and 'u0'; they count as different.",
     ),
-    (spoilt("item_id", [0], "i1  "), "1 item ids differ from another only by case, spaces or the like"),
+    (
+        spoilt("item_id", [0], "i1  "),
+        "1 item ids equal another but for spaces and what is invisible, such as 'i1' and 'i1  '",
+    ),
     (spoilt("item_id", [0], HOSTILE), "1 item ids contain invisible characters"),
     (spoilt("user_id", [159], "short"), "1 of 21 users have fewer than 5 interactions and are left out, with 0.6%"),
     (pd.concat([table(), BOT]), "The user 'bot' has 1,500 interactions, 188 times the median"),
     (table(item_id="i1"), "19 of 20 users have exactly the same sequence of items as another user."),
     (table(timestamp=SECOND - 60 * np.arange(160) // 20 * 20 + np.arange(160) % 20 * 10**5), "Leakage: in the leave-"),
+]
+
+
+DAYS = pd.to_datetime(ISO)
+ODDITIES += [
+    (table(rating=1 + np.arange(160) % 2), "The column 'rating' is not used, so all rows count the same, such as '1'"),
+    (table(Event=np.where(EVEN, "view", "buy")), "'Event' is not used, so all rows count the same, such as 'buy' (80"),
+    (table()[::-1], "newest first: from row to row of a user, times fall in 140 of 140 steps that change them."),
+    (table(name="N" + pd.Series(np.arange(160) % 20).astype(str)), "23 of 23 items with several rows have several val"),
+    (
+        table(title="T" + table()["item_id"].mask(table().index == 0, "9")),
+        "1 of 23 items with several rows have several",
+    ),
+    (
+        table(user_id=table()["user_id"].replace("u3", "NULL")),
+        "Changes results: 8 of 160 rows have user ids such as 'NU",
+    ),
+    (
+        table(item_id=table()["item_id"].str[1:].mask(table().index == 3, "021.0")),
+        "ids equal another as numbers, such as '21' and '021.0'",
+    ),
+    (table(timestamp=ISO + ".123456789"), "160 times are finer than a microsecond and are cut to whole ones."),
 ]
 
 
@@ -100,6 +130,68 @@ def test_each_oddity_is_told(tmp_path, frame, said):
     assert not any(said in doubt for doubt in clean.doubts)
     found = checked(tmp_path, frame)
     assert any(said in doubt for doubt in found.doubts), found.doubts
+
+
+FORMS = {
+    "%Y%m%d": ("2017-07-14 to 2017-12-20", "dates written in digits, YYYYMMDD"),
+    "%Y%m%d%H%M": ("2017-07-14 02:40 to 2017-12-20 02:40", "dates written in digits, YYYYMMDDhhmm"),
+    "%Y%m%d%H%M%S": ("2017-07-14 02:40:00 to 2017-12-20 02:40:00", "dates written in digits, YYYYMMDDhhmmss"),
+    "excel": (
+        "2017-07-14 02:40:00 to 2017-12-20 02:40:00",
+        "Excel's days since 1899-12-30, guessed from their magnitude",
+    ),
+    " %s ": ("2017-07-14 02:40:00 to 2017-12-20 02:40:00", "seconds since 1970 (UTC), guessed from their magnitude"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_digits_of_dates_are_known_and_change_neither_order_nor_split(tmp_path, form):
+    days = pd.Timestamp(SECOND, unit="s") + pd.to_timedelta(np.arange(160), unit="D")
+    if form == "excel":  # 2017-01-01 is day 42,736 of Excel
+        times = 42_736 + (days - pd.Timestamp("2017-01-01")) / pd.Timedelta(days=1)
+    else:
+        times = [f" {int(day.timestamp())} " if "%s" in form else day.strftime(form) for day in days]
+    frame = table(timestamp=times)
+    found = checked(tmp_path, frame)
+    assert tuple(facts_of(found)[["times", "read as"]]) == FORMS[form]
+    assert [doubt for doubt in found.doubts if "future" in doubt or "1970" in doubt or "number the" in doubt] == []
+    if form != "excel":  # without a name, the dates are seen from the values
+        path = tmp_path / "log.csv"
+        frame.rename(columns={"timestamp": "when_it_was"}).to_csv(path, index=False)
+        asked = "no column is named like a time, but 'when_it_was' holds dates .* Use --time when_it_was .*--ties file"
+        for read in (load_log, lambda path: prepare(path, tmp_path / "prepared"), lambda path: train(path)):
+            with pytest.raises(DataError, match=asked):
+                read(path)
+        (doubt,) = (doubt for doubt in check(path).doubts if "when_it_was' holds dates" in doubt)
+        assert doubt.startswith("Changes results: ")
+        kept = load_log(path, ties="file")
+        assert doubt in kept.notes
+        assert prepare(path, tmp_path / "prepared", ties="file").notes == Sequences.from_log(kept).notes
+        named = load_log(path, Columns(time="when_it_was"))
+        assert Sequences.from_log(named).fingerprint == Sequences.from_log(kept).fingerprint  # the file is in order
+
+
+def train(path):
+    return TrainConfig(data=str(path)).run()
+
+
+def test_a_file_without_named_times_that_runs_newest_first_is_told(tmp_path):
+    found = checked(tmp_path, table(t_dat=DAYS, timestamp=range(160)).drop(columns="timestamp")[::-1])
+    (doubt,) = (doubt for doubt in found.doubts if "'t_dat' holds dates" in doubt)
+    assert "rows keep the order of the file, which runs newest first. Use --time t_dat" in doubt
+    for values in (range(160), ["x"] * 160, [f"{n}:00" for n in range(160)], ["2017"] * 160, [1e12] * 159 + ["no"]):
+        path = write(tmp_path, table(other=values).drop(columns="timestamp").to_csv(index=False))
+        assert not [note for note in load_log(path).notes if "holds dates" in note]
+
+
+def test_advice_and_statements_are_given_only_where_they_are_true(tmp_path):
+    found = checked(tmp_path, table(timestamp=np.arange(160) // 20 * 7))
+    assert not [doubt for doubt in found.doubts if "number the user's rows" in doubt]  # 0, 7, …
+    late = table(timestamp=SECOND + 10**5 * (np.arange(160) % 20) + np.arange(160) // 20)
+    found = checked(tmp_path, late)
+    assert list(found.splits) == ["fact", "leave-one-out"]
+    (leak,) = (doubt for doubt in found.doubts if doubt.startswith("Leakage"))
+    assert "temporal" not in leak  # it is not possible
 
 
 def test_baskets_are_counted_and_their_mates_in_the_history_are_told(tmp_path):
@@ -163,5 +255,11 @@ def test_the_command_prints_tables_and_doubts_and_nothing_that_steers_the_termin
     assert printed.count(visible(HOSTILE)) >= 7  # the header twice, and five titles
     assert "\\x1b[31mred" in printed
     assert all(one.isprintable() or one == "\n" for one in printed)
-    for words in ("Columns\n", "First rows\n", "Log\n", "Splits\n", "Doubts\n- Guessed from column names"):
+    for words in (
+        "Columns\n",
+        "First rows\n",
+        "Log\n",
+        "Splits\n",
+        "Doubts: good to know\n- Guessed from column names",
+    ):
         assert words in printed

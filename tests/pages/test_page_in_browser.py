@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from cprlab import plots
 from cprlab.errors import DataError
-from cprlab.pages.figures import write_figures
-from cprlab.pages.html import PLOTLY
+from cprlab.pages.figures import PLOTLY, write_figures
 from tests.browser import drawn, open_page
 from tests.pages.conftest import HOSTILE
 
@@ -34,6 +36,27 @@ def test_every_figure_is_drawn_and_no_title_is_run(page_of, said, titled, least,
         assert all(HOSTILE[:20] in figure["title"] for figure in examples)
         assert page.locator(f"text={said}").count() == 1
         assert complaints == []
+
+
+@pytest.mark.parametrize("colour", ["kind", "partition"])
+def test_the_bars_of_predictions_hide_no_others(colour, tmp_path):
+    """Neither kind is at neighbouring places, of which plotly would make the width of its bars."""
+    table = pd.DataFrame({"model": "one", "place": range(1, 8), "item": range(7), "title": [*"abcdefg"]})
+    table["kind"] = table["partition"] = ["history", "new", "target", "new", "history", "new", "history"]
+    table["probability"] = np.geomspace(0.4, 0.05, 7)
+    figure = plots.predictions(table, {"one": ["one"]}, "whose", colour)
+    figure.write_html(tmp_path / "figure.html", include_plotlyjs=True)
+    with open_page(offline=True) as (page, complaints):
+        page.goto((tmp_path / "figure.html").as_uri())
+        page.locator(".barlayer .point path").nth(6).wait_for()
+        boxes = page.locator(".barlayer .point path").evaluate_all(
+            "bars => bars.map(bar => { const {top, bottom} = bar.getBoundingClientRect(); return [top, bottom] })"
+        )
+        assert complaints == []
+    tops, bottoms = np.array(sorted(boxes)).T
+    assert len(tops) == 7
+    assert (bottoms - tops > 5).all()
+    assert (bottoms[:-1] < tops[1:]).all()
 
 
 def test_figures_are_written_as_pictures(report, tmp_path):

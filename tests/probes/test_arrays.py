@@ -36,6 +36,18 @@ def parts(seed=0, dtype=np.float32):
     }
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_short_floats_are_widened(tmp_path, dtype):
+    exact = torch.tensor([[1.0, -0.5], [2.0, 0.25], [-4.0, 1.5]])  # in each of these types
+    file = tmp_path / "short.safetensors"
+    codes = {"histories": torch.tensor([[1, 2], [0, -1]]), "targets": torch.tensor([2, 1])}
+    save_tensors({"item_embeddings": exact.to(dtype), "states": exact[:2].to(dtype).contiguous()} | codes, file)
+    snapshot = Snapshot.load(file)
+    assert snapshot.item_embeddings.dtype == np.float32
+    assert snapshot.item_embeddings.tolist() == exact.tolist()
+    assert [history.tolist() for history in snapshot.histories] == [[1, 2], [0]]
+
+
 def table(histories, width=None):
     rows = np.full((len(histories), width or max(map(len, histories))), -1)
     for row, history in zip(rows, histories, strict=True):
@@ -333,7 +345,7 @@ def test_nothing_in_a_file_is_run(tmp_path):
         file["titles"]
     assert ran.exists()  # so it would harm
     ran.unlink()
-    with pytest.raises(DataError, match=r"a\.npz cannot be read as arrays \(Object arrays cannot be loaded"):
+    with pytest.raises(DataError, match=r"a\.npz cannot be read as arrays \(.* contains Python objects, which are not"):
         Snapshot.load(path)
     for suffix in (".npz", ".safetensors"):
         path = tmp_path / f"b{suffix}"
@@ -347,7 +359,7 @@ def test_nothing_in_a_file_is_run(tmp_path):
     assert not ran.exists()
 
 
-def test_a_header_that_is_no_json_and_numbers_that_numpy_lacks_are_refused(tmp_path):
+def test_a_header_that_is_no_json_is_refused(tmp_path):
     given = parts()
     arrays = {name: given[name] for name in ("item_embeddings", "states", "targets")}
     arrays["histories"] = table(given["histories"])
@@ -360,10 +372,6 @@ def test_a_header_that_is_no_json_and_numbers_that_numpy_lacks_are_refused(tmp_p
         save_file(arrays, path, {"titles": header})
         with pytest.raises(DataError, match=rf"a\.safetensors.*{sentence}"):
             Snapshot.load(path)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    save_tensors(tensors | {"states": tensors["states"].bfloat16()}, path)
-    with pytest.raises(DataError, match="cannot be read as arrays"):
-        Snapshot.load(path)
 
 
 def test_a_parquet_file_is_refused_in_a_sentence(tmp_path):

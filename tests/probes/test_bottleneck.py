@@ -4,7 +4,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 from cprlab.data import ExcludingPlan
-from cprlab.errors import ConfigError
+from cprlab.errors import ConfigError, DataError
 from cprlab.probes import Snapshot, bottleneck_gap, copy_dial, copying_states, interference
 from cprlab.probes import bottleneck as module
 
@@ -292,6 +292,18 @@ def test_many_items_and_few_are_solved_alike(monkeypatch):
 def test_what_is_no_distribution_is_refused(wanted):
     with pytest.raises(ConfigError, match="probabilities"):
         bottleneck_gap(make(), wanted)
+
+
+def test_scores_that_float64_cannot_tell_apart_are_refused():
+    rng = np.random.default_rng(0)
+    weights, states = rng.normal(size=(6, 3)), rng.normal(size=(2, 3))
+    for scale in (1.0, 1e3):
+        copy_dial(Snapshot(weights * scale, states * scale, [[1], [2, 3]], [2, 3]))
+    for arrays in ((weights * 1e6, states * 1e6), (weights, states * 1e12)):
+        snapshot = Snapshot(*arrays, [[1], [2, 3]], [2, 3])
+        for measure in (copy_dial, bottleneck_gap):
+            with pytest.raises(DataError, match=r"float64 rounds such a number by more than 0\.0001 nats"):
+                measure(snapshot)
 
 
 def test_a_dial_that_cannot_be_turned_is_refused():

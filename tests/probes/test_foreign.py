@@ -368,7 +368,7 @@ def test_a_rectools_model_is_read_as_recommend_reads_it(distance, temperature):
     model = stand_in([40, 10, 30, 20], distance=distance, temperature=temperature)
     backbone = model.lightning_model.torch_model
     assert backbone.training
-    snapshot = from_rectools(model, INTERACTIONS)
+    snapshot = from_rectools(model, INTERACTIONS, title="title")
     assert backbone.training
     assert snapshot.item_ids.tolist() == [40, 10, 30, 20]
     assert snapshot.titles.tolist() == ["x", "a", "c", "b"]

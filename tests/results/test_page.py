@@ -213,6 +213,15 @@ def test_a_page_is_filled_between_its_marks_alone(tiny, tmp_path):
     assert filled(text, tiny.kept) == (text, [])
 
 
+def test_what_is_written_into_a_page_while_it_is_filled_stays(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results: logs -->\n<!-- end -->\n")
+    monkeypatch.setattr("cprlab.results.page.filled", lambda text, runs: (page.write_text("mine") and text, []))
+    with pytest.raises(DataError, match="was changed while"):
+        write_page([], page)
+    assert page.read_text() == "mine"
+
+
 def test_a_page_without_runs_says_so():
     text, files = filled("<!-- results: headline -->\n<!-- end -->\n<!-- results: forest a.png -->\n<!-- end -->", [])
     assert text.count("No runs are kept yet.") == 2

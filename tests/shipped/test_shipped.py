@@ -48,7 +48,7 @@ def test_a_copy_has_all_notebooks_and_replaces_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_wheel_has_notebooks_results_and_types_and_runs_elsewhere(tmp_path):
+def test_a_wheel_has_notebooks_results_demo_and_types_and_runs_elsewhere(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -58,6 +58,8 @@ def test_a_wheel_has_notebooks_results_and_types_and_runs_elsewhere(tmp_path):
     package = tmp_path / "site" / "cprlab"
     assert (package / "py.typed").is_file()
     assert contents(package / "shipped" / "results", "parquet") == contents(ROOT / "results", "parquet")
+    demo = Path("docs", "demo.html")
+    assert (package / "shipped" / demo).read_bytes() == (ROOT / demo).read_bytes()
     command = [sys.executable, "-m", "cprlab", "notebooks", "mine"]
     done = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True

@@ -8,11 +8,12 @@ import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.pages.run import execute, parameterised
+from cprlab.shipped import find_notebook
 from cprlab.studies import StudyConfig
 from cprlab.sweeps import Grid
 from tests.conftest import random_log
 
-NUMBERED = sorted(path.name for path in (Path(__file__).parent.parent.parent / "notebooks").glob("[0-9]*.ipynb"))
+STUDIES = sorted(path.name for path in (Path(__file__).parents[2] / "notebooks").rglob("*.ipynb"))
 
 
 @pytest.fixture
@@ -95,10 +96,9 @@ def test_wrong_parameters_are_refused(values, said):
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("name", NUMBERED)
-def test_a_numbered_notebook_refuses_wrong_parameters(name):
-    path = Path(__file__).parent.parent.parent / "notebooks" / name
-    if not set(StudyConfig.model_fields) <= set(papermill.inspect_notebook(str(path))):
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_notebook_on_logs_refuses_wrong_parameters(name):
+    if not set(StudyConfig.model_fields) <= set(papermill.inspect_notebook(str(find_notebook(name)))):
         pytest.skip("it has parameters of its own kind")
     with pytest.raises(ConfigError, match=r"no parameter 'sizes': did you mean 'size'"):
         execute(name, {"sizes": "small"})

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cprlab.studies.report import against_rivals, behind, cautions
+from cprlab.studies.report import against_rivals, behind, cautions, guessing
 
 
 def cases_of(*ranks):
@@ -40,7 +40,9 @@ def test_the_best_rival_that_ranks_better_beyond_doubt_is_named():
 
 
 def run_of(ranks, *ndcg) -> Any:
-    return SimpleNamespace(cases=cases_of(*ranks), history=pd.DataFrame({"ndcg": ndcg}))
+    record = {"data": {"items": 100}}
+    cases = cases_of(*ranks).assign(log_loss=np.log(50))
+    return SimpleNamespace(cases=cases, history=pd.DataFrame({"ndcg": ndcg}), record=record)
 
 
 def test_heads_that_still_rise_are_named_and_others_are_not():
@@ -58,4 +60,20 @@ def test_heads_that_still_rise_are_named_and_others_are_not():
     )
     assert cautions(runs, ["B"]) == ""
     worse = runs | {"D": run_of([11] * 60, 0.2, 0.1)}
-    assert cautions(worse, ["B", "D"]).startswith("D ranks worse than Counts, which only counts: its NDCG@10 is 0.0000")
+    said = cautions(worse, ["B", "D"])
+    assert said.startswith("D is no better than a uniform guess among the items in this: its NDCG@10 is 0.0000, and ")
+    assert "D ranks worse than Counts, which only counts: its NDCG@10 is 0.0000" in said
+    worse["B"].record["data"]["items"] = 10
+    assert "HIT@10 is always 1 with 10 items or fewer." in cautions(worse, ["B"])
+    worse["B"].cases["log_loss"] = 800.0
+    assert "its log-loss is 800.00 nats, and that of a guess 2.30." in cautions(worse, ["B"])
+
+
+@pytest.mark.parametrize("n", [1, 4, 10, 11, 200])
+def test_a_model_is_a_guess_from_where_a_uniform_one_is(n):
+    ranks = cases_of(*range(1, n + 1))  # each rank as often: the mean of a random order
+    assert "NDCG" in guessing("A", ranks.assign(log_loss=0.9 * np.log(n)), n)
+    if n > 1:
+        better = cases_of(1, *range(1, n))
+        assert guessing("A", better.assign(log_loss=0.9 * np.log(n)), n) == ""
+        assert "log-loss" in guessing("A", better.assign(log_loss=1.1 * np.log(n)), n)

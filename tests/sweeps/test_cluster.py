@@ -1,6 +1,7 @@
 """Jobs on workers: of this machine, of a cluster started by hand, and of a Slurm that is two scripts."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from cprlab.errors import CprlabError, DataError
+from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.sweeps.cluster import open_cluster
 from cprlab.sweeps.work import run_all
 from tests.jupyter import free_port, wait_for
@@ -153,6 +154,22 @@ def test_slurm_starts_jobs_replaces_one_that_is_lost_and_ends_all(slurm):
         wait_until(lambda: pids(client, 1) and len(jobs(slurm)) == 3 and len(client.nthreads()) == 2)
     assert {*map(str, jobs(slurm))} >= {*(slurm / "cancelled").read_text().split()}
     wait_until(lambda: not any(map(alive, jobs(slurm))))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cores: 1\nmemory: 2GB\n", "There is no sbatch on this machine"),
+        ("cores: 1\n", "slurm.yaml does not say how much a job gets; add a line such as `memory: 16GB`"),
+        ("memory: 2GB\n", "add a line such as `cores: 1`"),
+        ("cores: 1\nmemory: 2GB\npartition: gpu\n", "no argument 'partition': did you mean 'queue'"),
+    ],
+)
+def test_what_slurm_lacks_is_said_before_anything_starts(tmp_path, monkeypatch, text, said):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "slurm.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(said)), open_cluster(slurm=str(tmp_path / "slurm.yaml")):
+        pass
 
 
 def test_a_slurm_that_takes_no_job_is_told(slurm, caplog):

@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from cprlab.errors import ConfigError, DataError
 from cprlab.models import GRU4RecConfig, SASRecConfig
+from cprlab.studies import StudyConfig
 from cprlab.sweeps import SIZES, Grid
 from tests.conftest import random_log
 
@@ -110,3 +112,19 @@ def test_faults_are_said_in_a_sentence(values, said):
     with pytest.raises(ConfigError) as error:
         Grid(**values)
     assert said in str(error.value)
+
+
+def test_columns_can_be_named_in_grids_and_studies(tmp_path):
+    frame = pd.DataFrame({"0": [1] * 6 + [2] * 6, "1": list(range(6)) * 2, "when": range(12, 0, -1)})
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    named = {"data": (str(tmp_path / "log.csv"),), "user": "0", "item": "1", "time": "when", "size": "full"}
+    (log,) = Grid(**named).logs().values()
+    assert log.item_ids[log.items].tolist() == ["5", "4", "3", "2", "1", "0"] * 2
+    study = StudyConfig(**named)
+    assert study.grid().reading == Grid(**named).reading
+    (same,) = study.logs().values()
+    assert same.fingerprint == log.fingerprint
+    with pytest.raises(DataError, match="no column looks like the user"):
+        Grid(data=named["data"]).logs()
+    with pytest.raises(DataError, match="is built in and its columns are known"):
+        Grid(user="0").logs()

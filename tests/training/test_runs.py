@@ -171,6 +171,27 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(sequences, tmp_path, 
     pd.testing.assert_frame_equal(resumed.history[shared], undisturbed.history[shared])
 
 
+@pytest.mark.parametrize("part", ["weights", "now", "average", "optimizer"])
+def test_a_checkpoint_with_a_number_that_is_none_is_refused_and_the_rate_is_not_blamed(
+    sequences, tmp_path, monkeypatch, part
+):
+    def stops(epochs, patience):
+        if epochs:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_stale", stops)
+        with pytest.raises(KeyboardInterrupt):
+            train(sequences, CONFIG, tmp_path, "cpu")
+    (checkpoint,) = tmp_path.glob(".*.checkpoint")
+    state = torch.load(checkpoint, weights_only=True)
+    held = state["optimizer"]["state"][0] if part == "optimizer" else state[part]
+    next(tensor for tensor in held.values() if tensor.dim() > 1)[0, 0] = torch.nan
+    torch.save(state, checkpoint)
+    with pytest.raises(DataError, match=rf"as a checkpoint of this run \({part}\..* contains nan in row 0"):
+        train(sequences, CONFIG, tmp_path, "cpu")
+
+
 def test_training_stops_when_the_validation_no_longer_rises_and_keeps_the_best(sequences, tmp_path, monkeypatch):
     scores = iter([0.1, 0.3, 0.2, 0.3, 0.9])
     seen = []
@@ -237,6 +258,20 @@ def test_a_run_with_weights_that_are_not_finite_is_called_that(sequences, tmp_pa
     said = rf"training of this run diverged: embedding\.weight contains {value} in row 2 \(2 of its {size} numbers are"
     with pytest.raises(DataError, match=said):
         Run.load(folder)
+
+
+def test_a_callers_default_type_changes_neither_weights_nor_what_is_read(sequences, tmp_path):
+    run = train(sequences, CONFIG, tmp_path / "one", "cpu")
+    torch.set_default_dtype(torch.float64)
+    try:
+        read = Run.load(run.folder)
+        again = train(sequences, CONFIG, tmp_path / "two", "cpu")
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name, weight in run.recommender.state_dict().items():
+        for other in (read, again):
+            assert torch.equal(weight, other.recommender.state_dict()[name])
 
 
 def test_a_run_of_an_earlier_version_keeps_its_form_of_sasrec(sequences, tmp_path):

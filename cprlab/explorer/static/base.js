@@ -34,6 +34,13 @@ export function clip(text, longest = LONGEST) {
   return whole.length > longest ? `${[...whole.slice(0, longest)].slice(0, -1).join("")}…` : whole;
 }
 
+/** Return the float32 numbers of a message's buffer: a typed array, or a view that may not start at a multiple of 4. */
+export function floatsOf(buffer) {
+  if (!buffer) return new Float32Array();
+  const { buffer: bytes, byteOffset, byteLength } = buffer;
+  return new Float32Array(bytes.slice(byteOffset, byteOffset + byteLength));
+}
+
 export function uniqueId(prefix) {
   elementsNamed += 1;
   return `cx-${prefix}-${elementsNamed}-${Math.random().toString(36).slice(2, 8)}`;

@@ -11,7 +11,7 @@ export function itemCard(app) {
     name, count, models);
 
   function makeModel() {
-    return el("li", {}, el("span"), el("span", { class: "cx-near" }));
+    return el("li", {}, el("span"), el("span", { class: "cx-near" }), el("span", { class: "cx-softmaxes" }));
   }
 
   function makeItem() {
@@ -19,13 +19,29 @@ export function itemCard(app) {
     return item;
   }
 
-  function fillModel(part, { rank, p, near }, index) {
+  function fillModel(part, { rank, p, logit, near, softmaxes }, index) {
     const { name: model, ordered } = app.base.models[index];
-    setText(part.firstChild, `${clip(model, 60)}: rank ${integer(rank)}${ordered ? "" : `, ${percent(p)}`}. Nearest: `);
-    fillList(part.lastChild, near, makeItem, (item, { item: code, cosine }) => {
+    const scored = [...(ordered ? [] : [percent(p)]), ...(logit === null ? [] : [`logit ${logit.toFixed(2)}`])];
+    const nearest = near.length ? " Nearest: " : "";
+    setText(part.firstChild, `${[`${clip(model, 60)}: rank ${integer(rank)}`, ...scored].join(", ")}.${nearest}`);
+    fillList(part.children[1], near, makeItem, (item, { item: code, cosine }) => {
       setTitle(item, `${app.title(code)} ${cosine.toFixed(2)}`);
       setAttribute(item, "data-code", code);
     });
+    fillList(part.lastChild, softmaxes, () => el("span", {}), (node, { weight, steps }) => {
+      const of = weight === null ? "" : ` of weight ${percent(weight)}`;
+      const whole = softmaxes.length === 1 ? "Logit" : `Softmax${of}`;
+      const told = steps.filter(({ change }, place) => change !== 0 || place === 0).map(stepInWords);
+      setText(node, `${whole}: ${told.join("; ")}.`);
+    });
+  }
+
+  function stepInWords({ name, change, logit, rank }, place) {
+    const label = app.base.parts.find(({ key }) => key === name.split(":")[0])?.label;
+    const number = (value) => (value === null ? "−∞" : value.toFixed(2).replace("-", "−"));
+    const added = change === null || change < 0 ? number(change) : `+${number(change)}`;
+    const given = place ? `${added} to ${number(logit)}` : number(logit);
+    return `${label ? `${name} (${label})` : name} ${given}, rank ${integer(rank)}`;
   }
 
   function render(view) {

@@ -1,13 +1,19 @@
 // The widget: layout, status line, and messages to the kernel (one act in flight, slow work when idle).
 
+import { stateAddress } from "./address.js";
 import { button, clip, el, percent, setAttribute, setText, setTitle } from "./base.js";
 import { itemCard } from "./card.js";
 import { casesView } from "./cases.js";
+import { cohortView } from "./cohort.js";
 import { download, exportMenu, stateDialog, viewHeader } from "./export.js";
 import { historyView } from "./history.js";
 import { mapView } from "./map.js";
 import { predictionsView } from "./predictions.js";
+import { scoresView } from "./scores.js";
+import { snapshotsView } from "./snapshots.js";
 import { statesView } from "./states.js";
+import { storiesView } from "./stories.js";
+import { tourView } from "./tour.js";
 import { verdictView } from "./verdict.js";
 
 const ANSWER_WITHIN = 10_000; // ms, after which the page reports that the kernel does not answer
@@ -17,17 +23,19 @@ const WAITING = "Waiting for the kernel; if nothing happens, run the notebook's 
 const SILENT =
   "The kernel does not answer. Interrupt it or run the notebook's cells again. Nothing is lost: your next change is " +
   "sent again.";
-const RESTORING = ["undo", "redo", "load"]; // commands after which only the kernel knows the history
+const RESTORING = ["undo", "redo", "load", "go"]; // commands after which only the kernel knows the history
 
 const VIEWS = {
   cases: ["Cases", "choose a case with Enter or a click", casesView],
+  cohort: ["These cases together", "means by model", cohortView],
   history: ["History", "edit what the user did; oldest first", historyView],
   predictions: ["Predictions", "all bars on one scale", predictionsView],
+  scores: ["Scores", "every item on one axis: does one state set the history apart?", scoresView],
   map: ["Map", "items near the hidden states", mapView],
   states: ["States and heads", "move the hidden state, switch partitions", statesView],
-  verdict: ["Verdict", "what the heads lose, and what one hidden state could do", verdictView],
+  verdict: ["Verdict", "what the models give the history, and what a single hidden state could", verdictView],
 };
-const COLUMNS = [["cases"], ["history", "predictions"], ["map", "states"], ["verdict"]];
+const COLUMNS = [["cases", "cohort"], ["history", "predictions"], ["scores", "map", "states"]];
 
 export function render({ model, el: place }) {
   const root = el("div", { class: "cprlab-explorer", "data-lm-suppress-shortcuts": "true" });
@@ -35,11 +43,16 @@ export function render({ model, el: place }) {
   const alert = el("p", { class: "cx-alert", role: "alert", hidden: true });
   const doing = el("p", { class: "cx-doing" });
   const grid = el("div", { class: "cx-grid", hidden: true });
+  const first = el("div", { class: "cx-first", hidden: true });
   const talk = conversation(model, say, (busy) => setAttribute(grid, "aria-busy", String(busy)));
   const app = makeApp(talk, root, say, () => views);
   const dialog = stateDialog(app);
   const selection = selectionLine(app);
-  const views = {};
+  const views = { tour: tourView(root, app) };
+  const stories = el("div");
+  const snapshots = el("div", { class: "cx-snapshots" });
+  const address = document.querySelector("meta[name='cprlab-address']") && stateAddress(); // of a page of its own
+  let restored = !address?.asked();
   const bar = el(
     "div",
     { class: "cx-top" },
@@ -48,13 +61,18 @@ export function render({ model, el: place }) {
     el(
       "div",
       { class: "cx-buttons" },
+      views.tour.start,
       button("State…", dialog.open, { title: "copy, save or load the explorer's state" }),
     ),
   );
   for (const names of COLUMNS) {
     grid.append(el("div", { class: "cx-column" }, ...names.map(makeView)));
   }
-  root.append(bar, selection.node, grid, dialog.node);
+  first.append(makeView("verdict"));
+  views.stories = storiesView(stories, app);
+  views.snapshots = snapshotsView(snapshots, app);
+  grid.querySelector(".cx-predictions").append(snapshots);
+  root.append(bar, first, stories, selection.node, grid, dialog.node);
   root.addEventListener("keydown", onKey);
   place.append(root);
 
@@ -70,6 +88,7 @@ export function render({ model, el: place }) {
 
   function say(text, { alert: failed = false } = {}) {
     setText(status, failed ? "" : clip(text, 600));
+    setAttribute(status, "title", status.textContent || null);
     setText(alert, failed ? `⚠ ${clip(text, 1000)}` : "");
     status.hidden = failed;
     alert.hidden = !failed;
@@ -85,7 +104,7 @@ export function render({ model, el: place }) {
 
   const all = (method, ...values) => Object.values(views).forEach((view) => view[method]?.(...values));
   const drawView = () => {
-    grid.hidden = !app.base || !app.view;
+    grid.hidden = first.hidden = !app.base || !app.view;
     if (grid.hidden) return;
     selection.render();
     for (const [name, view] of Object.entries(views)) if (name !== "map") view.render(app.view);
@@ -111,6 +130,9 @@ export function render({ model, el: place }) {
       talk.answered(message);
       app.view = message;
       drawView();
+      if (!restored) talk.command("load", address.asked());
+      else address?.keep(message.state);
+      restored = true;
       if (message.error) say(message.error, { alert: true });
       else say(message.notice || "Ready.");
     },
@@ -119,9 +141,16 @@ export function render({ model, el: place }) {
       app.view.map = message;
       drawMapSoon();
     },
+    scores: (message, buffers) => app.view && all("onScores", message, buffers),
     cases: (message) => all("onCases", message),
+    cohort: (message) => all("onCohort", message),
+    stories: (message) => all("onStories", message),
     points: (message, buffers) => all("onPoints", message, buffers?.[0]),
-    verdict: (message) => app.view && all("onVerdict", message),
+    verdict(message) {
+      if (message.note) app.unjudged = message;
+      else app.judged = message;
+      if (app.view) all("onVerdict", message);
+    },
     answer(message) {
       if (message.id !== app.view?.id) return; // of an earlier state
       selection.onAnswer(message);
@@ -150,6 +179,8 @@ function makeApp(talk, root, say, views) {
   const app = {
     base: null,
     view: null,
+    judged: null, // the last verdict, perhaps of an earlier history
+    unjudged: null, // the last message that there is none, and why
     draft: () => talk.draft(app.view.state),
     set: (patch, { live = false } = {}) => {
       talk.set(patch, live);

@@ -3,6 +3,7 @@
 import { button, el, setAttribute } from "./base.js";
 
 const PIXELS = 2; // pixels of a picture for each CSS pixel
+const MARGIN = 8; // px around an exported view
 
 export function viewHeader(title, hint) {
   return el("header", {}, el("h3", {}, title), el("p", { class: "cx-hint", title: hint }, hint));
@@ -52,8 +53,9 @@ function saveHtml(root, name, title) {
 }
 
 async function savePng(root, name) {
-  const { width, height } = root.getBoundingClientRect();
-  const xhtml = new XMLSerializer().serializeToString(standalone(root, width));
+  const box = root.getBoundingClientRect();
+  const [width, height] = [box.width + 2 * MARGIN, box.height + 2 * MARGIN];
+  const xhtml = new XMLSerializer().serializeToString(standalone(root));
   const body = `<foreignObject width="100%" height="100%">${forXml(xhtml)}</foreignObject>`;
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${body}</svg>`;
   const image = new Image();
@@ -73,9 +75,10 @@ function forXml(text) {
   return text.toWellFormed().replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "");
 }
 
-/** A self-contained copy of a view: with its rules, the theme's colours, and pictures for the canvases. */
-function standalone(root, width) {
+/** A self-contained copy of a view of its size: its rules, the theme's colours, and pictures for the canvases. */
+function standalone(root) {
   const copy = root.cloneNode(true);
+  const { width, height } = root.getBoundingClientRect();
   const canvases = root.querySelectorAll("canvas");
   copy.querySelectorAll("canvas").forEach((canvas, index) => {
     const drawn = canvases[index];
@@ -87,14 +90,16 @@ function standalone(root, width) {
     canvas.replaceWith(picture);
   });
   keepValues(root, copy);
-  copy.querySelectorAll(".cx-export").forEach((menu) => menu.remove());
+  copy.querySelectorAll(".cx-export").forEach((menu) => (menu.style.visibility = "hidden")); // its place stays
   const css = explorerRules(root);
-  const page = el("div", { class: "cprlab-explorer cx-alone" }, el("style", {}, css), copy);
+  const page = el("div", { class: "cprlab-explorer" }, el("style", {}, css), copy);
   for (const name of new Set(css.match(/--(?:jp|cx)-[\w-]+/g))) {
     page.style.setProperty(name, getComputedStyle(root).getPropertyValue(name));
   }
   page.style.boxSizing = "border-box";
-  if (width) page.style.width = `${width}px`;
+  page.style.padding = `${MARGIN}px`;
+  page.style.width = `${width + 2 * MARGIN}px`;
+  copy.style.minHeight = `${height}px`;
   return page;
 }
 

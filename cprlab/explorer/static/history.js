@@ -3,12 +3,15 @@
 import {
   button, clip, el, fillList, labelled, outline, selectBy, setAttribute, setText, setTitle, uniqueId,
 } from "./base.js";
+import { historyTints } from "./tints.js";
 
+const KEYS = "←/→ go, Alt+←/→ move, Delete removes, + inserts before, Enter selects";
 const FOUND = 50; // maximum number of titles that the search for an item shows
 
 export function historyView(root, app) {
   let place = 0; // index of the one chip in the tab order
   let dragged = null;
+  let ofCase = null;
   let waiting = []; // edits made before the kernel sends the history that they change
 
   const list = el("ol", { class: "cx-chips", "aria-label": "History, oldest first", onkeydown: onKey });
@@ -19,10 +22,17 @@ export function historyView(root, app) {
   const undo = button("Undo", () => app.command("undo"), { title: "Ctrl+Z" });
   const redo = button("Redo", () => app.command("redo"), { title: "Ctrl+Shift+Z" });
   const reset = button("Reset", () => app.set({ history: null }), { title: "return to the case's own history" });
-  const insert = itemBox(app, (code) => edit((items) => [...items, code], Infinity));
+  const tints = historyTints(app, drawChips);
+  const clear = button("Clear", () => edit(() => [], 0), { title: "remove all items" });
+  const at = el("input", {
+    type: "number", min: 1, placeholder: "end", title: "place of the inserted item; empty for the end",
+  });
+  const insert = itemBox(app, insertItem);
   root.append(
-    el("div", { class: "cx-controls" }, insert.node, el("div", { class: "cx-buttons" }, undo, redo, reset)),
+    el("div", { class: "cx-controls" }, insert.node, labelled("at", at, { class: "cx-at" }),
+      el("div", { class: "cx-buttons" }, undo, redo, reset, clear)),
     list,
+    tints.node,
     targetLine,
     note,
   );
@@ -42,6 +52,12 @@ export function historyView(root, app) {
     place = Math.max(0, Math.min(then, edited.length - 1));
     app.set({ history: edited });
     drawChips();
+  }
+
+  function insertItem(code) {
+    const to = at.value === "" ? Infinity : Math.max(1, Math.min(Math.trunc(Number(at.value)), items().length + 1));
+    edit((codes) => codes.toSpliced(to - 1, 0, code), to - 1);
+    if (at.value !== "") at.value = to + 1; // the next one comes after it
   }
 
   function remove(index) {
@@ -71,8 +87,14 @@ export function historyView(root, app) {
     else if (event.key === "Home") rove(0);
     else if (event.key === "End") rove(list.children.length - 1);
     else if (event.key === "Delete" || event.key === "Backspace") remove(index);
+    else if (event.key === "Insert" || event.key === "+") insertBefore(index);
     else return;
     event.preventDefault();
+  }
+
+  function insertBefore(index) {
+    at.value = index + 1;
+    insert.input.focus();
   }
 
   function rove(index) {
@@ -91,7 +113,7 @@ export function historyView(root, app) {
 
   function makeChip(index) {
     const chip = el("button", { type: "button", class: "cx-chip", onclick: (event) => selectBy(app, chip, event) });
-    chip.append(el("span", { class: "cx-number" }), el("bdi", { class: "cx-text" }));
+    chip.append(el("span", { class: "cx-number" }), el("bdi", { class: "cx-text" }), el("span", { class: "cx-heard" }));
     chip.addEventListener("focus", () => {
       place = index;
       for (const item of list.children) item.firstChild.tabIndex = item.firstChild === chip ? 0 : -1;
@@ -119,12 +141,13 @@ export function historyView(root, app) {
       const [chip, cross] = item.children;
       const title = app.title(code);
       setText(chip.firstChild, `${index + 1}`);
-      setText(chip.lastChild, clip(title));
-      setAttribute(chip, "title", clip(`${title}\n←/→ go, Alt+←/→ move, Delete removes, Enter selects`, 600));
+      setText(chip.children[1], clip(title));
+      setAttribute(chip, "title", clip(`${title}\n${KEYS}`, 600));
       setAttribute(chip, "data-code", code);
       setAttribute(chip, "tabindex", index === place ? 0 : -1);
       setAttribute(cross, "aria-label", clip(`Remove ${title}`));
     });
+    tints.paint([...list.children].map((item) => item.firstChild), items());
     outline(root, app.draft().selection);
   }
 
@@ -148,10 +171,25 @@ export function historyView(root, app) {
     setText(note, clip(view.case.note, 600));
     undo.disabled = !view.undo;
     redo.disabled = !view.redo;
-    reset.disabled = app.draft().history === null;
+    const edited = app.draft().history !== null;
+    reset.disabled = !edited;
+    clear.disabled = !items().length;
+    setAttribute(root, "data-edited", edited);
+    setAttribute(list, "aria-label", `History${edited ? ", edited" : ""}, oldest first`);
+    if (view.state.case !== ofCase) at.value = "";
+    ofCase = view.state.case;
   }
 
-  return { onBase: insert.onBase, render, onSelect: (selection) => outline(root, selection) };
+  return {
+    onBase(base) {
+      insert.onBase(base);
+      tints.onBase(base);
+    },
+    render,
+    onAnswer: tints.onAnswer,
+    onSelect: (selection) => outline(root, selection),
+    dispose: tints.dispose,
+  };
 }
 
 /** A combobox of all titles: `choose` gets the code of the chosen item. */

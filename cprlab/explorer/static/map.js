@@ -1,6 +1,6 @@
 // The map of the item embeddings: items as points on a canvas; above it, as SVG, the marks of the case with labels.
 
-import { button, el, option } from "./base.js";
+import { button, el, floatsOf, option, percent } from "./base.js";
 
 const SIZES = { other: 7, new: 10, history: 10, interfering: 13, target: 18, "hidden state": 13 }; // px; last on top
 const NAMES = { other: "other items", new: "new among the top k", target: "true next item" };
@@ -16,29 +16,48 @@ const SHAPES = {
 };
 const SIDES = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [1, 1], [-1, -1], [-1, 1]]; // of a mark, for its label
 const GREY = [0.5, 0.5, 0.5, 0.5]; // visible on white and on black
+const PINK = [0.76, 0.2, 0.54]; // of a probability of 1
+const HOT = `rgb(${PINK.map((c) => 255 * c)})`;
+const FAINT = 5; // decades of probability below 1 at which an item is grey
+const LEVELS = 8; // lines of equal score in the view, at most
 const FONT = "11px system-ui, sans-serif";
 const NEAR = 8; // px within which a point is under the pointer
 const EDGE = 16; // px from the border where a hidden state outside the view is drawn
 const HELP = "Map of the items: arrow keys pan, + and − zoom, 0 fits all, Escape cancels a lasso";
+const FLAGS = {
+  lines: ["Order", "join the items of the history in their order, and the hidden states"],
+  levels: ["Score lines", "lines on which the score of the hidden state is the same in the plane"],
+  shaded: ["Probability", "colour the items by the model's probability"],
+};
+const HELD =
+  "Along a straight line, the hidden state's score h·w is the same as far as the plane holds it: % of its variance over " +
+  "these items.";
 let ruler = null; // a context in which labels are measured
 
 export function mapView(root, app) {
   const eye = { x: 0, y: 0, scale: 1, whole: 1, width: 0, height: 0 }; // middle, px a unit, the same at "fit all", px
   const sets = new Map(); // of points, by projection and model
   const none = pointsOf();
-  let points = none, marks = [], lines = [], view = null, drag = null, asked = 0;
+  let points = none, marks = [], lines = [], scores = [], view = null, drag = null, asked = 0;
+  let painting = []; // the points, and the scores by which they are coloured
   let fitted = "", painted = "", ringed = "";
 
   const choice = (key, read) => el("select", { onchange: (event) => app.set({ [key]: read(event.target.value) }) });
   const projection = choice("projection", String), space = choice("space", Number);
   const lasso = button("Lasso", () => lasso.setAttribute("aria-pressed", String(!lassoing())));
   const lassoing = () => lasso.getAttribute("aria-pressed") === "true";
+  const flags = Object.entries(FLAGS).map(([key, [text, title]]) => {
+    const box = el("input", { type: "checkbox", onchange: () => app.set({ [key]: box.checked }) });
+    return { key, box, node: el("label", { class: "cx-check", title }, box, text) };
+  });
   const canvas = el("canvas", {
     tabindex: "0", role: "application", "aria-label": HELP, "data-lm-suppress-shortcuts": "true",
   });
+  const level = svg("path", { class: "cx-map-levels" }), rise = svg("g", { style: `font: ${FONT}` });
   const paths = svg("g"), symbols = svg("g"), labels = svg("g", { style: `font: ${FONT}` });
   const loop = svg("polygon", { class: "cx-map-lasso", "fill-rule": "evenodd" });
-  const overlay = svg("svg", { class: "cx-map-marks", "aria-hidden": "true" }, paths, symbols, labels, loop);
+  const drawn = [level, paths, symbols, labels, rise, loop];
+  const overlay = svg("svg", { class: "cx-map-marks", "aria-hidden": "true" }, ...drawn);
   const tip = el("div", { class: "cx-map-tip", role: "tooltip", hidden: "" });
   const stage = el("div", { class: "cx-map-stage" }, canvas, overlay, tip);
   const legend = el("ul", { class: "cx-map-legend", "aria-label": "Legend of the map" });
@@ -50,7 +69,7 @@ export function mapView(root, app) {
       el("span", { class: "cx-hint" }, "Click selects, drag pans, the wheel zooms, Shift+drag draws a lasso")),
     el("div", { class: "cx-map-controls" },
       el("label", {}, "Projection ", projection), el("label", {}, "Embeddings of ", space),
-      lasso, button("Zoom in", () => zoom(1.5)), button("Zoom out", () => zoom(1 / 1.5)),
+      ...flags.map((flag) => flag.node), lasso, button("Zoom in", () => zoom(1.5)), button("Zoom out", () => zoom(1 / 1.5)),
       button("Fit all", () => fit(everything())),
       button("Fit the case", () => fit(marks.flatMap((mark) => [mark.x, mark.y])))),
     stage, el("div", { class: "cx-map-notes" }, progress, note), legend,
@@ -151,8 +170,49 @@ export function mapView(root, app) {
       mark.arrow.setAttribute("display", held ? "inline" : "none");
       mark.arrow.setAttribute("transform", `rotate(${(Math.atan2(b, a) * 180) / Math.PI})`);
     }
-    placeLabels(marks, eye);
+    drawLevels();
+    placeLabels(marks, eye, rise.childElementCount > 0);
     loop.setAttribute("points", drag?.loop?.join(" ") ?? "");
+  }
+
+  // Lines on which the score of the hidden state is the same in the plane, at round distances, and where it grows.
+  function drawLevels() {
+    const [right, up] = view.state.levels && view.map.levels ? view.map.levels.gradient : [0, 0];
+    const slope = Math.hypot(right, up) / eye.scale; // a pixel
+    rise.replaceChildren();
+    level.setAttribute("d", "");
+    if (!slope) return;
+    const [along, down] = [right / eye.scale / slope, -up / eye.scale / slope]; // on the screen, of length 1
+    const middle = right * eye.x + up * eye.y, half = Math.hypot(eye.width, eye.height) / 2;
+    const reach = (slope * (Math.abs(along) * eye.width + Math.abs(down) * eye.height)) / 2;
+    const step = roundUp((2 * reach) / LEVELS);
+    let path = "";
+    for (let value = Math.ceil((middle - reach) / step) * step; value <= middle + reach; value += step) {
+      const away = (value - middle) / slope;
+      const [x, y] = [eye.width / 2 + along * away, eye.height / 2 + down * away];
+      path += `M${(x + down * half).toFixed(1)} ${(y - along * half).toFixed(1)}` +
+        `L${(x - down * half).toFixed(1)} ${(y + along * half).toFixed(1)}`;
+    }
+    level.setAttribute("d", path);
+    const turned = `translate(26 ${eye.height - 26}) rotate(${(Math.atan2(down, along) * 180) / Math.PI})`;
+    const text = `higher score h·w, lines ${Number(step.toPrecision(1))} apart`;
+    rise.append(
+      svg("path", { class: "cx-map-rise", d: "M-16 0H12M5-5 13 0 5 5", transform: turned }),
+      svg("text", { x: 48, y: eye.height - 10 }, text),
+    );
+  }
+
+  // Give the painter the points, if others are to be drawn: coloured by probability, the most probable on top, or grey.
+  function usePaint() {
+    const own = view.state.shaded && scores[view.state.space]?.length ? scores[view.state.space] : null;
+    if (points === painting[0] && own === painting[1]) return;
+    painting = [points, own];
+    const { places } = points;
+    const codes = [...Array(places.length / 2).keys()].filter((code) => places[2 * code] === places[2 * code]);
+    if (own) codes.sort((one, other) => own[one] - own[other]);
+    upload("all", Float32Array.from({ length: 2 * codes.length }, (_, k) => places[2 * codes[k >> 1] + (k & 1)]));
+    const tone = (code) => Math.max(0, 1 + own[code] / Math.LN10 / FAINT);
+    upload("tones", Float32Array.from(own ? codes : [], tone));
   }
 
   function showTip(x, y) {
@@ -243,11 +303,12 @@ export function mapView(root, app) {
   function usePoints() {
     const { projection: name, space: model } = view.state;
     const found = sets.get(`${name} ${model}`) ?? none;
-    if (found !== points) upload("all", found.places.filter((c) => c === c));
     const others = found !== points;
     points = found;
     progress.hidden = !points.pending;
-    note.textContent = [...new Set([view.map.note, points.note])].filter(Boolean).join(" ");
+    const held = view.map.levels && view.state.levels ? HELD.replace("%", percent(view.map.levels.share, 0)) : "";
+    note.textContent = [...new Set([view.map.note, points.note, held])].filter(Boolean).join(" ");
+    usePaint();
     onSelect(app.draft().selection, others);
   }
 
@@ -271,6 +332,7 @@ export function mapView(root, app) {
     const drawn = (kind) => lines.some((line) => line.kind === kind);
     legend.replaceChildren(...[
       points.places.length && entry(NAMES.other, svg("circle", { r: 3, fill: "rgb(128 128 128 / 0.6)" })),
+      view?.state.shaded && entry("the more probable the redder", svg("circle", { r: 3, fill: HOT })),
       ...shown.map((kind) => entry(NAMES[kind] ?? kind, symbolOf(app.base, kind))),
       drawn("history") && entry("the history in its order", lineOf("history", "-9,5 0,-5 9,5")),
       drawn("states") && entry("hidden states, joined", lineOf("states", "-9,0 9,0")),
@@ -285,7 +347,8 @@ export function mapView(root, app) {
       const order = Object.keys(SIZES), state = app.draft();
       marks = view.map.marks.filter((mark) => Number.isFinite(mark.x) && Number.isFinite(mark.y))
         .map((mark) => markOf(app.base, mark)).sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
-      lines = view.map.lines.map((line) => ({ ...line, node: lineOf(line.kind, "") }));
+      lines = (state.lines ? view.map.lines : []).map((line) => ({ ...line, node: lineOf(line.kind, "") }));
+      for (const { key, box } of flags) box.checked = state[key];
       paths.replaceChildren(...lines.map((line) => line.node));
       symbols.replaceChildren(...marks.map((mark) => mark.node));
       labels.replaceChildren(...marks.map((mark) => mark.text));
@@ -306,14 +369,25 @@ export function mapView(root, app) {
       sets.set(`${message.projection} ${message.model}`, pointsOf(message, buffer));
       if (view) usePoints();
     },
+    onScores(message, buffers) {
+      scores = buffers.map(floatsOf);
+      if (!view?.state.shaded) return;
+      usePaint();
+      redraw();
+    },
     onSelect,
   };
 }
 
+// The least of 1, 2 and 5 times a power of ten that is not below a number.
+function roundUp(number) {
+  const unit = 10 ** Math.floor(Math.log10(number));
+  return unit * ([1, 2, 5].find((times) => times * unit >= number) ?? 10);
+}
+
 // The points of one message: their places (n x, y pairs), and a function that finds the nearest one.
 function pointsOf(message = {}, buffer = null) {
-  const source = buffer?.buffer ?? buffer, start = buffer?.byteOffset ?? 0; // which may not be a multiple of 4
-  const places = source ? new Float32Array(source.slice(start, start + buffer.byteLength)) : new Float32Array();
+  const places = floatsOf(buffer);
   return { places, near: gridOf(places), note: message.note ?? "", pending: Boolean(message.pending) };
 }
 
@@ -371,15 +445,20 @@ function insideOf(pairs, corners) {
   return found;
 }
 
-// Put labels beside their marks where they cover nothing; the most important marks, which are last, choose first.
-function placeLabels(marks, eye) {
+const clear = (taken, x, y, half, tall) =>
+  taken.every(([a, b, c, d]) => Math.abs(x - a) >= half + c || Math.abs(y - b) >= tall + d);
+
+// Put labels beside their marks where they cover nothing; the most important marks, which are last, choose first. The
+// true next item always has its label.
+function placeLabels(marks, eye, risen) {
   const taken = marks.filter((mark) => mark.at).map((mark) => [...mark.at, mark.size / 2, mark.size / 2]);
+  if (risen) taken.push([110, eye.height - 20, 110, 20]); // where it is said how the score grows
   for (const mark of marks.toReversed()) {
     const [half, tall] = [mark.width / 2, 7], gap = mark.size / 2 + 3;
     const free = mark.at && mark.width && SIDES
       .map(([right, down]) => [mark.at[0] + right * (half + gap), mark.at[1] + down * (tall + gap)])
       .find(([x, y]) => x >= half && x <= eye.width - half && y >= tall && y <= eye.height - tall &&
-        taken.every(([a, b, c, d]) => Math.abs(x - a) >= half + c || Math.abs(y - b) >= tall + d));
+        (mark.kind === "target" || clear(taken, x, y, half, tall)));
     mark.text.setAttribute("display", free ? "inline" : "none");
     if (!free) continue;
     mark.text.setAttribute("x", (free[0] - half).toFixed(1));
@@ -405,7 +484,7 @@ function styleOf(base, kind) {
   return [colour, symbol, size];
 }
 
-function symbolOf(base, kind) {
+export function symbolOf(base, kind) {
   const [colour, symbol, size] = styleOf(base, kind), path = SHAPES[symbol];
   const ink = { fill: colour, stroke: "#fff", "stroke-width": 1.5, "paint-order": "stroke" }; // visible on black too
   const letter = { ...ink, "font-size": size * 1.3, "text-anchor": "middle", "dominant-baseline": "central" };
@@ -429,7 +508,7 @@ function lineOf(kind, points) {
   return svg("polyline", { points, fill: "none", stroke: kind === "states" ? "#888" : "#2b8cc9", ...dash });
 }
 
-function svg(tag, attributes = {}, ...children) {
+export function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
@@ -437,21 +516,23 @@ function svg(tag, attributes = {}, ...children) {
 }
 
 const VERTEX = `
-  attribute vec2 place; uniform vec2 middle, unit; uniform mediump float size;
-  void main() { gl_Position = vec4((place - middle) * unit, 0.0, 1.0); gl_PointSize = size; }`;
+  attribute vec2 place; attribute float tone; uniform vec2 middle, unit; uniform mediump float size;
+  varying mediump float tint;
+  void main() { gl_Position = vec4((place - middle) * unit, 0.0, 1.0); gl_PointSize = size; tint = tone; }`;
 const FRAGMENT = `
-  precision mediump float; uniform mediump float size; uniform vec4 colour; uniform float band;
+  precision mediump float; uniform mediump float size; uniform vec4 colour; uniform vec3 hot; uniform float band;
+  varying mediump float tint;
   void main() {
     float depth = size / 2.0 - length(gl_PointCoord - 0.5) * size; // pixels from the rim
     if (depth <= 0.0 || band > 0.0 && depth > 2.0 * band) discard;
-    vec4 ink = band == 0.0 ? colour : depth > band ? vec4(0, 0, 0, 1) : vec4(1);
+    vec4 ink = band == 0.0 ? mix(colour, vec4(hot, 1), tint) : depth > band ? vec4(0, 0, 0, 1) : vec4(1);
     gl_FragColor = vec4(ink.rgb, 1.0) * ink.a * min(depth, 1.0);
   }`;
 
 // Draw the points by WebGL, or on a 2D canvas without it. Selected ones have a ring, white around black.
 function painterOf(canvas, redraw) {
   const gl = canvas.getContext("webgl", { preserveDrawingBuffer: true, antialias: false });
-  const arrays = { all: new Float32Array(), chosen: new Float32Array() }, buffers = {};
+  const arrays = { all: new Float32Array(), chosen: new Float32Array(), tones: new Float32Array() }, buffers = {};
   const ring = (dot) => Math.max(dot, 4) + 7;
   let uniforms = null;
 
@@ -471,12 +552,13 @@ function painterOf(canvas, redraw) {
       gl.attachShader(program, shader);
     }
     gl.bindAttribLocation(program, 0, "place");
+    gl.bindAttribLocation(program, 1, "tone");
     gl.linkProgram(program);
     gl.useProgram(program);
     gl.enableVertexAttribArray(0);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    const names = ["middle", "unit", "size", "colour", "band"];
+    const names = ["middle", "unit", "size", "colour", "hot", "band"];
     uniforms = Object.fromEntries(names.map((name) => [name, gl.getUniformLocation(program, name)]));
     for (const name of Object.keys(arrays)) {
       buffers[name] = gl.createBuffer();
@@ -491,9 +573,18 @@ function painterOf(canvas, redraw) {
     gl.uniform2f(uniforms.middle, eye.x, eye.y);
     gl.uniform2f(uniforms.unit, (2 * eye.scale) / eye.width, (2 * eye.scale) / eye.height);
     gl.uniform4fv(uniforms.colour, GREY);
+    gl.uniform3fv(uniforms.hot, PINK);
     for (const [name, size, band] of [["all", dot, 0], ["chosen", ring(dot), 1.75]]) {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
       gl.vertexAttribPointer(0, 2, gl.FLOAT, false, 0, 0);
+      if (name === "all" && arrays.tones.length) {
+        gl.enableVertexAttribArray(1);
+        gl.bindBuffer(gl.ARRAY_BUFFER, buffers.tones);
+        gl.vertexAttribPointer(1, 1, gl.FLOAT, false, 0, 0);
+      } else {
+        gl.disableVertexAttribArray(1);
+        gl.vertexAttrib1f(1, 0);
+      }
       gl.uniform1f(uniforms.size, size * ratio);
       gl.uniform1f(uniforms.band, band * ratio);
       gl.drawArrays(gl.POINTS, 0, arrays[name].length / 2);
@@ -504,13 +595,17 @@ function painterOf(canvas, redraw) {
     const flat = canvas.getContext("2d");
     const each = (array, act) => {
       for (let k = 0; k < array.length; k += 2) {
-        act(eye.width / 2 + (array[k] - eye.x) * eye.scale, eye.height / 2 - (array[k + 1] - eye.y) * eye.scale);
+        act(eye.width / 2 + (array[k] - eye.x) * eye.scale, eye.height / 2 - (array[k + 1] - eye.y) * eye.scale, k / 2);
       }
     };
     flat.setTransform(ratio, 0, 0, ratio, 0, 0);
     flat.clearRect(0, 0, eye.width, eye.height);
-    flat.fillStyle = "rgb(128 128 128 / 0.5)";
-    each(arrays.all, (x, y) => flat.fillRect(x - dot / 2, y - dot / 2, dot, dot));
+    each(arrays.all, (x, y, place) => {
+      const tone = arrays.tones[place] ?? 0;
+      const [red, green, blue] = PINK.map((hot, c) => 255 * (GREY[c] + tone * (hot - GREY[c])));
+      flat.fillStyle = `rgb(${red} ${green} ${blue} / ${GREY[3] + tone * (1 - GREY[3])})`;
+      flat.fillRect(x - dot / 2, y - dot / 2, dot, dot);
+    });
     for (const [colour, width] of [["#fff", 4.5], ["#000", 2]]) {
       [flat.strokeStyle, flat.lineWidth] = [colour, width];
       each(arrays.chosen, (x, y) => flat.strokeRect(x - ring(dot) / 2, y - ring(dot) / 2, ring(dot), ring(dot)));

@@ -7,6 +7,7 @@
 
 const TYPES = {
   F64: [8, (bytes) => new Float64Array(bytes)],
+  I64: [8, (bytes) => Float64Array.from(new BigInt64Array(bytes), Number)],
   F32: [4, (bytes) => new Float32Array(bytes)],
   BF16: [2, (bytes) => new Float32Array(Uint32Array.from(new Uint16Array(bytes), (half) => half << 16).buffer)],
 };
@@ -31,7 +32,8 @@ export function readSafetensors(buffer) {
     if (name === "__metadata__") continue;
     const { dtype, shape, data_offsets: offsets } = entry ?? {};
     if (!isShape(shape) || !isShape(offsets)) refuse(`its header does not say where ${name} is`);
-    if (!Object.hasOwn(TYPES, dtype)) throw Error(`The weights ${name} are of type ${dtype}, not F32, F64 or BF16.`);
+    const known = "F32, F64, I64 or BF16";
+    if (!Object.hasOwn(TYPES, dtype)) throw Error(`The weights ${name} are of type ${dtype}, not ${known}.`);
     const [bytes, widened] = TYPES[dtype];
     const [from, to] = offsets;
     const size = shape.reduce((product, one) => product * one, bytes);

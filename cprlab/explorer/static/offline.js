@@ -1,13 +1,13 @@
 // The explorer's kernel in a page: it answers the widget's messages as session.py, payload.py and widget.py do.
 
 import { percent } from "./base.js";
-import { historyOf, isOwn, shownBy } from "./shown.js";
+import { cohortOf } from "./outcomes.js";
+import { AS_TRAINED, historyOf, isOwn, shownBy } from "./shown.js";
 
-const UNDOABLE = ["case", "history", "settings", "pinned"];
-const AS_TRAINED = { head: "", temperature: 1, toward: 0, axes: [0, 0, 0], scale: 1, best: false };
-const OF_EDITED =
-  "The history was edited. This page has the verdicts on the cases' own histories only; cprlab explore has others.";
-const OF_TRAINED = "The heads were changed; this is the verdict on them as they were trained.";
+const UNDOABLE = ["case", "history", "settings", "pinned", "kept"];
+const MOST_KEPT = 8; // snapshots
+const OF_EDITED = "What a single state could do for an edited history is computed by cprlab explore, not in this page.";
+const STEP = 10; // ms of slow work, after which the page is free for a frame
 const NO_CSV = "This page writes no CSV. Take its state with State…, and give it to cprlab explore --state.";
 
 /** Return whether two values are the same in JSON, in whatever order their keys are. */
@@ -31,7 +31,7 @@ export function kernel(data, models, first, told) {
   const shown = shownBy(base, models, data.grammar);
   const cases = data.cases.map((one, place) => ({ ...one, place }));
   const caseOf = (one = state) => cases[rowOf.get(one.case)];
-  const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null };
+  const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null, kept: [] };
   const handlers = new Set();
   const sent = {};
   const [past, future] = [[], []];
@@ -71,16 +71,25 @@ export function kernel(data, models, first, told) {
     history: (value) => value === null || isCodes(value),
     settings: areSettings,
     pinned: (value) => value === null || fits(value, { history: isCodes, settings: areSettings }, "the pin"),
+    kept: (value) =>
+      Array.isArray(value) && value.length <= MOST_KEPT && value.every((one) =>
+        fits(one, { history: isCodes, settings: areSettings, name: isText }, "a snapshot")),
     selection: isCodes,
     query: (value) =>
       fits(value, {
         preset: (one) => base.presets.includes(one),
         search: isText,
+        items: isCodes,
         sort: (one) => keys.includes(one),
         descending: isFlag,
+        page: (one) => Number.isInteger(one) && one >= 0,
       }, "the query"),
+    edit: (value) => value === "" || base.edits.includes(value),
     projection: (value) => base.projections.some(([name]) => name === value),
     space: (value) => Number.isInteger(value) && value >= 0 && value < names.length,
+    lines: isFlag,
+    levels: isFlag,
+    shaded: isFlag,
     colour: (value) => ["kind", "partition"].includes(value),
     k: (value) => Number.isInteger(value) && value >= 1 && value <= 50,
   };
@@ -90,6 +99,7 @@ export function kernel(data, models, first, told) {
     fits(next, shape, "a state");
     shown.predictions(next, caseOf(next)); // an Error if one is not possible
     shown.pinned(next, caseOf(next));
+    shown.kept(next, caseOf(next));
     const undoable = UNDOABLE.some((key) => !same(next[key], state[key]));
     if (undoable) {
       if (!dragging) past.push(state);
@@ -109,7 +119,7 @@ export function kernel(data, models, first, told) {
 
   function patch(changes, live) {
     const other = "case" in changes && changes.case !== state.case;
-    change({ ...state, ...(other ? { history: null, pinned: null } : {}), ...changes }, live);
+    change({ ...state, ...(other ? { history: null, pinned: null, kept: [] } : {}), ...changes }, live);
   }
 
   function load(text) {
@@ -120,7 +130,20 @@ export function kernel(data, models, first, told) {
       throw Error(`The explorer's state is not JSON (${error.message}); paste the whole text that was saved.`);
     }
     if (Object(found) !== found) throw Error("The explorer's state must be a JSON object; paste the whole text.");
-    change({ ...plain, ...found });
+    change({ ...plain, ...found, query: { ...plain.query, items: [], page: 0, ...found.query } });
+  }
+
+  function go(text) {
+    const name = text.trim();
+    const users = [name, name.replace(/^user/, "").trim()];
+    const number = /^[0-9]+$/.test(name) ? Number(name) : base.cases;
+    const ofUser = (_, row) => cases[row].user && users.includes(cases[row].user);
+    const found = number < base.cases ? number : table.rows.find(ofUser)?.[0];
+    if (found === undefined) {
+      throw Error(`There is no case “${name}” in this page: give a number, or a user's whole id.`);
+    }
+    const place = foundBy(state.query).findIndex(([one]) => one === found);
+    patch({ case: found, query: { ...state.query, page: Math.max(0, Math.floor(place / data.listed)) } });
   }
 
   const commands = {
@@ -128,6 +151,7 @@ export function kernel(data, models, first, told) {
     redo: () => step(future, past),
     pin: () => patch({ pinned: { history: historyOf(state, caseOf()), settings: state.settings } }),
     unpin: () => patch({ pinned: null }),
+    go,
     load,
     head: (value) => patch({ settings: shown.switched(state, value) }),
   };
@@ -154,18 +178,78 @@ export function kernel(data, models, first, told) {
     };
   }
 
-  function listed() {
-    const { preset, search, sort, descending } = state.query;
+  /** Return the rows of the table that a query finds, in its order; text is sorted as it is read, like choices.py's. */
+  function foundBy({ preset, search, items, sort, descending }) {
     const letters = search.trim().toLowerCase();
-    const found = table.rows.filter(letters ? searched(letters) : () => true).filter(presetOf(preset));
+    const having = (_, row) => [...cases[row].history, cases[row].target].some((item) => items.includes(item));
+    const every = () => true;
+    const found = table.rows.filter(letters ? searched(letters) : every).filter(presetOf(preset));
+    const rows = items.length ? new Set(table.rows.filter(having)) : null;
     const place = keys.indexOf(sort);
-    const order = (one, other) => (one < other ? -1 : Number(one > other)) * (descending ? -1 : 1);
-    found.sort(({ [place]: one }, { [place]: other }) => {
-      return one === null || other === null ? (one === null) - (other === null) : order(one, other);
+    const known = (value) => value !== null && value !== "";
+    const asRead = (value) => {
+      if (typeof value !== "string") return [0, value];
+      return /^[0-9]+$/.test(value) ? [0, Number(value)] : [1, value.toLowerCase()];
+    };
+    const sorted = (rows ? found.filter((row) => rows.has(row)) : found).map((row) => [row, asRead(row[place])]);
+    const compare = (one, other) => (one < other ? -1 : Number(one > other));
+    sorted.sort(([one, [group, first]], [other, [others, second]]) => {
+      const unknown = known(other[place]) - known(one[place]);
+      if (unknown || !known(one[place])) return unknown;
+      return (compare(group, others) || compare(first, second)) * (descending ? -1 : 1);
     });
-    const rows = found.slice(0, data.listed);
-    const counts = { total: table.rows.length, shown: rows.length, found: found.length };
+    return sorted.map(([row]) => row);
+  }
+
+  function listed() {
+    const found = foundBy(state.query);
+    const size = data.listed;
+    const start = size * Math.min(state.query.page, Math.floor(Math.max(0, found.length - 1) / size));
+    const rows = found.slice(start, start + size);
+    const counts = { total: table.rows.length, start, size, found: found.length };
     return { type: "cases", columns: table.columns, rows, ...counts, note: data.note };
+  }
+
+  // The cases together
+
+  let cohort = null; // what is being computed
+  let running = null;
+
+  function beginCohort() {
+    const { sort, descending, page, ...query } = state.query;
+    const key = [query, state.settings, state.edit];
+    if (same(key, sent.cohort)) return;
+    sent.cohort = key;
+    const found = foundBy(state.query).map(([name]) => ({ ...caseOf({ case: name }), case: name }));
+    cohort = cohortOf(shown.outcomes, state, found, base.few);
+    emit({ type: "cohort", pending: true, done: 0, total: 0 });
+  }
+
+  /** Compute some of the cohort, and the rest after a frame; another one ends it. */
+  function runCohort(mine) {
+    if (mine !== cohort) return;
+    running = mine;
+    const until = performance.now() + STEP;
+    try {
+      let step = { done: false };
+      while (!step.done && performance.now() < until) step = mine.next();
+      if (!step.done) {
+        if (step.value) emit({ type: "cohort", pending: true, ...step.value });
+        setTimeout(() => runCohort(mine));
+        return;
+      }
+      const moved = state.settings.some((setting) => !same(setting, AS_TRAINED));
+      emit({ ...step.value, moved });
+    } catch (error) {
+      emit({ type: "cohort", refused: error.message });
+    }
+    cohort = null;
+    emit({ type: "slow", more: false, doing: "" });
+  }
+
+  function slow() {
+    if (!cohort) emit({ type: "slow", more: false, doing: "" });
+    else if (running !== cohort) runCohort(cohort);
   }
 
   // Messages
@@ -176,20 +260,17 @@ export function kernel(data, models, first, told) {
     const said = now.flatMap((one, index) => {
       const old = before[index];
       if (!old || !one || same(old, one)) return [];
-      const copied = `copy probability ${percent(old.copy, 1)} → ${percent(one.copy, 1)}`;
+      const copied = one.copy === null ? "" : `copy probability ${percent(old.copy, 1)} → ${percent(one.copy, 1)}, `;
       const ranks = [old, one].map(({ rank }) => rank.toLocaleString("en")).join(" → ");
-      return [`${names[index]}: ${copied}, the next item's rank ${ranks}`];
+      return [`${names[index]}: ${copied}the next item's rank ${ranks}`];
     });
     return said.join("; ");
   }
 
   function verdict() {
-    const found = { type: "verdict", ...caseOf().verdict, id: done };
     const items = historyOf(state, caseOf());
-    if (!items.length) return { ...found, sentence: data.empty, rows: [], interfering: [] };
-    if (!isOwn(items, caseOf())) return { ...found, sentence: OF_EDITED, rows: [], interfering: [] };
-    const changed = state.settings.some((setting) => !same(setting, AS_TRAINED));
-    return changed ? { ...found, sentence: `${OF_TRAINED} ${found.sentence}` } : found;
+    const reset = isOwn(items, caseOf()) ? caseOf().verdict.note : OF_EDITED;
+    return { ...shown.verdict(state, caseOf(), items.length ? reset : data.empty), id: done };
   }
 
   function show(error = "") {
@@ -199,15 +280,17 @@ export function kernel(data, models, first, told) {
     if (!ofCase || !same(now, sent.outcomes)) notice = ofCase ? noticeOf(sent.outcomes, now) : "";
     [sent.case, sent.outcomes] = [state.case, now];
     emit({ ...shown.view(state, own), id: done, undo: past.length > 0, redo: future.length > 0, notice, error });
-    if (sent.space !== state.space) {
-      const { points, places } = models[state.space];
-      emit(points, places ? [places] : []);
-    }
     const judged = isOwn(historyOf(state, own), own) ? own.verdict.interfering : [];
-    const interfering = judged.find(({ model }) => model === names[state.space])?.items ?? [];
-    emit(shown.marks(state, own, interfering.map(({ item }) => item)));
+    const interfering = names.map((name) => {
+      return (judged.find(({ model }) => model === name)?.items ?? []).map(({ item }) => item);
+    });
+    emit(...shown.scores(state, own, interfering));
+    const key = shown.mapKey(state, own);
+    if (sent.points !== key) emit(...shown.points(state, own));
+    emit(shown.marks(state, own, interfering));
     if (!sent.query || !same(sent.query, state.query)) emit(listed());
-    [sent.space, sent.query] = [state.space, state.query];
+    [sent.points, sent.query] = [key, state.query];
+    beginCohort();
     emit(verdict());
     told(state);
   }
@@ -216,6 +299,7 @@ export function kernel(data, models, first, told) {
     hello() {
       for (const key of Object.keys(sent)) delete sent[key];
       emit(base);
+      emit({ type: "stories", stories: data.stories ?? [] });
       show(failed);
     },
     act({ id, set, live, command, value }) {
@@ -230,16 +314,17 @@ export function kernel(data, models, first, told) {
       load(text);
       show();
     },
-    ask({ kind, value }) {
-      emit({ type: "answer", kind, id: done, value: shown.answers[kind](state, caseOf(), value) });
+    async ask({ kind, value }) {
+      const id = done;
+      emit({ type: "answer", kind, id, value: await shown.answers[kind](state, caseOf(), value) });
     },
-    slow: () => emit({ type: "slow", more: false, doing: "" }),
+    slow,
     export: () => show(NO_CSV),
   };
 
-  function answer(content) {
+  async function answer(content) {
     try {
-      actions[content.type](content);
+      await actions[content.type](content);
     } catch (error) {
       show(error.message);
     }

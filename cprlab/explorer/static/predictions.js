@@ -3,11 +3,15 @@
 import {
   button, clip, el, fillList, integer, labelled, option, outline, percent, selectBy, setAttribute, setText, setTitle,
 } from "./base.js";
+import { interferingOf } from "./verdict.js";
 
 const GLYPHS = { history: "●", new: "◆", target: "★" };
 const KIND_LABELS = { history: "in the history", new: "new", target: "true next" };
-// Okabe and Ito's colours, which can be distinguished with any colour vision.
-const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"];
+// Of each partition, always the same, and of no kind; they differ in lightness as well.
+const PARTITIONS = {
+  V: "#999999", R: "#882255", C: "#F0E442", P: "#CC79A7", B: "#7F3C0B", F: "#6A51A3", repeat: "#F0E442",
+  other: "#56B4E9",
+};
 const LENGTHS = [5, 10, 20];
 
 export function predictionsView(root, app) {
@@ -34,12 +38,13 @@ export function predictionsView(root, app) {
     const pinned = view.state.pinned ? [["hollow", "at the pin"]] : [];
     const partitions = view.state.colour === "partition" ? partitionsOf(view).map((name) => [name, name]) : [];
     const kinds = Object.keys(GLYPHS).map((kind) => [kind, `${GLYPHS[kind]} ${KIND_LABELS[kind]}`]);
+    kinds.push(["interfering", "▲ comes before some of the history at the best single state"]);
     fillList(
       legend,
       [...kinds, ...partitions, ...pinned],
       () => el("li", {}, el("span", { class: "cx-swatch" }), el("span")),
       (node, [key, label]) => {
-        const plain = view.state.colour === "partition" && key in GLYPHS;
+        const plain = view.state.colour === "partition" && kinds.some(([kind]) => kind === key);
         node.firstChild.hidden = plain;
         setAttribute(node.firstChild, "class", `cx-swatch${key === "hollow" ? " cx-hollow" : ""}`);
         node.firstChild.style.background = key === "hollow" ? "none" : colourOf(key);
@@ -50,10 +55,10 @@ export function predictionsView(root, app) {
 
   function render(view) {
     const byPartition = view.state.colour === "partition";
-    const names = partitionsOf(view);
-    const colourOf = (key) =>
-      byPartition ? COLOURS[names.indexOf(key) % COLOURS.length] : app.base.kinds[key]?.[0] ?? COLOURS[0];
-    const barColour = (bar) => colourOf(byPartition ? bar.partition : bar.kind);
+    const colourOf = (key) => (byPartition ? partitionColour(key) : app.base.kinds[key][0]);
+    const kindOf = ({ kind, item }, interfering) =>
+      kind === "new" && interfering.get(item)?.late === false ? "interfering" : kind;
+    const barColour = (bar, interfering) => colourOf(byPartition ? bar.partition : kindOf(bar, interfering));
     const scale = scaleOf(view);
     colour.value = app.draft().colour;
     k.value = app.draft().k;
@@ -71,6 +76,7 @@ export function predictionsView(root, app) {
       grid.replaceChildren(...columns.map((column) => column.node));
     },
     render,
+    onVerdict: () => render(app.view),
     onSelect: (selection) => outline(root, selection),
   };
 }
@@ -79,6 +85,11 @@ export function predictionsView(root, app) {
 function scaleOf(view) {
   const shown = view.predictions.flatMap(({ top }) => top.flatMap(({ p, was }) => [p ?? 0, was ?? 0]));
   return Math.max(...shown, Number.MIN_VALUE);
+}
+
+/** Return a partition's colour; of R:10 and R:100, or V1 and V2 of a mixture, the same. */
+function partitionColour(name) {
+  return PARTITIONS[name.match(/^[A-Za-z]*/)[0]] ?? PARTITIONS.other;
 }
 
 function partitionsOf(view) {
@@ -111,37 +122,43 @@ function modelColumn(app, index) {
     return el("li", {}, row);
   }
 
-  function fillRow(item, bar, { barColour, scale }, view) {
+  function fillRow(item, bar, { barColour, scale }, view, interfering) {
     const row = item.firstChild;
     const [glyph, text, partition, moved, p, track] = row.children;
     const title = app.title(bar.item);
-    setText(glyph, GLYPHS[bar.kind]);
+    const { late } = interfering.get(bar.item) ?? {};
+    const mark = { true: "△", false: "▲" }[late] ?? "";
+    const told = late === undefined ? "" : `, interferes${late ? " with the earlier history" : ""}`;
+    setText(glyph, GLYPHS[bar.kind] + mark);
     setText(text, clip(title));
     setText(partition, view.state.colour === "partition" && !ordered ? clip(bar.partition, 20) : "");
     setText(moved, view.state.pinned ? moveOf(bar) : "");
     setText(p, ordered ? integer(bar.place) : percent(bar.p));
     setAttribute(row, "data-code", bar.item);
     const was = bar.was === null ? "" : `, ${percent(bar.was)} at the pin`;
-    setAttribute(row, "title", clip(`${title}\n${KIND_LABELS[bar.kind]}, partition ${bar.partition}${was}`, 600));
+    const kind = `${KIND_LABELS[bar.kind]}${told}`;
+    setAttribute(row, "title", clip(`${title}\n${kind}, partition ${bar.partition}${was}`, 600));
     const [fill, outlineAtPin] = track.children;
     setAttribute(fill, "data-item", bar.item);
     setAttribute(fill, "data-p", bar.p);
     track.hidden = Boolean(ordered);
     fill.style.width = `${(100 * (bar.p ?? 0)) / scale}%`;
-    fill.style.background = barColour(bar);
+    fill.style.background = barColour(bar, interfering);
     outlineAtPin.hidden = bar.was === null;
     outlineAtPin.style.width = `${(100 * (bar.was ?? 0)) / scale}%`;
   }
 
   function render(prediction, view, drawn) {
     setTitle(name, app.base.models[index].name);
+    setAttribute(name, "data-letter", app.base.models[index].letter);
     setTitle(head, view.heads[index].name);
     head.hidden = head.textContent === name.textContent;
     gauge.render(prediction, app.base.observed);
     const before = prediction.pinned ? ` (was ${integer(prediction.pinned.rank)})` : "";
     const likely = ordered ? "" : `, ${percent(prediction.target)}`;
     setText(truth, `★ true next: rank ${integer(prediction.rank)}${likely}${before}`);
-    fillList(bars, prediction.top, makeRow, (item, bar) => fillRow(item, bar, drawn, view));
+    const interfering = interferingOf(app, index);
+    fillList(bars, prediction.top, makeRow, (item, bar) => fillRow(item, bar, drawn, view, interfering));
     const best = ordered ? "First" : "Most probable";
     setAttribute(bars, "aria-label", clip(`${best} items by ${app.base.models[index].name}`));
     setText(settled, clip(prediction.settled, 600));

@@ -61,7 +61,8 @@ function modelPanel(app, base, index) {
   const best = el("input", { type: "checkbox", onchange: () => change({ best: best.checked }) });
   const sliders = SLIDERS.map((spec) => slider(spec, (value, live) => change(patchOf(spec, value), live)));
   const reset = button("Reset the state", () => change(AS_GIVEN));
-  const partitions = partitionControls(app, base, index);
+  const resetHead = button("Reset the head", () => change({ head: "" }));
+  const partitions = partitionControls(app, base, index, resetHead);
   const { stateless } = base.models[index]; // a sentence where the model has no hidden state
   const moves = [
     ...sliders.map((one) => one.node),
@@ -100,6 +101,7 @@ function modelPanel(app, base, index) {
   function render(setting, head) {
     setTitle(name, `Head: ${head.name}`);
     best.checked = setting.best;
+    resetHead.disabled = !setting.head;
     SLIDERS.forEach(({ key, axis }, one) => sliders[one].show(key === "axes" ? setting.axes[axis] : setting[key]));
     partitions.render(head);
   }
@@ -156,7 +158,7 @@ function slider({ label, min, max, log }, changed) {
   return { node, show };
 }
 
-function partitionControls(app, base, index) {
+function partitionControls(app, base, index, resetHead) {
   const model = base.models[index];
   const { options } = model;
   const send = (value) => app.command("head", { model: index, ...value });
@@ -204,6 +206,7 @@ function partitionControls(app, base, index) {
     el("legend", {}, "Partitions of the head"),
     ...boxes.map((box) => box.node),
     el("div", { class: "cx-controls" }, ...sizes.map((size) => size.node), ...merges.map((merge) => merge.node)),
+    el("div", { class: "cx-buttons" }, resetHead),
   );
   return { node, render };
 }
