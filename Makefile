@@ -5,6 +5,7 @@
 # make fuzz     give all readers thousands of damaged files, and compare with plain readers
 # make endure   kill commands at random moments, and run all notebooks twice, for hours: do they end the same?
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice
+# make docs     build the documentation site, site/index.html, with each warning as an error
 # make demo     train the two models of cprlab demo, for half an hour, and write its page, docs/demo.html
 # make lab      open the notebooks in JupyterLab
 # ARGS="…"      is added to what any of these runs, as in: make report ARGS="--seed 1"
@@ -16,7 +17,7 @@ READY := .venv/.ready
 # Python keeps what it compiles of the modules it imports, also where the environment asks it not to: set-up compiles none.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report explore style check test fuzz endure mutate lab setup figures demo notebooks lock clean
+.PHONY: report explore style check test fuzz endure mutate docs lab setup figures demo notebooks lock clean
 
 report: setup
 	$(BIN)/cprlab report --heads "$(HEADS)" --split next-basket --epochs 2 --out reports/quickstart $(ARGS)
@@ -52,6 +53,10 @@ mutate: setup
 	CI=1 OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(MUTANTS)
 	$(BIN)/mutmut export-cicd-stats
 	cat mutants/mutmut-cicd-stats.json
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+	@echo site/index.html
 
 lab: setup
 	$(BIN)/jupyter lab notebooks $(ARGS)

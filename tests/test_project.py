@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from subprocess import PIPE
 
@@ -43,6 +44,15 @@ QUICK = {
     "make test": "-n 0 --collect-only -q tests/data",
     "make lab": "--version",
 }
+
+
+def test_the_citation_and_the_container_are_of_this_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    (version,) = re.findall(r"python:([\d.]+)", container["image"])
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
 
 
 def test_links_between_the_documents_lead_somewhere():
