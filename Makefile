@@ -1,4 +1,4 @@
-# make report   train four heads on real purchases, beside two rivals that count, and write reports/quickstart/index.html
+# make report   train four heads on a year of groceries, beside two rivals that count, and write reports/quickstart/index.html
 # make explore  open these models in the browser, to edit histories and see them disagree
 # make check    check style and types, and run the tests that take no browser, kernel or other process: two minutes
 # make test     check style and types, run all tests, and see that they reach 90% of the branches
@@ -61,7 +61,7 @@ docs: setup
 lab: setup
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
-# The figures of the README: the report's, and a picture of the explorer, which takes Chromium.
+# The figures of README and guide: the report's, and a picture of the explorer, which takes Chromium.
 figures: report
 	$(BIN)/cprlab figures reports/quickstart figures example calibration
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png

@@ -36,10 +36,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         notebooks[path.parent].append(_uri(path))
     first = notebooks.pop(ROOT / "notebooks")
     others = [{folder.name.capitalize(): pages} for folder, pages in notebooks.items()]
+    guides = sorted((ROOT / "docs").glob("*.md"), key=lambda path: (path.stem != "guide", path))
     config.nav = [
         {"Home": "README.md"},
         {"Demo": "docs/demo.html"},
-        {"Guides": [*map(_uri, sorted((ROOT / "docs").glob("*.md"))), "CONTRIBUTING.md", "CHANGELOG.md"]},
+        {"Guides": [*map(_uri, guides), "CONTRIBUTING.md", "CHANGELOG.md"]},
         {"Notebooks": first + others},
         {"Reference": [f"reference/{name}.md" for name in cprlab.__all__]},
     ]
