@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -39,8 +38,11 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-# Packages of the extras `sweep` and `lab` that the commands import; the extra of `cprlab sweep` includes the other.
-OPTIONAL = ("dask", "dask_jobqueue", "distributed", "nbconvert", "nbformat", "papermill")
+# Packages of the extras `sweep` and `lab` that the commands need; the extra of `cprlab sweep` includes the other.
+OPTIONAL = (
+    *("dask", "dask_jobqueue", "distributed"),
+    *("jupyter_core", "nbclient", "nbconvert", "nbformat", "papermill", "voila"),
+)
 
 Function = Callable[..., None]
 
@@ -365,10 +367,11 @@ def _main() -> None:
         sys.stderr.write(f"cprlab: {visible(str(error))}\n")  # in one write: torchrun's processes may all print it
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if error.name not in OPTIONAL:
+        package = str(error.name).partition(".")[0]
+        if package not in OPTIONAL:
             raise
         extra = "sweep" if sys.argv[1] == "sweep" else "lab"
-        sys.stderr.write(f"cprlab: This needs {error.name}; install it with: pip install 'cprlab[{extra}]'\n")
+        sys.stderr.write(f"cprlab: This needs {package}; install it with: pip install 'cprlab[{extra}]'\n")
         sys.exit(2)
     except OSError as error:  # of the system, such as a name that is too long or a missing folder
         if error.filename is None:

@@ -1,6 +1,7 @@
 """The front door: what goes in wrong comes out as one sentence and exit code 2."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -204,6 +205,19 @@ def test_help_on_all_commands_waits_for_no_large_library():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("re", ["report", "retrofit", "results"]), ("report --he", ["--heads", "--help"]), ("data fe", ["fetch"])],
+)
+@pytest.mark.slow
+def test_a_shell_completes_commands_and_their_options(typed, offered):
+    words = ["cprlab", *typed.split()]
+    asked = {"_CPRLAB_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    code = "import sys; sys.argv = ['cprlab']; from cprlab import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True)
+    assert done.stdout.splitlines() == offered, done.stderr
+
+
 def test_the_version_is_that_of_the_project(monkeypatch, capsys):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     monkeypatch.setattr(sys, "argv", ["cprlab", "--version"])
@@ -214,7 +228,13 @@ def test_the_version_is_that_of_the_project(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("command", "package", "extra"),
-    [("report", "papermill", "lab"), ("sweep x.yaml", "nbformat", "sweep"), ("sweep x.yaml", "distributed", "sweep")],
+    [
+        ("report", "papermill", "lab"),
+        ("explore", "jupyter_core", "lab"),
+        ("explore", "voila", "lab"),
+        ("sweep x.yaml", "nbformat", "sweep"),
+        ("sweep x.yaml", "distributed", "sweep"),
+    ],
 )
 @pytest.mark.slow
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(command, package, extra):
@@ -236,7 +256,7 @@ def test_a_missing_module_of_no_extra_is_no_sentence(monkeypatch):
 def test_the_optional_packages_are_those_of_the_extras():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {re.match(r"[\w-]+", package)[0].replace("-", "_") for name in ("lab", "sweep") for package in extras[name]}
-    assert named - {"cprlab", "jupyterlab", "voila"} == set(cli.OPTIONAL)  # these two are programs
+    assert named - {"cprlab", "jupyterlab"} == set(cli.OPTIONAL)  # JupyterLab is a program, of `make lab`
 
 
 @pytest.mark.parametrize(
