@@ -5,6 +5,7 @@
 # make fuzz     give all readers thousands of damaged files, and compare with plain readers
 # make endure   kill commands at random moments, and run all notebooks twice, for hours: do they end the same?
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice
+# make release-check  try the wheel in empty environments: on each Python, and with the oldest dependencies
 # make docs     build the documentation site, site/index.html, with each warning as an error
 # make demo     train the two models of cprlab demo, for half an hour, and write its page, docs/demo.html
 # make lab      open the notebooks in JupyterLab
@@ -17,7 +18,7 @@ READY := .venv/.ready
 # Python keeps what it compiles of the modules it imports, also where the environment asks it not to: set-up compiles none.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report explore style check test fuzz endure mutate docs lab setup figures demo notebooks lock clean
+.PHONY: report explore style check test fuzz endure mutate release-check docs lab setup figures demo notebooks lock clean
 
 report: setup
 	$(BIN)/cprlab report --heads "$(HEADS)" --split next-basket --epochs 2 --out reports/quickstart $(ARGS)
@@ -53,6 +54,9 @@ mutate: setup
 	CI=1 OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(MUTANTS)
 	$(BIN)/mutmut export-cicd-stats
 	cat mutants/mutmut-cicd-stats.json
+
+release-check: setup
+	.ci/release $(ARGS)
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)

@@ -33,7 +33,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Set the table of contents."""
     notebooks: dict[Path, list] = {path.parent: [] for path in NOTEBOOKS}
     for path in NOTEBOOKS:
-        notebooks[path.parent].append(_uri(path))
+        notebooks[path.parent].append({path.stem: _uri(path)})
     first = notebooks.pop(ROOT / "notebooks")
     others = [{folder.name.capitalize(): pages} for folder, pages in notebooks.items()]
     guides = sorted((ROOT / "docs").glob("*.md"), key=lambda path: (path.stem != "guide", path))

@@ -47,10 +47,11 @@ QUICK = {
 }
 
 
-def test_the_citation_and_the_container_are_of_this_project():
+def test_the_changelog_the_citation_and_the_container_are_of_this_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert re.search(rf"^## {re.escape(project['version'])} ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     (version,) = re.findall(r"python:([\d.]+)", container["image"])
     assert f"Programming Language :: Python :: {version}" in project["classifiers"]
