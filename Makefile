@@ -1,10 +1,12 @@
-# make report   train four heads on real purchases, beside two rivals that count, and write reports/quickstart/index.html
+# make report   train four heads on a year of groceries, beside two rivals that count, and write reports/quickstart/index.html
 # make explore  open these models in the browser, to edit histories and see them disagree
 # make check    check style and types, and run the tests that take no browser, kernel or other process: two minutes
 # make test     check style and types, run all tests, and see that they reach 90% of the branches
 # make fuzz     give all readers thousands of damaged files, and compare with plain readers
 # make endure   kill commands at random moments, and run all notebooks twice, for hours: do they end the same?
 # make mutate   change the heads, losses, metrics and certificates in many small ways, and see whether the tests notice
+# make release-check  try the wheel in empty environments: on each Python, and with the oldest dependencies
+# make docs     build the documentation site, site/index.html, with each warning as an error
 # make demo     train the two models of cprlab demo, for half an hour, and write its page, docs/demo.html
 # make lab      open the notebooks in JupyterLab
 # ARGS="…"      is added to what any of these runs, as in: make report ARGS="--seed 1"
@@ -16,7 +18,7 @@ READY := .venv/.ready
 # Python keeps what it compiles of the modules it imports, also where the environment asks it not to: set-up compiles none.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report explore style check test fuzz endure mutate lab setup figures demo notebooks lock clean
+.PHONY: report explore style check test fuzz endure mutate release-check docs lab setup figures demo notebooks lock clean
 
 report: setup
 	$(BIN)/cprlab report --heads "$(HEADS)" --split next-basket --epochs 2 --out reports/quickstart $(ARGS)
@@ -53,10 +55,17 @@ mutate: setup
 	$(BIN)/mutmut export-cicd-stats
 	cat mutants/mutmut-cicd-stats.json
 
+release-check: setup
+	.ci/release $(ARGS)
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+	@echo site/index.html
+
 lab: setup
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
-# The figures of the README: the report's, and a picture of the explorer, which takes Chromium.
+# The figures of README and guide: the report's, and a picture of the explorer, which takes Chromium.
 figures: report
 	$(BIN)/cprlab figures reports/quickstart figures example calibration
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png

@@ -4,21 +4,21 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
-from cprlab.config import Config
 from cprlab.errors import CprlabError, visible
 from cprlab.system import refuse_name, writable
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic.fields import FieldInfo
 
+    from cprlab.config import Config
     from cprlab.data.protocol import Reading
     from cprlab.explorer import CaseConfig, ExplorerConfig
     from cprlab.settings import ReportConfig, TrainConfig
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from cprlab.studies.retrofit import RetrofitConfig
 
 app = typer.Typer(
-    help="When does the output softmax of a sequential recommender fail to copy or to exclude, and what fixes it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -40,7 +38,28 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
+# Packages of the extras `sweep` and `lab` that the commands need; the extra of `cprlab sweep` includes the other.
+OPTIONAL = (
+    *("dask", "dask_jobqueue", "distributed"),
+    *("jupyter_core", "nbclient", "nbconvert", "nbformat", "papermill", "voila"),
+)
+
 Function = Callable[..., None]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print("cprlab", metadata.version("cprlab"))
+        raise typer.Exit
+
+
+@app.callback()
+def cprlab(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = (
+        False
+    ),
+) -> None:
+    """When does the output softmax of a sequential recommender fail to copy or to exclude, and what fixes it."""
 
 
 def command(settings: str, *arguments: str, without: tuple[str, ...] = (), group: typer.Typer = app) -> Callable:
@@ -71,7 +90,7 @@ def command(settings: str, *arguments: str, without: tuple[str, ...] = (), group
     return register
 
 
-def _filled(function: Function, kind: type[Config], arguments: tuple[str, ...], without: tuple[str, ...]) -> Function:
+def _filled(function: Function, kind: "type[Config]", arguments: tuple[str, ...], without: tuple[str, ...]) -> Function:
     """Return a function whose parameters are the settings' fields; it makes the settings and calls `function`."""
     from cprlab.data.protocol import Reading
 
@@ -90,7 +109,7 @@ def _filled(function: Function, kind: type[Config], arguments: tuple[str, ...], 
     return filled
 
 
-def _parameter(name: str, field: FieldInfo, is_argument: bool) -> inspect.Parameter:
+def _parameter(name: str, field: "FieldInfo", is_argument: bool) -> inspect.Parameter:
     """Return a field as a parameter for typer; pydantic checks its value."""
     default, words, choices = field.default, field.description or "", get_args(field.annotation)
     if get_origin(field.annotation) is Literal:
@@ -278,6 +297,14 @@ def results(
         raise typer.Exit(1)
 
 
+@app.command()
+def notebooks(folder: Annotated[Path, typer.Argument(help="New folder for the notebooks.")]) -> None:
+    """Copy the notebooks that come with cprlab to a folder."""
+    from cprlab.shipped import copy_notebooks
+
+    print(visible(copy_notebooks(folder)))
+
+
 DataSetName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `cprlab data list` shows.")]
 
 
@@ -338,6 +365,13 @@ def _main() -> None:
         app()
     except CprlabError as error:
         sys.stderr.write(f"cprlab: {visible(str(error))}\n")  # in one write: torchrun's processes may all print it
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in OPTIONAL:
+            raise
+        extra = "sweep" if sys.argv[1] == "sweep" else "lab"
+        sys.stderr.write(f"cprlab: This needs {package}; install it with: pip install 'cprlab[{extra}]'\n")
         sys.exit(2)
     except OSError as error:  # of the system, such as a name that is too long or a missing folder
         if error.filename is None:

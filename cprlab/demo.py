@@ -4,23 +4,10 @@ import shutil
 import webbrowser
 from pathlib import Path
 
-from cprlab.errors import ConfigError
 from cprlab.files import whole
+from cprlab.shipped import shipped
 
-PAGE = "demo.html"
-
-
-def find_demo() -> Path:
-    """Return the path of the demo's page, in the installed package or beside it in a checkout.
-
-    Raises:
-        ConfigError: it is not there.
-    """
-    package = Path(__file__).parent
-    for path in (package / PAGE, package.parent / "docs" / PAGE):
-        if path.is_file():
-            return path
-    raise ConfigError("The demo is not installed with cprlab; reinstall cprlab.")
+PAGE = "docs/demo.html"
 
 
 def run_demo(path: str = "") -> Path:
@@ -29,7 +16,7 @@ def run_demo(path: str = "") -> Path:
     Raises:
         CprlabError: the page is not installed, or cannot be written.
     """
-    page = find_demo()
+    page = shipped(PAGE)
     if not path:
         webbrowser.open(page.as_uri())
         return page

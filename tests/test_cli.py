@@ -1,9 +1,11 @@
 """The front door: what goes in wrong comes out as one sentence and exit code 2."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from cprlab.studies.probe import ProbeConfig
 from cprlab.studies.retrofit import RetrofitConfig
 from cprlab.training import Run
 
+ROOT = Path(__file__).parent.parent
 GOOD = "user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(90))
 
 
@@ -194,12 +197,66 @@ def test_the_catalogue_is_listed_shown_and_imported_from(tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_help_on_all_commands_does_not_wait_for_torch():
+def test_help_on_all_commands_waits_for_no_large_library():
     lines = ["import sys", "from cprlab import cli", "try: cli.app(['--help'])"]
-    code = "\n".join([*lines, "except SystemExit: print('torch' in sys.modules)"])
+    code = "\n".join([*lines, "except SystemExit: print({'numpy', 'pandas', 'pydantic', 'torch'} & set(sys.modules))"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "report" in done.stdout
-    assert done.stdout.splitlines()[-1] == "False"
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("re", ["report", "retrofit", "results"]), ("report --he", ["--heads", "--help"]), ("data fe", ["fetch"])],
+)
+@pytest.mark.slow
+def test_a_shell_completes_commands_and_their_options(typed, offered):
+    words = ["cprlab", *typed.split()]
+    asked = {"_CPRLAB_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    code = "import sys; sys.argv = ['cprlab']; from cprlab import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True)
+    assert done.stdout.splitlines() == offered, done.stderr
+
+
+def test_the_version_is_that_of_the_project(monkeypatch, capsys):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    monkeypatch.setattr(sys, "argv", ["cprlab", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert (stopped.value.code, capsys.readouterr().out) == (0, f"cprlab {project['version']}\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [
+        ("report", "papermill", "lab"),
+        ("explore", "jupyter_core", "lab"),
+        ("explore", "voila", "lab"),
+        ("sweep x.yaml", "nbformat", "sweep"),
+        ("sweep x.yaml", "distributed", "sweep"),
+    ],
+)
+@pytest.mark.slow
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(command, package, extra):
+    code = f"import sys; sys.modules[{package!r}] = None; from cprlab import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"cprlab: This needs {package}; install it with: pip install 'cprlab[{extra}]'\n"
+
+
+def test_a_missing_module_of_no_extra_is_no_sentence(monkeypatch):
+    def broken():
+        raise ModuleNotFoundError("No module named 'cprlab.nonsense'", name="cprlab.nonsense")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main()
+
+
+def test_the_optional_packages_are_those_of_the_extras():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {re.match(r"[\w-]+", package)[0].replace("-", "_") for name in ("lab", "sweep") for package in extras[name]}
+    assert named - {"cprlab", "jupyterlab"} == set(cli.OPTIONAL)  # JupyterLab is a program, of `make lab`
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_bad_input_is_read_as_by_a_plain_reader_or_refused_in_a_sentence(name, t
     refused = [number for number, how in enumerate(came) if how == "refused"][:COMMANDS]
     monkeypatch.chdir(tmp_path)
     # The explorer opens its models while a server starts, which is left out here.
-    monkeypatch.setattr("cprlab.explorer.run.serve", lambda notebook, port, show, token, prepare: prepare())
+    monkeypatch.setattr("cprlab.explorer.serve.serve", lambda notebook, port, show, token, prepare: prepare())
     for number in refused:
         folder = tmp_path / f"{number} again"
         folder.mkdir()

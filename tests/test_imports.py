@@ -2,10 +2,15 @@
 
 import ast
 import re
+import subprocess
+import sys
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+import cprlab
 
 ROOT = Path(__file__).parent.parent
 STAIR = re.findall(r"^ +→ cprlab\.(\w+)", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
@@ -95,3 +100,20 @@ def test_a_circle_is_found_wherever_its_imports_stand(tmp_path):
     assert all(found[one] == {other} for one, other in pairwise([*names, names[0]]))
     assert circles(found) == [set(names)]
     assert circles(rooms_of(found)) == [{"one", "two"}]
+
+
+def test_packages_are_attributes_of_cprlab_that_are_imported_when_used():
+    assert set(cprlab.__all__) <= set(STAIR)
+    assert {name for name in cprlab.__all__ if getattr(cprlab, name) is not import_module(f"cprlab.{name}")} == set()
+    assert set(cprlab.__all__) <= set(dir(cprlab))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        cprlab.nonsense  # noqa: B018
+
+
+@pytest.mark.slow
+def test_cprlab_itself_imports_no_library():
+    lines = ["import sys", "before = set(sys.modules)", "import cprlab"]
+    lines += ["print({name.partition('.')[0] for name in sys.modules if name not in before} - sys.stdlib_module_names)"]
+    code = "\n".join([*lines, "print(cprlab.data.Sequences.__name__)"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'cprlab'}\nSequences\n"

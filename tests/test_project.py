@@ -1,4 +1,4 @@
-"""The project's own promises: the pins agree, and the README's commands run."""
+"""The project's own promises: the pins agree, and the commands of README and guide run."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from subprocess import PIPE
 
@@ -30,9 +31,10 @@ def test_environment_yml_and_the_lock_file_pin_the_same_versions():
     assert any(str(entry).startswith("python>=3.11") for entry in environment["dependencies"])
 
 
+SHOWN = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/guide.md"))
 COMMANDS = [
     line
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for block in re.findall(r"```sh\n(.*?)```", SHOWN, re.DOTALL)
     for line in block.splitlines()
     if line.strip() and not line.startswith("#")
 ]
@@ -43,6 +45,16 @@ QUICK = {
     "make test": "-n 0 --collect-only -q tests/data",
     "make lab": "--version",
 }
+
+
+def test_the_changelog_the_citation_and_the_container_are_of_this_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert re.search(rf"^## {re.escape(project['version'])} ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    (version,) = re.findall(r"python:([\d.]+)", container["image"])
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
 
 
 def test_links_between_the_documents_lead_somewhere():
@@ -57,7 +69,7 @@ def test_every_figure_is_shown_somewhere():
     assert {path for path in (ROOT / "figures").iterdir() if not path.name.startswith(".")} <= links
 
 
-def test_the_readme_shows_the_main_commands():
+def test_the_main_commands_are_shown():
     assert set(QUICK) <= set(COMMANDS)
     assert any("cprlab report --data" in command for command in COMMANDS)
 
@@ -88,7 +100,7 @@ def called(words, folder, monkeypatch, capfd):
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.slow
-def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
+def test_a_command_that_is_shown_runs(command, tmp_path, monkeypatch, capfd):
     """Those of cprlab in this process, which has imported all; that its program can be called, test_cli.py sees."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE", "MFLAGS"))}
     if command.startswith("make "):
@@ -128,19 +140,17 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capfd):
         assert Path(folder, run, "run.json").is_file()
 
 
-# What stands in the README's Python, and what is put in its place so that it is quick here.
+# What stands in the Python of README and guide, and what is put in its place so that it is quick here.
 SMALLER = {
-    'Sequences.from_log(load_log("complete-journey-types"))': (
-        'Sequences.from_log(load_log("complete-journey-types")).sample(60, 0)'
-    ),
+    'load_sequences("complete-journey-types")': 'load_sequences("complete-journey-types").sample(60, 0)',
     "RunConfig(head=": "RunConfig(training=TrainingConfig(epochs=1), head=",
     "import RunConfig, train": "import RunConfig, TrainingConfig, train",
     "saved/GRU4RecCPR-Jan-01-2026_12-00-00.pth": str(ROOT / "cprlab" / "adapters" / "recorded" / "GRU4RecCPR.pth"),
 }
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
-    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+def test_the_python_that_is_shown_runs(tmp_path, monkeypatch):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", SHOWN, re.DOTALL))
     for written, smaller in SMALLER.items():
         assert written in code
         code = code.replace(written, smaller)

