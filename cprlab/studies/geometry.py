@@ -1,4 +1,4 @@
-"""What single states can copy, and the geometry of items and states, over training, for notebook 8."""
+"""What single states can copy, and the geometry of items and states, over training, for the notebook on geometry."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What notebook 8 asks of runs: the probes' own numbers, and their paired differences over runs."""
+"""What the notebook on geometry asks of runs: the probes' own numbers, and their paired differences over runs."""
 
 import numpy as np
 import pandas as pd
