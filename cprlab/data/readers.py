@@ -247,10 +247,7 @@ def _refuse_columns_twice(path: Path) -> None:
 
 def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Refuse rows that were split wrongly, and remove the types from `name:type` headers."""
-    signs = [sign for sign in ",;\t| " if len(frame.columns) == 1 and sign in frame.columns[0]]
-    if signs:
-        kind, sep = kind_of(path)[0], _dialect(path)["sep"]
-        raise ValueError(f"its fields are separated by {signs[0]!r}; in {kind} files it is {sep!r}")
+    _refuse_separator(list(frame.columns), kind_of(path)[0], _dialect(path)["sep"])
     if not isinstance(frame.index, pd.RangeIndex):  # pandas makes surplus fields on the left an index
         raise ValueError("its rows have more fields than its header")
     spans = {column: frame[column].str.contains("\n", regex=False, na=False) for column in frame.columns}
@@ -258,16 +255,29 @@ def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         _refuse_open_quotes(path, path.stat().st_mtime_ns, len(frame.columns))
     names = frame.columns.str.strip()
     _refuse_no_header(names, frame)
-    for name in names if kind_of(path)[0] == ".inter" else ():
+    if kind_of(path)[0] == ".inter":
+        refuse_header(list(names))
+    frame.columns = [name.rpartition(":")[0] or name if _is_atomic(path) else name for name in names]
+    if frame.columns.has_duplicates:
+        raise ValueError(f"it has two columns {frame.columns[frame.columns.duplicated()][0]!r}; rename one of them")
+    return frame
+
+
+def _refuse_separator(names: list[str], kind: str, separator: str) -> None:
+    signs = [sign for sign in ",;\t| " if len(names) == 1 and sign in names[0]]
+    if signs:
+        raise ValueError(f"its fields are separated by {signs[0]!r}; in {kind} files it is {separator!r}")
+
+
+def refuse_header(names: list[str]) -> None:
+    """Raise a ValueError if the header of RecBole's .inter file has other separators, or columns of histories."""
+    _refuse_separator(names, ".inter", "\t")
+    for name in names:
         if re.fullmatch(r".*_list:\w+_seq", name):
             raise ValueError(
                 f"its column {name!r} holds histories, in which each interaction occurs many times; use the .inter "
                 "file that it was made from, with one row for each interaction"
             )
-    frame.columns = [name.rpartition(":")[0] or name if _is_atomic(path) else name for name in names]
-    if frame.columns.has_duplicates:
-        raise ValueError(f"it has two columns {frame.columns[frame.columns.duplicated()][0]!r}; rename one of them")
-    return frame
 
 
 def _refuse_no_header(names: pd.Index, frame: pd.DataFrame) -> None:
