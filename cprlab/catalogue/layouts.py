@@ -128,8 +128,8 @@ def _parsed(block: bytes, table: Table, own: list[str], named: list[str], line: 
         rows = (row.decode(table.encoding, "replace").rstrip("\r") for row in block.split(b"\n"))
         for at, row in enumerate(rows, line):
             if row and row.count(table.separator) != len(own) - 1:
-                found = row.count(table.separator) + 1
-                raise ValueError(f"line {at} has {found} fields, not {len(own)}: {row[:60]!r}") from None
+                found = f"{row.count(table.separator) + 1}, not {len(own)}"
+                raise ValueError(f"the number of fields on line {at} is {found}: {row[:60]!r}") from None
         raise
     return chunk.to_pandas()
 

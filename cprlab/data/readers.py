@@ -221,7 +221,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
     ) as error:  # of pandas' and Arrow's parsers
         refuse_unreadable(path, error)
         detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path} cannot be read as a {kind_of(path)[0][1:]} table: {detail}") from error
+        raise DataError(f"{path} cannot be read as {kind_of(path)[0]}: {detail}") from error
 
 
 def _dialect(path: Path) -> dict:

@@ -162,7 +162,7 @@ def test_times_that_are_fractions_only_later_are_read_anew_as_numbers(tmp_path, 
         import_data("ml-1m", "ml-1m.inter")
     few = "".join(f"a\ti{n}\n" for n in range(40))
     (tmp_path / "ml-1m.inter").write_text(f"user_id:token\titem_id:token\n{few}a\ti1\t5\n")
-    with pytest.raises(DataError, match="line 42 has 3 fields, not 2"):
+    with pytest.raises(DataError, match="on line 42 is 3, not 2"):
         import_data("ml-1m", "ml-1m.inter")
     monkeypatch.setattr("cprlab.catalogue.layouts.LONGEST", 50)
     (tmp_path / "ml-1m.inter").write_text(f"user_id:token\titem_id:token\n{few}{'a' * 200}\ti1\n")
@@ -183,11 +183,11 @@ REFUSED = {
     "a table of another kind": (
         "ml-1m",
         "own.csv",
-        "line 1 has 1 fields, not 7: 'who,what,when'); ratings.dat should have user_id::item_id::rating::timestamp",
+        "on line 1 is 1, not 7: 'who,what,when'); ratings.dat should have user_id::item_id::rating::timestamp",
     ),
     "other columns": ("tmall-buy", "own.csv", "no column looks like the user"),
-    "too few columns": ("Amazon_Books", "own.csv", "line 1 has 3 fields, not 4: 'who,what,when'"),
-    "wrong times": ("gowalla", "ml-1m/u.data", "line 1 has 4 fields, not 5"),
+    "too few columns": ("Amazon_Books", "own.csv", "on line 1 is 3, not 4: 'who,what,when'"),
+    "wrong times": ("gowalla", "ml-1m/u.data", "on line 1 is 4, not 5"),
     "broken JSON": ("yelp2018", "own.csv", "line 1 is not a JSON object"),
     "code": ("steam", "code.json", "line 1 is not a Python dict"),
     "a list": ("yelp2018", "list.json", "line 1 is not a JSON object"),
