@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from cprlab.data import Columns
 from cprlab.data.log import find_columns
-from cprlab.data.readers import beside, first_line, read_table
+from cprlab.data.readers import beside, line_of, read_table
 from cprlab.data.times import read_times
 from cprlab.errors import ConfigError, DataError
 
@@ -140,7 +141,7 @@ def _read(path: Path, columns: Columns, settings: Settings) -> tuple[pd.DataFram
     named = {role: name for role, name in fields.items() if name in rows and not getattr(columns, role)}
     found = find_columns(rows.columns, path.name, columns.but(**named))
     if (column := found["time"]) is not None:
-        rows[column], _ = read_times(rows[column], path.name, first_line(path))
+        rows[column], _ = read_times(rows[column], path.name, partial(line_of, path))
     own = {fields[role]: found[role] for role in FIELDS if found[role] is not None}
     return rows.drop(columns=found["order"] or []), found, own
 

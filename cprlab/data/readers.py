@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from glob import glob as expand
 from glob import has_magic
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
@@ -71,9 +72,21 @@ def _fixed(path: Path) -> list[str]:
     return list(takewhile(lambda name: not has_magic(name), path.parts))
 
 
-def first_line(path: Path) -> int:
-    """Return the line number of a file's first row: 2 in a text file, which has a header, else 1."""
-    return 1 if kind_of(path)[0] in TYPED or not path.is_file() else 2
+def line_of(path: Path, row: int, before: int = 0) -> int:
+    """Return the line on which a row of a file begins; the row's number where there are no lines.
+
+    Rows are counted from 0, after those `before`. A text file has a header first. A csv file may have line ends in
+    fields, so it is read again up to the row.
+    """
+    row += before
+    if kind_of(path)[0] in TYPED or not path.is_file():
+        return row + 1
+    if _is_atomic(path):
+        return row + 2
+    with _csv_rows(path) as rows:
+        for _ in islice(rows, row + 1):
+            pass
+        return rows.line_num + 1
 
 
 def read_head(path: Path) -> pd.DataFrame:
@@ -305,8 +318,7 @@ def _refuse_open_quotes(path: Path, changed: int, n_columns: int) -> None:
     separators as the rows that it swallows; the file is refused if most fields with line breaks have that many.
     """
     sep = _dialect(path)["sep"]
-    with _open_text(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        rows = csv.reader(text, delimiter=sep, strict=True)
+    with _csv_rows(path, strict=True) as rows:
         line, first, whole_rows, broken = 1, 0, 0, 0
         try:
             for row in rows:
@@ -322,6 +334,17 @@ def _refuse_open_quotes(path: Path, changed: int, n_columns: int) -> None:
             f"a quotation mark on line {first} is not closed on that line, and the field that it begins is not valid "
             "csv or holds whole rows; close the mark or double it"
         )
+
+
+@contextmanager
+def _csv_rows(path: Path, strict: bool = False) -> Iterator[Any]:
+    """Open a csv or tsv file with Python's reader, which counts lines, and yield the reader."""
+    longest = csv.field_size_limit(2**31 - 1)
+    try:
+        with _open_text(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            yield csv.reader(text, delimiter=_dialect(path)["sep"], strict=strict)
+    finally:
+        csv.field_size_limit(longest)
 
 
 def beside(path: Path, kind: str) -> Path | None:

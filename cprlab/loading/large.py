@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cprlab.data.doubts import are_titles, doubt_copies, doubt_ids, doubt_times,
 from cprlab.data.log import check_ids, different_titles, find_columns, name_items, refuse_no_rows
 from cprlab.data.prepared import load_prepared, open_npy, refuse_all_but_prepared, save_prepared
 from cprlab.data.protocol import Protocol
-from cprlab.data.readers import CHUNK, called, first_line, item_titles, read_chunks, read_head
+from cprlab.data.readers import CHUNK, called, item_titles, line_of, read_chunks, read_head
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import (
     SplitBy,
@@ -305,7 +306,7 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
 
     with tqdm(desc=f"reading {visible(called(path))}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
         for chunk in read_chunks(path, [column for column in columns.values() if column is not None]):
-            line = first_line(path) + rows.n
+            line = partial(line_of, path, before=rows.n)
             for column in keys.values():
                 check_ids(chunk[column], called(path), line)
             places = np.arange(rows.n, rows.n + len(chunk))

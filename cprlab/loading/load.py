@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,16 @@ from cprlab.data.readers import (
     PACKED,
     READERS,
     called,
-    first_line,
     item_titles,
     kind_of,
+    line_of,
     parts_of,
     read_table,
 )
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import OWN, SplitBy
 from cprlab.data.ties import BACKWARDS, Ties, count_steps, one_way, ranked
-from cprlab.data.times import DIGITS, as_number, count_units, read_times, show_time, unit_of
+from cprlab.data.times import DIGITS, as_number, count_units, from_one, read_times, show_time, unit_of
 from cprlab.errors import DataError, suggestion
 
 _NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
@@ -78,13 +79,14 @@ def as_log(frame: pd.DataFrame, path: Path, columns: Columns, ties: Ties) -> Int
         DataError: a column or value is invalid.
     """
     titles = None if columns.title else item_titles(path)
-    line, name = first_line(path), called(path)
+    name = called(path)
     notes: tuple[str, ...] = ()
     if (about := read_about(path)) is not None:
         frame, left_out = filtered(frame, about)
         name, notes = about.name, about.notes + left_out
     hidden = doubt_times_not_named(frame, called(path), columns)
-    log = InteractionLog.from_frame(frame, name, columns, ties=ties, titles=titles, first_line=line, notes=notes)
+    line = partial(line_of, path)
+    log = InteractionLog.from_frame(frame, name, columns, ties=ties, titles=titles, line_of=line, notes=notes)
     return replace(log, notes=(*hidden, *_doubts(log), *log.notes))
 
 
@@ -134,7 +136,7 @@ def times_not_named(frame: pd.DataFrame, log: str, columns: Columns) -> dict[str
     for column in head.columns.difference([one for one in found.values() if one is not None], sort=False):
         try:
             for rows in (head[column].head(100), head[column]):
-                moments, kind = read_times(rows, log, 1)
+                moments, kind = read_times(rows, log, from_one)
                 unit = unit_of(count_units(moments, kind))
                 since = as_number(pd.Timestamp("1990-01-01"), unit) if unit else np.inf
                 if kind != "date" and unit not in DIGITS and not ((moments > since) & (moments < now(unit))).all():
