@@ -229,9 +229,12 @@ def find_columns(names: pd.Index, log: str, given: Columns) -> dict[str, Any]:
     if twice := [column for column in taken if np.count_nonzero(names == column) > 1]:
         raise DataError(f"{log} has two columns {twice[0]!r}; rename one of them.")
     if len(set(taken)) < len(taken):
+        (column, roles), *_ = (
+            (one, [role for role, other in columns.items() if other == one]) for one in taken if taken.count(one) > 1
+        )
         raise DataError(
-            f"{log}: one column has two roles ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
-            "name a different column for each."
+            f"{log}: the column {column!r} has two roles, {' and '.join(roles)}; name another one with "
+            f"--{' or --'.join(roles)}."
         )
     return columns | {"order": next((name for name in candidates(names, "order") if name not in taken), None)}
 
