@@ -49,7 +49,15 @@ from cprlab.data.times import (
 )
 from cprlab.errors import DataError, visible
 from cprlab.files import scratch
-from cprlab.loading.load import check_file, doubt_times_not_named, first, load_log, now, refuse_times_not_named
+from cprlab.loading.load import (
+    check_file,
+    doubt_times_not_named,
+    first,
+    load_log,
+    load_own,
+    now,
+    refuse_times_not_named,
+)
 
 # `log` has place (row number in the file), user_id, item_id, moment (time), rank (order within a tie) and maybe basket.
 # `placed` adds `start`, the place of the first row of the basket, and takes the basket's moment. Codes are numbered by
@@ -113,6 +121,8 @@ def prepare(
     max_len: int = 50,
     min_interactions: int = 5,
     split: SplitBy = "leave-one-out",
+    validation: str | Path = "",
+    test: str | Path = "",
     memory: str = "2GB",
 ) -> Sequences:
     """Read a log in chunks, sort it on disk and write the sequences to a folder; for logs larger than memory.
@@ -129,6 +139,8 @@ def prepare(
         max_len: maximum number of items that a model reads.
         min_interactions: users with fewer are left out.
         split: as for `Sequences.from_log`; for the next-basket split the log is read into memory.
+        validation: with `test`, a log with the validation rows.
+        test: a log with the test rows, as for `load_sequences`; the files are read into memory.
         memory: memory limit of DuckDB, such as "2GB" or "500MB"; beyond it, sorting continues on disk.
 
     Raises:
@@ -144,6 +156,10 @@ def prepare(
     check_protocol(max_len, min_interactions)
     Protocol(ties=ties, split=split)  # refuses a way or a split that is none
     refuse_all_but_prepared(folder)
+    if test or validation:
+        sequences = load_own(path, validation, test, columns, ties, split, max_len, min_interactions)
+        save_prepared(sequences, folder)
+        return load_prepared(folder)
     if split == "next-basket":  # baskets are grouped in memory
         log = load_log(path, columns, ties=ties)
         sequences = Sequences.from_log(log, max_len=max_len, min_interactions=min_interactions, split=split)

@@ -194,14 +194,8 @@ def load_sequences(
     Raises:
         DataError: the data are missing, invalid, or too short to split.
     """
-    if validation and not test:
-        raise DataError("A validation file needs a test file; name it with --test.")
-    if test:
-        if split != "leave-one-out":
-            raise DataError(f"With a test file, the files are the split; leave out --split {split}.")
-        training, tested = (load_log(path, columns, ties=ties) for path in (name_or_path, test))
-        chosen = load_log(validation, columns, ties=ties) if validation else None
-        return from_files(training, chosen, tested, max_len=max_len or 50)
+    if test or validation:
+        return load_own(name_or_path, validation, test, columns, ties, split, max_len or 50)
     if str(name_or_path) in BUILTIN or not is_prepared(Path(located(name_or_path))):
         return Sequences.from_log(load_log(name_or_path, columns, ties=ties), split=split, max_len=max_len or 50)
     if columns != Columns() or ties != "auto":
@@ -215,6 +209,30 @@ def load_sequences(
             f"Use --split {sequences.split}, or prepare the log again."
         )
     return replace(sequences, max_len=max_len) if max_len else sequences
+
+
+def load_own(
+    training: str | Path,
+    validation: str | Path,
+    test: str | Path,
+    columns: Columns,
+    ties: Ties,
+    split: SplitBy,
+    max_len: int,
+    min_interactions: int = 5,
+) -> Sequences:
+    """Read files that are split already (see `own_files.from_files`); without a validation file it is "".
+
+    Raises:
+        DataError: there is no test file, another split is asked for, or a file is invalid.
+    """
+    if not test:
+        raise DataError("A validation file needs a test file; name it with --test.")
+    if split != "leave-one-out":
+        raise DataError(f"With a test file, the files are the split; leave out --split {split}.")
+    rows, tested = (load_log(path, columns, ties=ties) for path in (training, test))
+    chosen = load_log(validation, columns, ties=ties) if validation else None
+    return from_files(rows, chosen, tested, max_len=max_len, min_interactions=min_interactions)
 
 
 def check_file(path: Path) -> None:
