@@ -37,11 +37,13 @@ class Rows:
         frame: the rows in RecBole's order, with times in single precision.
         columns: the names of its columns.
         more: ids of items that are only in the `.item` file; RecBole numbers them after those of the rows.
+        own: the rows in the same order with the file's own times.
     """
 
     frame: pd.DataFrame
     columns: Columns
     more: list[str]
+    own: pd.DataFrame
 
 
 def rows_kept(path: Path, columns: Columns, settings: Settings) -> Rows:
@@ -90,6 +92,7 @@ def rows_kept(path: Path, columns: Columns, settings: Settings) -> Rows:
     if keep is not None and time is not None:
         _refuse_open_order(rows, user, item, time, path)
     rows = rows.reset_index(drop=True)
+    exact = rows.copy()
     if time is not None:
         times = rows[time].to_numpy(np.float64)
         name = str(settings.get("TIME_FIELD", time))
@@ -97,7 +100,7 @@ def rows_kept(path: Path, columns: Columns, settings: Settings) -> Rows:
             times = (times - times.min()) / (np.ptp(times) or 1)
         rows[time] = times.astype(np.float32).astype(np.float64)
     more = tables["item"].index.difference(rows[item], sort=False).tolist() if "item" in tables else []
-    return Rows(rows, columns.but(user=user, item=item, time=time or ""), more)
+    return Rows(rows, columns.but(user=user, item=item, time=time or ""), more, exact)
 
 
 def filters(settings: Settings) -> str:
