@@ -58,7 +58,7 @@ lab: setup
 
 # The figures of the README: the report's, and a picture of the explorer, which takes Chromium.
 figures: report
-	$(BIN)/cprlab figures reports/quickstart figures example calibration
+	$(BIN)/cprlab figures reports/quickstart figures example reliability
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png
 
 demo: setup
