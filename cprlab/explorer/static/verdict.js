@@ -64,6 +64,7 @@ export function verdictView(root, app) {
     setText(could, late ? "" : app.judged.models[index]?.possible ?? clip(stateless, 300));
     interfering.hidden = !items.length;
     setAttribute(interfering, "aria-busy", String(late));
+    interfering.classList.toggle("cx-late", late);
     setText(interfering.firstChild, late
       ? "Of the earlier history, these came before some at the best state in reach: "
       : "At the best state in reach, these still come before some of them: ");
