@@ -67,7 +67,7 @@ lab: setup
 
 # The figures of README and guide: the report's, and a picture of the explorer, which takes Chromium.
 figures: report
-	$(BIN)/cprlab figures reports/quickstart figures example calibration
+	$(BIN)/cprlab figures reports/quickstart figures example reliability
 	PYTHONPATH=. $(BIN)/python benchmarks/explorer_screenshot.py figures/explorer.png
 
 demo: setup

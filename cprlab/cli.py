@@ -207,12 +207,14 @@ def prepare(
     folder: Annotated[Path, typer.Argument(help="Folder for the sequences.")],
     max_len: Annotated[int, typer.Option(help="Maximum number of items a model reads.")] = 50,
     min_interactions: Annotated[int, typer.Option(help="Users with fewer interactions are left out.")] = 5,
+    validation: Annotated[str, typer.Option(help="A file of its own with the validation rows, with --test.")] = "",
+    test: Annotated[str, typer.Option(help="A file of its own with the test rows; FILE has those to train on.")] = "",
     memory: Annotated[str, typer.Option(help="Memory for sorting; if it needs more, it uses the disk.")] = "2GB",
 ) -> None:
     """Sort a log that does not fit in memory into a folder; pass that folder as --data."""
     from cprlab.loading import prepare
 
-    protocol = config.protocol | {"max_len": max_len}
+    protocol = config.protocol | {"max_len": max_len, "validation": validation, "test": test}
     sequences = prepare(file, folder, config.columns, min_interactions=min_interactions, memory=memory, **protocol)
     print(f"{sequences.n_users:,} users, {sequences.n_items:,} items, {len(sequences.items):,} interactions")
     print(*map(visible, sequences.notes), sep="\n")

@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Mapping
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,9 @@ def about_data(sequences: Sequences) -> str:
     return "\n".join(f"- {as_text(line)}" for line in (about, *sequences.notes))
 
 
-def doubts_first(*logs: Sequences | None) -> str:
-    """Return the doubts about logs that change results, as Markdown for the top of a page; empty if there are none."""
-    notes = dict.fromkeys(note for log in logs if log is not None for note in log.notes)
-    found = graded(tuple(notes))["Changes results"]
+def doubts_first(*notes: tuple[str, ...]) -> str:
+    """Return which notes on logs are doubts that change results, as Markdown for the top of a page; "" if none is."""
+    found = graded(tuple(dict.fromkeys(chain(*notes))))["Changes results"]
     return "\n".join(["**In doubt, and changes results:**\n", *(f"- {as_text(one)}" for one in found)]) if found else ""
 
 

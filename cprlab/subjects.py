@@ -20,6 +20,7 @@ from cprlab.errors import ConfigError, DataError
 from cprlab.models import Recommender
 from cprlab.probes import NO_STATES, HeldOut, Snapshot, copy_probability, from_recbole
 from cprlab.probes.arrays import SUFFIXES
+from cprlab.probes.foreign import notes_of_recbole
 from cprlab.settings import RunsConfig
 from cprlab.training import Run, train_all
 
@@ -85,6 +86,7 @@ class Subject:
         fingerprint: 16 hexadecimal digits that change when the data do: the log of a run, the cases of another model.
         validation: returns the cases of the validation split, and (cases,) users; None for a Snapshot from a file.
         run: the run, and `sequences`, its log; None for other models.
+        notes: the notes on the log, with its doubts; none for a Snapshot from a file, whose log is not known.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Subject:
     validation: Callable[[], tuple[Snapshot, np.ndarray]] | None = None
     run: Run | None = None
     sequences: Sequences | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def has_states(self) -> bool:
@@ -160,7 +163,8 @@ def open_subject(
             raise ConfigError(f"{path} contains no histories; give the log that RecBole read as --data.")
         recommender = recbole.load(path)
         subject = of_recommender(path.name, recommender, from_recbole(recommender, data, facet=facet))
-        return replace(subject, validation=partial(_validation_of_recbole, recommender, data))
+        notes = notes_of_recbole(recommender, data)
+        return replace(subject, validation=partial(_validation_of_recbole, recommender, data), notes=notes)
     if path.suffix in SUFFIXES:
         snapshot = Snapshot.load(path, histories or None)
         return Subject(path.name, snapshot, copy_probability(snapshot), False, fingerprint=snapshot.fingerprint)
@@ -199,6 +203,7 @@ def _of_run(folder: Path, sequences: Sequences | None, facet: str) -> Subject:
         partial(_validation_of_run, run.recommender, sequences),
         run,
         sequences,
+        sequences.notes,
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from cprlab.data import Columns
 from cprlab.data.log import find_columns
-from cprlab.data.readers import beside, first_line, read_table
+from cprlab.data.readers import beside, line_of, read_table
 from cprlab.data.times import read_times
 from cprlab.errors import ConfigError, DataError
 
@@ -36,11 +37,13 @@ class Rows:
         frame: the rows in RecBole's order, with times in single precision.
         columns: the names of its columns.
         more: ids of items that are only in the `.item` file; RecBole numbers them after those of the rows.
+        own: the rows in the same order with the file's own times.
     """
 
     frame: pd.DataFrame
     columns: Columns
     more: list[str]
+    own: pd.DataFrame
 
 
 def rows_kept(path: Path, columns: Columns, settings: Settings) -> Rows:
@@ -89,6 +92,7 @@ def rows_kept(path: Path, columns: Columns, settings: Settings) -> Rows:
     if keep is not None and time is not None:
         _refuse_open_order(rows, user, item, time, path)
     rows = rows.reset_index(drop=True)
+    exact = rows.copy()
     if time is not None:
         times = rows[time].to_numpy(np.float64)
         name = str(settings.get("TIME_FIELD", time))
@@ -96,7 +100,7 @@ def rows_kept(path: Path, columns: Columns, settings: Settings) -> Rows:
             times = (times - times.min()) / (np.ptp(times) or 1)
         rows[time] = times.astype(np.float32).astype(np.float64)
     more = tables["item"].index.difference(rows[item], sort=False).tolist() if "item" in tables else []
-    return Rows(rows, columns.but(user=user, item=item, time=time or ""), more)
+    return Rows(rows, columns.but(user=user, item=item, time=time or ""), more, exact)
 
 
 def filters(settings: Settings) -> str:
@@ -140,7 +144,7 @@ def _read(path: Path, columns: Columns, settings: Settings) -> tuple[pd.DataFram
     named = {role: name for role, name in fields.items() if name in rows and not getattr(columns, role)}
     found = find_columns(rows.columns, path.name, columns.but(**named))
     if (column := found["time"]) is not None:
-        rows[column], _ = read_times(rows[column], path.name, first_line(path))
+        rows[column], _ = read_times(rows[column], path.name, partial(line_of, path))
     own = {fields[role]: found[role] for role in FIELDS if found[role] is not None}
     return rows.drop(columns=found["order"] or []), found, own
 

@@ -10,8 +10,10 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
+from cprlab.data.readers import refuse_header
+
 ROWS = 2**18  # rows per chunk that is parsed line by line
-BLOCK = 2**24  # bytes per chunk of separated values; no row may be longer
+BLOCK = 2**24  # bytes per chunk of separated values
 LONGEST = 2**24  # bytes per line
 
 
@@ -42,6 +44,8 @@ class Table(NamedTuple):
         if self.columns:
             shown = self.separator.join(self.columns).replace("\t", "<tab>")
             return shown.rstrip(self.separator) + ("…" if not self.columns[-1] else "")
+        if self.typed:
+            return "a header such as user_id:token<tab>item_id:token<tab>timestamp:float"
         kinds = {
             "values": "a header with",
             "json": "a JSON object per line with",
@@ -94,31 +98,47 @@ def read(stream: IO[bytes], table: Table, wanted: tuple[str, ...]) -> Iterator[p
 
 
 def _values(stream: IO[bytes], table: Table, wanted: tuple[str, ...]) -> Iterator[pd.DataFrame]:
-    columns = table.columns
+    """Give Arrow whole blocks: its threads that read a Python stream could outlive Python and abort the process."""
+    columns, line = table.columns, 1
     if not columns:
         header = stream.readline(LONGEST).decode("utf-8-sig").rstrip("\r\n").split(table.separator)
-        columns = tuple(_renamed([name.strip() for name in header], table))
+        columns, line = tuple(_renamed([name.strip() for name in header], table)), 2
     own = [name or f"unnamed {place}" for place, name in enumerate(columns)]  # Arrow needs names for all columns
     named = [name for name in wanted if name in columns]
+    while block := stream.read(BLOCK):
+        rest = stream.readline(LONGEST)
+        if len(rest) == LONGEST and not rest.endswith(b"\n"):
+            raise ValueError(f"it has a row of more than {LONGEST:,} bytes")
+        block += rest
+        if block.strip(b"\r\n"):
+            yield _parsed(block, table, own, named, line)
+        line += block.count(b"\n")
+
+
+def _parsed(block: bytes, table: Table, own: list[str], named: list[str], line: int) -> pd.DataFrame:
+    """Return the columns `named` of whole rows, the first of which is on the given line of the file."""
     try:
-        chunks = csv.open_csv(
-            stream,
-            csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=own, encoding=table.encoding),
+        chunk = csv.read_csv(
+            pa.BufferReader(block),
+            csv.ReadOptions(use_threads=False, column_names=own, encoding=table.encoding),
             csv.ParseOptions(delimiter=table.separator, quote_char=False),
             csv.ConvertOptions(include_columns=named, column_types=dict.fromkeys(named, pa.string())),
         )
-    except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            return
+    except pa.ArrowInvalid:
+        rows = (row.decode(table.encoding, "replace").rstrip("\r") for row in block.split(b"\n"))
+        for at, row in enumerate(rows, line):
+            if row and row.count(table.separator) != len(own) - 1:
+                found = f"{row.count(table.separator) + 1}, not {len(own)}"
+                raise ValueError(f"the number of fields on line {at} is {found}: {row[:60]!r}") from None
         raise
-    with chunks:
-        for chunk in chunks:
-            yield chunk.to_pandas()
+    return chunk.to_pandas()
 
 
 def _renamed(header: list[str], table: Table) -> list[str]:
     """Return cprlab's names for the columns of a header; no name is used twice."""
     if table.typed:
+        if table is ATOMIC.log:
+            refuse_header(header)
         header = [name.rpartition(":")[0] or name for name in header]
     if len(set(header)) < len(header):
         raise ValueError(f"it has two columns {next(name for name in header if header.count(name) > 1)!r}")

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import partial
+from operator import add
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -187,7 +188,7 @@ def _tidied(
     columns = find_columns(chunk.columns, name, Columns(**known))
     line = counts["rows"] + (1 if layout.log.columns else 2)
     for role in ("user", "item"):
-        check_ids(chunk[columns[role]], name, line)
+        check_ids(chunk[columns[role]], name, partial(add, line))
     frame = pd.DataFrame({"user_id": chunk[columns["user"]], "item_id": chunk[columns["item"]]})
     kind = ""
     if columns["time"] is not None:
@@ -196,7 +197,7 @@ def _tidied(
             empty = times.str.strip() == ""
             counts["late"] += int(empty.sum())
             times = times.where(~empty, chunk[data_set.time_else])
-        moments, kind = read_times(times, name, line, as_numbers=as_numbers)
+        moments, kind = read_times(times, name, partial(add, line), as_numbers=as_numbers)
         counts["finer"] += count_finer(times, kind)
         frame["timestamp"] = pd.to_datetime(moments, unit="us", utc=True) if kind == "date" else moments
     if "title" in chunk:

@@ -3,6 +3,7 @@
 A doubt has one of two grades: it changes results, and begins with `CHANGES`, or it is good to know.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -13,6 +14,7 @@ import pandas as pd
 CHANGES = "Changes results: "
 UNKNOWN = {"nan", "none", "null", "na", "n/a", "nil", "-1", "unknown", "undefined", "<na>", "nat", "#n/a"}  # as ids
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+|[0-9](?:\.[0-9]+)?[eE]\+?[0-9]{1,3})"
+DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?"
 WHOLE = r"0|-?[1-9][0-9]*"  # a number as programs write it
 EXACT = 2**53  # from here on, not every whole number is a 64-bit floating-point number
 MORE_THAN_HALF = 0.5
@@ -55,6 +57,11 @@ def doubt_ids(kind: str, ids: pd.Series, rows: np.ndarray) -> Iterator[str]:
         rounded = ids[ids.abs() >= EXACT] if pd.api.types.is_float_dtype(ids) else ids[:0]
         yield from _doubt_rounded(kind, rounded)
         return
+    if re.fullmatch(DATE, str(ids.iloc[0])) and ids.map(str).str.fullmatch(DATE).all():
+        yield changes(
+            f"All {kind} ids are dates, such as {str(ids.iloc[0])!r}. If these are times, name another column with "
+            f"--{kind}."
+        )
     if not pd.api.types.is_string_dtype(ids):  # dates, UUIDs, bytes, mixed types
         return
     text = ids.astype("str")

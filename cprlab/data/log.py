@@ -11,8 +11,10 @@ from cprlab.data.doubts import are_titles, doubt_titles
 from cprlab.data.protocol import Protocol
 from cprlab.data.ties import TieCounts, Ties, count_steps, keys, ranked
 from cprlab.data.times import (
+    LineOf,
     count_finer,
     count_units,
+    from_one,
     note_baskets,
     note_file_order,
     note_finer,
@@ -115,7 +117,7 @@ class InteractionLog:
         *,
         ties: Ties = "auto",
         titles: pd.Series | None = None,
-        first_line: int = 1,
+        line_of: LineOf = from_one,
         notes: tuple[str, ...] = (),
     ) -> Self:
         """Check and sort a table with one row per interaction.
@@ -129,7 +131,7 @@ class InteractionLog:
                 "file", the file's order; "shuffle", a random order that depends only on the row's position in the
                 file; or "auto", see `ties.TieCounts.settle`.
             titles: titles by item id, from another table; takes precedence over `columns.title`.
-            first_line: line number of the first row in error messages.
+            line_of: line number of a row, for error messages.
             notes: notes to pass on.
 
         Raises:
@@ -146,7 +148,7 @@ class InteractionLog:
         refuse_no_rows(len(frame), name)
         for role in ("user", "item", "basket"):
             if found[role] is not None:
-                check_ids(frame[found[role]], name, first_line)
+                check_ids(frame[found[role]], name, line_of)
         user_codes, user_ids = pd.factorize(frame[found["user"]])
         item_codes, item_ids = pd.factorize(frame[found["item"]])
         places = np.arange(len(frame))
@@ -167,7 +169,7 @@ class InteractionLog:
         if time_column is None:
             notes += note_file_order(frame.columns)
         else:
-            written, kind = read_times(frame[time_column], name, first_line)
+            written, kind = read_times(frame[time_column], name, line_of)
             times = written
             if found["basket"] is not None:
                 times = pd.Series(written).groupby(starts).transform("min").to_numpy()
@@ -227,9 +229,12 @@ def find_columns(names: pd.Index, log: str, given: Columns) -> dict[str, Any]:
     if twice := [column for column in taken if np.count_nonzero(names == column) > 1]:
         raise DataError(f"{log} has two columns {twice[0]!r}; rename one of them.")
     if len(set(taken)) < len(taken):
+        (column, roles), *_ = (
+            (one, [role for role, other in columns.items() if other == one]) for one in taken if taken.count(one) > 1
+        )
         raise DataError(
-            f"{log}: one column has two roles ({', '.join(f'{r}: {c}' for r, c in columns.items() if c)}); "
-            "name a different column for each."
+            f"{log}: the column {column!r} has two roles, {' and '.join(roles)}; name another one with "
+            f"--{' or --'.join(roles)}."
         )
     return columns | {"order": next((name for name in candidates(names, "order") if name not in taken), None)}
 
@@ -270,8 +275,8 @@ def refuse_no_rows(n_rows: int, log: str) -> None:
         raise DataError(f"{log} has no rows; a log needs a row for each interaction.")
 
 
-def check_ids(values: pd.Series, log: str, first_line: int) -> None:
-    """Raise a DataError if an id is empty or a list; `first_line` is the line number of the first of `values`."""
+def check_ids(values: pd.Series, log: str, line_of: LineOf) -> None:
+    """Raise a DataError if an id is empty or a list; `line_of` is as for `read_times`."""
     try:
         if not (pd.api.types.is_numeric_dtype(values) or isinstance(values.dtype, pd.StringDtype)):
             values.nunique()
@@ -284,7 +289,7 @@ def check_ids(values: pd.Series, log: str, first_line: int) -> None:
         empty = empty | (as_text(values).str.strip() == "").to_numpy()
     if empty.any():
         raise DataError(
-            f"{log}, line {first_line + int(empty.argmax())}: the column {values.name!r} is empty. "
+            f"{log}, line {line_of(int(empty.argmax()))}: the column {values.name!r} is empty. "
             "Fill in the value or remove the row."
         )
 

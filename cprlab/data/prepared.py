@@ -17,6 +17,7 @@ from cprlab.data.log import check_ids
 from cprlab.data.readers import parts_of
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import FEWEST, OWN
+from cprlab.data.times import from_one
 from cprlab.errors import DataError
 from cprlab.files import read_parquet, refuse_other_files, refuse_unreadable, whole
 
@@ -86,7 +87,7 @@ def load_prepared(folder: Path | str) -> Sequences:
         )
         users, catalogue = (read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
         for name, table in (("users.parquet", users), ("items.parquet", catalogue)):
-            check_ids(table["id"], name, 1)
+            check_ids(table["id"], name, from_one)
         if not pd.api.types.is_string_dtype(catalogue["title"]) or catalogue["title"].isna().any():
             raise ValueError("a title in items.parquet is not text")
         user_ids, item_ids = (np.asarray(table["id"]) for table in (users, catalogue))

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from glob import glob as expand
 from glob import has_magic
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
@@ -71,9 +72,21 @@ def _fixed(path: Path) -> list[str]:
     return list(takewhile(lambda name: not has_magic(name), path.parts))
 
 
-def first_line(path: Path) -> int:
-    """Return the line number of a file's first row: 2 in a text file, which has a header, else 1."""
-    return 1 if kind_of(path)[0] in TYPED or not path.is_file() else 2
+def line_of(path: Path, row: int, before: int = 0) -> int:
+    """Return the line on which a row of a file begins; the row's number where there are no lines.
+
+    Rows are counted from 0, after those `before`. A text file has a header first. A csv file may have line ends in
+    fields, so it is read again up to the row.
+    """
+    row += before
+    if kind_of(path)[0] in TYPED or not path.is_file():
+        return row + 1
+    if _is_atomic(path):
+        return row + 2
+    with _csv_rows(path) as rows:
+        for _ in islice(rows, row + 1):
+            pass
+        return rows.line_num + 1
 
 
 def read_head(path: Path) -> pd.DataFrame:
@@ -221,7 +234,7 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
     ) as error:  # of pandas' and Arrow's parsers
         refuse_unreadable(path, error)
         detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path} cannot be read as a {kind_of(path)[0][1:]} table: {detail}") from error
+        raise DataError(f"{path} cannot be read as {kind_of(path)[0]}: {detail}") from error
 
 
 def _dialect(path: Path) -> dict:
@@ -247,10 +260,7 @@ def _refuse_columns_twice(path: Path) -> None:
 
 def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Refuse rows that were split wrongly, and remove the types from `name:type` headers."""
-    signs = [sign for sign in ",;\t| " if len(frame.columns) == 1 and sign in frame.columns[0]]
-    if signs:
-        kind, sep = kind_of(path)[0], _dialect(path)["sep"]
-        raise ValueError(f"its fields are separated by {signs[0]!r}; in {kind} files it is {sep!r}")
+    _refuse_separator(list(frame.columns), kind_of(path)[0], _dialect(path)["sep"])
     if not isinstance(frame.index, pd.RangeIndex):  # pandas makes surplus fields on the left an index
         raise ValueError("its rows have more fields than its header")
     spans = {column: frame[column].str.contains("\n", regex=False, na=False) for column in frame.columns}
@@ -258,16 +268,29 @@ def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         _refuse_open_quotes(path, path.stat().st_mtime_ns, len(frame.columns))
     names = frame.columns.str.strip()
     _refuse_no_header(names, frame)
-    for name in names if kind_of(path)[0] == ".inter" else ():
+    if kind_of(path)[0] == ".inter":
+        refuse_header(list(names))
+    frame.columns = [name.rpartition(":")[0] or name if _is_atomic(path) else name for name in names]
+    if frame.columns.has_duplicates:
+        raise ValueError(f"it has two columns {frame.columns[frame.columns.duplicated()][0]!r}; rename one of them")
+    return frame
+
+
+def _refuse_separator(names: list[str], kind: str, separator: str) -> None:
+    signs = [sign for sign in ",;\t| " if len(names) == 1 and sign in names[0]]
+    if signs:
+        raise ValueError(f"its fields are separated by {signs[0]!r}; in {kind} files it is {separator!r}")
+
+
+def refuse_header(names: list[str]) -> None:
+    """Raise a ValueError if the header of RecBole's .inter file has other separators, or columns of histories."""
+    _refuse_separator(names, ".inter", "\t")
+    for name in names:
         if re.fullmatch(r".*_list:\w+_seq", name):
             raise ValueError(
                 f"its column {name!r} holds histories, in which each interaction occurs many times; use the .inter "
                 "file that it was made from, with one row for each interaction"
             )
-    frame.columns = [name.rpartition(":")[0] or name if _is_atomic(path) else name for name in names]
-    if frame.columns.has_duplicates:
-        raise ValueError(f"it has two columns {frame.columns[frame.columns.duplicated()][0]!r}; rename one of them")
-    return frame
 
 
 def _refuse_no_header(names: pd.Index, frame: pd.DataFrame) -> None:
@@ -295,8 +318,7 @@ def _refuse_open_quotes(path: Path, changed: int, n_columns: int) -> None:
     separators as the rows that it swallows; the file is refused if most fields with line breaks have that many.
     """
     sep = _dialect(path)["sep"]
-    with _open_text(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        rows = csv.reader(text, delimiter=sep, strict=True)
+    with _csv_rows(path, strict=True) as rows:
         line, first, whole_rows, broken = 1, 0, 0, 0
         try:
             for row in rows:
@@ -312,6 +334,17 @@ def _refuse_open_quotes(path: Path, changed: int, n_columns: int) -> None:
             f"a quotation mark on line {first} is not closed on that line, and the field that it begins is not valid "
             "csv or holds whole rows; close the mark or double it"
         )
+
+
+@contextmanager
+def _csv_rows(path: Path, strict: bool = False) -> Iterator[Any]:
+    """Open a csv or tsv file with Python's reader, which counts lines, and yield the reader."""
+    longest = csv.field_size_limit(2**31 - 1)
+    try:
+        with _open_text(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            yield csv.reader(text, delimiter=_dialect(path)["sep"], strict=strict)
+    finally:
+        csv.field_size_limit(longest)
 
 
 def beside(path: Path, kind: str) -> Path | None:

@@ -1,6 +1,7 @@
 """Times: parse a time column, guess its unit, and write the notes on it."""
 
 import re
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -18,11 +19,17 @@ DIGITS = {
     "YYYYMMDDhhmmss": "%Y%m%d%H%M%S",
 }  # of a date, and strftime
 EXCEL, EPOCH, EXCEL_DAYS = "Excel's days", pd.Timestamp("1899-12-30"), (29221, 54789)  # 1980 to 2050
+LineOf = Callable[[int], int]  # returns the line on which a row begins; rows are counted from 0, lines from 1
 LOOKS = (*UNITS, *DIGITS, EXCEL)  # what a column of numbers can look like
 
 
+def from_one(row: int) -> int:
+    """Return a row's number, counted from 1."""
+    return row + 1
+
+
 def read_times(
-    values: pd.Series, log: str, first_line: int, *, as_numbers: bool = False
+    values: pd.Series, log: str, line_of: LineOf, *, as_numbers: bool = False
 ) -> tuple[np.ndarray, TimeKind]:
     """Return times as exact 64-bit integers if all are whole, else as float64, and what they were read as.
 
@@ -31,7 +38,7 @@ def read_times(
     Args:
         values: numbers, dates, or either as text.
         log: name of the log in error messages.
-        first_line: line number of the first of `values` in error messages.
+        line_of: line number of a row of `values`, for error messages.
         as_numbers: read as floating-point numbers, because other parts of the column contain other kinds of numbers.
 
     Raises:
@@ -53,7 +60,7 @@ def read_times(
                 return exact.to_numpy(dtype=np.int64), "whole"
             row = next(row for row, digits in enumerate(text) if not -(2**63) <= int(digits) < 2**63)
             raise DataError(
-                f"{log}, line {first_line + row}, column {column!r}: the time {text.iloc[row][:60]!r} does not fit in "
+                f"{log}, line {line_of(row)}, column {column!r}: the time {text.iloc[row][:60]!r} does not fit in "
                 "64 bits; use a coarser unit."
             )
         numbers = pd.to_numeric(text, errors="coerce").astype("float64")
@@ -65,7 +72,7 @@ def read_times(
     if bad.any():
         row = int(np.asarray(bad).argmax())
         raise DataError(
-            f"{log}, line {first_line + row}, column {column!r}: {str(values.iloc[row])[:60]!r} is not a time. Use "
+            f"{log}, line {line_of(row)}, column {column!r}: {str(values.iloc[row])[:60]!r} is not a time. Use "
             "numbers (such as seconds since 1970) or ISO dates (such as 2017-01-31 12:00:00) in all rows."
         )
     if parsed.dtype == np.float64:

@@ -19,7 +19,7 @@ from cprlab.data.repeats import count_repeats
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import SplitBy
 from cprlab.data.ties import BACKWARDS, Ties, count_steps, one_way, ranked
-from cprlab.data.times import DIGITS, EXCEL, read_times, show_time
+from cprlab.data.times import DIGITS, EXCEL, from_one, read_times, show_time
 from cprlab.errors import DataError
 from cprlab.loading.load import as_log, check_file
 
@@ -268,7 +268,7 @@ def _about_times(frame: pd.DataFrame, log: InteractionLog, user: str, time: str)
             f"Each user's times are {log.times[0]:,}, {log.times[0] + 1:,} and so on, so they number the user's rows. "
             "Times of different users cannot be compared, so the temporal split and the leakage figures mean nothing."
         )
-    falls = count_steps(read_times(frame[time], log.name, 1)[0], pd.factorize(frame[user])[0])[::-1]
+    falls = count_steps(read_times(frame[time], log.name, from_one)[0], pd.factorize(frame[user])[0])[::-1]
     if one_way(falls[0], sum(falls), BACKWARDS):
         yield (
             f"The file runs newest first: from row to row of a user, times fall in {falls[0]:,} of {sum(falls):,} "

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cprlab.data.doubts import are_titles, doubt_copies, doubt_ids, doubt_times,
 from cprlab.data.log import check_ids, different_titles, find_columns, name_items, refuse_no_rows
 from cprlab.data.prepared import load_prepared, open_npy, refuse_all_but_prepared, save_prepared
 from cprlab.data.protocol import Protocol
-from cprlab.data.readers import CHUNK, called, first_line, item_titles, read_chunks, read_head
+from cprlab.data.readers import CHUNK, called, item_titles, line_of, read_chunks, read_head
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import (
     SplitBy,
@@ -48,7 +49,15 @@ from cprlab.data.times import (
 )
 from cprlab.errors import DataError, visible
 from cprlab.files import scratch
-from cprlab.loading.load import check_file, doubt_times_not_named, first, load_log, now, refuse_times_not_named
+from cprlab.loading.load import (
+    check_file,
+    doubt_times_not_named,
+    first,
+    load_log,
+    load_own,
+    now,
+    refuse_times_not_named,
+)
 
 # `log` has place (row number in the file), user_id, item_id, moment (time), rank (order within a tie) and maybe basket.
 # `placed` adds `start`, the place of the first row of the basket, and takes the basket's moment. Codes are numbered by
@@ -112,6 +121,8 @@ def prepare(
     max_len: int = 50,
     min_interactions: int = 5,
     split: SplitBy = "leave-one-out",
+    validation: str | Path = "",
+    test: str | Path = "",
     memory: str = "2GB",
 ) -> Sequences:
     """Read a log in chunks, sort it on disk and write the sequences to a folder; for logs larger than memory.
@@ -128,6 +139,8 @@ def prepare(
         max_len: maximum number of items that a model reads.
         min_interactions: users with fewer are left out.
         split: as for `Sequences.from_log`; for the next-basket split the log is read into memory.
+        validation: with `test`, a log with the validation rows.
+        test: a log with the test rows, as for `load_sequences`; the files are read into memory.
         memory: memory limit of DuckDB, such as "2GB" or "500MB"; beyond it, sorting continues on disk.
 
     Raises:
@@ -143,6 +156,10 @@ def prepare(
     check_protocol(max_len, min_interactions)
     Protocol(ties=ties, split=split)  # refuses a way or a split that is none
     refuse_all_but_prepared(folder)
+    if test or validation:
+        sequences = load_own(path, validation, test, columns, ties, split, max_len, min_interactions)
+        save_prepared(sequences, folder)
+        return load_prepared(folder)
     if split == "next-basket":  # baskets are grouped in memory
         log = load_log(path, columns, ties=ties)
         sequences = Sequences.from_log(log, max_len=max_len, min_interactions=min_interactions, split=split)
@@ -305,7 +322,7 @@ def _fill(db: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, Any], *,
 
     with tqdm(desc=f"reading {visible(called(path))}", unit=" rows", unit_scale=True, mininterval=1.0) as bar:
         for chunk in read_chunks(path, [column for column in columns.values() if column is not None]):
-            line = first_line(path) + rows.n
+            line = partial(line_of, path, before=rows.n)
             for column in keys.values():
                 check_ids(chunk[column], called(path), line)
             places = np.arange(rows.n, rows.n + len(chunk))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,16 @@ from cprlab.data.readers import (
     PACKED,
     READERS,
     called,
-    first_line,
     item_titles,
     kind_of,
+    line_of,
     parts_of,
     read_table,
 )
 from cprlab.data.sequences import Sequences
 from cprlab.data.splits import OWN, SplitBy
 from cprlab.data.ties import BACKWARDS, Ties, count_steps, one_way, ranked
-from cprlab.data.times import DIGITS, as_number, count_units, read_times, show_time, unit_of
+from cprlab.data.times import DIGITS, as_number, count_units, from_one, read_times, show_time, unit_of
 from cprlab.errors import DataError, suggestion
 
 _NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
@@ -78,13 +79,14 @@ def as_log(frame: pd.DataFrame, path: Path, columns: Columns, ties: Ties) -> Int
         DataError: a column or value is invalid.
     """
     titles = None if columns.title else item_titles(path)
-    line, name = first_line(path), called(path)
+    name = called(path)
     notes: tuple[str, ...] = ()
     if (about := read_about(path)) is not None:
         frame, left_out = filtered(frame, about)
         name, notes = about.name, about.notes + left_out
     hidden = doubt_times_not_named(frame, called(path), columns)
-    log = InteractionLog.from_frame(frame, name, columns, ties=ties, titles=titles, first_line=line, notes=notes)
+    line = partial(line_of, path)
+    log = InteractionLog.from_frame(frame, name, columns, ties=ties, titles=titles, line_of=line, notes=notes)
     return replace(log, notes=(*hidden, *_doubts(log), *log.notes))
 
 
@@ -134,7 +136,7 @@ def times_not_named(frame: pd.DataFrame, log: str, columns: Columns) -> dict[str
     for column in head.columns.difference([one for one in found.values() if one is not None], sort=False):
         try:
             for rows in (head[column].head(100), head[column]):
-                moments, kind = read_times(rows, log, 1)
+                moments, kind = read_times(rows, log, from_one)
                 unit = unit_of(count_units(moments, kind))
                 since = as_number(pd.Timestamp("1990-01-01"), unit) if unit else np.inf
                 if kind != "date" and unit not in DIGITS and not ((moments > since) & (moments < now(unit))).all():
@@ -192,14 +194,8 @@ def load_sequences(
     Raises:
         DataError: the data are missing, invalid, or too short to split.
     """
-    if validation and not test:
-        raise DataError("A validation file needs a test file; name it with --test.")
-    if test:
-        if split != "leave-one-out":
-            raise DataError(f"With a test file, the files are the split; leave out --split {split}.")
-        training, tested = (load_log(path, columns, ties=ties) for path in (name_or_path, test))
-        chosen = load_log(validation, columns, ties=ties) if validation else None
-        return from_files(training, chosen, tested, max_len=max_len or 50)
+    if test or validation:
+        return load_own(name_or_path, validation, test, columns, ties, split, max_len or 50)
     if str(name_or_path) in BUILTIN or not is_prepared(Path(located(name_or_path))):
         return Sequences.from_log(load_log(name_or_path, columns, ties=ties), split=split, max_len=max_len or 50)
     if columns != Columns() or ties != "auto":
@@ -213,6 +209,30 @@ def load_sequences(
             f"Use --split {sequences.split}, or prepare the log again."
         )
     return replace(sequences, max_len=max_len) if max_len else sequences
+
+
+def load_own(
+    training: str | Path,
+    validation: str | Path,
+    test: str | Path,
+    columns: Columns,
+    ties: Ties,
+    split: SplitBy,
+    max_len: int,
+    min_interactions: int = 5,
+) -> Sequences:
+    """Read files that are split already (see `own_files.from_files`); without a validation file it is "".
+
+    Raises:
+        DataError: there is no test file, another split is asked for, or a file is invalid.
+    """
+    if not test:
+        raise DataError("A validation file needs a test file; name it with --test.")
+    if split != "leave-one-out":
+        raise DataError(f"With a test file, the files are the split; leave out --split {split}.")
+    rows, tested = (load_log(path, columns, ties=ties) for path in (training, test))
+    chosen = load_log(validation, columns, ties=ties) if validation else None
+    return from_files(rows, chosen, tested, max_len=max_len, min_interactions=min_interactions)
 
 
 def check_file(path: Path) -> None:

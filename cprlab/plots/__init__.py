@@ -6,7 +6,7 @@ from cprlab.plots.logs import repeat_curve, repeat_gaps
 from cprlab.plots.maps import KINDS, item_map, neighbourhood
 from cprlab.plots.planes import plane
 from cprlab.plots.probes import dial, floor_by_width, loss_by_rank, loss_parts, retrofit, separable, spectra
-from cprlab.plots.reports import by_length, calibration, metrics, planted, training
+from cprlab.plots.reports import by_length, metrics, planted, training
 from cprlab.plots.strips import scores
 from cprlab.plots.studies import curves, gains, grids, tradeoffs
 from cprlab.plots.style import COLOURS
@@ -16,7 +16,6 @@ __all__ = [
     "GLYPHS",
     "KINDS",
     "by_length",
-    "calibration",
     "curves",
     "dial",
     "example",

@@ -1,5 +1,6 @@
 """Figures of kept runs: a ladder of heads, a waterfall of losses, reliability, learning curves."""
 
+from collections.abc import Mapping
 from itertools import cycle
 
 import numpy as np
@@ -78,14 +79,20 @@ def waterfall(table: pd.DataFrame, title: str, axis: str, base: dict[str, float]
     return sized(figure, "waterfall", title, len(panels), 300)
 
 
-def reliability(tables: dict[str, pd.DataFrame], shares: dict[str, np.ndarray], title: str) -> go.Figure:
-    """Draw what heads said against what happened, in a square, and below how many users were told what.
+def reliability(
+    tables: dict[str, pd.DataFrame],
+    shares: Mapping[str, np.ndarray | pd.Series],
+    title: str = "Does the head know when to copy?",
+) -> go.Figure:
+    """Draw what heads said against what happened, in a square, and below in how many cases they said it.
 
     Args:
-        tables: by head, `evaluation.calibration`: rows `predicted, observed, low, high, n`.
+        tables: by head, `evaluation.calibration`: rows `predicted, observed, low, high, n`; a head that only ranks, of
+            which there are no rows, is left out.
         shares: by head, the copy probability of each case, (m,).
         title: title of the figure.
     """
+    tables = {head: table for head, table in tables.items() if len(table)}
     figure = make_subplots(2, 1, row_heights=[0.78, 0.22], shared_xaxes=True, vertical_spacing=0.04)
     line = {"color": TRUTH, "dash": "dot"}
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="as often as said", line=line, row=1, col=1)
@@ -99,11 +106,11 @@ def reliability(tables: dict[str, pd.DataFrame], shares: dict[str, np.ndarray], 
         counts, edges = np.histogram(np.clip(shares[head], 0, 1), bins=25, range=(0, 1))
         figure.add_scatter(
             x=np.repeat(edges, 2)[1:-1], y=np.repeat(counts, 2), mode="lines", line_color=tint, showlegend=False,
-            hovertemplate="%{y:,} users", **said, row=2, col=1,
+            hovertemplate="%{y:,} cases", **said, row=2, col=1,
         )  # fmt: skip
     figure.update_xaxes(range=[0, 1], tickformat=".0%", constrain="domain")
     figure.update_yaxes(range=[0, 1], tickformat=".0%", title="share that repeated", scaleanchor="x", row=1, col=1)
-    figure.update_yaxes(title="users", rangemode="tozero", row=2, col=1)
+    figure.update_yaxes(title="cases", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title="probability said to be in the history", row=2, col=1)
     return styled(figure, "reliability", short(title, 140), 640).update_layout(legend_y=-0.12)
 

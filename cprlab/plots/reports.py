@@ -1,4 +1,4 @@
-"""Figures of heads on a log: training, ranking, calibration, planted bottlenecks."""
+"""Figures of heads on a log: training, ranking, planted bottlenecks."""
 
 from itertools import cycle
 
@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cprlab.evaluation import MAIN, RANKING
-from cprlab.plots.style import COLOURS, TRUTH, short, styled, whiskers
+from cprlab.plots.style import COLOURS, TRUTH, styled, whiskers
 
 
 def training(history: dict[str, pd.DataFrame]) -> go.Figure:
@@ -46,28 +46,6 @@ def metrics(summary: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(tickvals=[0, 1, 2], ticktext=["new", "repeat", "all"], range=[-0.5, 2.5], zeroline=False)
     figure.update_xaxes(rangemode="tozero")
     return styled(figure, "metrics", "How well does each head rank the next item? (95% intervals over users)", 430)
-
-
-def calibration(tables: dict[str, pd.DataFrame], title: str = "Does the head know when to copy?") -> go.Figure:
-    """Draw each head's `evaluation.calibration`: predicted copy probability against the observed share of repeats."""
-    figure, tables = go.Figure(), {head: table for head, table in tables.items() if len(table)}
-    top = max(float(table[["predicted", "high"]].to_numpy().max()) for table in tables.values())
-    figure.add_scatter(
-        x=[0, top],
-        y=[0, top],
-        mode="lines",
-        name="perfect calibration",
-        line={"color": TRUTH, "dash": "dot"},
-    )
-    for colour, (head, table) in zip(cycle(COLOURS), tables.items(), strict=False):
-        figure.add_scatter(
-            x=table["predicted"], y=table["observed"], name=head, mode="lines+markers", line_color=colour,
-            error_y=whiskers(table.rename(columns={"observed": "value"}), colour), customdata=table["n"],
-            hovertemplate="predicted %{x:.1%}, observed %{y:.1%} of %{customdata:,} users",
-        )  # fmt: skip
-    figure.update_xaxes(title="predicted probability that the next item is in the history", tickformat=".0%")
-    figure.update_yaxes(title="observed share of repeats", tickformat=".0%", rangemode="tozero")
-    return styled(figure, "calibration", short(title, 110))
 
 
 def by_length(table: pd.DataFrame) -> go.Figure:

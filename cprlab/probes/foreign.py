@@ -75,6 +75,17 @@ def from_recbole(
     )
 
 
+def notes_of_recbole(recommender: FromRecBole, path: Path | str) -> tuple[str, ...]:
+    """Return the notes on a log, with its doubts, of which RecBole kept the rows that its configuration says.
+
+    Raises:
+        DataError: the log cannot be read.
+        ConfigError: a setting of RecBole cannot be followed.
+    """
+    rows = rows_kept(Path(path), Columns(), recommender.settings)
+    return as_log(rows.own, Path(path), rows.columns, "file").notes
+
+
 def from_rectools(model: Any, interactions: pd.DataFrame, *, title: str = "") -> Snapshot:
     """Take the states of a fitted SASRecModel of RecTools (0.19) before each user's last item.
 

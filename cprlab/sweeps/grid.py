@@ -69,6 +69,16 @@ class Sized(Config):
     users: int = pydantic.Field(0, ge=0, description="Sample this many users of each log (0: as the size says).")
     epochs: int = pydantic.Field(0, ge=0, description="Maximum epochs (0: as the size says).")
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _no_own_files(cls, values: Any) -> Any:
+        if isinstance(values, dict) and {"test", "validation"} & set(values):
+            raise ConfigError(
+                "Files that are split already become one folder with `cprlab prepare TRAIN FOLDER --test TEST`; name "
+                "that folder as the data."
+            )
+        return values
+
     @property
     def sized(self) -> dict[str, Any]:
         """These fields alone."""

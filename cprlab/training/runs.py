@@ -4,8 +4,9 @@ import hashlib
 import json
 import math
 import platform
+import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from cprlab.config import Config
 from cprlab.data import Sequences
-from cprlab.errors import ConfigError, CprlabError, DataError, PlaceError
+from cprlab.errors import ConfigError, CprlabError, DataError, PlaceError, visible
 from cprlab.evaluation import METRICS, evaluate, mean
 from cprlab.files import discard, missing, name_of, read_parquet, refuse_unreadable, whole
 from cprlab.models import CountingConfig, EncoderConfig, GRU4RecConfig, Recommender, parse_head
@@ -228,6 +229,7 @@ def train(
         open_fabric(open_device(device).type)
     with ExitStack() as held:
         if by_first(lambda: held.enter_context(missing(folder, unfinished))):
+            by_first(partial(_say_other_epochs, sequences, config, folder))
             _train(sequences, config, folder, device, unfinished, bar, start)
     run = Run.load(folder)
     run.check_data(sequences)
@@ -258,6 +260,20 @@ def slug(words: str) -> str:
     """Return words as a file name: lower-case letters and digits, separated by hyphens, at most 80 bytes."""
     letters = "".join(c if c.isalnum() else "-" for c in words.lower())
     return "-".join(part for part in letters.split("-") if part).encode()[:80].decode(errors="ignore")
+
+
+def _say_other_epochs(sequences: Sequences, config: RunConfig, folder: Path) -> None:
+    """Print which run differs from the one to be trained in its maximum of epochs alone, if there is one."""
+    for other in sorted(folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*")):
+        with suppress(OSError, ValueError, LookupError, TypeError, CprlabError):  # not a whole run
+            epochs = json.loads((other / "run.json").read_text(encoding="utf-8"))["config"]["training"]["epochs"]
+            same = config.but(training=config.training.but(epochs=epochs))
+            if other.name == run_folder(sequences, same).name:
+                print(
+                    f"{visible(str(other))} is the same run with --epochs {epochs}. Another maximum trains again from "
+                    "the start.",
+                    file=sys.stderr,
+                )
 
 
 def _train(

@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -158,6 +160,14 @@ def test_times_that_are_fractions_only_later_are_read_anew_as_numbers(tmp_path, 
     (tmp_path / "ml-1m.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + rows)
     with pytest.raises(DataError, match="lose precision"):
         import_data("ml-1m", "ml-1m.inter")
+    few = "".join(f"a\ti{n}\n" for n in range(40))
+    (tmp_path / "ml-1m.inter").write_text(f"user_id:token\titem_id:token\n{few}a\ti1\t5\n")
+    with pytest.raises(DataError, match="on line 42 is 3, not 2"):
+        import_data("ml-1m", "ml-1m.inter")
+    monkeypatch.setattr("cprlab.catalogue.layouts.LONGEST", 50)
+    (tmp_path / "ml-1m.inter").write_text(f"user_id:token\titem_id:token\n{few}{'a' * 200}\ti1\n")
+    with pytest.raises(DataError, match="a row of more than 50 bytes"):
+        import_data("ml-1m", "ml-1m.inter")
     assert len(pd.read_parquet("data/ml-1m.parquet")) == 40  # the earlier import stays
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["ml-1m.parquet"]
 
@@ -173,11 +183,11 @@ REFUSED = {
     "a table of another kind": (
         "ml-1m",
         "own.csv",
-        "Expected 7 columns, got 1: who,what,when); ratings.dat should have user_id::item_id::rating::timestamp",
+        "on line 1 is 1, not 7: 'who,what,when'); ratings.dat should have user_id::item_id::rating::timestamp",
     ),
     "other columns": ("tmall-buy", "own.csv", "no column looks like the user"),
-    "too few columns": ("Amazon_Books", "own.csv", "Expected 4 columns, got 3"),
-    "wrong times": ("gowalla", "ml-1m/u.data", "Expected 5 columns"),
+    "too few columns": ("Amazon_Books", "own.csv", "on line 1 is 3, not 4: 'who,what,when'"),
+    "wrong times": ("gowalla", "ml-1m/u.data", "on line 1 is 4, not 5"),
     "broken JSON": ("yelp2018", "own.csv", "line 1 is not a JSON object"),
     "code": ("steam", "code.json", "line 1 is not a Python dict"),
     "a list": ("yelp2018", "list.json", "line 1 is not a JSON object"),
@@ -187,6 +197,8 @@ REFUSED = {
     "an empty id": ("ml-100k", "gap.inter", "gap.inter, line 3: the column 'item_id' is empty"),
     "no time": ("ml-100k", "when.inter", "column 'timestamp': 'soon' is not a time"),
     "the same column twice": ("ml-100k", "twice.inter", "two columns 'item_id'"),
+    "spaces": ("ml-1m", "spaces.inter", r"separated by ' '; in .inter files it is '\t'); *.inter should have a header"),
+    "histories": ("ml-1m", "histories.inter", "'item_id_list:token_seq' holds histories"),
     "Parquet": ("ml-1m", "own.parquet", "needs no import"),
     "7z": ("yoochoose-clicks", "yoochoose-data.7z", "7z archive"),
 }
@@ -209,6 +221,8 @@ def test_what_is_something_else_is_refused_in_a_sentence_and_leaves_nothing(tmp_
         "zero.dat": "",
         "gap.inter": f"{header}a\t1\t1\na\t\t2\n",
         "when.inter": f"{header}a\t1\t1\na\t2\tsoon\n",
+        "spaces.inter": "user_id:token item_id:token\na 1\n",
+        "histories.inter": "user_id:token\titem_id_list:token_seq\titem_id:token\na\t1\t2\na\t1 2\t3\n",
         "twice.inter": "user_id:token\titem_id:token\titem_id:float\na\t1\t1\n",
     }
     for file, text in texts.items():
@@ -253,3 +267,14 @@ def test_a_name_means_the_same_file_for_workers_that_stand_elsewhere(tmp_path):
     file = import_data("ml-1m", zip_of("ml-1m", tmp_path)).absolute()
     sweep = SweepConfig(name="mine", data=["ml-1m", "complete-journey"], head=["Softmax"])
     assert sweep.data == (str(file), "complete-journey")
+
+
+@pytest.mark.slow
+def test_a_refused_import_ends_in_its_sentence_and_no_thread_aborts_it(tmp_path):
+    """A thread of Arrow that still read a Python stream aborted one process in three."""
+    (tmp_path / "own.csv").write_text("u,a,1\n")
+    for _ in range(6):
+        done = subprocess.run(
+            [sys.executable, "-m", "cprlab", "data", "import", "ml-100k", "own.csv"], cwd=tmp_path, capture_output=True
+        )
+        assert done.returncode == 2, done.stderr

@@ -131,7 +131,7 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path, monkeypatch):
         load_log("log")
     (log / "2.parquet").write_bytes(b"PAR1 and no more")
     for read in ways:
-        with pytest.raises(DataError, match=r"log/2.parquet cannot be read as a parquet table"):
+        with pytest.raises(DataError, match=r"log/2.parquet cannot be read as \.parquet"):
             read("log/*.parquet")
     FRAME.to_csv("log[1].csv", index=False)  # a file's own name comes first
     assert len(load_log("log[1].csv")) == N
@@ -188,10 +188,33 @@ def test_json_keeps_ids_as_they_are_written(tmp_path):
     for text, said in (
         ("[" + ",".join(map(json.dumps, rows)) + "]", "it is one JSON array; write one object on each line"),
         ('{"user_id": 1, "item_id": 2}\n{"user_id": 1, "item_id": "a"}', "changed from number to string in row 1"),
-        ('{"user_id": 1, "item_id": 2}\n{"user_id": 1, ', "cannot be read as a jsonl table"),
+        ('{"user_id": 1, "item_id": 2}\n{"user_id": 1, ', "cannot be read as \\.jsonl"),
     ):
         with pytest.raises(DataError, match=said):
             load_log(write(tmp_path, text, "log.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "line"),
+    [("u,,3,x", 7), ("u,c,soon,x", 7), ("u,c,3,x\n ,c,4,x", 8), (f"{'u,c,3,x' + chr(10)}" * 30 + "u,,3,x", 37)],
+)
+def test_a_sentence_names_the_line_also_after_fields_with_line_ends(tmp_path, bad, line):
+    path = write(tmp_path, f'user_id,item_id,timestamp,note\nu,a,1,"two\r\nlines"\nu,b,2,"\n\n"\n{bad}\n')
+    for read in (load_log, lambda path: prepare(path, tmp_path / "prepared")):
+        with pytest.raises(DataError, match=rf"log\.csv, line {line}\b"):
+            read(path)
+
+
+def test_a_long_field_with_line_ends_is_read(tmp_path):
+    """Python's own reader of csv refuses fields of more than 131,072 characters."""
+    long = "long\n" * 40_000
+    path = write(tmp_path, f'user_id,item_id,title\nu,a,"{long}"\n' + "u,b,x\n" * 5)
+    before = csv.field_size_limit(131_072)
+    try:
+        assert load_log(path).titles[0] == long
+        assert csv.field_size_limit() == 131_072
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_what_is_no_log_is_refused_with_what_to_do(tmp_path):

@@ -119,8 +119,13 @@ def test_bad_logs_are_refused_in_a_sentence(tmp_path, text, said):
 
 
 def test_one_column_cannot_be_two_things(tmp_path):
-    with pytest.raises(DataError, match="one column has two roles"):
-        load_log(write(tmp_path, f"{ROWS}a,1,1\n"), Columns(item="user_id"))
+    for named, clash in (
+        ({"item": "user_id"}, "'user_id' has two roles, user and item; name another one with --user or --item."),
+        ({"item": "timestamp"}, "'timestamp' has two roles, item and time; name another one with --item or --time."),
+        ({"basket": "item_id"}, "'item_id' has two roles, item and basket; name another one"),
+    ):
+        with pytest.raises(DataError, match=f"the column {clash}"):
+            load_log(write(tmp_path, f"{ROWS}a,1,1\n"), Columns(**named))
     with pytest.raises(DataError, match="two columns 'item_id'"):
         load_log(write(tmp_path, "user_id:token\titem_id:token\titem_id:float\na\t1\t2\n", "log.inter"))
 

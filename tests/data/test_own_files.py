@@ -6,9 +6,12 @@ import pytest
 
 from cprlab.data import Columns, load_prepared, save_prepared
 from cprlab.data.doubts import CHANGES
-from cprlab.errors import DataError
-from cprlab.loading import load_sequences
+from cprlab.errors import ConfigError, DataError
+from cprlab.loading import load_sequences, prepare
 from cprlab.settings import TrainConfig
+from cprlab.studies.config import StudyConfig
+from cprlab.sweeps import Grid
+from tests.data.test_sequences import assert_same_sequences
 
 SECOND = 1_500_000_000
 
@@ -95,6 +98,23 @@ def test_random_files_are_split_as_loops_say(tmp_path):
                 if len(own) >= 5 and len(known) and len(target):
                     expected.append((user, known["item_id"].tolist(), target["item_id"].iloc[0]))
             assert sorted(cases(found, split)) == sorted(expected)
+
+
+def test_files_of_ones_own_can_be_prepared_as_the_one_folder_of_a_sweep(tmp_path):
+    paths = written(tmp_path, train=TRAIN, validation=VALID, test=TEST)
+    expected = load_sequences(paths["train"], validation=paths["validation"], test=paths["test"])
+    prepared = prepare(paths["train"], tmp_path / "own", validation=paths["validation"], test=paths["test"])
+    assert_same_sequences(prepared, expected)
+    assert prepared.split == "files"
+    grid = Grid(data=(str(tmp_path / "own"),), head=("Softmax",))
+    (log,) = grid.logs().values()
+    assert cases(log, "test") == cases(expected, "test")
+    assert prepare(paths["train"], tmp_path / "own", test=paths["test"], min_interactions=6).n_users == 1
+    with pytest.raises(DataError, match="needs a test file"):
+        prepare(paths["train"], tmp_path / "own", validation=paths["validation"])
+    for kind in (Grid, StudyConfig):
+        with pytest.raises(ConfigError, match="cprlab prepare TRAIN FOLDER --test TEST"):
+            kind(**{"test": str(paths["test"])})
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

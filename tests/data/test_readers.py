@@ -112,7 +112,7 @@ def test_packed_files_may_have_several_parts_and_are_refused_where_they_are_cut_
     for content in (parts[0][:-5], parts[0] + b"junk", bytes(changed), rows.encode()):
         path.write_bytes(content)
         for read in (load_log, lambda path: prepare(path, tmp_path / "prepared")):
-            with pytest.raises(DataError, match=rf"log\.inter\{packed} cannot be read as a inter table"):
+            with pytest.raises(DataError, match=rf"log\.inter\{packed} cannot be read as \.inter"):
                 read(path)
 
 

@@ -229,8 +229,10 @@ def open_explorer(page: Page, folder: Path, width: int = 1280, head: str = "", m
 
 
 def emit(page: Page, *messages: dict) -> None:
+    """Send messages to the page, and wait until it has drawn them: the bars at once, the rest after a frame."""
     for message in messages:
         page.evaluate("(message) => emit(message)", message)
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestIdleCallback(drawn)))")
 
 
 def acts(page: Page) -> list[dict]:

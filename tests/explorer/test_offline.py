@@ -31,7 +31,7 @@ ASK = """(said) => new Promise((resolve) => {
     const heard = [];
     const hear = (message, buffers) => {
         heard.push([structuredClone(message), buffers.map((one) => Array.from(one))]);
-        if (message.type !== (said.type === "ask" ? "answer" : "verdict")) return;
+        if (message.type !== (said.type === "ask" ? "answer" : "marks")) return;
         kernel.off("msg:custom", hear);
         resolve(heard);
     };

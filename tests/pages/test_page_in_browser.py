@@ -61,7 +61,7 @@ def test_the_bars_of_predictions_hide_no_others(colour, tmp_path):
 
 def test_figures_are_written_as_pictures(report, tmp_path):
     written = write_figures(report[1], tmp_path)
-    assert {"metrics.png", "calibration.png", "example.png", "example-2.png"} <= {path.name for path in written}
+    assert {"metrics.png", "reliability.png", "example.png", "example-2.png"} <= {path.name for path in written}
     for path in written:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 15_000

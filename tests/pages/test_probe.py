@@ -12,6 +12,7 @@ import torch
 
 from cprlab.adapters.checkpoint import read_checkpoint
 from cprlab.adapters.recbole import RECORDED, load
+from cprlab.data.doubts import CHANGES
 from cprlab.errors import ConfigError, DataError
 from cprlab.evaluation import evaluate
 from cprlab.explorer import ExplorerConfig, explore
@@ -157,6 +158,20 @@ def test_of_recboles_heads_those_with_one_state_keep_the_copy_dial(tmp_path, cha
     np.testing.assert_allclose(subject.cases["log_loss"], loss, rtol=1e-5)
     found = examine(subject, ProbeConfig(models="model.pth", data=log, cases=5))
     assert (found.dial is None) == own_state
+
+
+@pytest.mark.slow
+def test_of_a_recbole_model_the_doubts_about_its_log_are_shown_first(tmp_path):
+    model = load(RECORDED / "GRU4Rec.pth")
+    rows, _ = made_up(model)
+    user, item, time = rows[-10]
+    log = write(tmp_path / "log.inter", [*rows, (user, item, time)])
+    doubt = next(note for note in open_subject(str(RECORDED / "GRU4Rec.pth"), None, str(log)).notes if "copies" in note)
+    copies = pd.read_csv(log, sep="\t").duplicated().sum()
+    assert doubt.startswith(f"{CHANGES}{copies} of {len(rows) + 1} rows have the user, item and time of an earlier row")
+    config = ProbeConfig(models=str(RECORDED / "GRU4Rec.pth"), data=str(log), cases=3)
+    shown = run_probe(config, tmp_path / "page").read_text()
+    assert 0 < shown.find("In doubt, and changes results") < shown.find(f"{copies} of {len(rows) + 1} rows")
 
 
 def test_the_page_says_that_histories_seem_to_be_padded(tmp_path):

@@ -83,7 +83,7 @@ def test_every_figure_has_a_name_axes_and_something_to_show(report):
         if "application/vnd.plotly.v1+json" in output.get("data", {})
     ]
     names = [figure["layout"]["meta"]["name"] for figure in figures]
-    assert names[:5] == ["repeat_curve", "training", "metrics", "calibration", "by_length"]
+    assert names[:5] == ["repeat_curve", "training", "metrics", "reliability", "by_length"]
     assert names.count("example") >= 3
     for figure in figures:
         assert figure["layout"]["title"]["text"]

@@ -45,7 +45,8 @@ def test_a_waterfall_ends_at_the_sum_of_its_steps():
 def test_reliability_draws_bins_and_how_many_were_told_what():
     bins = pd.DataFrame({"predicted": [0.1, 0.6], "observed": [0.2, 0.5], "low": 0.05, "high": 0.7, "n": [3, 4]})
     shares = np.array([0.01, 0.05, 0.13, 0.6, 0.61, 0.99, 1.0])
-    figure = plots.reliability({"Softmax": bins}, {"Softmax": shares}, "title")
+    tables = {"Softmax": bins, "Recent": bins[:0]}  # what only ranks says nothing
+    figure = plots.reliability(tables, {"Softmax": shares, "Recent": shares * np.nan}, "title")
     diagonal, curve, counts = figure.data
     assert list(diagonal.x) == list(diagonal.y) == [0, 1]
     assert (list(curve.x), list(curve.y)) == ([0.1, 0.6], [0.2, 0.5])

@@ -17,7 +17,7 @@ encoder: [GRU4Rec, SASRec]
 head: [Softmax, Softmax + C, "Softmax + CPR:100 + Mi"]
 settings: {learning_rate: [0.001, 4e-3]}
 seeds: 3
-notebooks: [04_baselines, ablation.ipynb]
+notebooks: [04_baselines, 06_ablation.ipynb]
 """
 
 
@@ -37,7 +37,7 @@ def read(text, name="grid.yaml"):
 def test_a_sweep_is_read_with_absolute_paths(folder):
     config = read(MANY)
     assert config.data == ("complete-journey-types", str(folder / "my_log.csv"))
-    assert config.notebooks == ("04_baselines", "ablation")
+    assert config.notebooks == ("04_baselines", "06_ablation")
     assert config.runs == str(folder / "runs")
     assert str(config.folder) == os.path.join("reports", "ablation")
     assert [trial.labels["learning_rate"] for trial in config.trials()][::3][:2] == [0.001, 0.004]
@@ -76,7 +76,7 @@ FAULTS = [
     ("name: a\nsettings: {learning_rate: fast}", "'learning_rate' cannot be 'fast'"),
     ("name: a\ndata: nowhere.csv", "nowhere.csv is not a file"),
     ("name: a\ndata: complete-journey-typ", "did you mean 'complete-journey-types'"),
-    ("name: a\nnotebooks: [ablation, ablation.ipynb]", "a notebook is named twice"),
+    ("name: a\nnotebooks: [06_ablation, 06_ablation.ipynb]", "a notebook is named twice"),
     ("name: a\nnotebooks: 99_nothing", "99_nothing.ipynb is not installed"),
     ("name: a\nnotebooks: report", "report does not take a size"),
     ("name: a\nsplit: temprol", "Unknown split 'temprol': did you mean 'temporal'"),

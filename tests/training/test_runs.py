@@ -150,6 +150,20 @@ def test_a_finished_run_is_not_trained_again(sequences, tmp_path, monkeypatch):
     assert train(sequences, CONFIG, tmp_path, "cpu").folder == run.folder
 
 
+def test_a_run_with_another_maximum_of_epochs_is_named_before_training_begins_again(sequences, tmp_path, capsys):
+    def said(**changes):
+        train(sequences, CONFIG.but(training=CONFIG.training.but(**changes)), tmp_path, "cpu")
+        return [line for line in capsys.readouterr().err.splitlines() if "--epochs" in line]
+
+    assert said(epochs=2) == said(epochs=3, seed=1) == []
+    (tmp_path / f"{train(sequences, CONFIG, tmp_path, 'cpu').folder.name}0").mkdir()  # is no run
+    one = run_folder(sequences, CONFIG.but(training=CONFIG.training.but(epochs=2)), tmp_path)
+    said_of_one = f"{one} is the same run with --epochs 2. Another maximum trains again from the start."
+    assert said_of_one in [line for line in capsys.readouterr().err.splitlines() if "--epochs" in line]
+    assert said_of_one in said(epochs=1)
+    assert said(epochs=1) == []  # it is there
+
+
 def test_an_interrupted_training_goes_on_and_ends_the_same(sequences, tmp_path, monkeypatch):
     undisturbed = train(sequences, CONFIG, tmp_path / "undisturbed", "cpu")
     calls = []

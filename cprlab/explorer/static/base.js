@@ -14,6 +14,35 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/**
+ * Return `later(key, act)`, which acts after the next frame is painted: each in a task of its own, so that the page can
+ * answer a click between two, and of those with one key only the last.
+ */
+export function afterPaint() {
+  const waiting = new Map();
+  const { port1, port2 } = new MessageChannel();
+  let [running, painted] = [false, false];
+  const go = () => {
+    painted = true;
+    port2.postMessage(null);
+  };
+  const next = () => (painted ? go() : requestAnimationFrame(go));
+  port1.onmessage = () => {
+    const [[key, act]] = waiting;
+    waiting.delete(key);
+    running = waiting.size > 0;
+    if (running) next();
+    act();
+  };
+  return (key, act) => {
+    waiting.delete(key);
+    waiting.set(key, act);
+    painted = false; // what was drawn with it comes first
+    if (!running) next();
+    running = true;
+  };
+}
+
 export function setAttribute(node, name, value) {
   if (value === null || value === undefined || value === false) node.removeAttribute(name);
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? "" : value);

@@ -1,7 +1,7 @@
 // The widget: layout, status line, and messages to the kernel (one act in flight, slow work when idle).
 
 import { stateAddress } from "./address.js";
-import { button, clip, el, floatsOf, percent, setAttribute, setText, setTitle } from "./base.js";
+import { afterPaint, button, clip, el, floatsOf, percent, setAttribute, setText, setTitle } from "./base.js";
 import { itemCard } from "./card.js";
 import { casesView } from "./cases.js";
 import { cohortView } from "./cohort.js";
@@ -36,6 +36,7 @@ const VIEWS = {
   states: ["States and heads", "move the hidden state, switch partitions", statesView],
   verdict: ["Verdict", "what the models give the history, and what a single hidden state could", verdictView],
 };
+const AT_ONCE = ["predictions", "history", "states", "verdict"]; // the others are drawn a frame later
 const COLUMNS = [["cases", "cohort"], ["history", "predictions"], ["scores", "map", "states"]];
 
 export function render({ model, el: place }) {
@@ -49,7 +50,10 @@ export function render({ model, el: place }) {
   const live = liveModels();
   // The kernel's last view; the scores drawn; whether the page's own view, and its own marks, are of later acts.
   const shown = { told: null, scores: null, ahead: false, marked: false };
-  const app = makeApp(talk, root, say, { live, shown, repaint, answer: (message) => on.answer(message) }, () => views);
+  const later = afterPaint();
+  const app = makeApp(
+    talk, root, say, { live, shown, repaint, later, answer: (message) => on.answer(message) }, () => views,
+  );
   const dialog = stateDialog(app);
   const selection = selectionLine(app);
   const views = { tour: tourView(root, app) };
@@ -111,12 +115,20 @@ export function render({ model, el: place }) {
     const found = app.view && live.after(talk.unanswered());
     Object.assign(shown, { ahead: Boolean(found), marked: Boolean(found?.marks) });
     if (!found) return;
-    const { map } = app.view;
-    app.view = { ...shown.told, ...found.view, map: found.marks ?? map };
+    app.view = { ...shown.told, ...found.view, map: app.view.map };
     app.judged = found.verdict ?? app.judged;
-    drawView({ map: found.marks && !alike(found.marks, map) });
-    drawScores(...found.scores);
-    drawPoints(found.points);
+    drawView();
+    later("repaint", () => {
+      drawScores(...found.scores());
+      drawPoints(found.points());
+      if (found.marks) drawMap(found.marks());
+    });
+  }
+
+  function drawMap(marks) {
+    if (alike(marks, app.view.map)) return;
+    app.view.map = marks;
+    later("map", () => app.view?.map && views.map.render(app.view));
   }
 
   function drawScores(message, buffers) {
@@ -130,23 +142,15 @@ export function render({ model, el: place }) {
   }
 
   const all = (method, ...values) => Object.values(views).forEach((view) => view[method]?.(...values));
-  const drawView = ({ map = app.view?.map } = {}) => {
+  const drawView = () => {
     grid.hidden = first.hidden = !app.base || !app.view;
     if (grid.hidden) return;
-    selection.render();
-    for (const [name, view] of Object.entries(views)) if (name !== "map") view.render(app.view);
-    if (map) drawMapSoon();
+    for (const name of AT_ONCE) views[name].render(app.view);
+    const others = Object.keys(views).filter((name) => !AT_ONCE.includes(name) && name !== "map");
+    for (const name of others) later(name, () => app.view && views[name].render(app.view));
+    later("selection", () => app.view && selection.render());
   };
   let unaided = ""; // why the page computes nothing itself
-  let mapWaits = false;
-  const drawMapSoon = () => {
-    if (mapWaits) return;
-    mapWaits = true; // the bars are drawn first, since the map's labels take about 10 ms
-    requestAnimationFrame(() => setTimeout(() => {
-      mapWaits = false;
-      if (app.view?.map) views.map.render(app.view);
-    }));
-  };
   const on = {
     base(message) {
       app.base = message;
@@ -185,9 +189,7 @@ export function render({ model, el: place }) {
     },
     own: (message) => live.onCases(message.cases),
     marks(message) {
-      if (!app.view || shown.marked || alike(message, app.view.map)) return;
-      app.view.map = message;
-      drawMapSoon();
+      if (app.view && !shown.marked) drawMap(message);
     },
     scores(message, buffers) {
       const floats = buffers.map(floatsOf);
@@ -203,7 +205,7 @@ export function render({ model, el: place }) {
       if (shown.ahead) return; // it is of an earlier state
       if (message.note) app.unjudged = message;
       else app.judged = message;
-      if (app.view) all("onVerdict", message);
+      if (app.view?.id === message.id) all("onVerdict", message);
     },
     answer(message) {
       if (message.id !== app.view?.id) return; // of an earlier state
@@ -229,7 +231,7 @@ export function render({ model, el: place }) {
 }
 
 /** What the views can read and do. */
-function makeApp(talk, root, say, { live, shown, repaint, answer }, views) {
+function makeApp(talk, root, say, { live, shown, repaint, later, answer }, views) {
   const app = {
     base: null,
     view: null,
@@ -249,13 +251,15 @@ function makeApp(talk, root, say, { live, shown, repaint, answer }, views) {
     /** Ask a question about the state shown; the answer comes to the views' `onAnswer`. */
     async ask(kind, value) {
       const { id, state } = app.view;
-      const found = await live.answer(kind, state, value);
-      if (app.view?.id !== id) return;
+      const wanted = () => app.view?.id === id;
+      const found = await live.answer(kind, state, value, wanted);
+      if (!wanted()) return;
       if (found) answer({ type: "answer", kind, id, value: found });
       else talk.ask({ type: "ask", kind, value });
     },
     title: (code) => app.base.titles[code] ?? `item ${code}`,
     status: say,
+    later,
     focused: () => root.getRootNode().activeElement,
     /** Whether the history is unknown until the kernel answers. */
     unsettled: () => !shown.ahead && talk.unanswered().some(restores),

@@ -61,8 +61,9 @@ export function historyView(root, app) {
   }
 
   function remove(index) {
+    if (!app.unsettled()) list.children[index].remove(); // the chips after it keep their texts
     edit((codes) => codes.filter((_, other) => other !== index), index);
-    focusChip();
+    focusChip({ preventScroll: true }); // the next chip is now in its place
   }
 
   function move(from, to) {
@@ -74,9 +75,9 @@ export function historyView(root, app) {
     focusChip();
   }
 
-  function focusChip() {
-    const chip = list.children[place]?.firstChild;
-    (chip ?? insert.input).focus();
+  function focusChip(options) {
+    const chip = list.children[place]?.firstChild ?? insert.input;
+    if (chip !== app.focused()) chip.focus(options);
   }
 
   function onKey(event) {
@@ -111,20 +112,21 @@ export function historyView(root, app) {
     dragged = null;
   }
 
-  function makeChip(index) {
+  function makeChip() {
+    const index = () => [...list.children].indexOf(node);
     const chip = el("button", { type: "button", class: "cx-chip", onclick: (event) => selectBy(app, chip, event) });
     chip.append(el("span", { class: "cx-number" }), el("bdi", { class: "cx-text" }), el("span", { class: "cx-heard" }));
     chip.addEventListener("focus", () => {
-      place = index;
+      place = index();
       for (const item of list.children) item.firstChild.tabIndex = item.firstChild === chip ? 0 : -1;
     });
-    const cross = button("×", () => remove(index), { class: "cx-remove", tabindex: -1 });
-    return el(
+    const cross = button("×", () => remove(index()), { class: "cx-remove", tabindex: -1 });
+    const node = el(
       "li",
       {
         draggable: "true",
         ondragstart: (event) => {
-          dragged = index;
+          dragged = index();
           event.dataTransfer.effectAllowed = "move";
           event.dataTransfer.setData("text/plain", "");
         },
@@ -133,6 +135,7 @@ export function historyView(root, app) {
       chip,
       cross,
     );
+    return node;
   }
 
   function drawChips() {

@@ -135,7 +135,10 @@ export function liveModels() {
     },
     /** Return the map's points of the kernel's last view, if others are on the map; else null. */
     settled: () => attempt(() => pointsOf(told.state, told)),
-    /** Return {view, scores, verdict, marks, points} after acts, or null; `points` are null if they are on the map. */
+    /**
+     * Return {view, verdict, scores, points, marks} after acts, or null. The last three are computed when called;
+     * `points()` is null if they are on the map, and `marks` is null if only the kernel makes the map.
+     */
     after: (acts) =>
       attempt(() => {
         const { state, past, future } = acts.reduce((before, act) => acted(before, act, rules), session);
@@ -146,17 +149,17 @@ export function liveModels() {
         const steps = { undo: past.length > 0, redo: future.length > 0 };
         return {
           view: { ...completed(shown.view(state, own)), ...steps, id: acts.at(-1).id },
-          scores: scoresOf(state, own, interfering),
           verdict,
-          marks: maps(state.projection, state.space) ? shown.marks(state, own, interfering) : null,
-          points: pointsOf(state, own),
+          scores: () => scoresOf(state, own, interfering),
+          points: () => pointsOf(state, own),
+          marks: maps(state.projection, state.space) ? () => shown.marks(state, own, interfering) : null,
         };
       }),
-    /** Return the answer to a question about a state, or null. */
-    async answer(kind, state, value) {
+    /** Return the answer to a question about a state, or null; a long one ends early if it is no longer `wanted()`. */
+    async answer(kind, state, value, wanted) {
       if (waiting.includes(true) || OF_KERNEL.includes(kind)) return null;
       try {
-        return await shown.answers[kind](state, caseOf(state), value);
+        return await shown.answers[kind](state, caseOf(state), value, wanted);
       } catch {
         return null; // the kernel answers, and says what is wrong
       }

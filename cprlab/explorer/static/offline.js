@@ -1,6 +1,6 @@
 // The explorer's kernel in a page: it answers the widget's messages as session.py, payload.py and widget.py do.
 
-import { percent } from "./base.js";
+import { afterPaint, percent } from "./base.js";
 import { cohortOf } from "./outcomes.js";
 import { acted, begun, same } from "./session.js";
 import { AS_TRAINED, historyOf, isOwn, shownBy } from "./shown.js";
@@ -26,6 +26,7 @@ export function kernel(data, models, first, told) {
   const caseOf = (one = state) => cases[rowOf.get(one.case)];
   const plain = { ...data.state, history: null, settings: names.map(() => AS_TRAINED), pinned: null, kept: [] };
   const handlers = new Set();
+  const later = afterPaint();
   const sent = {};
   let session = begun(plain);
   let { state } = session;
@@ -249,17 +250,21 @@ export function kernel(data, models, first, told) {
     if (!ofCase || !same(now, sent.outcomes)) notice = ofCase ? noticeOf(sent.outcomes, now) : "";
     [sent.case, sent.outcomes] = [state.case, now];
     const steps = { undo: session.past.length > 0, redo: session.future.length > 0 };
+    emit(verdict());
     emit({ ...shown.view(state, own), ...steps, id: done, notice, error });
+    told(state);
+    later("rest", () => showRest(own));
+  }
+
+  function showRest(own) {
     const interfering = isOwn(historyOf(state, own), own) ? own.verdict.interfering : [];
     emit(...shown.scores(state, own, interfering));
     const key = shown.mapKey(state, own);
     if (sent.points !== key) emit(...shown.points(state, own));
-    emit(shown.marks(state, own, interfering));
     if (!sent.query || !same(sent.query, state.query)) emit(listed());
     [sent.points, sent.query] = [key, state.query];
     beginCohort();
-    emit(verdict());
-    told(state);
+    emit(shown.marks(state, own, interfering));
   }
 
   const actions = {
@@ -282,7 +287,8 @@ export function kernel(data, models, first, told) {
     },
     async ask({ kind, value }) {
       const id = done;
-      emit({ type: "answer", kind, id, value: await shown.answers[kind](state, caseOf(), value) });
+      const found = await shown.answers[kind](state, caseOf(), value, () => id === done);
+      if (found) emit({ type: "answer", kind, id, value: found });
     },
     slow,
     export: () => show(NO_CSV),
@@ -306,7 +312,7 @@ export function kernel(data, models, first, told) {
   return {
     on: (name, handler) => handlers.add(handler),
     off: (name, handler) => handlers.delete(handler),
-    send: (content) => setTimeout(() => answer(content)), // an answer comes after the question was sent
+    send: (content) => queueMicrotask(() => answer(content)), // an answer comes after the question was sent
     load: (text) => answer({ type: "load", text }),
   };
 }

@@ -24,7 +24,6 @@ const KEYS =
 export function scoresView(root, app) {
   let strips = [];
   let known = null; // the case, and the first decade of the axis in it
-  let asked = 0;
   const legend = el("ul", { class: "cx-legend", "aria-label": "Legend of the scores" });
   const list = el("div", { class: "cx-strips" });
   const note = el(
@@ -37,8 +36,7 @@ export function scoresView(root, app) {
   new ResizeObserver(draw).observe(list);
 
   function draw() {
-    asked ||= requestAnimationFrame(() => {
-      asked = 0;
+    app.later("strips", () => {
       if (!app.view || !list.clientWidth) return;
       const least = Math.floor(Math.min(...strips.map((one) => one.least())) / DECADE);
       const low = Math.max(-DECADES[1], Math.min(-DECADES[0], least));

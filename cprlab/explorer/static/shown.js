@@ -199,8 +199,8 @@ export function shownBy(base, models, grammar) {
       return { item: code, count: base.counts[code], cases: base.cases, models: of };
     },
 
-    /** Between the predictions, each without one item, the page can do something else. */
-    async left_out(state, own, { model, item }) {
+    /** Between the predictions, each without one item, the page can do something else; null if it is no longer `wanted`. */
+    async left_out(state, own, { model, item }, wanted) {
       const [items, rows] = [historyOf(state, own), []];
       const { maxLen, predict } = models[model];
       const [read, first] = [items.slice(-maxLen), Math.max(0, items.length - maxLen)];
@@ -208,6 +208,7 @@ export function shownBy(base, models, grammar) {
       const full = read.length > 1 && !base.models[model].ordered ? of(read) : null;
       for (let position = 0; full && position < read.length; position += 1) {
         await new Promise((resume) => setTimeout(resume));
+        if (!wanted()) return null;
         const less = of(read.toSpliced(position, 1));
         const gained = full.scores[item] - less.scores[item];
         const copied = full.sum(full.items) - less.sum(full.items);
