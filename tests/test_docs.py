@@ -99,7 +99,7 @@ def test_options_files_functions_and_targets_that_a_page_names_exist(page):
     wrong = [f"{option} in {line}" for line in lines(page) if (option := wrong_option(line))]
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     for line in lines(page):
-        for target in re.findall(r"(?:^|&& |; )make ([a-z]+)", line):
+        for target in re.findall(r"(?:^|&& |; )make ([a-z-]+)", line):
             if target not in targets:
                 wrong.append(f"make {target}")
     for span in spans(page):
