@@ -3,8 +3,8 @@
     python -m tests.endurance.explorer [MINUTES] [PAGES]
 
 Voilà serves two models with random weights, and each page has a kernel of its own. After each edit the page must show,
-once the kernel has answered, the history that the edit makes and the probability of copying that Python computes for it,
-and no error. Each minute a row tells the number of edits so far, the slowest answer, and the memory of all kernels, of
+once the kernel has answered, the history that the edit makes and the probability of copying that Python computes, and
+no error. Each minute a row tells the number of edits so far, the slowest answer, and the memory of all kernels, of
 Voilà and of the browser. Ends with 1 if an answer was wrong, or if memory grew by more than 10% in the second half.
 """
 
