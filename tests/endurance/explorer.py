@@ -91,7 +91,7 @@ def memory(server: psutil.Process) -> dict[str, float]:
     return sizes
 
 
-def main(minutes: float = 60, pages: int = 10) -> None:
+def main(minutes: int = 60, pages: int = 10) -> None:
     """Let `pages` visitors edit in turns, and print a row each minute."""
     models = [model.recommender for model in untrained(LOG).shown.models]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -126,4 +126,4 @@ def main(minutes: float = 60, pages: int = 10) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:2]), *map(int, sys.argv[2:3]))
+    main(*map(int, sys.argv[1:]))
