@@ -20,6 +20,7 @@ from typing import Annotated
 import torch
 import typer
 
+from benchmarks.tables import stamp
 from cprlab.files import whole
 
 ROOT = Path(__file__).parent.parent
@@ -186,8 +187,8 @@ def row(work: str, against: str, rounds: list[tuple[dict, dict]]) -> dict:
 
 PAGE = """# Training speed against RecBole
 
-Made by `python benchmarks/against_recbole.py --data ml-100k.inter --table docs/recbole.md` (2 threads a side; here
-torch {torch}; there {theirs}).
+{made}
+Two threads a side; RecBole's side has {theirs}.
 The tables show the cost of training on one target: data, forward, backward and Adam's step, in single precision on
 ml-100k (943 users, 1,682 items, 97,171 training targets). The three sides of a comparison are processes that take
 turns. A ratio is RecBole's cost per target divided by cprlab's in the same round: the median of {repeats} rounds after
@@ -242,8 +243,9 @@ def page(rows: list[dict], repeats: int) -> str:
     def listed(sizes: dict) -> str:
         return ", ".join(f"{name} = {value}" for name, value in sizes.items())
 
+    command = "PYTHONPATH=. python benchmarks/against_recbole.py --data ml-100k.inter --table docs/recbole.md"
     return PAGE.format(
-        torch=torch.__version__,
+        made=stamp(command, f"torch {torch.__version__}"),
         theirs=", ".join(pin.replace("==", " ") for pin in [TORCH, *PINS]),
         repeats=repeats,
         batches=", ".join(map(str, BATCHES)),

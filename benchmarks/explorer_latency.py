@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 import typer
 
-from benchmarks.tables import fill
+from benchmarks.tables import fill, stamp
 from cprlab.explorer import App, Explorer, offline
 from cprlab.loading import load_sequences
 from cprlab.models import GRU4RecConfig, Recommender, parse_head
@@ -131,7 +131,7 @@ def main(
     for name, text in tables.items():
         print(text, end="\n\n")
         if page:
-            fill(page, name, text)
+            fill(page, name, text, stamp("PYTHONPATH=. python benchmarks/explorer_latency.py --page docs/latency.md"))
 
 
 def summary(frame: pd.DataFrame, by: list[str]) -> str:

@@ -27,7 +27,7 @@ from benchmarks.on_gpu.packing import pack
 from benchmarks.on_gpu.rivals import DTYPES, Task, anatomy, chunk_sizes, race
 from benchmarks.on_gpu.rows import SPARE, Clock, Rows, table
 from benchmarks.on_gpu.trainings import Job, read_jobs, train_side_by_side
-from benchmarks.tables import fill
+from benchmarks.tables import fill, stamp
 from cprlab.data.splits import SplitBy
 from cprlab.errors import ConfigError, CprlabError
 from cprlab.training import fused
@@ -85,7 +85,7 @@ def main(
     clock = Clock(60 * minutes)
     try:
         if write is not None:
-            fill(write, "gpu", table(measured))
+            fill(write, "gpu", table(measured), stamp("PYTHONPATH=. python benchmarks/gpu.py --write docs/speed.md"))
             return
         if packed is not None:
             pack(packed, data, split, python)

@@ -1,6 +1,6 @@
 """Compare the probabilities of RecBole's models, faithful and corrected, with those that RecBole computes.
 
-python benchmarks/parity.py > docs/parity.md
+PYTHONPATH=. python benchmarks/parity.py > docs/parity.md
 """
 
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from benchmarks.tables import stamp
 from cprlab.adapters.recbole import Fidelity, from_state_dict
 from cprlab.errors import ConfigError
 from cprlab.studies.reference import probabilities
@@ -18,7 +19,8 @@ TABLES = {"reference_heads": "Full histories", "reference_padded": "Short histor
 FIDELITIES: tuple[Fidelity, ...] = ("reference", "corrected")
 HEADING = """# Parity with RecBole
 
-Made by `python benchmarks/parity.py > docs/parity.md`. The tables compare probabilities over all items, in float64.
+{made}
+The tables compare probabilities over all items, in float64.
 *reference* is the largest absolute difference from what RecBole 1.2.1 computed. *corrected* is the largest difference
 from it when RecBole's faults are fixed ([method.md](method.md) lists them). In the first table all histories are full;
 in the second some are short."""
@@ -50,7 +52,7 @@ def table(file: Path) -> None:
 
 def main() -> None:
     """Print the page in Markdown."""
-    print(HEADING)
+    print(HEADING.format(made=stamp("PYTHONPATH=. python benchmarks/parity.py > docs/parity.md")))
     for name, title in TABLES.items():
         print(f"\n## {title}\n")
         table(DATA / f"{name}.npz")

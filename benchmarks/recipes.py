@@ -24,7 +24,7 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.tables import fill
+from benchmarks.tables import fill, stamp
 from cprlab.data import Sequences
 from cprlab.evaluation import MAIN, evaluate, mean
 from cprlab.loading import load_sequences
@@ -197,7 +197,7 @@ def main(
         with out.open("a", encoding="utf-8") as file:
             print(json.dumps(row), file=file, flush=True)
     if write is not None:
-        fill(write, "recipes", table(out))
+        fill(write, "recipes", table(out), stamp("PYTHONPATH=. python benchmarks/recipes.py --write docs/accuracy.md"))
 
 
 def table(rows: Path) -> str:

@@ -177,8 +177,6 @@ def _row(part: str, rows: dict[str, pd.DataFrame], repeats: float) -> dict[str, 
 
 
 SECTION = """\
-Made by `PYTHONPATH=. python benchmarks/retrofit.py --logs LOGS --runs RUNS --models MODELS --table docs/retrofit.md`
-({made}); the rows are in `results/retrofit.json`.
 A log's first line is the plain softmax; the others are differences to it, paired over users, with 95% bootstrap
 intervals, except for P(history). Repeats are the users whose target is in the history that the model reads. *Numbers*
 are those fitted; *seconds* are CPU time on one thread, of fitting (with the ridge chosen on five folds) and judging
@@ -206,8 +204,14 @@ def section(rows: list[dict[str, Any]]) -> str:
         cells = ["", "", "", row["part"], loss, ndcg, f"{after['copy probability']:.1%}", *cost]
         lines.append(f"| {' | '.join(cells)} |")
         last = name
+    return SECTION + "\n".join(lines)
+
+
+def stamped(rows: list[dict[str, Any]]) -> str:
+    """Return a sentence that names the command, and the versions and days of the rows."""
+    command = "benchmarks/retrofit.py --logs LOGS --runs RUNS --models MODELS --table docs/retrofit.md"
     made = sorted({f"{row['versions']}, {row['day']}" for row in rows})
-    return SECTION.format(made="; ".join(made)) + "\n".join(lines)
+    return f"Made by `PYTHONPATH=. python {command}`\n({'; '.join(made)}); the rows are in `results/retrofit.json`."
 
 
 def main(
@@ -243,7 +247,7 @@ def main(
             print(rows[-1], flush=True)
         with whole(json_file) as file:
             file.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    fill(table, "retrofit", section(rows))
+    fill(table, "retrofit", section(rows), stamped(rows))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pandas as pd
 import typer
 
 from benchmarks.memory import peak
+from benchmarks.tables import stamp
 from cprlab.data import InteractionLog, Sequences, Windows
 from cprlab.files import whole
 from cprlab.loading import load_sequences, prepare
@@ -119,8 +120,8 @@ def padding(windows: Windows, size: int) -> tuple[float, float]:
 
 PAGE = """# Large logs
 
-Made by `PYTHONPATH=. python benchmarks/scale.py --table docs/scale.md` with a `--data NAME` for each row of the last
-table.
+{made}
+`--data NAME` adds a row to the last table; the others need no data.
 
 ## Preparing a log
 
@@ -169,6 +170,7 @@ def page(rows: list[dict], data: list[str]) -> str:
         read, scored = padding(windows, size)
         shares.append(f"| {Path(source).name} | {len(windows):,} | {read:.1%} | {scored:.1%} |")
     return PAGE.format(
+        made=stamp("PYTHONPATH=. python benchmarks/scale.py --table docs/scale.md"),
         threads=duckdb.execute("SELECT current_setting('threads')").fetchall()[0][0],
         table="\n".join(table),
         wall=exponent(rows, "wall"),

@@ -9,7 +9,6 @@ goes to all sides in turns, in each of several rounds.
 
 import time
 from collections.abc import Callable
-from datetime import date
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 import typer
 
 from benchmarks.speed import table
+from benchmarks.tables import stamp
 from cprlab.files import whole
 from cprlab.models import MFConfig, Recommender, parse_head
 from cprlab.models.heads import PartitionedSoftmax
@@ -150,8 +150,8 @@ def clock(once: Callable[[], Any]) -> tuple[float, Any]:
 
 
 PAGE = """
-Made on {date} by `PYTHONPATH=. OMP_NUM_THREADS=1 python benchmarks/serving.py --table docs/serving.md` with cprlab
-{cprlab}, torch {torch}, NumPy {numpy} and FAISS {faiss}. There are {n_items:,} items, d = 64, in single precision, and
+{made}
+There are {n_items:,} items, d = 64, in single precision, and
 {n_queries} queries, one at a time: a history of 50 items, 20 of them distinct. Milliseconds are CPU time on one thread,
 for all of `topk` without an encoder: the median and the 95th percentile over queries. A query's time is the median of
 {rounds} rounds, in which all sides take turns. *Recall@10* is the share of the exact ten items that are found. *Faster*
@@ -176,7 +176,10 @@ def main(
     torch.set_num_threads(1)
     rows = [row for kind in ("clusters", "no structure") for row in measure(kind, n_items, n_queries)]
     made = PAGE.format(
-        date=date.today().isoformat(),
+        made=stamp(
+            "PYTHONPATH=. OMP_NUM_THREADS=1 python benchmarks/serving.py --table docs/serving.md",
+            *(f"{name} {version(name)}" for name in ("torch", "numpy", "faiss-cpu")),
+        ),
         n_items=n_items,
         n_queries=n_queries,
         rounds=ROUNDS,
@@ -186,8 +189,6 @@ def main(
         rows=table(
             "items | head | the list comes from | recall@10 | median (ms) | 95% (ms) | faster | built (s)", rows
         ),
-        faiss=version("faiss-cpu"),
-        **{name: version(name) for name in ("cprlab", "torch", "numpy")},
     )
     before = out.read_text(encoding="utf-8").split(HEADING)[0] if out.exists() else ""
     with whole(out) as file:

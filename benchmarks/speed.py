@@ -25,6 +25,7 @@ from plotly.subplots import make_subplots
 from torch.nn import functional as F
 
 from benchmarks.memory import forget_peak, peak
+from benchmarks.tables import stamp
 from cprlab.data import Batch, Sequences
 from cprlab.evaluation import evaluate
 from cprlab.files import whole
@@ -322,8 +323,7 @@ def _clock(once: Callable[[], object]) -> float:
 
 PAGE = """# The cost of the exact loss, evaluation and a prediction
 
-Made by `PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png` (one thread,
-torch {torch}).
+{made}
 
 ## A loss and all its gradients
 
@@ -409,8 +409,9 @@ def main(
             ),
             **{side: exponent(costs, side) for side in ("CPR", "CE")},
         )
+    command = "PYTHONPATH=. python benchmarks/speed.py --table docs/speed.md --figure figures/loss_cost.png"
     page = PAGE.format(
-        torch=torch.__version__,
+        made=stamp(command, "one thread", f"torch {torch.__version__}"),
         rows=WINDOWS * LENGTH,
         repeats=repeats,
         losses=table(

@@ -6,10 +6,13 @@ import re
 import shlex
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import typer
 
+from benchmarks.tables import stamp
 from cprlab import cli
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +20,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *NOTEBOOKS]
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 PACKAGES = {path.stem if path.suffix else path.name for path in (ROOT / "cprlab").iterdir() if path.name[0] not in "_."}
-FOLDERS = ("benchmarks/", "tests/", "cprlab/", "docs/", "notebooks/", "figures/", "results/")
+FOLDERS = "benchmarks", "tests", "cprlab", "docs", "notebooks", "figures", "results"
+FILE = re.compile(rf"(?:^|[\s(])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|md|ipynb|js|html|png|jsonl?))\b")
 
 
 def markdown(page):
@@ -41,31 +45,51 @@ def lines(page):
     return [line for line in (*found, *spans(page)) if line.strip() and not line.startswith("#")]
 
 
-def options(name):
-    """The options of a command of cprlab, as `("train",)` or `("data", "check")`."""
-    group = typer.main.get_command(cli.app)
-    for word in name:
-        group = group.commands[word]
-    context = group.make_context("cprlab", [], resilient_parsing=True)
+def options(command):
+    """The options of a command of typer."""
+    context = command.make_context("program", [], resilient_parsing=True)
     return {option for one in context.command.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
 
 
 def commands():
-    group = typer.main.get_command(cli.app)
-    names = [(name,) for name in group.commands if name != "data"]
-    return {name: options(name) for name in [*names, *(("data", one) for one in group.commands["data"].commands)]}
+    """The options of each command of cprlab, by its words."""
+    group: Any = typer.main.get_command(cli.app)
+    nested = group.commands.pop("data")
+    alone = {(name,): one for name, one in group.commands.items()}
+    return {
+        name: options(one)
+        for name, one in (alone | {("data", name): one for name, one in nested.commands.items()}).items()
+    }
+
+
+def options_of_script(path):
+    """The options of a script: those of argparse, or of the function that typer runs."""
+    text = path.read_text()
+    if "\n    typer.run(main)" not in text:
+        return set(re.findall(r'add_argument\(\s*"(--[\w-]+)', text))
+    app = typer.Typer()
+    app.command()(import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)).main)
+    return options(typer.main.get_command(app))
 
 
 COMMANDS = commands()
+WORDS = {
+    word
+    for folder in ("cprlab", "benchmarks", "tests")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in (".py", ".js", ".json")
+    for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))
+}
 SCRIPTS = {
-    path.relative_to(ROOT).as_posix(): set(re.findall(r'add_argument\(\s*"(--[\w-]+)', path.read_text()))
-    for path in (*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "tests").rglob("*.py"))
+    path.relative_to(ROOT).as_posix(): options_of_script(path)
+    for folder in ("benchmarks", "tests")
+    for path in (ROOT / folder).rglob("*.py")
 }
 DEFINED = {
-    node.name if hasattr(node, "name") else node.arg if hasattr(node, "arg") else node.id
-    for path in [*(ROOT / "cprlab").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    node.name
+    for path in (ROOT / "cprlab").rglob("*.py")
     for node in ast.walk(ast.parse(path.read_text()))
-    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Name | ast.arg)
+    if isinstance(node, ast.FunctionDef | ast.ClassDef)
 }
 
 
@@ -75,23 +99,28 @@ def wrong_option(line):
         words = shlex.split(line.replace("…", " "), comments=True)
     except ValueError:
         return ""
-    given = [word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)]
-    if not given:
-        return ""
-    programs = [place for place, word in enumerate(words) if Path(word).name == "cprlab"]
-    scripts = [word for word in words if word in SCRIPTS]
-    modules = [word.replace(".", "/") + ".py" for word in words if word.replace(".", "/") + ".py" in SCRIPTS]
-    if programs:
-        rest = words[programs[0] + 1 :]
-        name = next((name for name in COMMANDS if tuple(rest[: len(name)]) == name), None)
-        known = COMMANDS[name] if name else set.union(*COMMANDS.values())
-    elif scripts or modules:
-        known = SCRIPTS[(scripts or modules)[0]]
-    elif words[0].startswith("--"):
-        known = set.union(*COMMANDS.values(), *SCRIPTS.values())
-    else:
-        return ""
-    return next((option for option in given if option not in known), "")
+    files = [word if word in SCRIPTS else f"{word.replace('.', '/')}.py" for word in words]
+    known = set.union(*COMMANDS.values(), *SCRIPTS.values()) if words and words[0].startswith("--") else None
+    for place, (word, file) in enumerate(zip(words, files, strict=True)):
+        if Path(word).name == "cprlab":
+            names = [name for name in COMMANDS if tuple(words[place + 1 :][: len(name)]) == name]
+            known = COMMANDS[names[0]] if names else set.union(*COMMANDS.values())
+        elif file in SCRIPTS:
+            known = SCRIPTS[file]
+        elif known is not None and re.match("--[a-z]", word) and word.partition("=")[0] not in known:
+            return word
+    return ""
+
+
+def names_nothing(span):
+    """Whether a file, a function or a name that is written as code does not exist."""
+    if any(not (ROOT / name).exists() for name in FILE.findall(span)):
+        return True
+    if found := re.fullmatch(r"(?:cprlab\.)?(\w+)((?:\.(?!parquet|json)\w+)+)(\(.*\))?", span):
+        return found[1] in PACKAGES and not resolves(f"cprlab.{found[1]}", found[2].strip(".").split("."))
+    if found := re.match(r"(\w+)\(", span):
+        return found[1] not in {*DEFINED, *vars(torch.nn)}
+    return bool(re.fullmatch(r"[A-Za-z]\w*[_A-Z]\w*", span)) and span not in WORDS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -99,20 +128,26 @@ def test_options_files_functions_and_targets_that_a_page_names_exist(page):
     wrong = [f"{option} in {line}" for line in lines(page) if (option := wrong_option(line))]
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     for line in lines(page):
-        for target in re.findall(r"(?:^|&& |; )make ([a-z]+)", line):
+        for target in re.findall(r"(?:^|&& |; )make ([a-z-]+)", line):
             if target not in targets:
                 wrong.append(f"make {target}")
-    for span in spans(page):
-        for name in re.findall(r"(?:^|[\s(])((?:%s)[\w./-]+\.(?:py|md|ipynb|js|html|png|json))" % "|".join(FOLDERS), span):
-            if not (ROOT / name).exists():
-                wrong.append(name)
-        if found := re.fullmatch(r"(?:cprlab\.)?(\w+)((?:\.\w+)+)(\(.*\))?", span):
-            first, rest = found[1], found[2].strip(".").split(".")
-            if first in PACKAGES and not resolves(f"cprlab.{first}", rest):
-                wrong.append(span)
-        elif (found := re.match(r"(\w+)\(", span)) and found[1] not in DEFINED:
-            wrong.append(span)
-    assert not wrong
+    assert not [*wrong, *(span for span in spans(page) if names_nothing(span))]
+
+
+def test_tables_that_commands_write_carry_the_command_the_version_and_the_day():
+    made = re.compile(r"Made\s+by\s+`[^`]+`\s+\(cprlab\s[^)]*\d{4}-\d\d-\d\d\)")
+    pages = {page.stem: page.read_text() for page in (ROOT / "docs").glob("*.md")}
+    for name in ("latency", "parity", "recbole", "retrofit", "scale", "serving", "speed"):
+        assert made.search(pages[name]), name
+    blocks = re.compile(r"<!-- (?!end|results: NAME)([^\n]+) -->\n(.*?)<!-- end -->", re.DOTALL)
+    found = [(page, name, block) for page, text in pages.items() for name, block in blocks.findall(text)]
+    assert {name for _, name, _ in found} >= {"latency", "by action", "gpu", "recipes", "retrofit", "results: logs"}
+    for page, name, block in found:
+        if name.startswith("results: "):  # a test makes these again
+            assert f"`cprlab results --write docs/{page}.md`" in pages[page]
+        else:
+            assert made.search(block), f"{page}: {name}"
+    assert made.fullmatch(stamp("python x.py", "torch 2").rstrip("."))
 
 
 def resolves(module, names):

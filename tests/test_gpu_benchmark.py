@@ -17,7 +17,6 @@ from benchmarks.on_gpu import correct, packing, rivals, trainings
 from benchmarks.on_gpu.correct import HEADS
 from benchmarks.on_gpu.rivals import CE, CPR, EAGER_CPR, Task
 from benchmarks.on_gpu.rows import Clock, Rows, table
-from benchmarks.tables import filled
 from cprlab.data import load_prepared, save_prepared
 from cprlab.errors import ConfigError
 from cprlab.training import Run, fused, kernel
@@ -265,7 +264,7 @@ def test_without_a_gpu_it_says_so(tmp_path):
 def test_the_table_of_the_page_is_made_of_the_kept_rows():
     page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
     made = table(ROOT / "results" / "gpu.jsonl")
-    assert filled(page, "gpu", made) == page
+    assert f"<!-- gpu -->\n\n{made}\n\nMade by `" in page
     ours = next(line for line in made.splitlines() if line.startswith("| ours |"))
     first = next(row for row in rows_of(ROOT / "results", "gpu.jsonl") if row.get("side") == CE)
     assert ours.split("|")[2].startswith(f" {first['ms']:.1f} ms")

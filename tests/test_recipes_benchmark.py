@@ -18,7 +18,7 @@ SEQUENCES = Sequences.from_log(random_log(users=20, items=30), max_len=10)
 
 def test_the_table_of_the_page_is_made_of_the_rows():
     page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
-    assert filled(page, "recipes", table(ROOT / "results" / "recipes.jsonl")) == page
+    assert f"<!-- recipes -->\n\n{table(ROOT / 'results' / 'recipes.jsonl')}\n\nMade by `" in page
 
 
 def test_a_cell_is_the_mean_over_seeds(tmp_path):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.against_recbole import ROOT
-from benchmarks.retrofit import finished, measured, own, section
+from benchmarks.retrofit import finished, measured, own, section, stamped
 from benchmarks.tables import filled
 from cprlab.evaluation import mean
 from cprlab.loading import load_sequences
@@ -41,8 +41,8 @@ def test_rows_are_of_the_models_own_test_cases(measure):
 
 def test_the_page_has_a_line_for_the_model_and_each_part(measure):
     _, rows = measure
-    block = section([row | {"day": "2026-01-01", "versions": "cprlab 1"} for row in rows])
-    assert "(cprlab 1, 2026-01-01)" in block
+    block = section(rows)
+    assert "(cprlab 1, 2026-01-01)" in stamped([row | {"day": "2026-01-01", "versions": "cprlab 1"} for row in rows])
     lines = [line for line in block.splitlines() if line.startswith("| ")][2:]
     assert len(lines) == 1 + len(rows)
     assert f"{rows[0]['difference']['log-loss'][0]:+.3f} [" in lines[1]
@@ -51,4 +51,4 @@ def test_the_page_has_a_line_for_the_model_and_each_part(measure):
 def test_the_table_of_the_page_is_made_of_the_kept_rows():
     page = (ROOT / "docs" / "retrofit.md").read_text(encoding="utf-8")
     rows = json.loads((ROOT / "results" / "retrofit.json").read_text(encoding="utf-8"))
-    assert filled(page, "retrofit", section(rows)) == page
+    assert filled(page, "retrofit", f"{section(rows)}\n\n{stamped(rows)}") == page

@@ -34,6 +34,7 @@ from cprlab.data.splits import OWN, SplitBy
 from cprlab.data.ties import BACKWARDS, Ties, count_steps, one_way, ranked
 from cprlab.data.times import DIGITS, as_number, count_units, from_one, read_times, show_time, unit_of
 from cprlab.errors import DataError, suggestion
+from cprlab.files import refuse_unreadable
 
 _NAMES = dict.fromkeys([*BUILTIN, *(data_set.name for data_set in CATALOGUE)])
 
@@ -242,6 +243,10 @@ def check_file(path: Path) -> None:
             f"{path} is a workbook, which cprlab does not read. Save the sheet as csv (in Excel: Save As, CSV UTF-8), "
             "with dates written like 2024-01-31 and long ids formatted as text."
         )
+    try:
+        os.stat(path)
+    except OSError as error:
+        refuse_unreadable(path, error)
     if not os.path.isfile(path) and parts_of(path):
         return
     if not path.suffix and not os.path.exists(path):

@@ -3,8 +3,8 @@
     python -m tests.endurance.explorer [MINUTES] [PAGES]
 
 Voilà serves two models with random weights, and each page has a kernel of its own. After each edit the page must show,
-once the kernel has answered, the history that the edit makes and the probability of copying that Python computes for it,
-and no error. Each minute a row tells the number of edits so far, the slowest answer, and the memory of all kernels, of
+once the kernel has answered, the history that the edit makes and the probability of copying that Python computes, and
+no error. Each minute a row tells the number of edits so far, the slowest answer, and the memory of all kernels, of
 Voilà and of the browser. Ends with 1 if an answer was wrong, or if memory grew by more than 10% in the second half.
 """
 
@@ -91,7 +91,7 @@ def memory(server: psutil.Process) -> dict[str, float]:
     return sizes
 
 
-def main(minutes: float = 60, pages: int = 10) -> None:
+def main(minutes: int = 60, pages: int = 10) -> None:
     """Let `pages` visitors edit in turns, and print a row each minute."""
     models = [model.recommender for model in untrained(LOG).shown.models]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -126,4 +126,4 @@ def main(minutes: float = 60, pages: int = 10) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:2]), *map(int, sys.argv[2:3]))
+    main(*map(int, sys.argv[1:]))
