@@ -73,7 +73,8 @@ figures: report
 demo: setup
 	$(BIN)/python -m cprlab.explorer.demo docs/demo.html
 
-# Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget.
+# Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget. Those
+# of the appendix train for minutes.
 NOTEBOOKS ?= $(filter-out notebooks/pages/explorer.ipynb,$(wildcard notebooks/*.ipynb notebooks/*/*.ipynb))
 notebooks: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \

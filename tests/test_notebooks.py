@@ -1,5 +1,10 @@
-"""The committed notebooks: executed, small, checked by nbval, and shown by a browser and a real JupyterLab."""
+"""The committed notebooks: executed, small, run again, and shown by a browser and a real JupyterLab.
 
+nbval runs them as they are. Those that train for minutes are not run again: a copy that trains for seconds is, see
+`tests.smoke`.
+"""
+
+import json
 import os
 import re
 import shutil
@@ -13,13 +18,15 @@ import pytest
 from cprlab.explorer import ExplorerConfig
 from cprlab.pages.figures import PLOTLY
 from cprlab.pages.html import to_page
+from cprlab.pages.run import execute
 from tests.browser import drawn, open_page
 from tests.jupyter import jupyterlab
+from tests.smoke import IGNORED, KEPT, SMOKE, texts
 
 ROOT = Path(__file__).parent.parent
 EXPLORER = ROOT / "notebooks" / "pages" / "explorer.ipynb"  # not executed: its widget would be kept
 NOTEBOOKS = sorted(set((ROOT / "notebooks").rglob("*.ipynb")) - {EXPLORER})
-IGNORED = "nbval-ignore-output"
+AGAIN = [path for path in NOTEBOOKS if not (path.parent.name == "appendix" and path.stem in SMOKE)]
 
 
 def code_cells(notebook):
@@ -65,7 +72,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("notebooks")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", AGAIN, ids=lambda path: path.name)
 @pytest.mark.slow
 def test_nbval_finds_all_committed_outputs_again_and_one_that_was_changed_wrong(path, folder):
     """The last digit of the last compared output is changed; nbval must object to it, and to nothing else."""
@@ -92,6 +99,13 @@ def test_nbval_finds_all_committed_outputs_again_and_one_that_was_changed_wrong(
     was, said = ([line.rstrip() for line in text.splitlines()] for text in (found, output.data[kind]))
     (place,) = [number for number, line in enumerate(was) if line != said[number]]
     assert [(sign, line.rstrip()) for sign, line in differing] == [("-", was[place]), ("+", said[place])]
+
+
+@pytest.mark.parametrize("name", SMOKE)
+@pytest.mark.slow
+def test_a_copy_that_trains_for_seconds_finds_the_kept_numbers_again(name, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert texts(execute(f"{name}.ipynb", SMOKE[name])) == json.loads((KEPT / f"{name}.json").read_text("utf-8"))
 
 
 def test_the_explorers_notebook_is_committed_without_outputs_and_opens_what_make_report_trains():

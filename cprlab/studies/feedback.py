@@ -157,18 +157,3 @@ def _matrices(table: pd.DataFrame) -> dict[tuple, np.ndarray]:
         key: rows.pivot(index="seed", columns="user", values="value").to_numpy()
         for key, rows in table.groupby([*KEYS, "round"], sort=False)
     }
-
-
-def readable_rounds(rows: pd.DataFrame, column: str, digits: int = 3) -> pd.DataFrame:
-    """Return rows of `averages` or `lasting` as text, `value [low, high]`, a row for each world, measure and head.
-
-    Args:
-        rows: the result of `averages` or `lasting`.
-        column: the column whose values become columns: `round` or `when`.
-        digits: number of decimals.
-    """
-    numbers = zip(rows["value"], rows["low"], rows["high"], strict=True)
-    text = [f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" for value, low, high in numbers]
-    wide = rows.assign(text=text).pivot(index=["world", "measure", "head"], columns=column, values="text")
-    order = pd.MultiIndex.from_frame(rows[["world", "measure", "head"]].drop_duplicates())
-    return wide.reindex(order)[list(dict.fromkeys(rows[column]))]

@@ -13,7 +13,6 @@ MEASURES = {  # columns of `of_cases`, and their names in tables and figures
     "gap": "lost by the best state (nats)",
     "interfering": "interfering items",
     "norm": "norm of h",
-    "apart": "h to history, over its spread",
     "inside": "items between those of the history",
 }
 
@@ -23,8 +22,7 @@ def of_cases(subject: Subject) -> pd.DataFrame:
 
     Returns:
         Rows `case, norm` (‖h‖), `inside` (as in `geometry`), `copyable` (whether it is proven that a single state ranks
-        the whole history above all other items), `gap` and `interfering` (as in `bottleneck_gap`, in the ball), `apart`
-        (distance of h to the history's mean, divided by the history's spread).
+        the whole history above all other items), `gap` and `interfering` (as in `bottleneck_gap`, in the ball).
 
     Raises:
         CprlabError: the head is a mixture, which has several states for the vocabulary.
@@ -34,7 +32,6 @@ def of_cases(subject: Subject) -> pd.DataFrame:
         copyable=copyable(subject.snapshot)["outcome"] == "yes",
         gap=gap["gap_ball"],
         interfering=gap["interfering"],
-        apart=places["to_history"] / places["spread"],
     )
 
 

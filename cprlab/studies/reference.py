@@ -291,7 +291,8 @@ def readable_faults(table: pd.DataFrame) -> pd.DataFrame:
     table = ordered(table)
     text = pd.DataFrame({name: table[name].map(_number) for name in ("with", "without")})
     text["difference"] = [
-        _number(row.value, "+") + ("" if np.isnan(row.low) else f" [{_number(row.low, '+')}, {_number(row.high, '+')}]")
+        _number(row.value, "+")
+        + ("" if np.isnan(row.low) or row.low == row.high else f" [{_number(row.low, '+')}, {_number(row.high, '+')}]")
         for row in table.itertuples()
     ]
     return text.set_index(pd.MultiIndex.from_frame(table[["fault", "measured", "head"]]))

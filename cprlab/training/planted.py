@@ -8,24 +8,25 @@ from cprlab.training.loop import TrainingConfig, fit
 from cprlab.training.runs import RunConfig, build
 
 HIDDEN = 32  # hidden units of the encoder: enough to distinguish groups and to count, and fast
-RATES = (0.02, 0.002)  # learning rates of one epoch each: the steps of the first are too large to converge
+RATES = (0.02, 0.002)  # learning rates, one after the other: the steps of the first are too large to converge
 BATCH = 16
 
 
-def fit_plan(plan: Plan, head: str, seed: int = 0) -> Recommender:
+def fit_plan(plan: Plan, head: str, seed: int = 0, epochs: int = 1) -> Recommender:
     """Train a GRU4Rec on the plan's log, in float64, with item embeddings fixed to the plan's.
 
     Args:
         plan: the log and the embeddings.
         head: name of the head, as in the paper.
         seed: seed of the weights and the order of batches.
+        epochs: number of epochs with each of the two rates.
 
     Raises:
         ConfigError: the head is unknown, or has its own output embeddings.
     """
     sequences, embeddings = plan.sequences(), plan.embeddings()
     encoder = GRU4RecConfig(d=embeddings.shape[1], hidden=HIDDEN, recurrent_bias=True)
-    training = TrainingConfig(epochs=1, batch_size=BATCH, seed=seed, precision="float64")
+    training = TrainingConfig(epochs=epochs, batch_size=BATCH, seed=seed, precision="float64")
     recommender = build(RunConfig(encoder=encoder, head=head, training=training), sequences)
     recommender.freeze_items(embeddings)
     for rate in RATES:

@@ -49,10 +49,6 @@ def test_a_gain_is_followed_from_the_first_round_to_the_last(table):
         assert gained[column].tolist() == pytest.approx([0.2, 0.1, -0.1])
     with pytest.raises(ConfigError, match="no simulation with Softmax \\+ P"):
         feedback.lasting(table, "Softmax + P")
-    text = feedback.readable_rounds(gained, "when")
-    assert text.loc[("a world", "engagement", "Softmax + C")].tolist() == [
-        "0.200 [0.200, 0.200]", "0.100 [0.100, 0.100]", "-0.100 [-0.100, -0.100]",
-    ]  # fmt: skip
 
 
 def test_a_simulation_is_kept_and_found_again(tmp_path, monkeypatch):

@@ -28,3 +28,10 @@ def test_without_the_conflict_softmax_goes_below_the_planted_floor():
     cases = planted_losses(plan.but(bottleneck=False), fit_plan(plan.but(bottleneck=False), "Softmax"))
     assert (cases["floor"] == 0).all()
     assert cases["loss"].mean() < 1.02 * cases["best"].mean() < 0.95 * planted
+
+
+def test_to_exclude_without_the_conflict_takes_a_softmax_more_epochs():
+    plan = ExcludingPlan(users=1200).but(bottleneck=False)
+    short, long = (planted_losses(plan, fit_plan(plan, "Softmax", epochs=epochs)) for epochs in (1, 8))
+    best = short["best"].mean()
+    assert best < long["loss"].mean() < best + 0.6 < best + 0.8 < short["loss"].mean()
