@@ -178,7 +178,7 @@ COMMANDS = {
         ["retrofit", *TRAINING, "--epochs", "3", "--heads", "Softmax", "--out", "retrofitted"], retrofitted
     ),
     "results": Command(["results", "--keep", "trained", "--folder", "kept", "--json", "metrics.json"], kept, TRAINED),
-    "page": Command(["explore", *LOADED, "--page", "explorer.html"], paged, TRAINED),
+    "page": Command(["explore", *LOADED, "--cases", "10", "--page", "explorer.html"], paged, TRAINED),
 }
 AT_ONCE = "at once"
 
