@@ -36,9 +36,10 @@ def graded(doubts: tuple[str, ...]) -> dict[str, list[str]]:
 def doubt_copies(copies: int, n_rows: int, user: object, item: object, time: str) -> Iterator[str]:
     """Yield the doubt about rows with the user, item and time of an earlier row, such as the one given."""
     if copies:
+        user, item = (str(pd.Series([one]).iloc[0]) for one in (user, item))  # NumPy writes dates in other ways
         yield changes(
-            f"{copies:,} of {n_rows:,} rows have the user, item and time of an earlier row, such as user "
-            f"{str(user)!r}, item {str(item)!r}, {time}. If they are copies, remove them: they count as repeats."
+            f"{copies:,} of {n_rows:,} rows have the user, item and time of an earlier row, such as user {user!r}, "
+            f"item {item!r}, {time}. If they are copies, remove them: they count as repeats."
         )
 
 

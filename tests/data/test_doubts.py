@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cprlab.data.doubts import CHANGES, are_titles, doubt_ids, doubt_titles, graded
+from cprlab.data.doubts import CHANGES, are_titles, doubt_copies, doubt_ids, doubt_titles, graded
 
 NUMBERS = ["7", "007", "7.0", "7.", "+7", "1e5", "1E+5", "100000", "0.5", ".50", "-0", "0", "70", "8", "7.5", "seven"]
 
@@ -61,6 +61,18 @@ def test_ids_that_are_dates_are_told(ids):
     assert found.startswith(f"{CHANGES}All item ids are dates, such as '2024-01-31")
     assert "name another column with --item" in found
     assert said([*map(str, ids), "2024-01"]) == []
+
+
+def test_copies_are_told_in_the_same_words_whoever_holds_the_ids():
+    for one, other in (
+        (np.timedelta64(3, "s"), pd.Timedelta("3s")),
+        (np.datetime64("2024-01-31"), "2024-01-31 00:00:00"),
+    ):
+        (found,), (again,) = (doubt_copies(2, 1234, "u", item, "2024") for item in (one, other))
+        assert found == again
+    assert found.startswith(
+        f"{CHANGES}2 of 1,234 rows have the user, item and time of an earlier row, such as user 'u', "
+    )
 
 
 @pytest.mark.parametrize("name", ["nan", "NaN", "none", "NULL", "na", "N/A", "nil", "-1", "unknown", " NULL "])

@@ -1,4 +1,4 @@
-"""Training, preparing, fetching, reports and sweeps, killed at random moments, against ones that nobody disturbs.
+"""Commands that write, killed at random moments or started twice at once, against ones that nobody disturbs.
 
 Each command is started, killed (SIGKILL to its whole process group) and started again, until it was killed often enough
 and ends by itself. After each kill, all that stands under its final name must be readable as whole and equal to what
@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -22,12 +23,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import yaml
 
 from cprlab import cli
@@ -51,10 +54,12 @@ class Command(NamedTuple):
     Attributes:
         words: what `cprlab` is given.
         makes: reads what stands under its final name in the folder; raises where something is not whole.
+        first: what `cprlab` is given before, undisturbed, if anything.
     """
 
     words: list[str]
     makes: Callable[[Path], Iterator[tuple[str, str]]]
+    first: tuple[str, ...] = ()
 
 
 def digest(*parts: bytes | str | pd.DataFrame) -> str:
@@ -117,6 +122,37 @@ def fetched(folder: Path) -> Iterator[tuple[str, str]]:
         yield "data", digest(path.read_bytes())
 
 
+def retrofitted(folder: Path) -> Iterator[tuple[str, str]]:
+    """Read all runs and the page of a retrofit with what was fitted."""
+    yield from runs(folder)
+    for path in folder.glob("retrofitted"):
+        page(path / "index.html")
+        numbers = json.loads((path / "retrofit.json").read_text(encoding="utf-8"))
+        assert {"index.html", "report.ipynb", "retrofit.json", *numbers["files"]} == {
+            one.name for one in path.iterdir()
+        }
+        fitted = [one.read_bytes() for one in sorted(path.rglob("*.safetensors"))]
+        assert fitted
+        yield "retrofit", digest(re.sub(r'"seconds": [-+.e0-9]+', "", json.dumps(numbers)), *fitted)
+
+
+def kept(folder: Path) -> Iterator[tuple[str, str]]:
+    """Read the kept runs and their metrics, without what a clock decides."""
+    for path in sorted(folder.glob("kept/*/*/*.parquet")):
+        about = json.loads(pq.read_metadata(path).metadata[b"cprlab"])
+        del about["curve"]["seconds"]
+        yield path.name, digest(pd.read_parquet(path), json.dumps(about))
+    for path in folder.glob("metrics.json"):
+        json.loads(path.read_text(encoding="utf-8"))
+        yield path.name, digest(path.read_bytes())
+
+
+def paged(folder: Path) -> Iterator[tuple[str, str]]:
+    """Read the explorer's offline page."""
+    for path in folder.glob("explorer.html"):
+        yield path.name, digest(page(path))
+
+
 GRID = {
     "name": "crash",
     "data": "log.csv",
@@ -129,13 +165,22 @@ GRID = {
     "out": "report",
 }
 TRAINING = ["--data", "log.csv", "--device", "cpu", "--runs", "runs"]
+LOADED = (*TRAINING[:-1], "trained", "--epochs", "2")
+TRAINED = ("report", *LOADED, "--out", "unused")
 COMMANDS = {
     "train": Command(["train", *TRAINING, "--epochs", "8"], runs),
     "prepare": Command(["prepare", "long.csv", "prepared"], prepared),
     "fetch": Command(["data", "fetch", FETCHED], fetched),
     "report": Command(["report", *TRAINING, "--epochs", "3", "--out", "report"], reported),
     "sweep": Command(["sweep", "grid.yaml", "--workers", "2"], swept),
+    "import": Command(["data", "import", FETCHED, "loc-gowalla_totalCheckins.txt.gz"], fetched),
+    "retrofit": Command(
+        ["retrofit", *TRAINING, "--epochs", "3", "--heads", "Softmax", "--out", "retrofitted"], retrofitted
+    ),
+    "results": Command(["results", "--keep", "trained", "--folder", "kept", "--json", "metrics.json"], kept, TRAINED),
+    "page": Command(["explore", *LOADED, "--cases", "10", "--page", "explorer.html"], paged, TRAINED),
 }
+AT_ONCE = "at once"
 
 
 def write_inputs(folder: Path) -> None:
@@ -148,6 +193,7 @@ def write_inputs(folder: Path) -> None:
             folder / name, index=False
         )
     (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    (folder / "loc-gowalla_totalCheckins.txt.gz").write_bytes(check_ins())
 
 
 def check_ins() -> bytes:
@@ -185,7 +231,7 @@ def end(process: BaseProcess, folder: Path) -> None:
 
 def half_written(folder: Path) -> set[str]:
     """Return the names of what is being written, or was when a command was killed."""
-    places = (folder, folder / "runs", folder / FOLDER, folder / FOLDER / FETCHED)
+    places = (folder, folder / "runs", folder / FOLDER, folder / FOLDER / FETCHED, *folder.glob("kept/*/*"))
     found = (entry.name for place in places if place.is_dir() for entry in os.scandir(place))
     return {name for name in found if name.endswith((".partial", ".replaced"))}
 
@@ -232,6 +278,8 @@ def compare(name: str, kills: int, seed: int, work: Path, published: data_sets.F
     whole, killed = work / name / "whole", work / name / "killed"
     for folder in (whole, killed):
         write_inputs(folder)
+        if command.first:
+            end(start(command._replace(words=[*command.first]), folder, published), folder)
     began = time.monotonic()
     process = start(command, whole, published)
     writes = watch(process, whole, sys.maxsize)
@@ -261,7 +309,7 @@ def compare(name: str, kills: int, seed: int, work: Path, published: data_sets.F
         ends += 1
         if sum(where.values()) == kills:
             break
-        for worked in ("runs", FOLDER):
+        for worked in ("runs", FOLDER, "kept"):
             shutil.rmtree(killed / worked, ignore_errors=True)
         before = dict(command.makes(killed))
     moments = ", ".join(f"{where[moment]} {moment}" for moment in ("before", "while working", "while writing"))
@@ -269,10 +317,37 @@ def compare(name: str, kills: int, seed: int, work: Path, published: data_sets.F
     return f"| {what} | {kills} | {kills} | `python -m tests.endurance.crash {name}` |"
 
 
+def at_once(times: int, seed: int, work: Path, published: data_sets.File) -> str:
+    """Start a report and a sweep on one folder of runs at the same time, and return their row of the table."""
+    rng = random.Random(seed)
+    whole, both = work / "alone", work / "both"
+    for folder in (whole, both):
+        write_inputs(folder)
+    sweep = COMMANDS["sweep"]
+    report = Command([*COMMANDS["report"].words[:-1], "other", "--heads", "Softmax; Softmax + CPR:20 + Mi"], reported)
+    for command in (report, sweep):
+        end(start(command, whole, published), whole)
+    expected = dict(swept(whole))
+    for _ in range(times):
+        started = []
+        for command in rng.sample([report, sweep], 2):
+            started.append(start(command, both, published))
+            time.sleep(rng.uniform(0, 1))
+        for process in started:
+            end(process, both)
+        assert dict(swept(both)) == expected, "what two processes made at once differs from what one made"
+        left = [*both.rglob(".*"), *both.rglob("*.partial*")]
+        assert not left, f"{left} is left over"
+        shutil.rmtree(both / "runs")
+    what = "a report and a sweep on one folder of runs at once (the same runs as one after the other)"
+    return f"| {what} | {times} | {times} | `python -m tests.endurance.crash '{AT_ONCE}'` |"
+
+
 def main() -> None:
     """Print what was found; the first thing that does not hold stops it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("commands", nargs="*", default=list(COMMANDS), help=f"some of {', '.join(COMMANDS)}")
+    names = [*COMMANDS, AT_ONCE]
+    parser.add_argument("commands", nargs="*", default=names, help=f"some of {', '.join(names)}")
     parser.add_argument("--kills", type=int, default=50, help="how many times each command is killed")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments, as far as the machine's speed allows")
     asked = parser.parse_args()
@@ -282,7 +357,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work, serving(Answer(body, slow=SENDING * 2**14 / len(body))) as server:
             address = server.address.replace("log.zip", "check-ins.txt.gz")
             published = data_sets.File(address, hashlib.md5(body, usedforsecurity=False).hexdigest())
-            print(compare(name, asked.kills, asked.seed, Path(work), published), flush=True)
+            way = at_once if name == AT_ONCE else partial(compare, name)
+            print(way(asked.kills, asked.seed, Path(work), published), flush=True)
 
 
 if __name__ == "__main__":
