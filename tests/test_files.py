@@ -5,6 +5,7 @@ import stat
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,9 +147,9 @@ def test_what_a_writer_leaves_that_is_killed_after_it_wrote_is_removed_too(tmp_p
         touch(path)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as killed:
         killed.setattr(Path, "touch", touch_and_die)
-        with whole(tmp_path / "file") as new:
+        with pytest.raises(KeyboardInterrupt), whole(tmp_path / "file") as new:
             new.write_text("new")
     assert len(list(tmp_path.iterdir())) == 1
     with whole(tmp_path / "file") as new:
