@@ -53,7 +53,7 @@ def whole(path: Path, check: Callable[[], object] = lambda: None) -> Iterator[Pa
         temporary = _beside(place, _PARTIAL)
         try:
             yield temporary
-            _open_to_others(temporary)
+            _open_to_others(temporary, place)
             check()
             if temporary.is_dir() and place.is_dir():
                 _exchange(temporary, place)
@@ -272,9 +272,12 @@ def _exchange(temporary: Path, path: Path) -> None:
     _remove(outgoing)
 
 
-def _open_to_others(path: Path) -> None:
-    """Give files the mode that the umask gives a new one; safetensors writes files that only their owner can read."""
-    new = _beside(path, _PARTIAL)
+def _open_to_others(path: Path, place: Path) -> None:
+    """Give files the mode that the umask gives a new one; safetensors writes files that only their owner can read.
+
+    If the process is killed meanwhile, the next writer of `place` removes the new file, by its name.
+    """
+    new = _beside(place, _PARTIAL)
     new.touch()
     mode = stat.S_IMODE(new.stat().st_mode)
     new.unlink()

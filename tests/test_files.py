@@ -5,6 +5,7 @@ import stat
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +138,23 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "file", ".file.lock"])
         new.write_text("new")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "file"])
+
+
+def test_what_a_writer_leaves_that_is_killed_after_it_wrote_is_removed_too(tmp_path, monkeypatch):
+    """The umask is read off a new file, which stays if the process is killed before it is removed."""
+
+    def touch_and_die(path, touch=Path.touch):
+        touch(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "touch", touch_and_die)
+        with pytest.raises(KeyboardInterrupt), whole(tmp_path / "file") as new:
+            new.write_text("new")
+    assert len(list(tmp_path.iterdir())) == 1
+    with whole(tmp_path / "file") as new:
+        new.write_text("newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("system", [sys.platform, "another"])

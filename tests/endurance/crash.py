@@ -258,7 +258,7 @@ def kill(process: BaseProcess, folder: Path, seconds: float, writes: int, rng: r
         while process.exitcode is None and time.monotonic() < began + moment:
             time.sleep(0.002)
     else:
-        begun = watch(process, folder, rng.randint(1, writes))
+        begun = watch(process, folder, rng.randint(1, max(1, writes)))
         time.sleep(rng.choice([0, rng.uniform(0, 0.005), rng.uniform(0, 0.05), rng.uniform(0, 1)]))
     if process.exitcode is not None:
         return ""
