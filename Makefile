@@ -76,10 +76,13 @@ demo: setup
 # Run the notebooks again, in place, at the settings that stand in them; the explorer's is kept without its widget. Those
 # of the appendix train for minutes.
 NOTEBOOKS ?= $(filter-out notebooks/pages/explorer.ipynb,$(wildcard notebooks/*.ipynb notebooks/*/*.ipynb))
+RUN := $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+  --NotebookExporter.preprocessors=cprlab.pages.html.WithoutProgress
+COURSE = $(filter-out notebooks/pages/%,$(NOTEBOOKS))  # with pictures, for readers without a kernel
+PAGES = $(filter notebooks/pages/%,$(NOTEBOOKS))
 notebooks: setup
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-	  --NotebookExporter.preprocessors=cprlab.pages.html.WithoutProgress \
-	  --NotebookExporter.preprocessors=cprlab.pages.html.WithPictures $(NOTEBOOKS)
+	$(if $(strip $(COURSE)),$(RUN) --NotebookExporter.preprocessors=cprlab.pages.html.WithPictures $(COURSE))
+	$(if $(strip $(PAGES)),$(RUN) $(PAGES))
 	rm -rf notebooks/runs notebooks/*/runs
 
 setup: $(READY)
