@@ -53,7 +53,7 @@ def test_explore_opens_the_models_once_and_serves_what_was_opened(folder, monkey
         served.append((given["app"], notebook, port, open_browser, token))
         monkeypatch.chdir(folder)
 
-    monkeypatch.setattr(run, "serve", fake)
+    monkeypatch.setattr("cprlab.explorer.serve.serve", fake)
     options = ["my_model.npz", "--histories", "my_cases.parquet", "--state", "my_state.json", "--no-browser"]
     code, _ = command(monkeypatch, capsys, "explore", *options, "--port", "18899")
     assert code == 0
@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_in_the_terminal_and_nothing_is_served(folder, mon
         prepare()
         pytest.fail("served")
 
-    monkeypatch.setattr(run, "serve", fake)
+    monkeypatch.setattr("cprlab.explorer.serve.serve", fake)
     code, printed = command(monkeypatch, capsys, *arguments)
     assert code == 2
     assert said in printed.err
