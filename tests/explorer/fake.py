@@ -232,7 +232,8 @@ def emit(page: Page, *messages: dict) -> None:
     """Send messages to the page, and wait until it has drawn them: the bars at once, the rest after a frame."""
     for message in messages:
         page.evaluate("(message) => emit(message)", message)
-    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestIdleCallback(drawn)))")
+    for _ in range(3):  # a busy machine may be idle between two views
+        page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestIdleCallback(drawn)))")
 
 
 def acts(page: Page) -> list[dict]:

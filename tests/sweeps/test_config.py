@@ -77,7 +77,7 @@ FAULTS = [
     ("name: a\ndata: nowhere.csv", "nowhere.csv is not a file"),
     ("name: a\ndata: complete-journey-typ", "did you mean 'complete-journey-types'"),
     ("name: a\nnotebooks: [06_ablation, 06_ablation.ipynb]", "a notebook is named twice"),
-    ("name: a\nnotebooks: 99_nothing", "99_nothing.ipynb is not installed"),
+    ("name: a\nnotebooks: 99_nothing", "There is no notebook 99_nothing.ipynb"),
     ("name: a\nnotebooks: report", "report does not take a size"),
     ("name: a\nsplit: temprol", "Unknown split 'temprol': did you mean 'temporal'"),
     ("name: a\ndevice: tpu", "Unknown device 'tpu': did you mean 'cpu'"),
