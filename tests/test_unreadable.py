@@ -1,6 +1,5 @@
 """A file that its owner closed to others is not called damaged or missing, and nobody is told to remove it."""
 
-import os
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,8 +25,7 @@ from cprlab.settings import ReportConfig
 from cprlab.sweeps.config import read_sweep
 from cprlab.training import Run, RunConfig, TrainingConfig, train
 from cprlab.training.loop import _resume
-
-NOBODY = 65534
+from tests.fuzz.doubtful import nobody
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +70,10 @@ def closed(path):
     """Close a file or folder to all but its owner, and be another user, if this one may become one."""
     mode = path.stat().st_mode
     path.chmod(0)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
     try:
-        yield
+        with nobody():
+            yield
     finally:
-        if root:
-            os.seteuid(0)
         path.chmod(mode)
 
 

@@ -38,11 +38,14 @@ ASK = """(said) => new Promise((resolve) => {
     kernel.on("msg:custom", hear);
     kernel.send(said);
 })"""
-SPY = """() => {
+SPY = """() => new Promise((drawn) => {
     window.heard = [];
-    kernel.on("msg:custom", (message) => message.type === "cohort" && heard.push(structuredClone(message)));
+    kernel.on("msg:custom", (message) => {
+        if (message.type === "cohort") heard.push(structuredClone(message));
+        if (message.type === "marks") drawn(); // the last of what is said of a state
+    });
     kernel.send({type: "hello"});
-}"""
+})"""
 TOGETHER = """() => new Promise((resolve) => {
     kernel.send({type: "slow"});
     const look = () => (heard.at(-1).pending ? setTimeout(look, 20) : resolve(structuredClone(heard.at(-1))));
@@ -302,8 +305,8 @@ def test_an_act_amid_the_cases_together_is_answered_and_ends_them(opened, subjec
     amid = """() => new Promise((resolve) => {
         const look = () => {
             if (!(heard.at(-1).done > 2)) return setTimeout(look);
-            kernel.send({type: "act", id: 5, live: false, set: {edit: "remove the last item"}});
-            return resolve();
+            kernel.on("msg:custom", (message) => message.type === "marks" && resolve());
+            return kernel.send({type: "act", id: 5, live: false, set: {edit: "remove the last item"}});
         };
         look();
     })"""

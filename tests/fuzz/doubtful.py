@@ -345,11 +345,11 @@ def closed(rng: np.random.Generator, folder: Path) -> Case:
     path.parent.chmod(pick(rng, (0o755, 0o755, 0o755, 0o700, 0o744)))
 
     def read() -> dict[str, Any]:
-        with _nobody():
+        with nobody():
             return _read(path, False)
 
     def plain() -> dict[str, Any]:
-        with _nobody():
+        with nobody():
             text = path.read_text(encoding="utf-8")
         _, *body = csv.reader(io.StringIO(text, newline=""))
         return _sorted(*(list(column) for column in zip(*body, strict=True)))
@@ -359,7 +359,7 @@ def closed(rng: np.random.Generator, folder: Path) -> Case:
 
 
 @contextmanager
-def _nobody() -> Any:
+def nobody() -> Any:
     """Have no rights of the superuser meanwhile."""
     root = os.geteuid() == 0
     if root:

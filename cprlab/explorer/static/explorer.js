@@ -119,6 +119,7 @@ export function render({ model, el: place }) {
     app.judged = found.verdict ?? app.judged;
     drawView();
     later("repaint", () => {
+      if (!shown.ahead) return; // the kernel has answered, and draws the rest
       drawScores(...found.scores());
       drawPoints(found.points());
       if (found.marks) drawMap(found.marks());
